@@ -1,0 +1,192 @@
+//! What the next part holds: the log's records behind the last part, or a new base when the chain cannot go on.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+use anyhow::{Context, Result, ensure};
+
+use super::state::{LastRecord, State};
+use crate::etcd::datadir::{self, DataDir, Family};
+use crate::etcd::log::Log;
+use crate::etcd::proto::{HardState, LogPosition, Metadata};
+use crate::etcd::snap::{self, Snapshot};
+use crate::etcd::wal::{self, Extent, Place, Reading, Walk};
+use crate::exit::{Exit, exit_of};
+
+/// A restored log is replayed whole at etcd's start: 200,000 entries take about two seconds.
+const MAX_ENTRIES: u64 = 200_000;
+const MIN_LOG_BYTES: u64 = 64_000_000;
+const MAX_PARTS: u64 = 1000;
+/// etcd may purge a segment between listing and reading it; each try begins at a newer snapshot.
+const TRIES: u32 = 4;
+
+/// What goes into the next part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capture {
+    /// Why a new generation begins; `None`: the part continues the chain.
+    pub begins: Option<String>,
+    /// The base, when a new generation begins with a snapshot.
+    pub base: Option<Snapshot>,
+    /// Whose data it is.
+    pub metadata: Metadata,
+    /// Which etcd wrote it.
+    pub family: Family,
+    /// The hard state before the first record.
+    pub start_state: HardState,
+    /// First index that may be in it.
+    pub first: u64,
+    /// What its records add up to.
+    pub log: Log,
+    /// The bytes.
+    pub tail: Walk,
+}
+
+/// Reads what is new. `None`: nothing.
+///
+/// # Errors
+/// [`Exit::Corrupt`] if the data directory is damaged, [`Exit::NotFound`] if etcd purged faster than it could be read.
+pub fn next(dir: &DataDir, state: Option<&State>) -> Result<Option<Capture>> {
+    let why = match state {
+        None => "no earlier backup is known on this node".into(),
+        Some(state) => match follow(dir, state)? {
+            Follow::Nothing => return Ok(None),
+            Follow::On(capture) => return Ok(Some(*capture)),
+            Follow::Broken(why) => why,
+        },
+    };
+    for _ in 1..TRIES {
+        match begin(dir, &why) {
+            Err(e) if exit_of(&e) == Exit::NotFound => {}
+            capture => return capture.map(Some),
+        }
+    }
+    begin(dir, &why).map(Some)
+}
+
+enum Follow {
+    Nothing,
+    On(Box<Capture>),
+    Broken(String),
+}
+
+/// Goes on where the last part ended, if everything there is still as it was.
+fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
+    let broken = |why: &str| Ok(Follow::Broken(why.into()));
+    match datadir::segment_ids(&dir.wal, state.place.segment) {
+        Ok(Some(ids)) if ids != state.metadata() => {
+            return broken("the data directory belongs to another member now");
+        }
+        // A segment that was just cut may not have its IDs yet; the record before it is checked below.
+        Ok(_) => {}
+        Err(_) => return broken("the log was purged, or replaced, past the last backup"),
+    }
+    if let Some(LastRecord { at, end, crc }) = state.last_record {
+        // After a power cut etcd may write other bytes at the same offset; a file may have shrunk and grown again.
+        let found = wal::record_at(&dir.wal, at, |r| (r.end, r.crc));
+        if found.ok() != Some((end, crc)) {
+            return broken("the last record that was sent is not there as it was");
+        }
+    }
+    if let Some(why) = too_long(dir, state)? {
+        return Ok(Follow::Broken(why));
+    }
+    let mut log = Log::behind(state.last, state.hard_state);
+    let tail = match wal::walk(&dir.wal, state.place, Reading::Live, &mut |_, record| log.add(record)) {
+        Err(e) if exit_of(&e) == Exit::NotFound => return broken("the log was purged past the last backup"),
+        tail => tail?,
+    };
+    if log.metadata.is_some_and(|m| m != state.metadata()) {
+        return broken("the data directory belongs to another member now");
+    }
+    if !log.continues(state.last.index) {
+        return broken("the log jumps: this member received a snapshot from its leader");
+    }
+    if tail.extents.is_empty() {
+        return Ok(Follow::Nothing);
+    }
+    Ok(Follow::On(Box::new(Capture {
+        begins: None,
+        base: None,
+        metadata: state.metadata(),
+        family: if log.padded { Family::Three } else { Family::Two },
+        start_state: state.hard_state,
+        first: state.last.index + 1,
+        log,
+        tail,
+    })))
+}
+
+/// Whether a new generation pays: its restore replays less, and there is a newer snapshot to begin with.
+fn too_long(dir: &DataDir, state: &State) -> Result<Option<String>> {
+    if state.sequence >= MAX_PARTS {
+        return Ok(Some(format!("the generation has {} parts", state.sequence + 1)));
+    }
+    let long = state.entries > MAX_ENTRIES || state.log_bytes > MIN_LOG_BYTES.max(state.base_size);
+    let newer =
+        || -> Result<bool> { Ok(snap::list(&dir.snap)?.first().is_some_and(|s| s.index > state.base_index)) };
+    let why = || format!("{} entries, {} bytes of log lie behind the base", state.entries, state.log_bytes);
+    Ok((long && newer()?).then(why))
+}
+
+/// Begins with the newest usable snapshot.
+fn begin(dir: &DataDir, why: &str) -> Result<Capture> {
+    let contents = dir.scan(Reading::Live)?;
+    Ok(Capture {
+        begins: Some(why.into()),
+        first: contents.base_index() + 1,
+        base: contents.base,
+        metadata: contents.metadata,
+        family: contents.family,
+        start_state: contents.start_state,
+        log: contents.log,
+        tail: contents.tail,
+    })
+}
+
+impl Capture {
+    /// The last entry known with this part.
+    pub fn last(&self) -> LogPosition {
+        self.log.last
+    }
+
+    /// Bytes of the log in it.
+    pub fn log_bytes(&self) -> u64 {
+        self.tail.extents.iter().map(|e| e.to - e.from.offset).sum()
+    }
+
+    /// The last record in it, to be checked before the next part.
+    pub fn last_record(&self) -> Option<LastRecord> {
+        let extent = self.tail.extents.last()?;
+        let (offset, crc) = self.log.last_record?;
+        let at = Place { segment: extent.from.segment, offset, crc };
+        Some(LastRecord { at, end: extent.to, crc: extent.crc })
+    }
+
+    /// Writes the payload: the snapshot's bytes, then the log's.
+    ///
+    /// # Errors
+    /// A file is not there any more, or shorter than it was.
+    pub fn write_payload(&self, dir: &DataDir, out: &mut dyn Write) -> Result<()> {
+        if let Some(base) = &self.base {
+            let mut file =
+                File::open(&base.path).with_context(|| format!("opening {}", base.path.display()))?;
+            copy(&mut file, base.size, out).with_context(|| format!("reading {}", base.path.display()))?;
+        }
+        for Extent { from, to, .. } in &self.tail.extents {
+            let path = from.segment.path(&dir.wal);
+            let mut read = || -> Result<()> {
+                let mut file = File::open(&path)?;
+                file.seek(SeekFrom::Start(from.offset))?;
+                copy(&mut file, to - from.offset, out)
+            };
+            read().with_context(|| format!("reading {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+fn copy(input: &mut impl Read, length: u64, out: &mut dyn Write) -> Result<()> {
+    let copied = io::copy(&mut input.take(length), out)?;
+    ensure!(copied == length, "{copied} of {length} bytes were there");
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! Which history follows which. (Term, index) compares only inside one cluster ID; a recovery begins a new cluster ID
+//! and names the one it continues.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::chain::Generation;
+use crate::exit::{Exit, fault};
+use crate::sys::fs::write_atomic;
+
+/// The history that a recovered cluster continues.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The recovered cluster's own ID: the note is for no other.
+    pub for_cluster: u64,
+    /// The cluster whose data was restored.
+    pub cluster_id: u64,
+    /// The generation it came from; 0 for a local disk.
+    pub generation: u64,
+    /// The last index that was restored.
+    pub index: u64,
+    /// The recovery's token, as in its record.
+    pub token: String,
+    /// What the parent continued in its turn, newest first: of a cluster that was recovered again before its first
+    /// backup the archive knows nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<u64>,
+}
+
+/// How many recoveries a node remembers.
+const NOTES: usize = 16;
+
+impl Parent {
+    fn path(backup_dir: &Path) -> PathBuf {
+        backup_dir.join("parents.json")
+    }
+
+    /// What this node's recoveries noted for the first generation of this cluster.
+    ///
+    /// # Errors
+    /// The notes are there and cannot be read.
+    pub fn of(backup_dir: &Path, cluster_id: u64) -> Result<Option<Self>> {
+        Ok(Self::notes(backup_dir)?.into_iter().find(|note| note.for_cluster == cluster_id))
+    }
+
+    /// Notes it for the first generation after the recovery. Notes for other clusters stay: a recovery that is
+    /// interrupted leaves the node with the cluster it had.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save(mut self, backup_dir: &Path) -> Result<()> {
+        let mut notes = Self::notes(backup_dir)?;
+        if let Some(parents) = notes.iter().find(|note| note.for_cluster == self.cluster_id) {
+            self.before = [&[parents.cluster_id], &parents.before[..]].concat();
+            self.before.truncate(NOTES);
+        }
+        notes.retain(|note| note.for_cluster != self.for_cluster);
+        notes.insert(0, self);
+        notes.truncate(NOTES);
+        write_atomic(&Self::path(backup_dir), &serde_json::to_vec_pretty(&notes)?, 0o600)
+    }
+
+    /// All of them, newest first.
+    fn notes(backup_dir: &Path) -> Result<Vec<Self>> {
+        let path = Self::path(backup_dir);
+        match fs::read(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            bytes => serde_json::from_slice(&bytes.with_context(|| format!("reading {}", path.display()))?)
+                .with_context(|| format!("reading {}", path.display())),
+        }
+    }
+
+    /// Whether what it continues is one of these clusters.
+    fn continues_one_of(&self, clusters: &[u64]) -> bool {
+        clusters.contains(&self.cluster_id) || self.before.iter().any(|id| clusters.contains(id))
+    }
+}
+
+/// What a recovery leaves behind for everyone who has to know what it made: one create-only object `recovery/<token>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Format, 1.
+    pub version: u32,
+    /// Fresh for each attempt.
+    pub token: String,
+    /// Seconds since 1970.
+    pub time: u64,
+    /// Where the data came from: `archive` or `local`.
+    pub source: String,
+    /// Which machine's folder (or disk).
+    pub machine_id: String,
+    /// The generation, 0 for a local disk.
+    pub generation: u64,
+    /// The cluster it was.
+    pub source_cluster_id: u64,
+    /// The last index restored, and its term.
+    pub index: u64,
+    /// The term of that entry.
+    pub term: u64,
+    /// SHA-256 of the source, 64 hex digits.
+    pub source_hash: String,
+    /// The cluster it became.
+    pub cluster_id: u64,
+    /// The members of that cluster.
+    pub members: Vec<RecordedMember>,
+}
+
+/// A member as a recovery record lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedMember {
+    /// Its new ID.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// Its advertised peer URLs.
+    pub peer_urls: Vec<String>,
+}
+
+/// Whether a folder holds the data of more than one cluster.
+pub fn is_mixed(generations: &[Generation]) -> bool {
+    generations.iter().any(|g| g.name.cluster_id != generations[0].name.cluster_id)
+}
+
+/// Refuses to guess when a folder holds several clusters' data and the newest generation does not name an older one
+/// there as its parent: somebody copied one folder onto another, or an empty cluster was seeded.
+///
+/// `parent` is what the bases of the newest generation's cluster say.
+///
+/// # Errors
+/// [`Exit::Refused`] with the clusters listed.
+pub fn check(generations: &[Generation], newest: &Generation, parent: Option<&Parent>) -> Result<()> {
+    let mut others: Vec<u64> = generations.iter().map(|g| g.name.cluster_id).collect();
+    others.sort_unstable();
+    others.dedup();
+    others.retain(|&id| id != newest.name.cluster_id);
+    let linked =
+        parent.is_some_and(|p| p.for_cluster == newest.name.cluster_id && p.continues_one_of(&others));
+    if others.is_empty() || linked {
+        return Ok(());
+    }
+    let list: Vec<String> = generations
+        .iter()
+        .filter_map(|g| {
+            Some(format!(
+                "generation {} of cluster {:x}, up to index {}",
+                g.name.number,
+                g.name.cluster_id,
+                g.last()?.last
+            ))
+        })
+        .collect();
+    Err(fault(
+        Exit::Refused,
+        format!("the folder holds unrelated clusters: {}", list.join("; ")),
+        "say which history is the right one with restore --generation N",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::names::GenerationName;
+
+    fn generation(number: u64, cluster_id: u64) -> Generation {
+        Generation {
+            name: GenerationName { number, cluster_id, member_id: 1 },
+            parts: Vec::new(),
+            beyond: Vec::new(),
+        }
+    }
+
+    fn parent(for_cluster: u64, cluster_id: u64) -> Parent {
+        Parent { for_cluster, cluster_id, generation: 1, index: 5, token: "t".into(), before: Vec::new() }
+    }
+
+    #[test]
+    fn notes_of_several_recoveries_are_kept_and_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |cluster| Parent::of(dir.path(), cluster).unwrap();
+        assert_eq!(of(0xb), None);
+        for (child, from) in [(0xb, 0xa), (0xc, 0xb), (0xd, 0xc), (0xe, 0xa)] {
+            parent(child, from).save(dir.path()).unwrap();
+        }
+        assert_eq!(of(0xb), Some(parent(0xb, 0xa)));
+        assert_eq!(of(0xd), Some(Parent { before: vec![0xb, 0xa], ..parent(0xd, 0xc) }));
+        assert_eq!(of(0xe), Some(parent(0xe, 0xa)));
+        for child in 0x10..0x30 {
+            parent(child, child - 1).save(dir.path()).unwrap();
+        }
+        assert_eq!((of(0xe), of(0x2f).unwrap().before.len()), (None, NOTES));
+    }
+
+    #[test]
+    fn unrelated_clusters_are_refused_and_a_parent_link_is_believed() {
+        let parent = parent(0xb, 0xa);
+        let foreign = Parent { for_cluster: 0xf, ..parent.clone() };
+        let grandchild = Parent { cluster_id: 0xe, before: vec![0xd, 0xa], ..parent.clone() };
+        let old = generation(1, 0xa);
+        let new = generation(2, 0xb);
+        let both = [old.clone(), new.clone()];
+        let table: [(&[Generation], Option<&Parent>, bool); 6] = [
+            (&both[1..], None, true),
+            (&both, None, false),
+            (&both, Some(&parent), true),
+            (&both, Some(&foreign), false),
+            (&both, Some(&grandchild), true),
+            (&[new.clone(), generation(3, 0xb)], None, true),
+        ];
+        for (all, parent, ok) in table {
+            assert_eq!(check(all, &new, parent).is_ok(), ok, "{all:?} {parent:?}");
+        }
+    }
+}

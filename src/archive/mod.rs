@@ -1,0 +1,18 @@
+//! What lies in the remote below a machine's folder. "Archive" always means this, never the tarball.
+//!
+//! A **generation** is one base (a snapshot, or the start of the log) and an unbroken chain of log parts behind it. An
+//! object is written once and never changed. Its name carries its size and checksum, so that a listing alone shows what
+//! is there completely, and the checksum of its predecessor, so that it shows the chain. docs/format.md has it all.
+//!
+//! - [`names`]: names of generations and parts · [`part`]: the bytes of a part · [`chain`]: what a listing means
+//! - [`capture`]: what the next part holds · [`state`]: what is known of the last one · [`spool`]: parts on their way
+//! - [`unpack`]: parts back into a data directory · [`lineage`]: which history follows which
+
+pub mod capture;
+pub mod chain;
+pub mod lineage;
+pub mod names;
+pub mod part;
+pub mod spool;
+pub mod state;
+pub mod unpack;

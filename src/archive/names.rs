@@ -1,0 +1,165 @@
+//! Names in the archive, parsed and built as inverses.
+//!
+//! ```text
+//! <generation:8 digits>-<cluster ID:16 hex>-<member ID:16 hex>/
+//!     <sequence:8 digits>-<first>-<last>-<term>-<time>-<size>-<predecessor:16 hex>-<checksum:16 hex>.part
+//! ```
+//!
+//! First, last and term are raft's, in hex; the time is `20260131T235959Z`; the size is the object's, in bytes. Every
+//! name stays below 143 characters, the longest that rclone's crypt can encrypt.
+
+use std::fmt;
+
+use crate::sys::time;
+
+/// Which generation an object belongs to, and whose data it is: the folder's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GenerationName {
+    /// Counts up from 1 in a machine's folder; no clock.
+    pub number: u64,
+    /// The cluster.
+    pub cluster_id: u64,
+    /// The member.
+    pub member_id: u64,
+}
+
+impl GenerationName {
+    /// Reads a folder's name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut fields = name.split('-');
+        let number = decimal(fields.next()?, 8)?;
+        let (cluster_id, member_id) = (hex16(fields.next()?)?, hex16(fields.next()?)?);
+        fields.next().is_none().then_some(Self { number, cluster_id, member_id })
+    }
+}
+
+impl fmt::Display for GenerationName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08}-{:016x}-{:016x}", self.number, self.cluster_id, self.member_id)
+    }
+}
+
+/// What a part's name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PartName {
+    /// 0 is the base, then one more for each part.
+    pub sequence: u64,
+    /// Index of the first entry that may be in it: one behind the predecessor's last, or the base's.
+    pub first: u64,
+    /// Index of the last entry that is known with it.
+    pub last: u64,
+    /// The term of that entry.
+    pub term: u64,
+    /// When it was captured, in seconds since 1970.
+    pub time: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The first 8 bytes of the predecessor's checksum; 0 in the base.
+    pub predecessor: u64,
+    /// The first 8 bytes of its checksum.
+    pub checksum: u64,
+}
+
+impl PartName {
+    /// Reads a file's name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut fields = name.strip_suffix(".part")?.split('-');
+        let mut next = || fields.next();
+        let this = Self {
+            sequence: decimal(next()?, 8)?,
+            first: hex(next()?)?,
+            last: hex(next()?)?,
+            term: hex(next()?)?,
+            time: time::parse_compact(next()?)?,
+            size: next().filter(|s| s.len() <= 15)?.parse().ok()?,
+            predecessor: hex16(next()?)?,
+            checksum: hex16(next()?)?,
+        };
+        // One way to write a name, or the same content could have two.
+        (fields.next().is_none() && this.to_string() == name).then_some(this)
+    }
+}
+
+impl fmt::Display for PartName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sequence, first, last, term, size, predecessor, checksum, .. } = self;
+        write!(f, "{sequence:08}-{first:x}-{last:x}-{term:x}-{}-{size}", time::compact(self.time))?;
+        write!(f, "-{predecessor:016x}-{checksum:016x}.part")
+    }
+}
+
+fn decimal(text: &str, digits: usize) -> Option<u64> {
+    (text.len() == digits && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
+}
+
+fn hex(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    (digits && text.len() <= 16).then(|| u64::from_str_radix(text, 16).ok()).flatten()
+}
+
+fn hex16(text: &str) -> Option<u64> {
+    (text.len() == 16).then(|| hex(text)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PART: PartName = PartName {
+        sequence: 3,
+        first: 0x65,
+        last: 0xc8,
+        term: 2,
+        time: 1_769_903_999,
+        size: 4711,
+        predecessor: 5,
+        checksum: 0xabcd_ef01_2345_6789,
+    };
+    const TEXT: &str = "00000003-65-c8-2-20260131T235959Z-4711-0000000000000005-abcdef0123456789.part";
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        assert_eq!(PART.to_string(), TEXT);
+        assert_eq!(PartName::parse(TEXT), Some(PART));
+        let generation = GenerationName { number: 7, cluster_id: 0xa, member_id: u64::MAX };
+        assert_eq!(generation.to_string(), "00000007-000000000000000a-ffffffffffffffff");
+        assert_eq!(GenerationName::parse(&generation.to_string()), Some(generation));
+    }
+
+    #[test]
+    fn the_longest_name_fits_into_crypt() {
+        let max = u64::MAX;
+        let longest = PartName {
+            sequence: 99_999_999,
+            first: max,
+            last: max,
+            term: max,
+            size: 999_999_999_999_999,
+            ..PART
+        };
+        assert!(longest.to_string().len() <= 143, "{}", longest.to_string().len());
+        assert_eq!(PartName::parse(&longest.to_string()), Some(longest));
+    }
+
+    #[test]
+    fn other_names_are_not_taken_for_ours() {
+        let bad = [
+            "",
+            ".part",
+            "00000003-65-c8-2-20260131T235959Z-4711-0000000000000005-abcdef0123456789",
+            "3-65-c8-2-20260131T235959Z-4711-0000000000000005-abcdef0123456789.part",
+            "00000003-065-c8-2-20260131T235959Z-4711-0000000000000005-abcdef0123456789.part",
+            "00000003-65-C8-2-20260131T235959Z-4711-0000000000000005-abcdef0123456789.part",
+            "00000003-65-c8-2-20261331T235959Z-4711-0000000000000005-abcdef0123456789.part",
+            "00000003-65-c8-2-2026013éT235959Z-4711-0000000000000005-abcdef0123456789.part",
+            "00000003-65-c8-2-20260131T235959Z-+711-0000000000000005-abcdef0123456789.part",
+            "00000003-65-c8-2-20260131T235959Z-4711-0000000000000005-abcdef0123456789-1.part",
+        ];
+        for name in bad {
+            assert_eq!(PartName::parse(name), None, "{name}");
+        }
+        for name in ["member", "00000007-a-b", "00000007-000000000000000a-ffffffffffffffff-1"] {
+            assert_eq!(GenerationName::parse(name), None, "{name}");
+        }
+    }
+}

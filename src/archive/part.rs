@@ -1,0 +1,373 @@
+//! The bytes of one part: a head that says what it is, the compressed payload, and a checksum over all of it.
+//!
+//! ```text
+//! "E2BKPART"   8 bytes
+//! version      1 byte   1
+//! codec        1 byte   2 = zstd
+//! reserved     2 bytes  0
+//! head length  4 bytes  little-endian
+//! head         JSON, a [`Head`]
+//! payload      the chunks' bytes one behind the other, compressed as one stream
+//! checksum     32 bytes SHA-256 of everything before it
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Take, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::lineage::Parent;
+use super::names::{GenerationName, PartName};
+use crate::etcd::datadir::Family;
+use crate::etcd::proto::{HardState, LogPosition};
+use crate::etcd::wal::Extent;
+use crate::exit::{Exit, Fault, OrFault, fault};
+
+const MAGIC: &[u8; 8] = b"E2BKPART";
+const VERSION: u8 = 1;
+const ZSTD: u8 = 2;
+/// The compression of zstd's own default: about 1/5 of the log's size at several hundred MB a second.
+const LEVEL: i32 = 3;
+const FIXED_BYTES: u64 = 16;
+const CHECKSUM_BYTES: u64 = 32;
+/// The head names some files; more than this is damage.
+const MAX_HEAD_BYTES: u32 = 4 << 20;
+
+/// What a part says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The generation's number.
+    pub generation: u64,
+    /// The part's place in it; 0 is the base.
+    pub sequence: u64,
+    /// The cluster.
+    pub cluster_id: u64,
+    /// The member whose data this is.
+    pub member_id: u64,
+    /// The member's name, as far as its settings say it.
+    pub member_name: String,
+    /// The member's peer URLs, as far as its settings say them.
+    pub peer_urls: Vec<String>,
+    /// Which etcd wrote the data.
+    pub family: Family,
+    /// When it was captured, seconds since 1970.
+    pub time: u64,
+    /// Index of the first entry that may be in it.
+    pub first: u64,
+    /// The last entry known with it.
+    pub last: LogPosition,
+    /// The hard state before its first record.
+    pub start_state: HardState,
+    /// The predecessor's checksum, 64 hex digits; empty in the base.
+    pub predecessor: String,
+    /// In the bases of a recovered cluster: the history that it continues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    /// Name and size of the snapshot, if the base has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<(String, u64)>,
+    /// The log's bytes, behind the snapshot's in the payload.
+    pub log: Vec<Extent>,
+}
+
+impl Head {
+    /// The generation's name.
+    pub fn generation_name(&self) -> GenerationName {
+        GenerationName { number: self.generation, cluster_id: self.cluster_id, member_id: self.member_id }
+    }
+
+    /// The part's name, given the size of the whole file and its checksum.
+    fn part_name(&self, size: u64, checksum: &str) -> PartName {
+        PartName {
+            sequence: self.sequence,
+            first: self.first,
+            last: self.last.index,
+            term: self.last.term,
+            time: self.time,
+            size,
+            predecessor: prefix(&self.predecessor),
+            checksum: prefix(checksum),
+        }
+    }
+}
+
+/// A part that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Its name.
+    pub name: PartName,
+    /// Its whole checksum, 64 hex digits.
+    pub checksum: String,
+}
+
+/// Writes a part into `dir` and syncs it. `payload` writes the bytes that the head announces.
+///
+/// # Errors
+/// The payload fails, or the file cannot be written; then nothing is left.
+pub fn write(dir: &Path, head: &Head, payload: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Written> {
+    let temporary = dir.join(".part.tmp");
+    let written = write_to(&temporary, head, payload).and_then(|written| {
+        fs::rename(&temporary, dir.join(written.name.to_string()))?;
+        crate::sys::fs::sync_dir(dir)?;
+        Ok(written)
+    });
+    if written.is_err() {
+        crate::sys::fs::remove_if_there(&temporary)?;
+    }
+    written.with_context(|| format!("writing a part into {}", dir.display()))
+}
+
+fn write_to(path: &Path, head: &Head, payload: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Written> {
+    let mut file = Hashing {
+        inner: BufWriter::with_capacity(128 << 10, File::create(path)?),
+        hash: Sha256::new(),
+        size: 0,
+    };
+    let json = serde_json::to_vec(head)?;
+    file.write_all(MAGIC)?;
+    file.write_all(&[VERSION, ZSTD, 0, 0])?;
+    file.write_all(&u32::try_from(json.len())?.to_le_bytes())?;
+    file.write_all(&json)?;
+    let mut compressed = zstd::Encoder::new(file, LEVEL)?;
+    payload(&mut compressed)?;
+    let Hashing { mut inner, hash, size } = compressed.finish()?;
+    let checksum = hash.finalize();
+    inner.write_all(&checksum)?;
+    inner.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    let checksum = to_hex(&checksum);
+    Ok(Written { name: head.part_name(size + CHECKSUM_BYTES, &checksum), checksum })
+}
+
+/// A part file that is whole and is what its name says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What it says.
+    pub head: Head,
+    /// Its checksum, 64 hex digits.
+    pub checksum: String,
+    path: PathBuf,
+    payload: (u64, u64),
+}
+
+impl Part {
+    /// Reads a part through once and checks everything that can be checked without its neighbours.
+    ///
+    /// # Errors
+    /// [`Exit::Corrupt`] with what is wrong.
+    pub fn open(path: &Path, generation: GenerationName, name: PartName) -> Result<Self> {
+        match Self::read(path, generation, name) {
+            // It knows better: a format that this program does not read is no damage.
+            Err(e) if e.is::<Fault>() => Err(e),
+            part => part.or_fault(
+                Exit::Corrupt,
+                format!("the part {} is damaged", path.display()),
+                "its object in the remote was altered or truncated: restore --accept-older takes the newest point \
+                 before it",
+            ),
+        }
+    }
+
+    fn read(path: &Path, generation: GenerationName, name: PartName) -> Result<Self> {
+        let mut file = File::open(path)?;
+        let size = file.metadata()?.len();
+        ensure!(size == name.size, "{size} bytes, not {}", name.size);
+        ensure!(size >= FIXED_BYTES + CHECKSUM_BYTES, "too short");
+        let body = size - CHECKSUM_BYTES;
+        // First of all, and the same in every version: only whole bytes are worth a look at what they say.
+        let checksum = check(&mut file, body)?;
+
+        file.seek(SeekFrom::Start(0))?;
+        let mut fixed = [0; FIXED_BYTES as usize];
+        file.read_exact(&mut fixed)?;
+        let [.., version, codec, _, _, a, b, c, d] = fixed;
+        ensure!(fixed.starts_with(MAGIC), "not a part of this program");
+        if (version, codec) != (VERSION, ZSTD) {
+            let what = format!(
+                "format version {version}, codec {codec}; this program reads version {VERSION}, codec {ZSTD}"
+            );
+            return Err(fault(Exit::Refused, what, "use the etcd2-backup that wrote it, or a newer one"));
+        }
+        let length = u32::from_le_bytes([a, b, c, d]);
+        ensure!(
+            length <= MAX_HEAD_BYTES && u64::from(length) <= body - FIXED_BYTES,
+            "a head of {length} bytes"
+        );
+        let mut json = vec![0; length as usize];
+        file.read_exact(&mut json)?;
+        let head: Head = serde_json::from_slice(&json).context("reading its head")?;
+        let says = head.part_name(size, &checksum);
+        ensure!(
+            says == name && head.generation_name() == generation,
+            "it is {says} of {}",
+            head.generation_name()
+        );
+        let start = FIXED_BYTES + u64::from(length);
+        Ok(Self { head, checksum, path: path.to_path_buf(), payload: (start, body - start) })
+    }
+
+    /// The payload, decompressed.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn payload(&self) -> Result<zstd::Decoder<'static, BufReader<Take<File>>>> {
+        let mut file = File::open(&self.path).with_context(|| format!("opening {}", self.path.display()))?;
+        file.seek(SeekFrom::Start(self.payload.0))?;
+        Ok(zstd::Decoder::new(file.take(self.payload.1))?)
+    }
+}
+
+/// Compares the checksum behind the first `body` bytes with the one they have; 64 hex digits.
+fn check(file: &mut File, body: u64) -> Result<String> {
+    let mut input =
+        Hashing { inner: BufReader::with_capacity(256 << 10, file), hash: Sha256::new(), size: 0 };
+    let read = io::copy(&mut (&mut input).take(body), &mut io::sink())?;
+    ensure!(read == body, "cut off");
+    let mut expected = [0; CHECKSUM_BYTES as usize];
+    input.inner.read_exact(&mut expected)?;
+    let checksum = input.hash.finalize();
+    ensure!(checksum[..] == expected, "its checksum is wrong");
+    Ok(to_hex(&checksum))
+}
+
+/// Hashes and counts what passes.
+struct Hashing<T> {
+    inner: T,
+    hash: Sha256,
+    size: u64,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..n]);
+        self.size += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.hash.update(&buffer[..n]);
+        self.size += n as u64;
+        Ok(n)
+    }
+}
+
+/// Lower-case hex.
+pub fn to_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, b| {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{b:02x}");
+        out
+    })
+}
+
+/// The first 8 bytes of a checksum in hex, as names carry them; 0 for an empty one.
+pub fn prefix(checksum: &str) -> u64 {
+    checksum.get(..16).and_then(|p| u64::from_str_radix(p, 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::exit::exit_of;
+
+    pub(in crate::archive) fn head(sequence: u64, predecessor: &str) -> Head {
+        Head {
+            generation: 1,
+            sequence,
+            cluster_id: 0xc,
+            member_id: 0xa,
+            member_name: "e1".into(),
+            peer_urls: vec!["http://e1:2380".into()],
+            family: Family::Two,
+            time: 1_769_903_999,
+            first: 1,
+            last: LogPosition { index: 9, term: 2 },
+            start_state: HardState::default(),
+            predecessor: predecessor.into(),
+            parent: None,
+            snapshot: None,
+            log: Vec::new(),
+        }
+    }
+
+    fn sample(dir: &Path) -> (PathBuf, GenerationName, PartName) {
+        let head = head(0, "");
+        let written = write(dir, &head, |out| Ok(out.write_all(&[42; 5000])?)).unwrap();
+        (dir.join(written.name.to_string()), head.generation_name(), written.name)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, generation, name) = sample(dir.path());
+        let part = Part::open(&path, generation, name).unwrap();
+        assert_eq!(part.head, head(0, ""));
+        let mut payload = Vec::new();
+        part.payload().unwrap().read_to_end(&mut payload).unwrap();
+        assert_eq!(payload, [42; 5000]);
+        assert_eq!(fs::metadata(&path).unwrap().len(), name.size);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn no_altered_byte_and_no_cut_passes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, generation, name) = sample(dir.path());
+        let whole = fs::read(&path).unwrap();
+        let refuse = |bytes: &[u8], what: &str| {
+            crate::sys::fs::write_atomic(&path, bytes, 0o600).unwrap();
+            let error = Part::open(&path, generation, name).unwrap_err();
+            assert_eq!(exit_of(&error), Exit::Corrupt, "{what}: {error:#}");
+        };
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x41;
+            refuse(&bytes, &format!("byte {at}"));
+        }
+        for cut in (0..whole.len()).step_by(7) {
+            refuse(&whole[..cut], &format!("cut at {cut}"));
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_by_its_number_and_not_called_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, generation, name) = sample(dir.path());
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[8] = 2;
+        let body = bytes.len() - CHECKSUM_BYTES as usize;
+        let checksum = Sha256::digest(&bytes[..body]);
+        bytes[body..].copy_from_slice(&checksum);
+        crate::sys::fs::write_atomic(&path, &bytes, 0o600).unwrap();
+        let error = Part::open(&path, generation, name).unwrap_err();
+        assert_eq!(exit_of(&error), Exit::Refused);
+        assert!(error.to_string().contains("format version 2"), "{error}");
+    }
+
+    #[test]
+    fn a_part_under_another_name_or_in_another_generation_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, generation, name) = sample(dir.path());
+        let other = GenerationName { cluster_id: 0xd, ..generation };
+        assert!(Part::open(&path, other, name).is_err());
+        assert!(Part::open(&path, generation, PartName { last: 10, ..name }).is_err());
+    }
+
+    #[test]
+    fn a_payload_that_fails_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(write(dir.path(), &head(0, ""), |_| anyhow::bail!("no")).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,123 @@
+//! What is on its way to the remote: `ETCD_BACKUP_DIR/spool` mirrors the machine's folder there. A file leaves it once
+//! the remote has it, so that an upload that failed, or whose end was not seen, is repeated as it was.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::names::GenerationName;
+use crate::sys::fs::{create_dirs, parent, remove_dir_if_there, sync_dir, write_atomic};
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spool(PathBuf);
+
+/// A small object that is written, and not on its way yet.
+#[derive(Debug)]
+pub struct Staged {
+    staged: PathBuf,
+    object: PathBuf,
+}
+
+impl Staged {
+    /// Puts it on its way.
+    ///
+    /// # Errors
+    /// It cannot be moved into the spool.
+    pub fn add(self) -> Result<()> {
+        let add = || fs::rename(&self.staged, &self.object).and_then(|()| sync_dir(&parent(&self.object)));
+        add().with_context(|| format!("putting {} into the spool", self.object.display()))
+    }
+}
+
+impl Spool {
+    /// The spool in a backup directory; makes both when they are not there.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn open(backup_dir: &Path) -> Result<Self> {
+        let dir = backup_dir.join("spool");
+        create_dirs(&dir, 0o700)?;
+        Ok(Self(dir))
+    }
+
+    /// The folder to send.
+    pub fn dir(&self) -> &Path {
+        &self.0
+    }
+
+    /// The folder for a generation's parts, made when it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn generation(&self, name: GenerationName) -> Result<PathBuf> {
+        let dir = self.0.join(name.to_string());
+        create_dirs(&dir, 0o700)?;
+        Ok(dir)
+    }
+
+    /// Prepares a small object, so that [`Staged::add`] needs no room any more. It replaces one that was not added.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn stage(&self, folder: &str, name: &str, content: &[u8]) -> Result<Staged> {
+        let dir = self.0.join(folder);
+        create_dirs(&dir, 0o700)?;
+        let staged = self.0.with_extension("staged");
+        write_atomic(&staged, content, 0o600)?;
+        Ok(Staged { staged, object: dir.join(name) })
+    }
+
+    /// Removes everything: it has arrived.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub fn clear(&self) -> Result<()> {
+        remove_dir_if_there(&self.0)?;
+        create_dirs(&self.0, 0o700)
+    }
+
+    /// Removes parts that were never accounted for: a run was killed between writing one and noting it.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub fn drop_parts(&self) -> Result<()> {
+        for folder in fs::read_dir(&self.0).with_context(|| format!("listing {}", self.0.display()))? {
+            let folder = folder?;
+            if folder.file_name().to_str().and_then(GenerationName::parse).is_some() {
+                remove_dir_if_there(&folder.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_empty(spool: &Spool) -> bool {
+        fs::read_dir(spool.dir())
+            .unwrap()
+            .all(|folder| fs::read_dir(folder.unwrap().path()).unwrap().next().is_none())
+    }
+
+    #[test]
+    fn parts_that_nobody_knows_go_and_other_objects_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        assert!(is_empty(&spool));
+        let generation = GenerationName { number: 1, cluster_id: 2, member_id: 3 };
+        write_atomic(&spool.generation(generation).unwrap().join("x.part"), b"x", 0o600).unwrap();
+        spool.drop_parts().unwrap();
+        assert!(is_empty(&spool));
+        let staged = spool.stage("recovery", "token", b"{}").unwrap();
+        assert!(is_empty(&spool));
+        staged.add().unwrap();
+        spool.drop_parts().unwrap();
+        assert!(!is_empty(&spool));
+        spool.clear().unwrap();
+        assert!(is_empty(&spool));
+    }
+}

@@ -1,0 +1,127 @@
+//! Parts back into a data directory: `member/snap` with the base, `member/wal` with one segment.
+//!
+//! The log's records are framed anew, since the first part may begin in the middle of a segment and the CRC rolls from a
+//! segment's start. Entries, hard states and snapshot records stay as they are, byte for byte.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use super::part::{Head, Part};
+use crate::etcd::frame::{FrameReader, FrameWriter, Kind, Stop};
+use crate::etcd::proto::{LogPosition, Metadata};
+use crate::etcd::snap::SnapshotName;
+use crate::etcd::wal::{Extent, SegmentName};
+use crate::exit::{Exit, OrFault, exit_of, fault};
+use crate::sys::fs::create_dirs;
+
+/// Writes the parts of one generation, from its base on, into the new data directory `target`.
+///
+/// # Errors
+/// [`Exit::Corrupt`] if the parts do not follow one another or their content is damaged.
+pub fn unpack(parts: &[Part], target: &Path) -> Result<()> {
+    check_links(parts)?;
+    let first = &parts[0].head;
+    let (snap, wal) = (target.join("member/snap"), target.join("member/wal"));
+    create_dirs(&snap, 0o700)?;
+    create_dirs(&wal, 0o700)?;
+    let path = SegmentName { sequence: 0, index: 0 }.path(&wal);
+    let file = File::create_new(&path).with_context(|| format!("creating {}", path.display()))?;
+    let mut writer = FrameWriter::new(BufWriter::with_capacity(256 << 10, file), 0);
+    writer.crc_record()?;
+    let metadata = Metadata { member_id: first.member_id, cluster_id: first.cluster_id };
+    writer.record(Kind::Metadata, &metadata.encode())?;
+    writer.record(Kind::Snapshot, &LogPosition::default().encode())?;
+    writer.record(Kind::HardState, &first.start_state.encode())?;
+
+    let mut at: Option<Extent> = None;
+    for part in parts {
+        let unpacked = unpack_part(part, &snap, &mut at, &mut writer);
+        let name = format!("part {} of generation {}", part.head.sequence, part.head.generation);
+        match unpacked {
+            Err(e) if exit_of(&e) == Exit::NoSpace => Err(e).with_context(|| format!("unpacking {name}"))?,
+            other => other.or_fault(
+                Exit::Corrupt,
+                format!("the content of {name} is damaged"),
+                "restore --accept-older takes the newest point before it",
+            )?,
+        }
+    }
+    writer.into_inner().flush().with_context(|| format!("writing {}", path.display()))
+}
+
+/// Each part must name the one before as its predecessor, and all the same generation.
+fn check_links(parts: &[Part]) -> Result<()> {
+    let mut expected = (0, String::new());
+    let mut broken = parts.is_empty();
+    for part in parts {
+        broken |= (part.head.sequence, &part.head.predecessor) != (expected.0, &expected.1);
+        broken |= part.head.generation_name() != parts[0].head.generation_name();
+        expected = (part.head.sequence + 1, part.checksum.clone());
+    }
+    if !broken {
+        return Ok(());
+    }
+    let hint = "objects of the archive were mixed up: restore another generation with --generation N";
+    Err(fault(Exit::Corrupt, "the parts of the generation do not follow one another", hint))
+}
+
+fn unpack_part(
+    part: &Part,
+    snap: &Path,
+    at: &mut Option<Extent>,
+    writer: &mut FrameWriter<BufWriter<File>>,
+) -> Result<()> {
+    let mut payload = part.payload()?;
+    if let Some((name, size)) = &part.head.snapshot {
+        let name = SnapshotName::parse(name).with_context(|| format!("{name:?} is no snapshot's name"))?;
+        let mut file = File::create_new(snap.join(name.to_string()))?;
+        let copied = io::copy(&mut (&mut payload).take(*size), &mut file)?;
+        ensure!(copied == *size, "{copied} of {size} bytes of the snapshot");
+    }
+    for extent in &part.head.log {
+        let follows = at.is_none_or(|before| follows(&before, extent));
+        ensure!(follows, "the log does not go on at {}", extent.from);
+        reframe(&mut payload, extent, &part.head, writer)?;
+        *at = Some(*extent);
+    }
+    let rest = io::copy(&mut payload, &mut io::sink())?;
+    ensure!(rest == 0, "{rest} bytes more than announced");
+    Ok(())
+}
+
+fn follows(before: &Extent, next: &Extent) -> bool {
+    let same = next.from.segment == before.from.segment && next.from.offset == before.to;
+    let following = next.from.segment.sequence == before.from.segment.sequence + 1 && next.from.offset == 0;
+    (same || following) && next.from.crc == before.crc
+}
+
+/// Copies the records of an extent, checking lengths and the rolling CRC once more.
+fn reframe(
+    payload: &mut impl Read,
+    extent: &Extent,
+    head: &Head,
+    writer: &mut FrameWriter<BufWriter<File>>,
+) -> Result<()> {
+    let length = extent.to.checked_sub(extent.from.offset).context("an extent of negative length")?;
+    let mut reader = FrameReader::new(payload.take(length), extent.from.offset, extent.from.crc);
+    loop {
+        match reader.next_record()? {
+            Ok(record) => match record.kind {
+                Kind::Crc => {}
+                Kind::Metadata => {
+                    let metadata = Metadata::decode(record.data)?;
+                    let own = (metadata.member_id, metadata.cluster_id) == (head.member_id, head.cluster_id);
+                    ensure!(own, "the log belongs to another member");
+                }
+                kind => writer.record(kind, record.data)?,
+            },
+            Err(Stop::Eof) => break,
+            Err(stop) => anyhow::bail!("at {}@{}: {stop}", extent.from.segment, reader.offset()),
+        }
+    }
+    ensure!((reader.offset(), reader.crc()) == (extent.to, extent.crc), "it ends at {}", reader.offset());
+    Ok(())
+}

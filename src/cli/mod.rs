@@ -1,0 +1,167 @@
+//! The command line: what a verb is called, which options it has and what they mean, once for parsing and help.
+//!
+//! A new verb is a variant of [`Verb`], a struct if it has options, and an entry in `VERBS`; an option is a field and a
+//! line in that entry. A type that options did not have before gets an `impl Value`.
+#![allow(missing_docs, reason = "the tables say what each verb, option and choice means")]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+mod help;
+mod option;
+mod parse;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use option::{Does, Opt, VerbTable, flag, into, valued, verb};
+pub use parse::{Parsed, UsageError, parse};
+
+use crate::recovery::source::Choice;
+
+/// A whole command line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Cli {
+    /// The tree to work on; `/` is the running node.
+    pub root: PathBuf,
+    /// Whether to say more.
+    pub verbose: bool,
+    /// What to do.
+    pub verb: Verb,
+}
+
+/// One verb, one file in `commands/`.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verb {
+    Install(Install),
+    Backup,
+    Restore(Restore),
+    Join(Join),
+    Guard,
+}
+
+/// The program's name, as it is on a node.
+const PROGRAM: &str = "etcd2-backup";
+const ABOUT: &str = "Back up etcd's v2 store to any rclone remote, and bring a dead cluster back";
+
+/// What every verb knows, before it or behind it.
+static GLOBALS: &[Opt] = &[
+    valued(
+        "root",
+        "DIR",
+        "Work on the tree DIR instead of the running node; systemd is not asked",
+        into!(root),
+    )
+    .default("/"),
+    flag("verbose", "Say more", into!(verbose)).short('v'),
+    flag("help", "Print this help", Does::Help).short('h'),
+    flag("version", "Print version, commit and target", Does::Version).short('V'),
+];
+
+const SOURCES: &[(&str, &str)] = &[
+    ("archive", "the newest restore point in the remote"),
+    ("local", "the data directory of this node"),
+    ("auto", "the local one if it is whole, of the same cluster and not older; else the archive"),
+];
+
+/// Every verb, in the order of the help.
+static VERBS: &[VerbTable] = &[
+    verb("install", "Place the unpacked tarball's files on this node", || Verb::Install(Install::default()))
+        .options(&[
+            flag(
+                "force",
+                "Install on a system that is not CoreOS, Flatcar or Fedora CoreOS",
+                into!(Install.force),
+            ),
+            valued(
+                "from",
+                "DIR",
+                "The folder the tarball was unpacked to [default: where this program is]",
+                into!(Install.from),
+            ),
+        ]),
+    verb("backup", "Send what changed since the last backup to the remote", || Verb::Backup),
+    verb("restore", "Restore this node as the founding member of a new cluster", || {
+        Verb::Restore(Restore::default())
+    })
+    .options(&[
+        valued("source", "SOURCE", "Where the data comes from", into!(Restore.source))
+            .choices(SOURCES)
+            .default("archive"),
+        valued("generation", "N", "Restore this generation instead of the newest", into!(Restore.generation)),
+        flag(
+            "accept-older",
+            "Take the newest undamaged point when the newest one is damaged",
+            into!(Restore.accept_older),
+        ),
+        flag("force", "Restore although this node is not the founding member", into!(Restore.force)),
+        flag("plan", "Show what would be restored, and change nothing", into!(Restore.plan)),
+        valued(
+            "for-etcd",
+            "MAJOR",
+            "Write for this major version of etcd [default: that of the source]",
+            into!(Restore.for_etcd),
+        )
+        .choices(Major::CHOICES),
+    ]),
+    verb("join", "Join this node to the cluster of the founding member", || Verb::Join(Join::default()))
+        .options(&[
+            flag(
+                "no-start",
+                "Prepare everything but let somebody else start etcd; run join again to watch it catch up",
+                into!(Join.no_start),
+            ),
+            valued(
+                "wait",
+                "TIME",
+                "Give up when the member has not caught up after this time",
+                into!(Join.wait),
+            )
+            .default("10m"),
+        ]),
+    verb("guard", "Refuse to start etcd on an empty data directory (run by etcd's unit)", || Verb::Guard)
+        .hidden(),
+];
+
+/// The options of `install`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Install {
+    pub force: bool,
+    pub from: Option<PathBuf>,
+}
+
+/// The options of `restore`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Restore {
+    pub source: Choice,
+    pub generation: Option<u64>,
+    pub accept_older: bool,
+    pub force: bool,
+    pub plan: bool,
+    pub for_etcd: Option<Major>,
+}
+
+/// A major version of etcd, as far as its files differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Major {
+    Two,
+    Three,
+}
+
+impl Major {
+    const CHOICES: &[(&str, &str)] = &[("2", "2.0 to 2.3"), ("3", "3.0 to 3.5")];
+}
+
+/// The options of `join`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Join {
+    pub no_start: bool,
+    pub wait: Duration,
+}
+
+/// Name, version, commit and target, as `cargo xtask build` knows them.
+pub fn version() -> String {
+    let commit = option_env!("ETCD2_BACKUP_COMMIT").unwrap_or("unknown");
+    let target = option_env!("ETCD2_BACKUP_TARGET").unwrap_or(std::env::consts::ARCH);
+    format!("{PROGRAM} {} (commit {commit}, {target})\n", env!("CARGO_PKG_VERSION"))
+}

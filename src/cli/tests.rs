@@ -1,0 +1,244 @@
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+
+use super::option::Does;
+use super::*;
+
+fn parsed(line: &str) -> Result<Parsed, UsageError> {
+    parse(line.split_whitespace().map(OsString::from))
+}
+
+#[track_caller]
+fn run(line: &str) -> Cli {
+    match parsed(line) {
+        Ok(Parsed::Run(cli)) => cli,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn help(line: &str) -> String {
+    match parsed(line) {
+        Ok(Parsed::Help(text)) => text,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn puts(option: &Opt) -> bool {
+    matches!(option.does, Does::Put(_))
+}
+
+/// Values an option takes, none of them its default.
+fn samples(option: &Opt) -> Vec<&'static str> {
+    let samples = match option.value {
+        "DIR" => vec!["/some/dir"],
+        "N" => vec!["7"],
+        "TIME" => vec!["90s"],
+        _ => option.choices.iter().map(|(name, _)| *name).collect(),
+    };
+    samples.into_iter().filter(|s| option.default != Some(s)).collect()
+}
+
+/// Every way to write an option: as a flag, or with each value in both forms.
+fn ways(option: &Opt) -> Vec<[String; 2]> {
+    if option.value.is_empty() {
+        let short = option.short.map_or(format!("--{}", option.name), |s| format!("-{s}"));
+        return vec![[format!("--{}", option.name), short]];
+    }
+    let samples = samples(option);
+    assert!(!samples.is_empty(), "no sample of --{} {}", option.name, option.value);
+    samples.iter().map(|s| [format!("--{} {s}", option.name), format!("--{}={s}", option.name)]).collect()
+}
+
+#[test]
+fn every_option_of_the_table_parses_into_a_field_of_its_own() {
+    for verb in VERBS {
+        let mut seen = BTreeSet::from([format!("{:?}", run(verb.name))]);
+        for option in verb.options.iter().chain(GLOBALS).filter(|o| puts(o)) {
+            for [one, other] in ways(option) {
+                let line = format!("{} {one}", verb.name);
+                let cli = run(&line);
+                assert_eq!(cli, run(&format!("{} {other}", verb.name)), "{line}: both forms");
+                assert!(seen.insert(format!("{cli:?}")), "{line}: changes nothing of its own: {cli:?}");
+                let repeated = parsed(&format!("{line} {other}")).unwrap_err();
+                assert_eq!(repeated.what, format!("--{} is given twice", option.name), "{line}");
+            }
+        }
+        for option in GLOBALS.iter().filter(|o| puts(o)) {
+            for [one, other] in ways(option) {
+                let before = run(&format!("{one} {}", verb.name));
+                assert_eq!(before, run(&format!("{} {other}", verb.name)), "{one} before {}", verb.name);
+            }
+        }
+    }
+}
+
+/// The options that a help text lists, with their values.
+fn listed(text: &str) -> Vec<(String, String)> {
+    let (_, options) = text.split_once("\nOptions:\n").unwrap();
+    let lefts = options.lines().filter(|l| l.starts_with("  -") || l.starts_with("      --"));
+    let words = lefts.map(|l| l.trim_start().split("  ").next().unwrap().split_once("--").unwrap().1);
+    words.map(|w| w.split_once(' ').unwrap_or((w, ""))).map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
+}
+
+#[test]
+fn help_lists_what_parses_and_nothing_else() {
+    for verb in VERBS {
+        let text = help(&format!("{} --help", verb.name));
+        assert_eq!(text, help(&format!("help {}", verb.name)));
+        assert_eq!(text, help(&format!("--verbose {} -h", verb.name)));
+        assert!(
+            text.starts_with(&format!("{}\n\nUsage: etcd2-backup {} ", verb.summary, verb.name)),
+            "{text}"
+        );
+        let options = verb.options.iter().chain(GLOBALS);
+        let known: Vec<_> = options.clone().map(|o| (o.name.to_owned(), o.value.to_owned())).collect();
+        assert_eq!(listed(&text), known, "{text}");
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for option in options {
+            let default = option.default.map_or(String::new(), |d| format!(" [default: {d}]"));
+            assert!(flat.contains(&format!("{}{default}", option.help)), "{}: {text}", option.name);
+            for (name, meaning) in option.choices {
+                assert!(flat.contains(&format!("- {name}: {meaning}")), "{name}: {text}");
+            }
+        }
+    }
+    let text = help("--help");
+    for line in ["help", "help help", "help --help", "-h", "--root /x -h"] {
+        assert_eq!(help(line), text, "{line}");
+    }
+    for verb in VERBS {
+        let row = format!("\n  {:<7}  {}\n", verb.name, verb.summary);
+        assert_eq!(text.contains(&row), !verb.hidden, "{}: {text}", verb.name);
+    }
+    assert_eq!(listed(&text).len(), GLOBALS.len(), "{text}");
+}
+
+#[test]
+fn help_fits_a_console() {
+    let texts = VERBS.iter().map(|v| help(&format!("help {}", v.name))).chain([help("help")]);
+    for line in texts.flat_map(|t| t.lines().map(str::to_owned).collect::<Vec<_>>()) {
+        assert!(line.chars().count() <= 80 && line.trim_end() == line, "{line:?}");
+    }
+}
+
+#[test]
+fn the_table_has_no_name_twice() {
+    let mut verbs = BTreeSet::from(["help"]);
+    for verb in VERBS {
+        assert!(verbs.insert(verb.name), "{}", verb.name);
+        let mut names = BTreeSet::new();
+        let mut letters = BTreeSet::new();
+        for option in verb.options.iter().chain(GLOBALS) {
+            assert!(names.insert(option.name), "{} --{}", verb.name, option.name);
+            assert!(option.short.is_none_or(|s| letters.insert(s)), "{} --{}", verb.name, option.name);
+        }
+    }
+}
+
+#[test]
+fn a_line_means_what_it_says() {
+    let cli = |root: &str, verbose, verb| Cli { root: root.into(), verbose, verb };
+    let restore = || Restore { source: Choice::Archive, ..Restore::default() };
+    let ten_minutes = Duration::from_secs(600);
+    for (line, want) in [
+        ("backup", cli("/", false, Verb::Backup)),
+        ("guard", cli("/", false, Verb::Guard)),
+        ("-v --root=/x backup", cli("/x", true, Verb::Backup)),
+        ("--root /x install --from . -v", {
+            cli("/x", true, Verb::Install(Install { force: false, from: Some(".".into()) }))
+        }),
+        ("restore", cli("/", false, Verb::Restore(restore()))),
+        ("restore --source auto --generation=12 --for-etcd 3 --plan", {
+            let for_etcd = Some(Major::Three);
+            let (source, generation) = (Choice::Auto, Some(12));
+            cli("/", false, Verb::Restore(Restore { source, generation, plan: true, for_etcd, ..restore() }))
+        }),
+        ("restore --accept-older --force", {
+            cli("/", false, Verb::Restore(Restore { accept_older: true, force: true, ..restore() }))
+        }),
+        ("join", cli("/", false, Verb::Join(Join { no_start: false, wait: ten_minutes }))),
+        ("join --no-start --wait 1m30s", {
+            cli("/", false, Verb::Join(Join { no_start: true, wait: Duration::from_secs(90) }))
+        }),
+    ] {
+        assert_eq!(parsed(line), Ok(Parsed::Run(want)), "{line}");
+    }
+    for line in ["--version", "-V", "restore --version", "--root / backup -V"] {
+        assert_eq!(parsed(line), Ok(Parsed::Version), "{line}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_refused_with_the_next_step() {
+    for (line, what, hint) in [
+        ("", "there is no verb", "one of install, backup, restore, join; see etcd2-backup --help"),
+        ("-v", "there is no verb", "one of install, backup, restore, join; see etcd2-backup --help"),
+        ("restor", "there is no verb restor", "is it restore? see etcd2-backup --help"),
+        ("hepl", "there is no verb hepl", "is it help? see etcd2-backup --help"),
+        ("help jion", "there is no verb jion", "is it join? see etcd2-backup --help"),
+        ("gaurd", "there is no verb gaurd", "one of install, backup, restore, join; see etcd2-backup --help"),
+        ("restore --forse", "there is no option --forse", "is it --force? see etcd2-backup restore --help"),
+        ("restore --colour", "there is no option --colour", "see etcd2-backup restore --help"),
+        ("backup --force", "there is no option --force", "see etcd2-backup backup --help"),
+        ("--rot /x backup", "there is no option --rot", "is it --root? see etcd2-backup --help"),
+        (
+            "--no-start join",
+            "there is no option --no-start",
+            "a verb's own options stand behind the verb; see etcd2-backup --help",
+        ),
+        ("backup -x", "there is no option -x", "see etcd2-backup backup --help"),
+        ("backup now", "backup takes no argument now", "see etcd2-backup backup --help"),
+        ("backup -- --now", "backup takes no argument --now", "see etcd2-backup backup --help"),
+        ("help backup now", "backup takes no argument now", "see etcd2-backup backup --help"),
+        ("backup --verbose=no", "--verbose takes no value", "see etcd2-backup backup --help"),
+        ("backup -v=no", "-v takes no value", "see etcd2-backup backup --help"),
+        ("--root", "--root needs a value, DIR", "see etcd2-backup --help"),
+        ("backup --root=", "--root needs a value, DIR", "see etcd2-backup backup --help"),
+        ("install --from --force", "--from needs a value, DIR", "see etcd2-backup install --help"),
+        (
+            "restore --source",
+            "--source needs a value, SOURCE",
+            "one of archive, local, auto; see etcd2-backup restore --help",
+        ),
+        (
+            "restore --source=lokal",
+            "--source lokal is not one of archive, local, auto",
+            "is it local? see etcd2-backup restore --help",
+        ),
+        ("restore --for-etcd 4", "--for-etcd 4 is not one of 2, 3", "see etcd2-backup restore --help"),
+        ("restore --generation x", "--generation x is not a number", "see etcd2-backup restore --help"),
+        ("join --wait soon", "--wait soon is not a time like 90s or 10m", "see etcd2-backup join --help"),
+        ("-vv backup", "--verbose is given twice", "say it once"),
+        ("--root /a backup --root /b", "--root is given twice", "say it once"),
+    ] {
+        let want = UsageError { what: what.to_owned(), hint: hint.to_owned() };
+        assert_eq!(parsed(line), Err(want), "{line}");
+    }
+}
+
+#[test]
+fn only_a_path_may_be_other_than_utf_8() {
+    let with = |words: &[&[u8]]| parse(words.iter().map(|w| OsString::from_vec(w.to_vec())));
+    for words in [&[&b"--root"[..], b"/\xff", b"backup"][..], &[b"--root=/\xff", b"backup"]] {
+        let Ok(Parsed::Run(cli)) = with(words) else { panic!("{words:?}") };
+        assert_eq!(cli.root.into_os_string().into_vec(), b"/\xff");
+    }
+    for (words, what) in [
+        (&[&b"back\xff"[..]][..], "there is no verb back\u{fffd}"),
+        (&[b"backup", b"--\xff"], "there is no option --\u{fffd}"),
+        (&[b"join", b"--wait=1\xff"], "--wait 1\u{fffd} is not a time like 90s or 10m"),
+        (&[b"restore", b"--source", b"\xff"], "--source \u{fffd} is not one of archive, local, auto"),
+    ] {
+        assert_eq!(with(words).unwrap_err().what, what);
+    }
+}
+
+#[test]
+fn a_usage_error_has_its_exit_code() {
+    let error = parsed("bakcup").unwrap_err().into_fault();
+    assert_eq!(crate::exit::exit_of(&error), crate::exit::Exit::Usage);
+    assert_eq!(error.to_string(), "there is no verb bakcup");
+    assert_eq!(crate::exit::hint_of(&error), Some("is it backup? see etcd2-backup --help"));
+}

@@ -1,0 +1,88 @@
+//! From the text of a value to the type of its field.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Major;
+use crate::recovery::source::Choice;
+
+/// A type that an option's value can have.
+pub(super) trait Value: Sized {
+    /// What it must look like, behind "not ".
+    const WANTED: &str;
+
+    /// The value, if this is one. Only paths may be other than UTF-8.
+    fn of(given: &OsStr) -> Option<Self>;
+}
+
+pub(super) fn put<T: Value>(field: &mut T, given: &OsStr) -> Result<(), &'static str> {
+    *field = T::of(given).ok_or(T::WANTED)?;
+    Ok(())
+}
+
+/// A flag: it is set by being there.
+impl Value for bool {
+    const WANTED: &str = "a flag";
+
+    fn of(given: &OsStr) -> Option<Self> {
+        given.is_empty().then_some(true)
+    }
+}
+
+impl<T: Value> Value for Option<T> {
+    const WANTED: &str = T::WANTED;
+
+    fn of(given: &OsStr) -> Option<Self> {
+        T::of(given).map(Some)
+    }
+}
+
+impl Value for PathBuf {
+    const WANTED: &str = "a path";
+
+    fn of(given: &OsStr) -> Option<Self> {
+        Some(given.into())
+    }
+}
+
+impl Value for u64 {
+    const WANTED: &str = "a number";
+
+    fn of(given: &OsStr) -> Option<Self> {
+        given.to_str()?.parse().ok()
+    }
+}
+
+impl Value for Duration {
+    const WANTED: &str = "a time like 90s or 10m";
+
+    fn of(given: &OsStr) -> Option<Self> {
+        humantime::parse_duration(given.to_str()?).ok()
+    }
+}
+
+impl Value for Choice {
+    const WANTED: &str = "a source";
+
+    fn of(given: &OsStr) -> Option<Self> {
+        match given.to_str()? {
+            "archive" => Some(Self::Archive),
+            "local" => Some(Self::Local),
+            "auto" => Some(Self::Auto),
+            _ => None,
+        }
+    }
+}
+
+impl Value for Major {
+    const WANTED: &str = "a major version of etcd";
+
+    fn of(given: &OsStr) -> Option<Self> {
+        match given.to_str()? {
+            "2" => Some(Self::Two),
+            "3" => Some(Self::Three),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The calls to etcd's v2 API and what their answers mean. IDs are hex on the client port, decimal on the peer port.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::{Member, Membership};
+use crate::exit::{Exit, fault};
+use crate::sys::http::{Client, Response};
+
+/// What the answer to a change of membership says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Done; for an addition, the new member's ID.
+    Done(Option<u64>),
+    /// It may be done, now or later, or not: only the member list can tell.
+    Unknown(String),
+    /// Not done, and asking again will not help.
+    No(String),
+}
+
+/// Raft's view of the cluster, from `/debug/vars`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RaftStatus {
+    /// The highest index known to be committed.
+    pub commit: u64,
+    /// The leader, 0 if there is none.
+    pub lead: u64,
+    /// How far each member is; only the leader knows.
+    pub progress: BTreeMap<u64, Progress>,
+}
+
+/// How far the leader knows a member to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// The highest index the member has acknowledged, 0 if none ever.
+    pub matched: u64,
+    /// Whether entries flow to it (neither probing nor sending a snapshot).
+    pub replicating: bool,
+}
+
+/// How far a member says its own store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// The index of the last applied entry.
+    Index(u64),
+    /// It keeps that behind its authentication; whether it calls itself healthy.
+    Healthy(bool),
+}
+
+/// The members, asked at a peer URL.
+///
+/// # Errors
+/// No answer, or not that of a member.
+pub fn members_by_peer(http: &Client, peer_url: &str) -> Result<Membership> {
+    let response = expect(200, http.get(&format!("{peer_url}/members"))?)?;
+    let list = json(&response)?;
+    membership(&response, list.as_array())
+}
+
+/// The members, asked at a client URL.
+///
+/// # Errors
+/// No answer, or not that of a member.
+pub fn members(http: &Client, client_url: &str) -> Result<Membership> {
+    let response = expect(200, http.get(&format!("{client_url}/v2/members"))?)?;
+    let answer = json(&response)?;
+    membership(&response, answer.get("members").and_then(Value::as_array))
+}
+
+/// Asks for a new member.
+///
+/// # Errors
+/// The request could not be made at all (nothing listens). Lost answers are [`Change::Unknown`].
+pub fn add(http: &Client, client_url: &str, peer_urls: &[String]) -> Result<Change> {
+    let body = serde_json::json!({ "peerURLs": peer_urls }).to_string();
+    let response = match http.post(&format!("{client_url}/v2/members"), &body) {
+        Ok(response) => response,
+        // It may have arrived all the same.
+        Err(e) => return Ok(Change::Unknown(format!("{e:#}"))),
+    };
+    if response.status == 201 {
+        return Ok(Change::Done(Some(member(&json(&response)?)?.id)));
+    }
+    Ok(other_change(&response))
+}
+
+/// Asks for a member to be removed.
+///
+/// # Errors
+/// As [`add`].
+pub fn remove(http: &Client, client_url: &str, id: u64) -> Result<Change> {
+    match http.delete(&format!("{client_url}/v2/members/{id:x}")) {
+        Ok(response) if matches!(response.status, 204 | 404 | 410) => Ok(Change::Done(None)),
+        Ok(response) => Ok(other_change(&response)),
+        Err(e) => Ok(Change::Unknown(format!("{e:#}"))),
+    }
+}
+
+/// The ID of the member that answers at a client URL, and of the leader it knows.
+///
+/// # Errors
+/// No answer, or not that of a member.
+pub fn self_and_leader(http: &Client, client_url: &str) -> Result<(u64, Option<u64>)> {
+    let response = expect(200, http.get(&format!("{client_url}/v2/stats/self"))?)?;
+    let answer = json(&response)?;
+    let leader = hex(answer.pointer("/leaderInfo/leader")).ok().filter(|id| *id != 0);
+    Ok((hex(answer.get("id")).context("who answers")?, leader))
+}
+
+/// Whether a member takes part in a quorum, as its `/health` says; a member that does not answer does not.
+pub fn is_healthy(http: &Client, client_url: &str) -> bool {
+    // 2.3 writes {"health": "true"}, 3.4 {"health":"true"}.
+    let answer = http.get(&format!("{}/health", client_url.trim_end_matches('/')));
+    answer.is_ok_and(|a| a.status == 200 && a.summary().replace(' ', "").contains(r#""health":"true""#))
+}
+
+/// Raft's status at a member; `progress` is empty unless it leads.
+///
+/// # Errors
+/// No answer, or none that has it.
+pub fn raft_status(http: &Client, client_url: &str) -> Result<RaftStatus> {
+    let response = expect(200, http.get(&format!("{client_url}/debug/vars"))?)?;
+    parse_raft_status(&json(&response)?)
+}
+
+/// How far a member's own store is.
+///
+/// # Errors
+/// No answer, or not that of a member.
+pub fn applied(http: &Client, client_url: &str) -> Result<Applied> {
+    let response = http.get(&format!("{client_url}/v2/keys/"))?;
+    if let Some(index) = response.header("X-Raft-Index") {
+        return Ok(Applied::Index(index.parse().with_context(|| format!("X-Raft-Index: {index}"))?));
+    }
+    if response.status == 401 {
+        return Ok(Applied::Healthy(http.get(&format!("{client_url}/health"))?.status == 200));
+    }
+    bail!("{client_url}/v2/keys/ answered {} {}", response.status, response.summary())
+}
+
+fn expect(status: u16, response: Response) -> Result<Response> {
+    if response.status != status {
+        bail!("answered {} {}", response.status, response.summary());
+    }
+    Ok(response)
+}
+
+fn other_change(response: &Response) -> Change {
+    let text = format!("{} {}", response.status, response.summary());
+    match response.status {
+        // A proposal that timed out may still be committed later.
+        500.. => Change::Unknown(text),
+        401 | 403 => {
+            Change::No(format!("{text} (changing members needs the root user of etcd's authentication)"))
+        }
+        _ => Change::No(text),
+    }
+}
+
+fn json(response: &Response) -> Result<Value> {
+    serde_json::from_slice(&response.body).with_context(|| format!("not JSON: {}", response.summary()))
+}
+
+fn membership(response: &Response, list: Option<&Vec<Value>>) -> Result<Membership> {
+    let id = response.header("X-Etcd-Cluster-Id").context("the answer names no cluster")?;
+    let cluster_id = u64::from_str_radix(id, 16).with_context(|| format!("cluster ID {id}"))?;
+    let members = list.context("the answer has no member list")?.iter().map(member).collect::<Result<_>>()?;
+    Ok(Membership { cluster_id, members })
+}
+
+fn member(value: &Value) -> Result<Member> {
+    let id = match value.get("id") {
+        Some(Value::Number(n)) => n.as_u64().context("a member's ID is no 64-bit number")?,
+        other => hex(other).context("a member's ID")?,
+    };
+    let texts = |name: &str| -> Vec<String> {
+        let list = value.get(name).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let name = value.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    Ok(Member { id, name, peer_urls: texts("peerURLs"), client_urls: texts("clientURLs") })
+}
+
+fn hex(value: Option<&Value>) -> Result<u64> {
+    let text = value.and_then(Value::as_str).context("missing, or not a string")?;
+    u64::from_str_radix(text, 16).with_context(|| format!("not hex: {text}"))
+}
+
+fn parse_raft_status(vars: &Value) -> Result<RaftStatus> {
+    let status = vars.get("raft.status").context("/debug/vars has no raft.status")?;
+    let mut progress = BTreeMap::new();
+    for (id, p) in status.get("progress").and_then(Value::as_object).into_iter().flatten() {
+        let id = u64::from_str_radix(id, 16).with_context(|| format!("member ID {id}"))?;
+        let matched = p.get("match").and_then(Value::as_u64).context("progress without match")?;
+        // ProgressStateReplicate in 2.x, StateReplicate in 3.x.
+        let replicating =
+            p.get("state").and_then(Value::as_str).is_some_and(|s| s.ends_with("StateReplicate"));
+        progress.insert(id, Progress { matched, replicating });
+    }
+    let commit = status.get("commit").and_then(Value::as_u64).context("raft.status without commit")?;
+    Ok(RaftStatus { commit, lead: hex(status.get("lead")).context("raft.status: lead")?, progress })
+}
+
+/// Says how to go on when a cluster does not change its membership.
+pub fn not_changed(what: &str, why: &str) -> anyhow::Error {
+    fault(
+        Exit::Cluster,
+        format!("{what}: {why}"),
+        "look at `etcdctl cluster-health` on the founding member, then run join again: it goes on where it was",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(status: u16, header: Option<&str>, body: &str) -> Response {
+        let headers = header.map(|v| ("X-Etcd-Cluster-Id".to_owned(), v.to_owned())).into_iter().collect();
+        Response { status, headers, body: body.as_bytes().to_vec() }
+    }
+
+    #[test]
+    fn both_ports_list_the_same_members() {
+        let peer = response(
+            200,
+            Some("5a535ced1069e3a8"),
+            r#"[{"id":2622222016494170645,"peerURLs":["http://127.0.0.1:48010"],"name":"h1","clientURLs":["http://127.0.0.1:48000"]},
+                {"id":18446744073709551615,"peerURLs":["http://127.0.0.1:48011"],"name":""}]"#,
+        );
+        let client = response(
+            200,
+            Some("5a535ced1069e3a8"),
+            r#"[{"id":"24640107e757f215","name":"h1","peerURLs":["http://127.0.0.1:48010"],"clientURLs":["http://127.0.0.1:48000"]},
+                {"id":"ffffffffffffffff","name":"","peerURLs":["http://127.0.0.1:48011"],"clientURLs":[]}]"#,
+        );
+        let parse = |r: &Response| membership(r, json(r).unwrap().as_array()).unwrap();
+        assert_eq!(parse(&peer), parse(&client));
+        let got = parse(&peer);
+        assert_eq!((got.cluster_id, got.members.len()), (0x5a53_5ced_1069_e3a8, 2));
+        assert!(got.members[0].has_started() && !got.members[1].has_started());
+        assert_eq!(got.members[1].label(), "ffffffffffffffff (http://127.0.0.1:48011)");
+    }
+
+    #[test]
+    fn an_answer_that_is_not_a_members_is_refused() {
+        for (header, body) in [
+            (None, "[]"),
+            (Some("xyz"), "[]"),
+            (Some("1"), "{}"),
+            (Some("1"), r#"[{"id":-1}]"#),
+            (Some("1"), r#"[{"id":"no"}]"#),
+        ] {
+            let r = response(200, header, body);
+            assert!(membership(&r, json(&r).unwrap().as_array()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn raft_status_of_2_and_3() {
+        let v3 = r#"{"x":1,"raft.status": {"id":"2e1259d415f2a040","term":2,"vote":"2e1259d415f2a040","commit":5,
+            "lead":"2e1259d415f2a040","raftState":"StateLeader","applied":5,
+            "progress":{"2e1259d415f2a040":{"match":5,"next":6,"state":"StateReplicate"}},"leadtransferee":"0"}}"#;
+        let v2 = r#"{"raft.status":{"id":"a","term":2,"vote":"a","commit":9,"lead":"a","raftState":"StateLeader",
+            "progress":{"a":{"match":9,"next":10,"state":"ProgressStateReplicate"},"b":{"match":0,"next":1,"state":"ProgressStateProbe"}}}}"#;
+        let got = parse_raft_status(&serde_json::from_str(v3).unwrap()).unwrap();
+        let leader = 0x2e12_59d4_15f2_a040;
+        assert_eq!((got.commit, got.lead), (5, leader));
+        assert_eq!(got.progress[&leader], Progress { matched: 5, replicating: true });
+        let got = parse_raft_status(&serde_json::from_str(v2).unwrap()).unwrap();
+        assert_eq!(got.progress[&10], Progress { matched: 9, replicating: true });
+        assert_eq!(got.progress[&11], Progress { matched: 0, replicating: false });
+        let follower = r#"{"raft.status":{"commit":5,"lead":"0","progress":{}}}"#;
+        let got = parse_raft_status(&serde_json::from_str(follower).unwrap()).unwrap();
+        assert!(got.progress.is_empty() && got.lead == 0);
+    }
+
+    #[test]
+    fn only_500_leaves_a_change_open() {
+        for (status, unknown) in [(500, true), (503, true), (409, false), (400, false), (401, false)] {
+            let got = other_change(&response(status, None, r#"{"message":"m"}"#));
+            assert_eq!(matches!(got, Change::Unknown(_)), unknown, "{status}");
+        }
+    }
+}

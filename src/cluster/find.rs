@@ -1,0 +1,137 @@
+//! The founder's cluster: found through the founder's URL, asked at one of its client URLs, measured at its leader.
+
+use anyhow::{Context, Result};
+
+use super::api::{self, RaftStatus};
+use super::{Member, Membership};
+use crate::exit::{Exit, fault, hint_of};
+use crate::settings::urls;
+use crate::sys::http::Client;
+
+/// A cluster that answers.
+#[derive(Debug)]
+pub struct Cluster {
+    /// How it is asked.
+    pub http: Client,
+    /// Its ID.
+    pub id: u64,
+    /// The client URL it is asked at.
+    pub via: String,
+    /// Whether its members' loopback URLs lead to them from here: only if it was reached through one.
+    loopback: bool,
+}
+
+impl Cluster {
+    /// Finds the cluster of a founding member. Each URL is tried as the peer URL it should be, then as a client URL, as
+    /// in the original's examples.
+    ///
+    /// # Errors
+    /// No URL leads to a member that answers clients.
+    pub fn find(http: &Client, founder_urls: &[String]) -> Result<Self> {
+        let mut reasons = Vec::new();
+        for url in founder_urls {
+            match Self::by_peer_url(http, url).or_else(|e| {
+                // Without curl no other URL answers either.
+                if hint_of(&e).is_some() { Err(e) } else { Self::by_client_url(http, url).map_err(|_| e) }
+            }) {
+                Ok(cluster) => return Ok(cluster),
+                Err(e) if hint_of(&e).is_some() => return Err(e),
+                Err(e) => reasons.push(format!("{e:#}")),
+            }
+        }
+        Err(fault(
+            Exit::Cluster,
+            format!("the founding member does not answer: {}", reasons.join("; ")),
+            "start etcd on the founding member (after etcd2-restore.service there), or correct \
+             ETCD_RESTORE_MASTER_ADV_PEER_URLS in 30-etcd2-backup-restore.conf",
+        ))
+    }
+
+    fn by_peer_url(http: &Client, url: &str) -> Result<Self> {
+        let seen = api::members_by_peer(http, url)?;
+        let loopback = urls::is_loopback(url);
+        // The founder first: it is the one that is surely up.
+        let own = |m: &&Member| m.peer_urls.iter().any(|u| urls::same_place(u, url));
+        let (first, others): (Vec<&Member>, Vec<&Member>) = seen.members.iter().partition(own);
+        let mut last =
+            anyhow::anyhow!("{url} lists no member with a client URL that can be reached from here");
+        for candidate in first.into_iter().chain(others).flat_map(|m| usable(m, loopback)) {
+            match api::members(http, candidate) {
+                Ok(m) if m.cluster_id == seen.cluster_id => {
+                    return Ok(Self {
+                        http: http.clone(),
+                        id: m.cluster_id,
+                        via: candidate.clone(),
+                        loopback,
+                    });
+                }
+                Ok(m) => {
+                    last = anyhow::anyhow!("{candidate} belongs to another cluster ({:x})", m.cluster_id);
+                }
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+
+    fn by_client_url(http: &Client, url: &str) -> Result<Self> {
+        let id = api::members(http, url)?.cluster_id;
+        Ok(Self { http: http.clone(), id, via: url.to_owned(), loopback: urls::is_loopback(url) })
+    }
+
+    /// Its members now.
+    ///
+    /// # Errors
+    /// It no longer answers, or answers as another cluster.
+    pub fn members(&self) -> Result<Membership> {
+        let now = api::members(&self.http, &self.via)?;
+        if now.cluster_id != self.id {
+            return Err(fault(
+                Exit::Cluster,
+                format!("{} was in cluster {:x} and is now in {:x}", self.via, self.id, now.cluster_id),
+                "was the founding member restored once more in between? Run join again",
+            ));
+        }
+        Ok(now)
+    }
+
+    /// Raft's status at the leader, which alone knows how far the others are.
+    ///
+    /// # Errors
+    /// There is no leader, or it does not answer.
+    pub fn leader_status(&self, members: &Membership) -> Result<RaftStatus> {
+        let (_, leader) = api::self_and_leader(&self.http, &self.via)?;
+        let leader = leader.context("the cluster has no leader")?;
+        let member = members.by_id(leader).context("the leader is not in the member list")?;
+        let mut last =
+            anyhow::anyhow!("the leader {} has no client URL that can be reached from here", member.label());
+        for url in usable(member, self.loopback) {
+            match api::raft_status(&self.http, url) {
+                Ok(status) if status.lead == leader && !status.progress.is_empty() => return Ok(status),
+                Ok(_) => last = anyhow::anyhow!("{} does not lead any more", member.label()),
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+
+    /// How far a member's own store is, asked at the first of its client URLs that answers.
+    ///
+    /// # Errors
+    /// None answers.
+    pub fn applied(&self, member: &Member) -> Result<api::Applied> {
+        let mut last = anyhow::anyhow!("no client URL that can be reached from here");
+        for url in usable(member, self.loopback) {
+            match api::applied(&self.http, url) {
+                Ok(applied) => return Ok(applied),
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+}
+
+/// A member's client URLs as far as they can lead to it from here.
+fn usable(member: &Member, loopback: bool) -> impl Iterator<Item = &String> {
+    member.client_urls.iter().filter(move |u| loopback || !urls::is_loopback(u))
+}

@@ -1,0 +1,162 @@
+//! The gate in place of a sleep: goes on when members have caught up, says whom it waits for, gives up in time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::api::{Applied, RaftStatus};
+use super::find::Cluster;
+use super::{Member, Membership};
+use crate::exit::{Exit, fault};
+
+const POLL: Duration = Duration::from_millis(250);
+/// How often a wait says that it still waits.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
+
+/// Whom to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Every member that has started, but the one with this ID (0 for none).
+    StartedBut(u64),
+    /// This one, which may not have started yet.
+    Member(u64),
+}
+
+/// Why a member has not caught up with `goal`; `None` if it has. Pure.
+pub fn behind(member: &Member, status: &RaftStatus, goal: u64, applied: Option<&Applied>) -> Option<String> {
+    // The leader keeps no useful state about itself.
+    if member.id != status.lead {
+        let Some(progress) = status.progress.get(&member.id) else {
+            return Some("the leader does not know it yet".to_owned());
+        };
+        if progress.matched == 0 {
+            return Some("has not started".to_owned());
+        }
+        if progress.matched < goal {
+            return Some(format!("has {} of {goal} entries", progress.matched));
+        }
+        if !progress.replicating {
+            return Some("is not being sent entries".to_owned());
+        }
+    }
+    if !member.has_started() {
+        return Some("has not published itself".to_owned());
+    }
+    match applied {
+        Some(Applied::Index(index)) if *index < goal => {
+            Some(format!("has applied {index} of {goal} entries"))
+        }
+        Some(Applied::Index(_) | Applied::Healthy(true)) => None,
+        Some(Applied::Healthy(false)) => Some("is not healthy".to_owned()),
+        None => Some("does not answer clients".to_owned()),
+    }
+}
+
+/// Waits until everybody meant has caught up with what is committed when the wait begins.
+///
+/// # Errors
+/// [`Exit::Cluster`] if that is not so within `limit`; the message says who is behind, and why.
+pub fn wait(cluster: &Cluster, who: Who, limit: Duration) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    let mut goal = None;
+    let mut said = (String::new(), Instant::now());
+    loop {
+        let reason = match check(cluster, who, &mut goal) {
+            Ok(None) => return Ok(()),
+            Ok(Some(reason)) => reason,
+            Err(e) => format!("{e:#}"),
+        };
+        if Instant::now() >= deadline {
+            return Err(fault(
+                Exit::Cluster,
+                format!("not caught up within {}: {reason}", humantime::format_duration(limit)),
+                "look at etcd's journal on that node; give more time with --wait",
+            ));
+        }
+        let kind = reason.trim_end_matches(|c: char| c.is_ascii_digit() || c == ' ').to_owned();
+        if said.0 != kind || said.1.elapsed() >= SAY_AGAIN {
+            log::info!("waiting: {reason}");
+            said = (kind, Instant::now());
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// One look: why to go on waiting, or `None`.
+fn check(cluster: &Cluster, who: Who, goal: &mut Option<u64>) -> Result<Option<String>> {
+    let members = cluster.members()?;
+    let status = cluster.leader_status(&members)?;
+    let goal = *goal.get_or_insert(status.commit);
+    for member in meant(&members, &status, who) {
+        let applied = if member.has_started() { cluster.applied(member).ok() } else { None };
+        if let Some(reason) = behind(member, &status, goal, applied.as_ref()) {
+            return Ok(Some(format!("{} {reason}", member.label())));
+        }
+    }
+    match who {
+        Who::Member(id) if members.by_id(id).is_none() => {
+            Ok(Some(format!("{id:x} is not in the member list")))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A member that has acknowledged something has started, even if it has not published its name.
+fn meant<'a>(members: &'a Membership, status: &'a RaftStatus, who: Who) -> impl Iterator<Item = &'a Member> {
+    let acknowledged = |id: &u64| status.progress.get(id).is_some_and(|p| p.matched > 0);
+    members.members.iter().filter(move |m| match who {
+        Who::StartedBut(id) => m.id != id && (m.has_started() || acknowledged(&m.id)),
+        Who::Member(id) => m.id == id,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::api::Progress;
+
+    fn member(id: u64, name: &str) -> Member {
+        Member { id, name: name.into(), peer_urls: vec![], client_urls: vec![] }
+    }
+
+    fn status(progress: &[(u64, u64, bool)]) -> RaftStatus {
+        let entry = |&(id, matched, replicating): &(u64, u64, bool)| (id, Progress { matched, replicating });
+        RaftStatus { commit: 100, lead: 1, progress: progress.iter().map(entry).collect() }
+    }
+
+    #[test]
+    fn caught_up_needs_all_of_it() {
+        use Applied::{Healthy, Index};
+        type Case<'a> = (u64, &'a str, &'a [(u64, u64, bool)], Option<Applied>, Option<&'a str>);
+        let cases: &[Case<'_>] = &[
+            (2, "e2", &[(2, 100, true)], Some(Index(100)), None),
+            (2, "e2", &[(2, 120, true)], Some(Healthy(true)), None),
+            (2, "e2", &[], Some(Index(100)), Some("the leader does not know it yet")),
+            (2, "e2", &[(2, 0, false)], None, Some("has not started")),
+            (2, "e2", &[(2, 99, true)], Some(Index(99)), Some("has 99 of 100 entries")),
+            (2, "e2", &[(2, 100, false)], Some(Index(100)), Some("is not being sent entries")),
+            (2, "", &[(2, 100, true)], None, Some("has not published itself")),
+            (2, "e2", &[(2, 100, true)], Some(Index(99)), Some("has applied 99 of 100 entries")),
+            (2, "e2", &[(2, 100, true)], Some(Healthy(false)), Some("is not healthy")),
+            (2, "e2", &[(2, 100, true)], None, Some("does not answer clients")),
+            // The leader: only its own store counts.
+            (1, "e1", &[(1, 0, false)], Some(Index(100)), None),
+            (1, "e1", &[(1, 100, true)], Some(Index(98)), Some("has applied 98 of 100 entries")),
+        ];
+        for (id, name, progress, applied, expected) in cases {
+            let got = behind(&member(*id, name), &status(progress), 100, applied.as_ref());
+            assert_eq!(got.as_deref(), *expected, "{id} {name:?} {progress:?} {applied:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_meant() {
+        let members =
+            Membership { cluster_id: 1, members: vec![member(1, "e1"), member(2, ""), member(3, "")] };
+        let status = status(&[(1, 9, true), (2, 9, true), (3, 0, false)]);
+        let ids = |who| meant(&members, &status, who).map(|m| m.id).collect::<Vec<_>>();
+        assert_eq!(ids(Who::StartedBut(0)), [1, 2]);
+        assert_eq!(ids(Who::StartedBut(2)), [1]);
+        assert_eq!(ids(Who::Member(3)), [3]);
+    }
+}

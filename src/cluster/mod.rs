@@ -1,0 +1,65 @@
+//! A running cluster, seen through its members' HTTP API.
+//!
+//! - [`api`]: the calls and their answers · [`find`]: the founder's cluster and its leader
+//! - [`gate`]: has a member caught up? · [`plan`]: what a node that wants in has to do, as a pure decision
+//! - [`preflight`]: can a member start on this node? · [`admit`]: adding and removing a member
+//! - [`local`]: which members this node's disk has been · [`drop_in`]: what makes etcd start as a new member
+
+pub mod admit;
+pub mod api;
+pub mod drop_in;
+pub mod find;
+pub mod gate;
+pub mod local;
+pub mod plan;
+pub mod preflight;
+
+/// A member as the cluster lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its ID.
+    pub id: u64,
+    /// Its name; empty until it has started and published itself.
+    pub name: String,
+    /// How other members reach it.
+    pub peer_urls: Vec<String>,
+    /// How clients reach it; empty until it has published itself.
+    pub client_urls: Vec<String>,
+}
+
+impl Member {
+    /// Whether it has started and published itself.
+    pub fn has_started(&self) -> bool {
+        !self.name.is_empty()
+    }
+
+    /// What to call it in a message.
+    pub fn label(&self) -> String {
+        match self.name.as_str() {
+            "" => format!("{:x} ({})", self.id, self.peer_urls.join(",")),
+            name => format!("{name} ({:x})", self.id),
+        }
+    }
+}
+
+/// The members of a cluster at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// The cluster's ID.
+    pub cluster_id: u64,
+    /// Its members.
+    pub members: Vec<Member>,
+}
+
+impl Membership {
+    /// The member with this ID.
+    pub fn by_id(&self, id: u64) -> Option<&Member> {
+        self.members.iter().find(|m| m.id == id)
+    }
+
+    /// The member that has one of these peer URLs.
+    pub fn by_peer_urls(&self, urls: &[String]) -> Option<&Member> {
+        use crate::settings::urls::same_place;
+        self.members.iter().find(|m| m.peer_urls.iter().any(|a| urls.iter().any(|b| same_place(a, b))))
+    }
+}

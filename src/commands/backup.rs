@@ -1,0 +1,172 @@
+//! `backup`: send what changed since the last one.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::archive::capture::{self, Capture};
+use crate::archive::part::{self, Head, Written};
+use crate::archive::spool::Spool;
+use crate::archive::state::State;
+use crate::archive::{chain, lineage};
+use crate::etcd::datadir::DataDir;
+use crate::exit::Exit;
+use crate::fence;
+use crate::identity::{self, Identity};
+use crate::paths::Root;
+use crate::remote::Remote;
+use crate::remote::rclone::Rclone;
+use crate::settings::Settings;
+use crate::sys::time;
+
+pub(super) fn run(root: &Root) -> Result<Exit> {
+    let started = Instant::now();
+    let settings = Settings::load(root)?;
+    // The timer must not disturb a recovery, nor a slow backup.
+    let Some(_lock) = settings.try_lock()? else {
+        log::info!("nothing done: a recovery or another backup is in progress");
+        return Ok(Exit::Done);
+    };
+    if fence::is_up(root) {
+        log::info!(
+            "nothing done: a recovery is in progress ({} exists)",
+            root.join(crate::paths::FENCE).display()
+        );
+        return Ok(Exit::Done);
+    }
+    let dir = DataDir::open(&settings.data_dir, settings.wal_dir.as_deref())?;
+    let remote = Rclone::new(&settings, root);
+    let spool = Spool::open(&settings.backup_dir)?;
+    let mut state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder(&settings));
+
+    finish_earlier(&settings, &spool, &remote, &mut state)?;
+    let Some(capture) = capture::next(&dir, state.as_ref())? else {
+        log::info!("nothing new since index {}", state.map_or(0, |s| s.last.index));
+        return Ok(Exit::Done);
+    };
+    identity::record(root, &identity_of(root, &settings, &capture))?;
+
+    let head = head(&settings, &remote, state.as_ref(), &capture)?;
+    let to = spool.generation(head.generation_name())?;
+    let written = part::write(&to, &head, |out| capture.write_payload(&dir, out))?;
+    let mut now = account(&settings, state, &capture, &head, &written);
+    now.save(&settings.backup_dir)?;
+    send(&settings, &spool, &remote, &mut now)?;
+
+    log::info!(
+        "generation {}, part {}: {} entries up to index {}, {} bytes of log{}, {} bytes sent, {} ms",
+        head.generation,
+        head.sequence,
+        capture.log.entries,
+        head.last.index,
+        capture.log_bytes(),
+        capture.base.as_ref().map_or(String::new(), |b| format!(", a snapshot of {} bytes", b.size)),
+        written.name.size,
+        started.elapsed().as_millis(),
+    );
+    Ok(Exit::Done)
+}
+
+/// What an earlier run could not send, or did not see arrive, goes first and as it was.
+fn finish_earlier(
+    settings: &Settings,
+    spool: &Spool,
+    remote: &dyn Remote,
+    state: &mut Option<State>,
+) -> Result<()> {
+    let waiting = state.as_ref().and_then(|s| s.pending.clone());
+    match (state.as_mut(), waiting) {
+        (Some(state), Some(path)) if spool.dir().join(&path).is_file() => {
+            log::info!("sending part {} of generation {} again", state.sequence, state.generation);
+            return send(settings, spool, remote, state);
+        }
+        (Some(_), Some(path)) => {
+            log::warn!("{path} was to be sent and is not in the spool any more");
+            *state = None;
+        }
+        _ => {}
+    }
+    spool.drop_parts()
+}
+
+/// Sends the spool in one call, and notes that it arrived.
+fn send(settings: &Settings, spool: &Spool, remote: &dyn Remote, state: &mut State) -> Result<()> {
+    remote.put(spool.dir(), &settings.machine_id)?;
+    state.pending = None;
+    state.save(&settings.backup_dir)?;
+    spool.clear()
+}
+
+/// Where this machine's parts go.
+fn folder(settings: &Settings) -> String {
+    format!("{}/{}", settings.endpoint, settings.machine_id)
+}
+
+fn identity_of(root: &Root, settings: &Settings, capture: &Capture) -> Identity {
+    let wal_dir = root.strip(&settings.effective_wal_dir());
+    Identity { cluster_id: capture.metadata.cluster_id, member_id: capture.metadata.member_id, wal_dir }
+}
+
+/// The part's head: its place in the chain, or the start of a new generation behind all that the remote has.
+fn head(settings: &Settings, remote: &dyn Remote, state: Option<&State>, capture: &Capture) -> Result<Head> {
+    let cluster_id = capture.metadata.cluster_id;
+    let (generation, sequence, predecessor, parent) = match (state, &capture.begins) {
+        (Some(state), None) => (state.generation, state.sequence + 1, state.checksum.clone(), None),
+        (_, why) => {
+            let objects = remote.list(&settings.machine_id).context("looking for earlier generations")?;
+            let number = chain::next_number(&objects).max(state.map_or(0, |s| s.generation + 1));
+            log::info!("generation {number} begins: {}", why.as_deref().unwrap_or("the first one"));
+            let parent = lineage::Parent::of(&settings.backup_dir, cluster_id)?;
+            (number, 0, String::new(), parent)
+        }
+    };
+    let snapshot = capture.base.as_ref().map(|b| (b.name.to_string(), b.size));
+    Ok(Head {
+        generation,
+        sequence,
+        cluster_id,
+        member_id: capture.metadata.member_id,
+        member_name: settings.name.clone(),
+        peer_urls: settings.peer_urls.clone(),
+        family: capture.family,
+        time: time::now(),
+        first: capture.first,
+        last: capture.last(),
+        start_state: capture.start_state,
+        predecessor,
+        parent,
+        snapshot,
+        log: capture.tail.extents.clone(),
+    })
+}
+
+/// The state behind this part, which is still to be sent.
+fn account(
+    settings: &Settings,
+    before: Option<State>,
+    capture: &Capture,
+    head: &Head,
+    written: &Written,
+) -> State {
+    let before = before.filter(|_| capture.begins.is_none());
+    let base = capture.base.as_ref();
+    let of = |value: fn(&State) -> u64| before.as_ref().map_or(0, value);
+    State {
+        version: State::VERSION,
+        folder: folder(settings),
+        generation: head.generation,
+        sequence: head.sequence,
+        checksum: written.checksum.clone(),
+        cluster_id: head.cluster_id,
+        member_id: head.member_id,
+        base_index: base.map_or(of(|s| s.base_index), |b| b.metadata.position.index),
+        base_size: base.map_or(of(|s| s.base_size), |b| b.size),
+        log_bytes: of(|s| s.log_bytes) + capture.log_bytes(),
+        entries: of(|s| s.entries) + capture.log.entries,
+        place: capture.tail.end,
+        last_record: capture.last_record().or_else(|| before.as_ref().and_then(|b| b.last_record)),
+        last: head.last,
+        hard_state: capture.log.hard_state,
+        pending: Some(format!("{}/{}", head.generation_name(), written.name)),
+    }
+}

@@ -1,0 +1,341 @@
+//! `join`: makes this node a member of the founding member's cluster, and watches until it has caught up.
+//!
+//! Everything that can fail comes before the cluster is asked. From then on the fence keeps etcd from starting until the
+//! node is ready; whenever this is interrupted, running it again goes on where it was.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::cluster::admit::{self, Admission};
+use crate::cluster::find::Cluster;
+use crate::cluster::gate::{self, Who};
+use crate::cluster::local::{self, Ids};
+use crate::cluster::plan::{self, Running, Situation, Step};
+use crate::cluster::{Membership, api, drop_in, preflight};
+use crate::exit::{Exit, OrFault, fault};
+use crate::member_dir::aside;
+use crate::paths::{JOIN_DROP_IN, Root};
+use crate::settings::Settings;
+use crate::settings::unit::UnitEnvironment;
+use crate::sys::http::Client;
+use crate::sys::lock::Lock;
+use crate::sys::{fs, systemd};
+use crate::{cli, fence, identity};
+
+/// What every step needs.
+struct Join<'a> {
+    root: &'a Root,
+    options: &'a cli::Join,
+    settings: Settings,
+    cluster: Cluster,
+}
+
+/// What an earlier attempt left, which an attempt that changes nothing must leave too.
+struct Before {
+    fenced: bool,
+    unfinished: bool,
+}
+
+pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
+    let started = Instant::now();
+    let settings = Settings::load(root)?;
+    settings.own_name()?;
+    settings.own_peer_urls()?;
+    refuse_on_founder(&settings)?;
+    let _lock = lock(&settings)?;
+    let cluster = Cluster::find(&Client::default(), settings.founder()?)?;
+    log::info!("the founding member's cluster is {:x}, asked at {}", cluster.id, cluster.via);
+    let join = Join { root, options, settings, cluster };
+
+    let members = join.cluster.members()?;
+    let step = join.decide(&members)?;
+    let id = match step {
+        Step::Watch(id) => {
+            log::info!("this node already runs as member {id:x} of that cluster");
+            return join.watch(id, started);
+        }
+        Step::Start(id) => {
+            log::info!("the data directory is that of member {id:x} of that cluster: it is started as it is");
+            id
+        }
+        Step::Reuse(_) | Step::Replace(_) | Step::Add => {
+            preflight::directories(&join.settings)?;
+            // A cluster that lacks only us has no leader to ask, and is not changed either.
+            if !matches!(step, Step::Reuse(_)) {
+                let gone = if let Step::Replace(id) = step { id } else { 0 };
+                log::info!("waiting until every started member has caught up");
+                gate::wait(&join.cluster, Who::StartedBut(gone), options.wait)?;
+            }
+            join.enter(step, &members)?
+        }
+    };
+    if options.no_start || !root.is_live() {
+        fence::lower(root)?;
+        log::info!(
+            "ready as member {id:x}: {}; then run join again to watch it catch up",
+            join.how_to_start()
+        );
+        return Ok(Exit::Done);
+    }
+    fence::lower(root)?;
+    systemd::start_no_block(&join.settings.etcd_unit)?;
+    join.watch(id, started)
+}
+
+fn refuse_on_founder(settings: &Settings) -> Result<()> {
+    settings.founder()?;
+    if settings.is_founder() {
+        return Err(fault(
+            Exit::Refused,
+            format!("this node is the founding member ({})", settings.peer_urls.join(",")),
+            "the founding member is restored, not joined: systemctl start etcd2-restore.service",
+        ));
+    }
+    Ok(())
+}
+
+fn lock(settings: &Settings) -> Result<Lock> {
+    settings.try_lock()?.ok_or_else(|| {
+        fault(
+            Exit::Refused,
+            "a backup, restore or join is running on this node",
+            "wait until it has ended (`systemctl list-units 'etcd2-*'`), then run join again",
+        )
+    })
+}
+
+impl Join<'_> {
+    fn drop_in(&self) -> PathBuf {
+        self.root.drop_ins(&self.settings.etcd_unit).join(JOIN_DROP_IN)
+    }
+
+    /// Looks at everything, and decides what to do.
+    fn decide(&self, members: &Membership) -> Result<Step> {
+        let own_urls = self.settings.own_peer_urls()?;
+        let entry = members.by_peer_urls(own_urls);
+        // Without a leader nobody knows; the plan takes that into account.
+        let status = self.cluster.leader_status(members);
+        let matched = entry.and_then(|e| Some(status.as_ref().ok()?.progress.get(&e.id)?.matched));
+        let local = local::local_ids(&self.settings)?;
+        let unfinished = self.drop_in().exists();
+        if unfinished && local.is_none() {
+            self.stop_vain_starts()?;
+        }
+        plan::decide(&Situation {
+            own_name: self.settings.own_name()?,
+            own_urls,
+            etcd_unit: &self.settings.etcd_unit,
+            members,
+            matched,
+            local,
+            set_aside: &local::ids_set_aside(&self.settings)?,
+            running: self.running()?,
+            unfinished,
+        })
+    }
+
+    /// An earlier join started etcd, which has no log yet: systemd tries again and again what does not start.
+    fn stop_vain_starts(&self) -> Result<()> {
+        let unit = &self.settings.etcd_unit;
+        if self.root.is_live() && systemd::is_active(unit)? {
+            log::info!("{unit} was started by an earlier join and has not come up: it is stopped first");
+            systemd::stop(unit)?;
+        }
+        Ok(())
+    }
+
+    fn running(&self) -> Result<Running> {
+        if let Some(ids) = self.settings.client_urls.iter().find_map(|url| self.answers_as(url)) {
+            return Ok(Running::As(ids));
+        }
+        let active = self.root.is_live() && systemd::is_active(&self.settings.etcd_unit)?;
+        let taken = preflight::peer_port_is_taken(self.settings.own_peer_urls()?);
+        Ok(if active || taken { Running::Silent } else { Running::No })
+    }
+
+    fn answers_as(&self, client_url: &str) -> Option<Ids> {
+        let cluster = api::members(&self.cluster.http, client_url).ok()?.cluster_id;
+        let (member, _) = api::self_and_leader(&self.cluster.http, client_url).ok()?;
+        Some((cluster, member))
+    }
+
+    /// From the fence to a node on which etcd starts as a new member.
+    fn enter(&self, step: Step, members: &Membership) -> Result<u64> {
+        let before = Before { fenced: fence::is_up(self.root), unfinished: self.drop_in().exists() };
+        fence::raise(self.root, "join")?;
+        if let Err(e) = self.write_drop_in(members) {
+            self.undo(&before)?;
+            return Err(e);
+        }
+        let id = match self.become_member(step)? {
+            Admission::Done(id) => id,
+            Admission::Refused(why) => {
+                self.undo(&before)?;
+                return Err(api::not_changed("the cluster did not take this node as a member", &why));
+            }
+            Admission::Unknown(why) => {
+                let what =
+                    "the cluster did not say whether it took this node as a member; etcd stays fenced here";
+                return Err(api::not_changed(what, &why));
+            }
+        };
+        log::info!("this node is member {id:x}");
+        for old in aside::set_aside(&self.settings, "join")? {
+            log::info!("the old data is kept as {}", old.display());
+        }
+        // Others may have changed in between; etcd wants the list to the letter.
+        let members = self.cluster.members().or_fault(
+            Exit::Cluster,
+            format!("this node is member {id:x} now, but the cluster does not answer any more; etcd stays fenced here"),
+            "when the founding member answers, run join again: it goes on where it was",
+        )?;
+        self.write_drop_in(&members)?;
+        identity::forget(self.root)?;
+        Ok(id)
+    }
+
+    fn become_member(&self, step: Step) -> Result<Admission> {
+        if let Step::Reuse(id) = step {
+            log::info!("the entry {id:x} waits for this node and was never started: it is used");
+            return Ok(Admission::Done(id));
+        }
+        if let Step::Replace(id) = step {
+            log::info!("the entry {id:x} is this node's, but its data is gone: it is removed first");
+            match admit::remove(&self.cluster, id)? {
+                Admission::Done(_) => {}
+                other => return Ok(other),
+            }
+        }
+        admit::add(&self.cluster, self.settings.own_peer_urls()?)
+    }
+
+    /// Writes the drop-in and sees to it that nothing overrides it.
+    fn write_drop_in(&self, members: &Membership) -> Result<()> {
+        let own_urls = self.settings.own_peer_urls()?;
+        let list = drop_in::initial_cluster(members, self.settings.own_name()?, own_urls);
+        let text = drop_in::text(&list, own_urls, &self.settings.etcd_command)?;
+        let path = self.drop_in();
+        fs::create_dirs(&fs::parent(&path), 0o755)?;
+        fs::write_atomic(&path, text.as_bytes(), 0o644)?;
+        if !self.root.is_live() {
+            return Ok(());
+        }
+        systemd::daemon_reload()?;
+        match drop_in::overridden(&UnitEnvironment::load(&self.settings.etcd_unit, self.root)?, &list) {
+            None => Ok(()),
+            Some(why) => Err(fault(
+                Exit::Settings,
+                format!("{} does not have its effect: {why}", path.display()),
+                format!(
+                    "it is set by an EnvironmentFile or a later drop-in of {}: take it out there",
+                    self.settings.etcd_unit
+                ),
+            )),
+        }
+    }
+
+    /// Nothing was changed in the cluster: the node becomes what it was.
+    fn undo(&self, before: &Before) -> Result<()> {
+        if !before.unfinished {
+            self.remove_drop_in()?;
+        }
+        if before.fenced { Ok(()) } else { fence::lower(self.root) }
+    }
+
+    fn remove_drop_in(&self) -> Result<()> {
+        let path = self.drop_in();
+        if path.exists() {
+            fs::remove_if_there(&path)?;
+            fs::sync_dir(&fs::parent(&path))?;
+            if self.root.is_live() {
+                systemd::daemon_reload()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn how_to_start(&self) -> String {
+        if self.root.is_live() {
+            return format!("systemctl start {}", self.settings.etcd_unit);
+        }
+        match self.drop_in() {
+            path if path.exists() => {
+                format!("start etcd with the variables of {}", self.root.strip(&path).display())
+            }
+            _ => "start etcd as usual".to_owned(),
+        }
+    }
+
+    /// Waits until the member has caught up, then tidies up.
+    fn watch(&self, id: u64, started: Instant) -> Result<Exit> {
+        if let Err(error) = gate::wait(&self.cluster, Who::Member(id), self.options.wait) {
+            return Err(self.give_up(id, error));
+        }
+        self.remove_drop_in()?;
+        identity::record(
+            self.root,
+            &identity::Identity {
+                cluster_id: self.cluster.id,
+                member_id: id,
+                wal_dir: self.root.strip(&self.settings.effective_wal_dir()),
+            },
+        )?;
+        log::info!(
+            "member {id:x} ({}) has caught up with cluster {:x} after {:.1} s",
+            self.settings.name,
+            self.cluster.id,
+            started.elapsed().as_secs_f64()
+        );
+        Ok(Exit::Done)
+    }
+
+    /// The member did not catch up in time. One that never started is taken out of the cluster again where that is
+    /// safe; one that did only needs more time.
+    fn give_up(&self, id: u64, error: anyhow::Error) -> anyhow::Error {
+        let Ok(members) = self.cluster.members() else { return error };
+        let matched =
+            self.cluster.leader_status(&members).ok().and_then(|s| Some(s.progress.get(&id)?.matched));
+        let others = members.members.iter().filter(|m| m.id != id && m.has_started()).count();
+        let has_started = members.by_id(id).is_some_and(crate::cluster::Member::has_started);
+        if has_started || matched.is_some_and(|m| m > 0) || !self.root.is_live() {
+            return error;
+        }
+        let journal = format!("look at `journalctl -u {}`", self.settings.etcd_unit);
+        if others < 2 {
+            return error.context(crate::exit::Fault {
+                exit: Exit::Cluster,
+                what: format!("{} did not start as member {id:x}, and the cluster has no quorum without it", self.settings.etcd_unit),
+                hint: Some(format!(
+                    "{journal}, put it right and run join again; or take the cluster back on the founding member: \
+                     stop etcd there, `etcd2-backup restore --source local`, start etcd"
+                )),
+            });
+        }
+        match self.withdraw(id, matched) {
+            Ok(()) => error.context(crate::exit::Fault {
+                exit: Exit::Cluster,
+                what: format!(
+                    "{} did not start as member {id:x}, which was removed again; etcd is fenced here",
+                    self.settings.etcd_unit
+                ),
+                hint: Some(format!("{journal}, put it right and run join again")),
+            }),
+            Err(e) => error.context(format!("removing member {id:x} again: {e:#}")),
+        }
+    }
+
+    /// Fences and stops etcd first: a removal that is carried out under a starting member kills it.
+    fn withdraw(&self, id: u64, matched: Option<u64>) -> Result<()> {
+        if matched != Some(0) {
+            anyhow::bail!("the leader does not say that it never started, so its entry is left alone");
+        }
+        fence::raise(self.root, "join")?;
+        systemd::stop(&self.settings.etcd_unit)?;
+        match admit::remove(&self.cluster, id)? {
+            Admission::Done(_) => self.remove_drop_in(),
+            Admission::Refused(why) | Admission::Unknown(why) => anyhow::bail!(why),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What the records of a log add up to: IDs, the last hard state, an unbroken run of entries, membership entries.
+
+use anyhow::{Context, Result, ensure};
+
+use super::frame::{Kind, Record};
+use super::members::Change;
+use super::proto::{Entry, EntryKind, HardState, LogPosition, Metadata};
+use crate::exit::{Exit, fault};
+
+/// A log with more membership entries than this behind its base is not one.
+const MAX_CHANGES: usize = 100_000;
+
+/// The running sum over a log's records. Start one with [`Log::default`] or, in the middle of a log, with
+/// [`Log::behind`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Log {
+    /// Whose log it is; `None` until a segment's start was read.
+    pub metadata: Option<Metadata>,
+    /// The last one seen.
+    pub hard_state: HardState,
+    /// First index of the last run of entries without a gap; `None` without an entry.
+    pub run_first: Option<u64>,
+    /// The last entry, or where the log began.
+    pub last: LogPosition,
+    /// Entries seen, overwritten ones included.
+    pub entries: u64,
+    /// Snapshots that the log knows of.
+    pub snapshots: Vec<LogPosition>,
+    /// Membership entries that are still valid (a later entry with a lower index overwrites).
+    pub changes: Vec<Change>,
+    /// A frame was padded: etcd 3.x wrote it.
+    pub padded: bool,
+    /// Offset of the last record, and the rolling CRC before it.
+    pub last_record: Option<(u64, u32)>,
+}
+
+impl Log {
+    /// A log that is read on from behind an entry that was read before.
+    pub fn behind(last: LogPosition, hard_state: HardState) -> Self {
+        Self { last, hard_state, run_first: Some(last.index + 1), ..Self::default() }
+    }
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// A payload cannot be read, or the segments are of different members.
+    pub fn add(&mut self, record: &Record<'_>) -> Result<()> {
+        self.padded |= record.padded;
+        self.last_record = Some((record.start, record.crc_before));
+        match record.kind {
+            Kind::Crc => {}
+            Kind::Metadata => {
+                let metadata = Metadata::decode(record.data).context("reading the log's metadata")?;
+                let same = self.metadata.is_none_or(|m| m == metadata);
+                ensure!(same, "the log's segments belong to different members");
+                self.metadata = Some(metadata);
+            }
+            Kind::HardState => {
+                self.hard_state = HardState::decode(record.data).context("reading a hard state")?;
+            }
+            Kind::Snapshot => {
+                self.snapshots.push(LogPosition::decode(record.data).context("reading a snapshot record")?);
+            }
+            Kind::Entry => self.add_entry(&Entry::decode(record.data).context("reading an entry")?)?,
+        }
+        Ok(())
+    }
+
+    fn add_entry(&mut self, entry: &Entry<'_>) -> Result<()> {
+        ensure!(entry.index > 0, "an entry with the index 0");
+        if let EntryKind::Other(kind) = entry.kind {
+            let hint = "the data is of an etcd newer than 3.5: use the etcd2-backup made for it";
+            return Err(fault(
+                Exit::Refused,
+                format!("entry {} is of an unknown kind, {kind}", entry.index),
+                hint,
+            ));
+        }
+        if self.changes.last().is_some_and(|c| c.index >= entry.index) {
+            self.changes.retain(|c| c.index < entry.index);
+        }
+        if entry.kind == EntryKind::ConfChange {
+            ensure!(self.changes.len() < MAX_CHANGES, "more than {MAX_CHANGES} membership entries");
+            self.changes.push(Change::decode(entry.index, entry.data)?);
+        }
+        // A jump is legal where a follower received a snapshot; what was before it is not reachable any more.
+        match self.run_first {
+            Some(first) if entry.index <= self.last.index + 1 => {
+                self.run_first = Some(first.min(entry.index));
+            }
+            _ => self.run_first = Some(entry.index),
+        }
+        self.last = LogPosition { index: entry.index, term: entry.term };
+        self.entries += 1;
+        Ok(())
+    }
+
+    /// Whether the entries behind `base` follow it without a gap.
+    pub fn continues(&self, base: u64) -> bool {
+        self.run_first.is_none_or(|first| first <= base + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::proto::{ConfChange, ConfChangeKind};
+
+    fn add(log: &mut Log, kind: Kind, data: &[u8]) -> Result<()> {
+        log.add(&Record { kind, data, start: 0, end: 0, crc_before: 0, crc: 0, padded: false })
+    }
+
+    fn entries(indexes: &[u64]) -> Log {
+        let mut log = Log::default();
+        for &index in indexes {
+            let entry = Entry { kind: EntryKind::Normal, term: 1, index, data: &[] };
+            add(&mut log, Kind::Entry, &entry.encode()).unwrap();
+        }
+        log
+    }
+
+    #[test]
+    fn runs_overwrites_and_jumps() {
+        let table: [(&[u64], u64, Option<u64>, bool); 5] = [
+            (&[], 7, None, true),
+            (&[1, 2, 3], 0, Some(1), true),
+            (&[1, 2, 3, 3, 4], 0, Some(1), true),
+            (&[60, 61, 7036, 7037], 61, Some(7036), false),
+            (&[60, 61, 7036, 7037], 7035, Some(7036), true),
+        ];
+        for (indexes, base, first, continues) in table {
+            let log = entries(indexes);
+            assert_eq!((log.run_first, log.continues(base)), (first, continues), "{indexes:?} behind {base}");
+            assert_eq!(log.last.index, indexes.last().copied().unwrap_or(0));
+        }
+    }
+
+    #[test]
+    fn an_overwritten_membership_entry_is_forgotten() {
+        let mut log = entries(&[1, 2]);
+        let change = ConfChange { kind: ConfChangeKind::Remove, member_id: 9, context: &[] }.encode(1);
+        let entry = Entry { kind: EntryKind::ConfChange, term: 1, index: 3, data: &change };
+        add(&mut log, Kind::Entry, &entry.encode()).unwrap();
+        assert_eq!(log.changes.len(), 1);
+        let entry = Entry { kind: EntryKind::Normal, term: 2, index: 3, data: &[] };
+        add(&mut log, Kind::Entry, &entry.encode()).unwrap();
+        assert_eq!((log.changes.len(), log.last), (0, LogPosition { index: 3, term: 2 }));
+    }
+
+    #[test]
+    fn an_entry_of_an_unknown_kind_is_refused() {
+        let entry = Entry { kind: EntryKind::Other(2), term: 1, index: 1, data: &[] };
+        let error = add(&mut Log::default(), Kind::Entry, &entry.encode()).unwrap_err();
+        assert_eq!(crate::exit::exit_of(&error), Exit::Refused);
+    }
+
+    #[test]
+    fn segments_of_two_members_are_refused() {
+        let mut log = Log::default();
+        add(&mut log, Kind::Metadata, &Metadata { member_id: 1, cluster_id: 2 }.encode()).unwrap();
+        assert!(add(&mut log, Kind::Metadata, &Metadata { member_id: 1, cluster_id: 3 }.encode()).is_err());
+    }
+}

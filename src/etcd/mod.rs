@@ -1,0 +1,23 @@
+//! etcd's files, bytes in and values out, and back again. Knows etcd 2.0 to 3.5 with v2 data; knows nothing of
+//! processes, networks or our archive.
+//!
+//! Read from etcd's sources at v2.0.13 to v3.5.9 and tried on real 2.3.8 and 3.4.23.
+//!
+//! - [`wire`], [`proto`]: the few protobuf messages · [`frame`]: one WAL record at a time · [`wal`]: segments and their order
+//! - [`snap`]: a snapshot file · [`store`]: the member list inside a v2 store's JSON
+//! - [`log`]: what the records of a log add up to
+//! - [`datadir`]: which snapshot and which log a data directory really holds
+//! - [`members`]: who is a voter, following the log · [`rewrite`]: the restored member directory
+//! - [`boltdb`]: the `snap/db` that 3.x wants beside a snapshot
+
+pub mod boltdb;
+pub mod datadir;
+pub mod frame;
+pub mod log;
+pub mod members;
+pub mod proto;
+pub mod rewrite;
+pub mod snap;
+pub mod store;
+pub mod wal;
+pub mod wire;

@@ -1,0 +1,212 @@
+//! Snapshot files: `%016x-%016x.snap` (term, index), a CRC over a raftpb.Snapshot, which holds the store as JSON.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{BufReader, Read, Seek, SeekFrom, Take};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use crc32c::crc32c_append;
+
+use super::proto::{LogPosition, SnapshotMetadata};
+use super::wal::pair;
+use super::wire::varint;
+
+/// The metadata of a snapshot is some IDs; more than this is none.
+const MAX_METADATA_BYTES: u64 = 1 << 20;
+
+/// Name of a snapshot file; ordered as etcd orders them, by term and then by index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SnapshotName {
+    /// Raft term of the last entry in it.
+    pub term: u64,
+    /// Raft index of the last entry in it.
+    pub index: u64,
+}
+
+impl SnapshotName {
+    /// Reads `%016x-%016x.snap`.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (term, index) = pair(name.strip_suffix(".snap")?)?;
+        Some(Self { term, index })
+    }
+
+    /// The same as a place in the log.
+    pub fn position(self) -> LogPosition {
+        LogPosition { index: self.index, term: self.term }
+    }
+}
+
+impl fmt::Display for SnapshotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:016x}.snap", self.term, self.index)
+    }
+}
+
+/// A snapshot file whose CRC is right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its name.
+    pub name: SnapshotName,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Size of the file.
+    pub size: u64,
+    /// Its place in the log and the voters there.
+    pub metadata: SnapshotMetadata,
+    /// Where in the file the store's JSON lies: offset and length.
+    store: (u64, u64),
+}
+
+/// The snapshot files in a folder, newest first. What a bad one is called by etcd (`.broken`) is not among them.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn list(snap_dir: &Path) -> Result<Vec<SnapshotName>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(snap_dir).with_context(|| format!("listing {}", snap_dir.display()))? {
+        all.extend(entry?.file_name().to_str().and_then(SnapshotName::parse));
+    }
+    all.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(all)
+}
+
+impl Snapshot {
+    /// Reads a snapshot file through once, in constant memory, and checks its CRC and that it is what its name says.
+    ///
+    /// # Errors
+    /// It cannot be read, is damaged, or was not written to its end yet.
+    pub fn open(snap_dir: &Path, name: SnapshotName) -> Result<Self> {
+        let path = snap_dir.join(name.to_string());
+        let snapshot = Self::read(&path, name).with_context(|| format!("reading {}", path.display()))?;
+        ensure!(
+            snapshot.metadata.position == name.position(),
+            "{} holds the state at term {}, index {}",
+            path.display(),
+            snapshot.metadata.position.term,
+            snapshot.metadata.position.index
+        );
+        Ok(snapshot)
+    }
+
+    fn read(path: &Path, name: SnapshotName) -> Result<Self> {
+        let mut file = File::open(path)?;
+        let size = file.metadata()?.len();
+        let mut start = Vec::new();
+        (&file).take(64).read_to_end(&mut start)?;
+
+        // snappb.Snapshot{1 crc, 2 data}: etcd always writes it in this order.
+        let mut rest = &start[..];
+        ensure!(varint(&mut rest)? == 1 << 3, "no CRC at its start");
+        let expected = u32::try_from(varint(&mut rest)?)?;
+        ensure!(varint(&mut rest)? == 2 << 3 | 2, "no data behind its CRC");
+        let length = varint(&mut rest)?;
+        let data = (start.len() - rest.len()) as u64;
+        ensure!(data.checked_add(length) == Some(size), "{length} bytes announced, {} there", size - data);
+        ensure!(expected != 0 && length != 0, "it is empty");
+
+        // raftpb.Snapshot{1 data, 2 metadata}
+        let before = rest.len();
+        ensure!(varint(&mut rest)? == 1 << 3 | 2, "no store in it");
+        let store_length = varint(&mut rest)?;
+        let store = data + (before - rest.len()) as u64;
+        let behind =
+            store.checked_add(store_length).filter(|&end| end <= size).context("its store is cut off")?;
+
+        file.seek(SeekFrom::Start(data))?;
+        let crc = crc_of(&mut file)?;
+        ensure!(crc == expected, "CRC is {crc:08x}, not {expected:08x}");
+
+        ensure!(size - behind <= MAX_METADATA_BYTES, "{} bytes of metadata", size - behind);
+        file.seek(SeekFrom::Start(behind))?;
+        let mut tail = Vec::new();
+        file.read_to_end(&mut tail)?;
+        let mut rest = &tail[..];
+        ensure!(varint(&mut rest)? == 2 << 3 | 2, "no metadata behind its store");
+        let metadata_length = varint(&mut rest)?;
+        ensure!(
+            metadata_length == rest.len() as u64,
+            "metadata of {metadata_length} bytes in {}",
+            rest.len()
+        );
+        let metadata = SnapshotMetadata::decode(rest)?;
+        Ok(Self { name, path: path.to_path_buf(), size, metadata, store: (store, store_length) })
+    }
+
+    /// The store's JSON.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn store(&self) -> Result<Take<BufReader<File>>> {
+        let mut file = File::open(&self.path).with_context(|| format!("opening {}", self.path.display()))?;
+        file.seek(SeekFrom::Start(self.store.0))?;
+        Ok(BufReader::with_capacity(256 << 10, file).take(self.store.1))
+    }
+}
+
+fn crc_of(input: &mut impl Read) -> Result<u32> {
+    let mut buffer = vec![0; 256 << 10];
+    let mut crc = 0;
+    loop {
+        match input.read(&mut buffer)? {
+            0 => return Ok(crc),
+            n => crc = crc32c_append(crc, &buffer[..n]),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::etcd::wire::Encoder;
+    use crate::sys::fs::write_atomic;
+
+    /// A snapshot file as etcd writes it.
+    pub(in crate::etcd) fn encode(position: LogPosition, voters: &[u64], store: &[u8]) -> Vec<u8> {
+        let conf = voters.iter().fold(Encoder::default(), |e, &id| e.number(1, id)).done();
+        let metadata =
+            Encoder::default().bytes(1, &conf).number(2, position.index).number(3, position.term).done();
+        let data = Encoder::default().bytes(1, store).bytes(2, &metadata).done();
+        Encoder::default().number(1, crc32c::crc32c(&data).into()).bytes(2, &data).done()
+    }
+
+    const POSITION: LogPosition = LogPosition { index: 100, term: 2 };
+    const NAME: SnapshotName = SnapshotName { term: 2, index: 100 };
+
+    fn opened(bytes: &[u8]) -> Result<Snapshot> {
+        let dir = tempfile::tempdir().unwrap();
+        write_atomic(&dir.path().join(NAME.to_string()), bytes, 0o600).unwrap();
+        let snapshot = Snapshot::open(dir.path(), NAME)?;
+        let mut store = String::new();
+        snapshot.store()?.read_to_string(&mut store)?;
+        assert_eq!(store, r#"{"Root":{}}"#);
+        Ok(snapshot)
+    }
+
+    #[test]
+    fn a_whole_snapshot_is_read() {
+        let snapshot = opened(&encode(POSITION, &[1, 2], br#"{"Root":{}}"#)).unwrap();
+        assert_eq!(snapshot.metadata, SnapshotMetadata { position: POSITION, members: vec![1, 2] });
+        assert_eq!(NAME.to_string(), "0000000000000002-0000000000000064.snap");
+    }
+
+    #[test]
+    fn no_cut_and_no_flipped_bit_passes() {
+        let whole = encode(POSITION, &[1, 2], br#"{"Root":{}}"#);
+        for cut in 0..whole.len() {
+            assert!(opened(&whole[..cut]).is_err(), "cut at {cut}");
+        }
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(opened(&bytes).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_under_another_name_is_refused() {
+        let other = LogPosition { index: 101, term: 2 };
+        let error = opened(&encode(other, &[1], br#"{"Root":{}}"#)).unwrap_err();
+        assert!(error.to_string().ends_with("holds the state at term 2, index 101"), "{error}");
+    }
+}

@@ -1,0 +1,174 @@
+//! The member list inside a v2 store's JSON, read as a stream: the keys of the users pass by without being kept.
+//!
+//! `Root.Children.0.Children.members.Children.<id>.Children.{raftAttributes,attributes}.Value`
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+use std::marker::PhantomData;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+/// A member as the store describes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredMember {
+    /// Empty until the member has started once.
+    pub name: String,
+    /// Where its peers reach it.
+    pub peer_urls: Vec<String>,
+}
+
+/// Reads the member list out of a store.
+///
+/// # Errors
+/// Not the JSON of a v2 store.
+pub fn members(store: impl Read) -> Result<BTreeMap<u64, StoredMember>> {
+    let top: Top = serde_json::from_reader(store).context("reading the store's JSON")?;
+    let mut all = BTreeMap::new();
+    let list =
+        top.root.children.0.and_then(|cluster| cluster.children.0).map(|m| m.children.0).unwrap_or_default();
+    for (id, node) in list {
+        let id = u64::from_str_radix(&id, 16).with_context(|| format!("member ID {id:?} in the store"))?;
+        let mut member = StoredMember::default();
+        if let Some(raft) = node.children.raft {
+            let raft: RaftAttributes =
+                serde_json::from_str(&raft.value).context("raftAttributes of a member")?;
+            member.peer_urls = raft.peer_urls;
+        }
+        if let Some(attributes) = node.children.attributes {
+            let attributes: Attributes =
+                serde_json::from_str(&attributes.value).context("attributes of a member")?;
+            member.name = attributes.name;
+        }
+        all.insert(id, member);
+    }
+    Ok(all)
+}
+
+#[derive(Deserialize)]
+struct Top {
+    #[serde(rename = "Root")]
+    root: Node<Only<Cluster>>,
+}
+
+#[derive(Deserialize)]
+struct Node<T> {
+    #[serde(rename = "Children")]
+    children: T,
+}
+
+type Cluster = Node<OnlyMembers>;
+type Members = Node<Map>;
+
+/// `/0`, the cluster's own subtree, of the root's children.
+struct Only<T>(Option<T>);
+/// `/0/members`.
+struct OnlyMembers(Option<Members>);
+/// Everything below `/0/members`.
+struct Map(BTreeMap<String, Node<MemberKeys>>);
+
+#[derive(Deserialize)]
+struct MemberKeys {
+    #[serde(rename = "raftAttributes")]
+    raft: Option<Leaf>,
+    attributes: Option<Leaf>,
+}
+
+#[derive(Deserialize)]
+struct Leaf {
+    #[serde(rename = "Value")]
+    value: String,
+}
+
+#[derive(Deserialize)]
+struct RaftAttributes {
+    #[serde(rename = "peerURLs", default)]
+    peer_urls: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Attributes {
+    #[serde(default)]
+    name: String,
+}
+
+/// Keeps one child of a folder and lets the others pass.
+struct OneChild<T>(&'static str, PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OneChild<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a folder of the store")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(key) = map.next_key::<String>()? {
+            if key == self.0 {
+                found = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Only<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_map(OneChild("0", PhantomData)).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for OnlyMembers {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_map(OneChild("members", PhantomData)).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Map {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        BTreeMap::deserialize(d).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORE: &str = r#"{"Root":{"Path":"/","Children":{
+        "0":{"Path":"/0","Children":{"members":{"Path":"/0/members","Children":{
+            "3cb4bd0fad55831":{"Children":{
+                "attributes":{"Value":"{\"name\":\"n1\",\"clientURLs\":[\"http://c\"]}","Children":null},
+                "raftAttributes":{"Value":"{\"peerURLs\":[\"http://a:1\",\"http://b:2\"]}","Children":null}}},
+            "2":{"Children":{"raftAttributes":{"Value":"{\"peerURLs\":[\"http://c:3\"]}","Children":null}}}
+        }},"version":{"Value":"2.3.0","Children":null}}},
+        "1":{"Path":"/1","Children":{"0":{"Value":"a user's key","Children":null},"members":{"Value":"x","Children":null}}}
+    }},"WatcherHub":{"EventHistory":{"Queue":{"Events":[null,{}]}}},"CurrentIndex":9}"#;
+
+    #[test]
+    fn the_members_are_found_among_everything_else() {
+        let members = members(STORE.as_bytes()).unwrap();
+        let started =
+            StoredMember { name: "n1".into(), peer_urls: vec!["http://a:1".into(), "http://b:2".into()] };
+        let unstarted = StoredMember { name: String::new(), peer_urls: vec!["http://c:3".into()] };
+        assert_eq!(members, BTreeMap::from([(0x3cb_4bd0_fad5_5831, started), (2, unstarted)]));
+    }
+
+    #[test]
+    fn a_store_without_members_is_empty_and_no_store_is_an_error() {
+        assert!(members(&br#"{"Root":{"Children":{"1":{"Children":{}}}}}"#[..]).unwrap().is_empty());
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            r#"{"Root":7}"#,
+            r#"{"Root":{"Children":{"0":{"Children":{"members":{"Children":{"xyz":{"Children":{}}}}}}}}}"#,
+        ] {
+            assert!(members(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The segments of a log: their names and order, and one walk over all records from a place on.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{BufReader, ErrorKind, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::frame::{FrameReader, Record, Stop};
+use crate::exit::{Exit, fault};
+
+/// How often a record that looks corrupt at the end of a growing log is read again before it is believed.
+const LIVE_TRIES: u32 = 10;
+const LIVE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Name of a segment: sequence number, and the first index that may be in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SegmentName {
+    /// Grows by one from segment to segment.
+    pub sequence: u64,
+    /// The last index before the cut, plus one; 0 in the first segment.
+    pub index: u64,
+}
+
+impl SegmentName {
+    /// Reads `%016x-%016x.wal`.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (sequence, index) = pair(name.strip_suffix(".wal")?)?;
+        Some(Self { sequence, index })
+    }
+
+    /// Where the segment lies.
+    pub fn path(self, wal_dir: &Path) -> PathBuf {
+        wal_dir.join(self.to_string())
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:016x}.wal", self.sequence, self.index)
+    }
+}
+
+/// Two numbers of 16 hex digits with a dash between, as etcd names its files.
+pub(super) fn pair(stem: &str) -> Option<(u64, u64)> {
+    let (a, b) = stem.split_once('-')?;
+    let number = |s: &str| {
+        let digits = s.len() == 16 && s.bytes().all(|b| b.is_ascii_hexdigit());
+        digits.then(|| u64::from_str_radix(s, 16).ok()).flatten()
+    };
+    Some((number(a)?, number(b)?))
+}
+
+/// A place in the log, between two records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// In this segment,
+    pub segment: SegmentName,
+    /// at this offset of its file,
+    pub offset: u64,
+    /// with this rolling CRC before it.
+    pub crc: u32,
+}
+
+impl Place {
+    /// The start of a segment that is read without its predecessor.
+    pub fn start_of(segment: SegmentName) -> Self {
+        Self { segment, offset: 0, crc: 0 }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.segment, self.offset)
+    }
+}
+
+/// Bytes of one segment that hold whole records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// Where they begin.
+    pub from: Place,
+    /// Offset behind them.
+    pub to: u64,
+    /// The rolling CRC behind them.
+    pub crc: u32,
+}
+
+/// The segments in a folder, in order of their sequence numbers.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn segments(wal_dir: &Path) -> Result<Vec<SegmentName>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(wal_dir).with_context(|| format!("listing {}", wal_dir.display()))? {
+        all.extend(entry?.file_name().to_str().and_then(SegmentName::parse));
+    }
+    all.sort_unstable();
+    Ok(all)
+}
+
+/// Where a walk ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walk {
+    /// The bytes read, one extent a segment; those without a new record are left out.
+    pub extents: Vec<Extent>,
+    /// Behind the last whole record.
+    pub end: Place,
+    /// What is behind it.
+    pub stop: Stop,
+}
+
+/// Whether somebody may be writing the log while it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// etcd may be appending, cutting and purging.
+    Live,
+    /// Nobody writes.
+    Still,
+}
+
+/// Reads all records from a place to the end of the log, whole records with right CRCs only.
+///
+/// A torn tail ends the walk: it is in [`Walk::stop`]. On a live log a record that looks corrupt at the very end is
+/// read again a few times first, as it may be half written.
+///
+/// # Errors
+/// [`Exit::Corrupt`] with `segment@offset` for damage anywhere but in the tail, [`Exit::NotFound`] for a segment that
+/// is not there (any more), and what `visit` returns.
+pub fn walk(
+    wal_dir: &Path,
+    from: Place,
+    reading: Reading,
+    visit: &mut dyn FnMut(SegmentName, &Record<'_>) -> Result<()>,
+) -> Result<Walk> {
+    let mut extents = Vec::new();
+    let mut at = from;
+    let mut known = segments(wal_dir)?;
+    let mut tries = 0;
+    loop {
+        let (offset, crc, stop) = read_segment(wal_dir, at, visit)?;
+        if offset > at.offset {
+            extend(&mut extents, Extent { from: at, to: offset, crc });
+            tries = 0;
+        }
+        at = Place { offset, crc, ..at };
+        let next = |all: &[SegmentName]| all.iter().copied().find(|s| s.sequence > at.segment.sequence);
+        match (next(&known), stop) {
+            (Some(next), Stop::Eof | Stop::Zeros) => {
+                if next.sequence != at.segment.sequence + 1 {
+                    return Err(damage(at, &format!("the next segment is {next}: one is missing")));
+                }
+                at = Place { segment: next, offset: 0, crc };
+            }
+            (Some(_), stop) => return Err(damage(at, &stop.to_string())),
+            (None, stop) => {
+                // etcd may have cut the log since we listed it; what it wrote here before that is still to be read.
+                known = segments(wal_dir)?;
+                if next(&known).is_some() {
+                    continue;
+                }
+                match stop {
+                    Stop::Corrupt(reason) if reading == Reading::Still || tries == LIVE_TRIES => {
+                        return Err(damage(at, &reason));
+                    }
+                    Stop::Corrupt(_) => {
+                        tries += 1;
+                        thread::sleep(LIVE_PAUSE);
+                    }
+                    stop => return Ok(Walk { extents, end: at, stop }),
+                }
+            }
+        }
+    }
+}
+
+fn extend(extents: &mut Vec<Extent>, new: Extent) {
+    match extents.last_mut() {
+        Some(last) if last.from.segment == new.from.segment => (last.to, last.crc) = (new.to, new.crc),
+        _ => extents.push(new),
+    }
+}
+
+fn damage(at: Place, reason: &str) -> anyhow::Error {
+    fault(
+        Exit::Corrupt,
+        format!("the log is damaged at {at}: {reason}"),
+        "take another member's data or an older backup; nothing behind this place can be trusted",
+    )
+}
+
+/// Opens a segment at a place.
+fn open(wal_dir: &Path, at: Place) -> Result<BufReader<File>> {
+    let path = at.segment.path(wal_dir);
+    let mut file = match File::open(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            let hint = "etcd purges old segments; start again from the newest snapshot";
+            return Err(fault(Exit::NotFound, format!("segment {} is gone", path.display()), hint));
+        }
+        file => file.with_context(|| format!("opening {}", path.display()))?,
+    };
+    file.seek(SeekFrom::Start(at.offset)).with_context(|| format!("seeking in {}", path.display()))?;
+    Ok(BufReader::with_capacity(256 << 10, file))
+}
+
+fn read_segment(
+    wal_dir: &Path,
+    at: Place,
+    visit: &mut dyn FnMut(SegmentName, &Record<'_>) -> Result<()>,
+) -> Result<(u64, u32, Stop)> {
+    let mut reader = FrameReader::new(open(wal_dir, at)?, at.offset, at.crc);
+    loop {
+        match reader
+            .next_record()
+            .with_context(|| format!("reading {}", at.segment.path(wal_dir).display()))?
+        {
+            Ok(record) => visit(at.segment, &record)?,
+            Err(stop) => return Ok((reader.offset(), reader.crc(), stop)),
+        }
+    }
+}
+
+/// Reads one record at a place.
+///
+/// # Errors
+/// There is no whole record with the right CRC.
+pub fn record_at<T>(wal_dir: &Path, at: Place, look: impl FnOnce(&Record<'_>) -> T) -> Result<T> {
+    match FrameReader::new(open(wal_dir, at)?, at.offset, at.crc).next_record()? {
+        Ok(record) => Ok(look(&record)),
+        Err(stop) => bail!("no record at {at}: {stop}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::frame::{FrameWriter, Kind};
+    use crate::exit::exit_of;
+    use crate::sys::fs::write_atomic;
+
+    fn segment(crc: u32, payloads: &[&[u8]]) -> (Vec<u8>, u32) {
+        let mut writer = FrameWriter::new(Vec::new(), crc);
+        writer.crc_record().unwrap();
+        for data in payloads {
+            writer.record(Kind::Entry, data).unwrap();
+        }
+        let bytes = writer.into_inner();
+        let mut reader = FrameReader::new(&bytes[..], 0, crc);
+        while let Ok(_record) = reader.next_record().unwrap() {}
+        let crc = reader.crc();
+        (bytes, crc)
+    }
+
+    fn name(sequence: u64) -> SegmentName {
+        SegmentName { sequence, index: sequence * 10 }
+    }
+
+    fn walked(dir: &Path) -> Result<(Vec<Vec<u8>>, Walk)> {
+        let mut seen = Vec::new();
+        let walk = walk(dir, Place::start_of(name(0)), Reading::Still, &mut |_, r| {
+            seen.extend((r.kind == Kind::Entry).then(|| r.data.to_vec()));
+            Ok(())
+        })?;
+        Ok((seen, walk))
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        let name = SegmentName { sequence: 1, index: 0xab };
+        assert_eq!(name.to_string(), "0000000000000001-00000000000000ab.wal");
+        assert_eq!(SegmentName::parse(&name.to_string()), Some(name));
+        for bad in [
+            "0.tmp",
+            "1-2.wal",
+            "000000000000001-00000000000000ab.wal",
+            "+000000000000001-00000000000000ab.wal",
+        ] {
+            assert_eq!(SegmentName::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_walk_crosses_segments_and_stops_at_a_torn_tail() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, crc) = segment(0, &[b"a", b"b"]);
+        let (mut second, _) = segment(crc, &[b"c", b"d"]);
+        second.truncate(second.len() - 1);
+        write_atomic(&name(0).path(dir.path()), &first, 0o600).unwrap();
+        write_atomic(&name(1).path(dir.path()), &second, 0o600).unwrap();
+        let (seen, walk) = walked(dir.path()).unwrap();
+        assert_eq!(seen, [b"a", b"b", b"c"]);
+        assert!(matches!(walk.stop, Stop::Torn(_)));
+        assert_eq!(walk.extents.len(), 2);
+        assert_eq!((walk.end.segment, walk.extents[0].to), (name(1), first.len() as u64));
+        // What was read can be read again from its end, and is empty then.
+        assert!(record_at(dir.path(), walk.end, |_| ()).is_err());
+    }
+
+    #[test]
+    fn damage_before_the_tail_is_named_with_its_place() {
+        let (first, crc) = segment(0, &[b"a", b"b"]);
+        let (second, _) = segment(crc, &[b"c"]);
+        let (foreign, _) = segment(crc ^ 1, &[b"c"]);
+        let torn = &first[..first.len() - 1];
+        let table: [(&[u8], &[u8], u64, &str); 3] = [
+            (torn, &second, 1, "torn write"),
+            (&first, &foreign, 1, "CRC carried over"),
+            (&first, &second, 2, "one is missing"),
+        ];
+        for (first, second, sequence, message) in table {
+            let dir = tempfile::tempdir().unwrap();
+            write_atomic(&name(0).path(dir.path()), first, 0o600).unwrap();
+            write_atomic(&name(sequence).path(dir.path()), second, 0o600).unwrap();
+            let error = walked(dir.path()).unwrap_err();
+            assert!(format!("{error:#}").contains(message), "{error:#}");
+            assert!(error.to_string().contains(".wal@"), "{error}");
+            assert_eq!(exit_of(&error), Exit::Corrupt);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The fence: while its file exists, etcd's unit does not start, whoever asks and however often the node reboots.
+//!
+//! It is up before any data directory is emptied or exchanged. A member that came up on an empty directory with its old
+//! flags would form a new, empty cluster and take writes.
+
+use anyhow::{Context, Result};
+
+use crate::paths::{FENCE, Root, STAMP_DIR};
+use crate::sys::fs;
+
+/// Puts the fence up. `who` is the verb that does it; one that is up already is only rewritten.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn raise(root: &Root, who: &str) -> Result<()> {
+    fs::create_dirs(&root.join(STAMP_DIR), 0o755)?;
+    fs::write_atomic(&root.join(FENCE), text(who).as_bytes(), 0o644).context("fencing etcd")
+}
+
+/// Takes the fence down, durably; one that is not up is fine.
+///
+/// # Errors
+/// The file cannot be removed.
+pub fn lower(root: &Root) -> Result<()> {
+    if is_up(root) {
+        fs::remove_if_there(&root.join(FENCE))?;
+        fs::sync_dir(&root.join(STAMP_DIR)).context("letting etcd start again")?;
+    }
+    Ok(())
+}
+
+/// Whether etcd is kept from starting.
+pub fn is_up(root: &Root) -> bool {
+    root.join(FENCE).exists()
+}
+
+fn text(who: &str) -> String {
+    format!(
+        "While this file exists, etcd does not start on this node.\n\
+         `etcd2-backup {who}` wrote it because it was changing etcd's data directory or its membership.\n\
+         If that was interrupted, run it again: it goes on where it was and removes this file.\n\
+         Do not remove it by hand before you know what lies in the data directory: an empty one would become\n\
+         a new, empty cluster.\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn up_down_and_both_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        assert!(!is_up(&root));
+        lower(&root).unwrap();
+        raise(&root, "join").unwrap();
+        raise(&root, "restore").unwrap();
+        assert!(is_up(&root));
+        let text = std::fs::read_to_string(root.join(FENCE)).unwrap();
+        assert!(text.contains("`etcd2-backup restore`") && !text.contains("etcd2-backup join"), "{text}");
+        lower(&root).unwrap();
+        assert!(!is_up(&root));
+    }
+}

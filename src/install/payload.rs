@@ -1,0 +1,192 @@
+//! The folder the tarball was unpacked to. Nothing is taken from it that SHA256SUMS does not vouch for.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use super::sums::{self, Digest};
+use crate::exit::{Exit, OrFault, fault};
+use crate::sys::unit_file;
+
+/// This program, under the name it has in the tarball.
+pub const PROGRAM: &str = "etcd2-backup-install";
+/// The drop-in with all settings, for our three services.
+pub const SETTINGS: &str = "30-etcd2-backup-restore.conf";
+/// The drop-in with fence and guard, for etcd's unit.
+pub const FENCE: &str = "30-etcd2-backup-fence.conf";
+/// The operator's rclone configuration.
+pub const RCLONE_CONF: &str = "rclone.conf";
+/// The rclone program, only there for the runner `bundled`.
+pub const RCLONE: &str = "rclone";
+/// Our units.
+pub const UNITS: [&str; 4] =
+    ["etcd2-backup.service", "etcd2-backup.timer", "etcd2-restore.service", "etcd2-join.service"];
+/// Facts of the build; stays where it is.
+pub const MANIFEST: &str = "manifest.json";
+/// The checksums of all the others.
+pub const SUMS: &str = "SHA256SUMS";
+
+const RUNNER_KEY: &str = "ETCD2_BACKUP_RCLONE_RUNNER";
+const UNIT_KEY: &str = "ETCD2_BACKUP_ETCD_UNIT";
+/// The text files we read are a few hundred bytes.
+const MAX_TEXT_BYTES: u64 = 64 << 10;
+
+/// An unpacked tarball that was found whole.
+#[derive(Debug)]
+pub struct Payload {
+    dir: PathBuf,
+    sums: BTreeMap<String, Digest>,
+    etcd_unit: String,
+}
+
+impl Payload {
+    /// Checks every file of ours in `dir`; others may lie there too, such as the tarball itself.
+    ///
+    /// # Errors
+    /// [`Exit::Corrupt`]: a file is missing, altered or not listed, or one is listed that is not ours.
+    /// [`Exit::Settings`]: the settings name no etcd unit.
+    pub fn verify(dir: &Path) -> Result<Self> {
+        let again = "unpack etcd2-backup.tgz again into an empty folder and run etcd2-backup-install there; if that \
+                     says the same, compare the tarball with its .sha256 and copy or build it again";
+        let damaged = || format!("checking the unpacked files in {}", dir.display());
+        let sums = read_text(&dir.join(SUMS))
+            .and_then(|text| sums::parse(&text).with_context(|| format!("reading {SUMS}")))
+            .or_fault(Exit::Corrupt, damaged(), again)?;
+        let problems = problems(dir, &sums);
+        if !problems.is_empty() {
+            return Err(fault(Exit::Corrupt, format!("{}: {}", damaged(), problems.join(", ")), again));
+        }
+        let settings =
+            read_listed(&dir.join(SETTINGS), sums.get(SETTINGS)).or_fault(Exit::Corrupt, damaged(), again)?;
+        let settings = unit_file::parse_environment(&settings);
+        let value = |key| settings.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+        if value(RUNNER_KEY) == Some("bundled") && !sums.contains_key(RCLONE) {
+            let what = format!("{}: {RUNNER_KEY}=bundled, but {SUMS} does not list {RCLONE}", damaged());
+            return Err(fault(Exit::Corrupt, what, again));
+        }
+        let etcd_unit = etcd_unit(value(UNIT_KEY))?;
+        Ok(Self { dir: dir.to_path_buf(), sums, etcd_unit })
+    }
+
+    /// Where a file of the tarball lies.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The checksum of a file, if the tarball has it.
+    pub fn digest(&self, name: &str) -> Option<Digest> {
+        self.sums.get(name).copied()
+    }
+
+    /// Which unit of etcd's the settings are for.
+    pub fn etcd_unit(&self) -> &str {
+        &self.etcd_unit
+    }
+}
+
+fn required() -> impl Iterator<Item = &'static str> {
+    [PROGRAM, SETTINGS, FENCE, RCLONE_CONF, MANIFEST].into_iter().chain(UNITS)
+}
+
+/// What is wrong with the folder, all of it, so that one look is enough.
+fn problems(dir: &Path, sums: &BTreeMap<String, Digest>) -> Vec<String> {
+    let unlisted =
+        required().filter(|n| !sums.contains_key(*n)).map(|n| format!("{n} is not listed in {SUMS}"));
+    let foreign = sums
+        .keys()
+        .filter(|n| *n != RCLONE && required().all(|r| r != *n))
+        .map(|n| format!("{n} is listed in {SUMS} but is no file of etcd2-backup"));
+    let bad = sums
+        .iter()
+        .filter(|(n, _)| *n == RCLONE || required().any(|r| r == *n))
+        .filter_map(|(n, digest)| problem(&dir.join(n), digest).map(|p| format!("{n} {p}")));
+    unlisted.chain(foreign).chain(bad).collect()
+}
+
+fn problem(path: &Path, listed: &Digest) -> Option<String> {
+    match digest_of(path) {
+        Ok(Some(digest)) if digest == *listed => None,
+        Ok(Some(_)) => Some("is altered".to_owned()),
+        Ok(None) => Some("is not a regular file".to_owned()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Some("is missing".to_owned()),
+        Err(e) => Some(format!("cannot be read ({e})")),
+    }
+}
+
+/// The checksum of a regular file. Anything else is not opened: a pipe would keep us waiting.
+pub(super) fn digest_of(path: &Path) -> io::Result<Option<Digest>> {
+    if !fs::symlink_metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    sums::copy(File::open(path)?, io::sink()).map(Some)
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    let read = || -> io::Result<String> {
+        if !fs::symlink_metadata(path)?.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let mut text = String::new();
+        File::open(path)?.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > MAX_TEXT_BYTES {
+            return Err(io::Error::other("too long"));
+        }
+        Ok(text)
+    };
+    read().with_context(|| format!("reading {}", path.display()))
+}
+
+/// Reads a file and checks what was read, as it may have changed since it was checked first.
+fn read_listed(path: &Path, listed: Option<&Digest>) -> Result<String> {
+    let text = read_text(path)?;
+    let digest = sums::copy(text.as_bytes(), io::sink())?;
+    ensure!(Some(&digest) == listed, "{} changed while it was read", path.display());
+    Ok(text)
+}
+
+fn etcd_unit(value: Option<&str>) -> Result<String> {
+    let problem = match value {
+        None | Some("") => format!("{SETTINGS} does not say which unit runs etcd: {UNIT_KEY} is missing"),
+        Some(name) if !unit_file::is_service_name(name) => {
+            format!("{SETTINGS}: {UNIT_KEY}={name:?} is not the name of a service")
+        }
+        Some(name) if UNITS.contains(&name) => {
+            format!("{SETTINGS}: {UNIT_KEY}={name} is one of etcd2-backup's own units")
+        }
+        Some(name) => return Ok(name.to_owned()),
+    };
+    let hint = "set etcd_unit in etcd2-backup.toml (for example \"etcd2.service\"), build and copy the tarball again";
+    Err(fault(Exit::Settings, problem, hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_etcd_unit_must_be_a_service_of_somebody_else() {
+        assert_eq!(etcd_unit(Some("etcd-member.service")).unwrap(), "etcd-member.service");
+        for bad in [None, Some(""), Some("etcd2"), Some("../../x.service"), Some("etcd2-join.service")] {
+            let error = etcd_unit(bad).unwrap_err();
+            assert_eq!(crate::exit::exit_of(&error), Exit::Settings, "{bad:?}");
+            assert!(error.to_string().contains(UNIT_KEY), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_changed_or_has_no_end_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        crate::sys::fs::write_atomic(&path, b"text", 0o644).unwrap();
+        let digest = digest_of(&path).unwrap().unwrap();
+        assert_eq!(read_listed(&path, Some(&digest)).unwrap(), "text");
+        assert!(read_listed(&path, Some(&[0; 32])).is_err());
+        crate::sys::fs::write_atomic(&path, &vec![b' '; 64 << 10], 0o644).unwrap();
+        assert!(read_text(&path).is_ok());
+        crate::sys::fs::write_atomic(&path, &vec![b' '; (64 << 10) + 1], 0o644).unwrap();
+        assert!(read_text(&path).is_err());
+    }
+}

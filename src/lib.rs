@@ -1,0 +1,38 @@
+//! Backup and recovery of etcd's v2 store: the node program as a library.
+//!
+//! The way of the data: a live data directory is read from where the last backup ended ([`etcd`]), put into one
+//! checksummed part of an archive ([`archive`]), sent by one rclone call ([`remote`]). A recovery reads an archive or a
+//! surviving disk, writes a new member directory offline and exchanges it for the old one ([`commands::restore`]).
+//!
+//! Nothing below points up:
+//!
+//! - [`cli`]: the command line · [`exit`]: exit codes and the error that carries one
+//! - [`commands`]: one file per verb, what happens in which order, no mechanism
+//! - [`install`]: the unpacked tarball: what is in it, whether it is whole, where its files go
+//! - [`recovery`]: what a restore is made of: source, new IDs, exchange
+//! - [`cluster`]: a running cluster by its HTTP API: who is in it, who has caught up, how a member comes in
+//! - [`fence`], [`identity`]: the stamps that keep etcd from starting on the wrong data
+//! - [`member_dir`]: etcd's directory on the disk: its owner, the old one kept, the new one in its place
+//! - [`settings`]: the environment of the unit and of etcd's unit, made into one `Settings`
+//! - [`archive`]: what lies in the remote: names, parts, chains, which point to restore
+//! - [`etcd`]: etcd's files: bytes in, values out, and back
+//! - [`remote`]: the contract with a remote, and rclone keeping it
+//! - [`sys`]: processes, files, locks, systemd, HTTP; knows nothing of etcd
+//! - [`paths`]: every fixed path on a node · [`nearest`]: the word somebody probably meant
+
+pub mod archive;
+pub mod cli;
+pub mod cluster;
+pub mod commands;
+pub mod etcd;
+pub mod exit;
+pub mod fence;
+pub mod identity;
+pub mod install;
+pub mod member_dir;
+pub mod nearest;
+pub mod paths;
+pub mod recovery;
+pub mod remote;
+pub mod settings;
+pub mod sys;

@@ -1,0 +1,40 @@
+//! The node program: parse, start the log, call the library, map the outcome to an exit code.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use etcd2_backup::cli::{self, Parsed};
+use etcd2_backup::{commands, exit, sys};
+
+fn main() -> ExitCode {
+    let parsed = cli::parse(arguments());
+    sys::log::start(matches!(&parsed, Ok(Parsed::Run(cli)) if cli.verbose));
+    let outcome = match parsed {
+        Ok(Parsed::Run(cli)) => commands::run(&cli),
+        Ok(Parsed::Help(text)) => Ok(print(&text)),
+        Ok(Parsed::Version) => Ok(print(&cli::version())),
+        Err(e) => Err(e.into_fault()),
+    };
+    let exit = outcome.unwrap_or_else(|e| {
+        log::error!("{e:#}");
+        exit::hint_of(&e).inspect(|hint| log::info!("hint: {hint}"));
+        exit::exit_of(&e)
+    });
+    ExitCode::from(exit as u8)
+}
+
+/// Who closed our output does not want to read it.
+fn print(text: &str) -> exit::Exit {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    exit::Exit::Done
+}
+
+/// Under the name `etcd2-backup-install`, as it is in the tarball, the program is its own `install`. Started again
+/// through sudo it has the verb already.
+fn arguments() -> impl Iterator<Item = OsString> {
+    let mut arguments = std::env::args_os().peekable();
+    let program = std::path::PathBuf::from(arguments.next().unwrap_or_default());
+    let ours = program.ends_with("etcd2-backup-install") && arguments.peek().is_none_or(|a| a != "install");
+    ours.then(|| "install".into()).into_iter().chain(arguments)
+}

@@ -1,0 +1,34 @@
+//! Who owns etcd's data directory, and that it is there: etcd's user cannot create it where only root may write.
+
+use anyhow::Result;
+
+use crate::settings::Settings;
+use crate::sys::fs::{create_dir_as, owner_and_mode};
+use crate::sys::systemd;
+
+/// Makes the data directory if it is missing (for etcd's user), and says who is to own everything that is put into it:
+/// uid and gid.
+///
+/// # Errors
+/// It cannot be made or looked at, or etcd's user is not known.
+pub fn ready(settings: &Settings) -> Result<(u32, u32)> {
+    if !settings.data_dir.exists() {
+        let (uid, gid) = etcd_user(settings)?;
+        create_dir_as(&settings.data_dir, (uid, gid, 0o700))?;
+    }
+    match owner_and_mode(&settings.data_dir)? {
+        // A new disk's top folder. A wrapper hands that one over to etcd, but not what lies in it.
+        (0, _, _) => etcd_user(settings),
+        (uid, gid, _) => Ok((uid, gid)),
+    }
+}
+
+fn etcd_user(settings: &Settings) -> Result<(u32, u32)> {
+    match settings.etcd_user.as_str() {
+        "" => Ok((rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw())),
+        user => match user.parse() {
+            Ok(uid) => Ok((uid, uid)),
+            Err(_) => systemd::user_ids(user),
+        },
+    }
+}

@@ -1,0 +1,84 @@
+//! Every fixed path on a node, relative to a [`Root`]. No other file spells one out.
+
+use std::path::{Path, PathBuf};
+
+/// The root of the node's file system: `/`, or a tree given with `--root`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root(PathBuf);
+
+/// The installed node program.
+pub const PROGRAM: &str = "/opt/bin/etcd2-backup";
+/// The rclone that came in the tarball, for the runner `bundled`.
+pub const BUNDLED_RCLONE: &str = "/opt/bin/etcd2-backup-rclone";
+/// The operator's rclone configuration; root only, since it holds secrets.
+pub const RCLONE_CONF: &str = "/etc/rclone.conf";
+/// Units and drop-ins that survive a reboot.
+pub const UNIT_DIR: &str = "/etc/systemd/system";
+/// Stamps that outlive any data directory: fence, identity. Readable by etcd's user.
+pub const STAMP_DIR: &str = "/etc/etcd2-backup";
+/// While this file exists, etcd's unit does not start.
+pub const FENCE: &str = "/etc/etcd2-backup/fence";
+/// Which member this node was last seen to be; the guard compares against it.
+pub const IDENTITY: &str = "/etc/etcd2-backup/identity.json";
+/// Lets etcd's unit start on an empty data directory once more.
+pub const ALLOW_EMPTY: &str = "/etc/etcd2-backup/allow-empty-data-dir";
+/// Name of the drop-in that makes a joining member start; removed once it has caught up. systemd reads drop-ins in the order
+/// of their names, wherever they lie: it has to come behind the operator's, whatever that is called (`override.conf`).
+pub const JOIN_DROP_IN: &str = "zz-etcd2-join.conf";
+/// systemd's `%m`.
+pub const MACHINE_ID: &str = "/etc/machine-id";
+/// Which operating system this is.
+pub const OS_RELEASE: &str = "/etc/os-release";
+/// The same, where os-release(5) looks if the first one is missing.
+pub const OS_RELEASE_VENDOR: &str = "/usr/lib/os-release";
+
+impl Root {
+    /// The tree at `path`; `/` is the running node.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Whether this is the running node itself, so that systemd may be asked.
+    pub fn is_live(&self) -> bool {
+        self.0 == Path::new("/")
+    }
+
+    /// An absolute path of the node, inside this root.
+    pub fn join(&self, absolute: impl AsRef<Path>) -> PathBuf {
+        let path = absolute.as_ref();
+        self.0.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// The inverse of [`Root::join`]: the path as the node itself sees it.
+    pub fn strip(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.0).map_or_else(|_| path.to_path_buf(), |p| Path::new("/").join(p))
+    }
+
+    /// The folder of drop-ins of a unit, for example `/etc/systemd/system/etcd2.service.d`.
+    pub fn drop_ins(&self, unit: &str) -> PathBuf {
+        self.join(UNIT_DIR).join(format!("{unit}.d"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absolute_paths_stay_inside_the_root() {
+        let root = Root::new("/tmp/e1");
+        assert_eq!(root.join("/etc/rclone.conf"), Path::new("/tmp/e1/etc/rclone.conf"));
+        assert_eq!(root.drop_ins("etcd2.service"), Path::new("/tmp/e1/etc/systemd/system/etcd2.service.d"));
+        assert!(!root.is_live());
+        assert_eq!(root.strip(&root.join("/var/lib/etcd2")), Path::new("/var/lib/etcd2"));
+        assert_eq!(Root::new("/").strip(Path::new("/var/lib/etcd2")), Path::new("/var/lib/etcd2"));
+        assert_eq!(Root::new("/").join(MACHINE_ID), Path::new("/etc/machine-id"));
+    }
+
+    #[test]
+    fn the_drop_in_of_join_sorts_behind_an_operators() {
+        for name in ["20-cloudinit.conf", "40-etcd-cluster.conf", "99-etcd.conf", "override.conf"] {
+            assert!(JOIN_DROP_IN > name, "{name}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! A generation's parts: which ones, brought from the remote, checked, and made into a data directory.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::archive::chain::{self, Generation};
+use crate::archive::lineage::{self, Parent};
+use crate::archive::names::PartName;
+use crate::archive::part::Part;
+use crate::archive::unpack;
+use crate::etcd::datadir::Family;
+use crate::exit::{Exit, exit_of, fault};
+use crate::remote::{Object, Remote};
+use crate::sys::fs::remove_dir_if_there;
+
+/// What the operator asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// This generation instead of the newest.
+    pub generation: Option<u64>,
+    /// The newest undamaged point, when the newest is damaged.
+    pub accept_older: bool,
+}
+
+/// A restore point that was brought and proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    /// The generation.
+    pub generation: u64,
+    /// The newest part used.
+    pub part: PartName,
+    /// The newest part's checksum, 64 hex digits.
+    pub checksum: String,
+    /// Which etcd the data is of: its frames do not say so any more.
+    pub family: Family,
+    /// What was given up, and why.
+    pub given_up: Vec<String>,
+}
+
+/// Brings a restore point of `folder` into `dir`, which is emptied first.
+///
+/// # Errors
+/// [`Exit::NotFound`] without a restore point, [`Exit::Corrupt`] when the newest is damaged and older ones were not
+/// accepted, [`Exit::Refused`] for unrelated histories, [`Exit::Remote`].
+pub fn fetch(
+    remote: &dyn Remote,
+    folder: &str,
+    objects: &[Object],
+    wanted: Wanted,
+    dir: &Path,
+) -> Result<Fetched> {
+    let all = chain::generations(objects);
+    let mut given_up = Vec::new();
+    let mut candidates: Vec<&Generation> = match wanted.generation {
+        Some(number) => all.iter().filter(|g| g.name.number == number).collect(),
+        None => all.iter().collect(),
+    };
+    let Some(&newest) = candidates.last() else { return Err(nothing(&all, wanted)) };
+    candidates.retain(|g| g.name.cluster_id == newest.name.cluster_id);
+    if wanted.generation.is_none() {
+        let parent = if lineage::is_mixed(&all) { parent(remote, folder, &candidates, dir)? } else { None };
+        lineage::check(&all, newest, parent.as_ref())?;
+    }
+
+    while let Some(generation) = candidates.pop() {
+        if let Some(why) = incomplete(generation) {
+            give_up(wanted, &mut given_up, why)?;
+        }
+        let mut count = generation.parts.len();
+        while count > 0 {
+            let opened = match bring(remote, folder, generation, &generation.parts[..count], dir) {
+                Ok(opened) => opened,
+                Err(Damaged { at, error }) => {
+                    give_up_if_corrupt(wanted, &mut given_up, error)?;
+                    count = at;
+                    continue;
+                }
+            };
+            match unpack::unpack(&opened, &data_dir(dir)) {
+                Ok(()) => return Ok(fetched(&opened, generation.parts[count - 1], dir, given_up)),
+                Err(error) => give_up_if_corrupt(wanted, &mut given_up, error)?,
+            }
+            count -= 1;
+        }
+    }
+    let what = format!("no undamaged restore point is left in {folder}: {}", given_up.join("; "));
+    Err(fault(
+        Exit::Corrupt,
+        what,
+        "another member's folder or surviving disk may have one (restore --source local)",
+    ))
+}
+
+/// What a cluster's generations say that they continue, the newest that says anything. A node that lost what it knew of
+/// its recovery writes bases without it.
+fn parent(
+    remote: &dyn Remote,
+    folder: &str,
+    generations: &[&Generation],
+    dir: &Path,
+) -> Result<Option<Parent>> {
+    for generation in generations.iter().rev().filter(|g| !g.parts.is_empty()) {
+        match bring(remote, folder, generation, &generation.parts[..1], dir) {
+            Ok(base) if base[0].head.parent.is_some() => return Ok(base[0].head.parent.clone()),
+            Err(Damaged { error, .. }) if exit_of(&error) != Exit::Corrupt => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+fn fetched(opened: &[Part], part: PartName, dir: &Path, given_up: Vec<String>) -> Fetched {
+    let last = &opened[opened.len() - 1];
+    Fetched {
+        data_dir: data_dir(dir),
+        generation: last.head.generation,
+        part,
+        checksum: last.checksum.clone(),
+        // A part of few records need not show what wrote it, and a member may have been upgraded in between.
+        family: opened.iter().map(|p| p.head.family).find(|f| *f == Family::Three).unwrap_or(Family::Two),
+        given_up,
+    }
+}
+
+fn data_dir(dir: &Path) -> PathBuf {
+    dir.join("data")
+}
+
+/// Why a generation's newest point is not what was once sent. An upload that was killed (only the very last object is
+/// not complete) is no damage: that backup never was.
+fn incomplete(generation: &Generation) -> Option<String> {
+    let name = generation.name;
+    for path in &generation.beyond {
+        log::warn!("{path} is not complete or not linked to the part before it: it counts as absent");
+    }
+    generation.is_broken().then(|| match generation.last() {
+        None => format!("the base of generation {} is missing or truncated", name.number),
+        Some(last) => format!("generation {} is broken behind part {}", name.number, last.sequence),
+    })
+}
+
+fn give_up(wanted: Wanted, given_up: &mut Vec<String>, why: String) -> Result<()> {
+    if !wanted.accept_older {
+        let hint =
+            "restore --accept-older takes the newest undamaged point; restore --generation N a certain one";
+        return Err(fault(Exit::Corrupt, why, hint));
+    }
+    log::warn!("{why}: looking for an older point");
+    given_up.push(why);
+    Ok(())
+}
+
+fn give_up_if_corrupt(wanted: Wanted, given_up: &mut Vec<String>, error: anyhow::Error) -> Result<()> {
+    if exit_of(&error) == Exit::Corrupt {
+        give_up(wanted, given_up, format!("{error:#}"))
+    } else {
+        Err(error)
+    }
+}
+
+/// A part that could not be brought, and how many before it could.
+struct Damaged {
+    at: usize,
+    error: anyhow::Error,
+}
+
+/// Brings all parts in one call, and opens each.
+fn bring(
+    remote: &dyn Remote,
+    folder: &str,
+    generation: &Generation,
+    parts: &[PartName],
+    dir: &Path,
+) -> Result<Vec<Part>, Damaged> {
+    let paths: Vec<String> = parts.iter().map(|p| generation.path(p)).collect();
+    let whole = |error| Damaged { at: 0, error };
+    remove_dir_if_there(dir).map_err(whole)?;
+    let objects = dir.join("parts");
+    remote.get(folder, &paths, &objects).map_err(whole)?;
+    let mut opened = Vec::new();
+    for (at, (path, name)) in paths.iter().zip(parts).enumerate() {
+        let part = Part::open(&objects.join(path), generation.name, *name);
+        opened.push(part.map_err(|error| Damaged { at, error })?);
+    }
+    Ok(opened)
+}
+
+fn nothing(all: &[Generation], wanted: Wanted) -> anyhow::Error {
+    let numbers: Vec<String> = all.iter().map(|g| g.name.number.to_string()).collect();
+    match wanted.generation {
+        Some(number) => {
+            let hint = format!(
+                "generations there: {}",
+                if numbers.is_empty() { "none".into() } else { numbers.join(", ") }
+            );
+            fault(Exit::NotFound, format!("generation {number} is not in the archive"), hint)
+        }
+        None => fault(Exit::NotFound, "the archive holds no generation", "is RCLONE_ENDPOINT the right one?"),
+    }
+}

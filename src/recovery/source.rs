@@ -1,0 +1,223 @@
+//! Where the data of a restore comes from: a restore point of the archive, or the disk of this node.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use sha2::{Digest, Sha256};
+
+use super::fetch::{self, Wanted};
+use crate::archive::part::to_hex;
+use crate::etcd::datadir::{Contents, DataDir};
+use crate::etcd::proto::LogPosition;
+use crate::etcd::wal::Reading;
+use crate::exit::{Exit, fault};
+use crate::remote::{Object, Remote};
+use crate::settings::Settings;
+use crate::sys::time;
+
+/// Where a restore is told to take its data from.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// The newest restore point in the remote.
+    #[default]
+    Archive,
+    /// The data directory of this node.
+    Local,
+    /// The local one if it is whole, of the same cluster and not older; else the archive.
+    Auto,
+}
+
+/// Data that was read through and is whole.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Where its files are.
+    pub dir: DataDir,
+    /// What is in them.
+    pub contents: Contents,
+    /// Where they came from.
+    pub origin: Origin,
+    /// SHA-256 that stands for exactly this data, 64 hex digits.
+    pub hash: String,
+    /// What was given up on the way, and why.
+    pub given_up: Vec<String>,
+}
+
+/// Where data came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The data directory of this node.
+    Local,
+    /// A part of a generation, captured at this time (seconds since 1970).
+    Archive {
+        /// The generation.
+        generation: u64,
+        /// The part.
+        part: u64,
+        /// When the part was captured.
+        time: u64,
+    },
+    /// A folder as the scripts before this program wrote it: `member/snap`, `member/wal`.
+    OldLayout,
+}
+
+impl Origin {
+    /// For people.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Local => "this node's own data directory".into(),
+            Self::Archive { generation, part, time } => {
+                format!(
+                    "the archive, generation {generation}, part {part}, captured {}",
+                    time::rfc3339(*time)
+                )
+            }
+            Self::OldLayout => "the remote, in the layout of etcd2-backup-coreos".into(),
+        }
+    }
+
+    /// The generation's number; 0 for what has none.
+    pub fn generation(&self) -> u64 {
+        match self {
+            Self::Archive { generation, .. } => *generation,
+            _ => 0,
+        }
+    }
+}
+
+/// Reads the source that was asked for.
+///
+/// # Errors
+/// It is not there, damaged, or (for `auto`) neither is usable.
+pub fn open(settings: &Settings, remote: &dyn Remote, source: Choice, wanted: Wanted) -> Result<Source> {
+    match source {
+        Choice::Local => local(settings),
+        Choice::Archive => {
+            let source = archive(settings, remote, wanted)?;
+            say_what_local_has(settings, &source);
+            Ok(source)
+        }
+        Choice::Auto => auto(settings, remote, wanted),
+    }
+}
+
+/// Nothing is fresher than a surviving disk: the local data if it is whole, of the same cluster and not older.
+fn auto(settings: &Settings, remote: &dyn Remote, wanted: Wanted) -> Result<Source> {
+    let own = match local(settings) {
+        Ok(own) => own,
+        Err(e) => {
+            log::info!("the local data cannot be used: {e:#}");
+            return archive(settings, remote, wanted);
+        }
+    };
+    match archive(settings, remote, wanted) {
+        Err(e) => {
+            log::warn!("the archive cannot be used, the local data can: {e:#}");
+            Ok(own)
+        }
+        Ok(remote) if same_cluster(&own, &remote) && raft_order(&own) >= raft_order(&remote) => Ok(own),
+        Ok(remote) => {
+            log::info!("the archive is used: the local data is older or of another cluster");
+            Ok(remote)
+        }
+    }
+}
+
+fn same_cluster(a: &Source, b: &Source) -> bool {
+    a.contents.metadata.cluster_id == b.contents.metadata.cluster_id
+}
+
+/// Raft's own rule for which log is newer: term first.
+fn raft_order(source: &Source) -> (u64, u64) {
+    let LogPosition { index, term } = source.contents.last();
+    (term, index)
+}
+
+/// The node's own data directory.
+///
+/// # Errors
+/// There is none, or it is damaged.
+pub fn local(settings: &Settings) -> Result<Source> {
+    let dir = DataDir::open(&settings.data_dir, settings.wal_dir.as_deref())?;
+    let contents = dir.scan(Reading::Still)?;
+    let hash = hash(&contents);
+    Ok(Source { dir, contents, origin: Origin::Local, hash, given_up: Vec::new() })
+}
+
+/// Says what a restore from the archive would leave behind on this disk. It is kept aside in any case.
+fn say_what_local_has(settings: &Settings, archive: &Source) {
+    let Ok(own) = local(settings) else { return };
+    let (ours, theirs) = (own.contents.last(), archive.contents.last());
+    if same_cluster(&own, archive) && raft_order(&own) > raft_order(archive) {
+        let more = ours.index.saturating_sub(theirs.index);
+        log::warn!(
+            "this node's own data directory is whole and {more} entries newer; restore --source local keeps them"
+        );
+    }
+}
+
+fn archive(settings: &Settings, remote: &dyn Remote, wanted: Wanted) -> Result<Source> {
+    let folder = &settings.machine_id;
+    let objects = remote.list(folder)?;
+    if objects.is_empty() {
+        return Err(nothing_there(settings, remote));
+    }
+    let incoming = settings.restore_dir.join("incoming");
+    if wanted.generation.is_none() && is_old_layout(&objects) {
+        return old_layout(remote, folder, &objects, &incoming);
+    }
+    let fetched = fetch::fetch(remote, folder, &objects, wanted, &incoming)?;
+    let dir = DataDir::open(&fetched.data_dir, None)?;
+    let contents = Contents { family: fetched.family, ..dir.scan(Reading::Still)? };
+    let last = contents.last();
+    if (last.index, last.term) != (fetched.part.last, fetched.part.term) {
+        let what =
+            format!("the restore point ends at index {}, its name says {}", last.index, fetched.part.last);
+        return Err(fault(Exit::Corrupt, what, "restore another generation with --generation N"));
+    }
+    let part = fetched.part;
+    let origin = Origin::Archive { generation: fetched.generation, part: part.sequence, time: part.time };
+    Ok(Source { dir, contents, origin, hash: fetched.checksum, given_up: fetched.given_up })
+}
+
+fn nothing_there(settings: &Settings, remote: &dyn Remote) -> anyhow::Error {
+    let what = format!("there is no backup of this machine in {}/{}", settings.endpoint, settings.machine_id);
+    let hint = match remote.folders() {
+        Ok(folders) if folders.is_empty() => {
+            "the endpoint holds no machine's backup at all: is RCLONE_ENDPOINT right?".into()
+        }
+        Ok(folders) => format!(
+            "machines with a folder there: {}. To restore one of them here, copy its folder to {} first",
+            folders.join(", "),
+            settings.machine_id
+        ),
+        Err(e) => format!("the endpoint could not be listed either: {e:#}"),
+    };
+    fault(Exit::NotFound, what, hint)
+}
+
+fn is_old_layout(objects: &[Object]) -> bool {
+    let old = objects.iter().any(|o| o.path.starts_with("member/wal/"));
+    old && crate::archive::chain::generations(objects).is_empty()
+}
+
+fn old_layout(remote: &dyn Remote, folder: &str, objects: &[Object], incoming: &Path) -> Result<Source> {
+    let paths: Vec<String> =
+        objects.iter().map(|o| o.path.clone()).filter(|p| p.starts_with("member/")).collect();
+    crate::sys::fs::remove_dir_if_there(incoming)?;
+    let data: PathBuf = incoming.join("data");
+    // A log without a snapshot yet has an empty folder there, which no remote keeps.
+    crate::sys::fs::create_dirs(&data.join("member/snap"), 0o700)?;
+    remote.get(folder, &paths, &data)?;
+    let dir = DataDir::open(&data, None)?;
+    let contents = dir.scan(Reading::Still)?;
+    let hash = hash(&contents);
+    Ok(Source { dir, contents, origin: Origin::OldLayout, hash, given_up: Vec::new() })
+}
+
+/// What stands for data that no checksum came with: whose it is, where it ends, and the log's own rolling CRC there.
+fn hash(contents: &Contents) -> String {
+    let (m, last, end) = (contents.metadata, contents.last(), contents.tail.end);
+    let text =
+        format!("{:x} {:x} {} {} {end} {:08x}", m.cluster_id, m.member_id, last.index, last.term, end.crc);
+    to_hex(&Sha256::digest(text))
+}

@@ -1,0 +1,46 @@
+//! The contract with a remote: a place that keeps objects in folders.
+
+pub mod rclone;
+
+use std::path::Path;
+
+use anyhow::Result;
+
+/// One object as the remote lists it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Object {
+    /// Path below the listed folder, `/` between its parts.
+    pub path: String,
+    /// Size in bytes (behind crypt: the decrypted size).
+    pub size: u64,
+}
+
+/// What backup and recovery need of a remote. `folder` is a machine's folder below the endpoint.
+///
+/// Every call is bounded in time, and every failure carries [`Exit::Remote`](crate::exit::Exit::Remote).
+pub trait Remote {
+    /// All objects below `folder`, in any order; empty when the folder does not exist.
+    ///
+    /// # Errors
+    /// The remote could not be asked. An absent folder is no error.
+    fn list(&self, folder: &str) -> Result<Vec<Object>>;
+
+    /// The folders at the top of the endpoint: the machines that ever wrote there.
+    ///
+    /// # Errors
+    /// The remote could not be asked.
+    fn folders(&self) -> Result<Vec<String>>;
+
+    /// Sends every file below `local` to `folder`, with the same relative paths. An object that is there with the
+    /// same size is left alone; one of another size (an upload that was killed) is replaced. Safe to repeat.
+    ///
+    /// # Errors
+    /// Anything was not sent; some of it may have arrived.
+    fn put(&self, local: &Path, folder: &str) -> Result<()>;
+
+    /// Brings the objects at `paths` below `folder` to the folder `local`, with the same relative paths.
+    ///
+    /// # Errors
+    /// Any of them did not arrive.
+    fn get(&self, folder: &str, paths: &[String], local: &Path) -> Result<()>;
+}

@@ -1,0 +1,215 @@
+//! The effective settings of this node: what etcd's unit gets decides on etcd's own, our drop-in decides the rest.
+//!
+//! Nothing else in the program reads the environment.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::exit::{Exit, OrFault, fault};
+use crate::paths::{MACHINE_ID, Root};
+use crate::sys::fs::create_dirs;
+use crate::sys::lock::Lock;
+use crate::sys::systemd;
+
+mod parse;
+pub mod unit;
+pub mod urls;
+
+pub use parse::parse;
+pub use unit::UnitEnvironment;
+
+/// Our unit whose drop-in holds our settings, for a command that was started by hand.
+const OUR_UNIT: &str = "etcd2-backup.service";
+
+/// Everything the commands need to know of this node. Paths are inside the [`Root`](crate::paths::Root) already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// etcd's unit, for example `etcd2.service` (`ETCD2_BACKUP_ETCD_UNIT`).
+    pub etcd_unit: String,
+    /// etcd's data directory (`ETCD_DATA_DIR`).
+    pub data_dir: PathBuf,
+    /// etcd's WAL directory if it is a separate one (`ETCD_WAL_DIR`).
+    pub wal_dir: Option<PathBuf>,
+    /// Our state, spool and lock (`ETCD_BACKUP_DIR`).
+    pub backup_dir: PathBuf,
+    /// Where a restore downloads to (`ETCD_RESTORE_DIR`).
+    pub restore_dir: PathBuf,
+    /// This member's name (`ETCD_NAME`), empty if nothing says it.
+    pub name: String,
+    /// This member's advertised peer URLs (`ETCD_INITIAL_ADVERTISE_PEER_URLS`), empty if nothing says them.
+    pub peer_urls: Vec<String>,
+    /// Where this member's clients reach it (`ETCD_ADVERTISE_CLIENT_URLS`), empty if nothing says it.
+    pub client_urls: Vec<String>,
+    /// The founding member's peer URLs (`ETCD_RESTORE_MASTER_ADV_PEER_URLS`).
+    pub founder_urls: Vec<String>,
+    /// Where the backups of all machines lie, `remote:path` (`RCLONE_ENDPOINT`).
+    pub endpoint: String,
+    /// This machine's folder below the endpoint: systemd's machine ID.
+    pub machine_id: String,
+    /// How rclone is run.
+    pub runner: Runner,
+    /// rclone's configuration file (`RCLONE_CONFIG_PATH`).
+    pub rclone_conf: PathBuf,
+    /// The longest one rclone call may take (`ETCD2_BACKUP_RCLONE_TIMEOUT`, default 10m).
+    pub rclone_timeout: std::time::Duration,
+    /// etcd's program and arguments, variables expanded; empty if no unit was asked.
+    pub etcd_command: Vec<String>,
+    /// The user etcd runs as (`User=`, or `ETCD_USER` of Flatcar's unit), empty for root or if no unit was asked.
+    pub etcd_user: String,
+}
+
+impl Settings {
+    /// Reads the process environment and, on the running node, what etcd's unit gets. In a tree (`--root`) all of it
+    /// comes from the process environment.
+    ///
+    /// # Errors
+    /// A setting is missing, malformed, or contradicts etcd's unit; or systemd cannot be asked.
+    pub fn load(root: &Root) -> Result<Self> {
+        let mut ours: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
+            .collect();
+        if root.is_live() && !ours.contains_key("RCLONE_ENDPOINT") {
+            // Somebody typed the command; what the unit would have passed on is known to systemd.
+            let environment = systemd::service_unit(OUR_UNIT).map(|u| u.environment).unwrap_or_default();
+            let pairs = environment.iter().filter_map(|v| v.split_once('='));
+            for (name, value) in pairs {
+                ours.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+            }
+        }
+        let unit = if root.is_live() {
+            UnitEnvironment::load(&parse::etcd_unit(&ours)?, root)?
+        } else {
+            UnitEnvironment { variables: ours.clone(), ..UnitEnvironment::default() }
+        };
+        let path = root.join(MACHINE_ID);
+        let machine_id = std::fs::read_to_string(&path).or_fault(
+            Exit::Settings,
+            format!("reading {}", path.display()),
+            "run systemd-machine-id-setup; the backups of a machine lie under its ID",
+        )?;
+        parse(&ours, &unit, &machine_id, root)
+    }
+
+    /// This member's advertised peer URLs.
+    ///
+    /// # Errors
+    /// Nothing says them.
+    pub fn own_peer_urls(&self) -> Result<&[String]> {
+        if self.peer_urls.is_empty() {
+            return Err(fault(
+                Exit::Settings,
+                format!("ETCD_INITIAL_ADVERTISE_PEER_URLS is not set for {}", self.etcd_unit),
+                format!(
+                    "set it in a drop-in of {}: it says how the other members reach this one",
+                    self.etcd_unit
+                ),
+            ));
+        }
+        Ok(&self.peer_urls)
+    }
+
+    /// This member's name.
+    ///
+    /// # Errors
+    /// Nothing says it.
+    pub fn own_name(&self) -> Result<&str> {
+        let bad = |c: char| c.is_control() || c.is_whitespace() || "=,".contains(c);
+        if self.name.is_empty() || self.name.contains(bad) {
+            return Err(fault(
+                Exit::Settings,
+                format!("ETCD_NAME={:?} of {} cannot name a member", self.name, self.etcd_unit),
+                format!("set ETCD_NAME in a drop-in of {}, without spaces, commas or =", self.etcd_unit),
+            ));
+        }
+        Ok(&self.name)
+    }
+
+    /// The founding member's peer URLs.
+    ///
+    /// # Errors
+    /// Nothing says them.
+    pub fn founder(&self) -> Result<&[String]> {
+        if self.founder_urls.is_empty() {
+            return Err(fault(
+                Exit::Settings,
+                "ETCD_RESTORE_MASTER_ADV_PEER_URLS is not set",
+                "set it to the founding member's peer URL in 30-etcd2-backup-restore.conf on every node",
+            ));
+        }
+        Ok(&self.founder_urls)
+    }
+
+    /// Whether this node is the founding member: one of its peer URLs is one of the founder's.
+    pub fn is_founder(&self) -> bool {
+        self.peer_urls.iter().any(|own| self.founder_urls.iter().any(|f| urls::same_place(own, f)))
+    }
+
+    /// Takes the one lock of backup, restore and join, and makes the folder it lies in; `None` if another of them has it.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or the lock not asked for.
+    pub fn try_lock(&self) -> Result<Option<Lock>> {
+        create_dirs(&self.backup_dir, 0o700)?;
+        Lock::try_take(&self.backup_dir.join("lock"))
+    }
+
+    /// The folder etcd keeps its WAL in.
+    pub fn effective_wal_dir(&self) -> PathBuf {
+        self.wal_dir.clone().unwrap_or_else(|| self.data_dir.join("member/wal"))
+    }
+}
+
+/// How rclone is run (`ETCD2_BACKUP_RCLONE_RUNNER`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Runner {
+    /// `rclone` of the node's PATH.
+    Host,
+    /// The rclone that came in the tarball.
+    Bundled,
+    /// A container, started by `docker` or `podman` from an image (`ETCD2_BACKUP_RCLONE_IMAGE`).
+    Container {
+        /// `docker` or `podman`.
+        engine: String,
+        /// The image; its entry point is rclone.
+        image: String,
+    },
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// Settings of a node whose data directory is `data_dir`.
+    pub(crate) fn in_tree(data_dir: &Path) -> Settings {
+        let pairs = [("RCLONE_ENDPOINT", "r:p"), ("ETCD2_BACKUP_RCLONE_RUNNER", "host")];
+        let ours = pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
+        let id = "0123456789abcdef0123456789abcdef";
+        let settings = parse(&ours, &UnitEnvironment::default(), id, &Root::new("/")).unwrap();
+        Settings { data_dir: data_dir.to_owned(), ..settings }
+    }
+
+    #[test]
+    fn what_a_command_needs_it_asks_for() {
+        let mut settings = in_tree(Path::new("/d"));
+        for error in [settings.own_peer_urls().err(), settings.own_name().err(), settings.founder().err()] {
+            assert_eq!(crate::exit::exit_of(&error.unwrap()), Exit::Settings);
+        }
+        settings.name = "a=b".into();
+        assert!(settings.own_name().is_err());
+        settings.name = "e1".into();
+        assert_eq!(settings.own_name().unwrap(), "e1");
+    }
+
+    #[test]
+    fn the_founder_is_known_by_any_of_its_urls() {
+        let mut settings = in_tree(Path::new("/d"));
+        settings.founder_urls = vec!["http://a:1".into(), "http://b:1".into()];
+        for (own, expected) in [("http://B:1", true), ("http://b:2", false), ("http://c:1", false)] {
+            settings.peer_urls = vec![own.into()];
+            assert_eq!(settings.is_founder(), expected, "{own}");
+        }
+    }
+}

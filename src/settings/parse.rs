@@ -1,0 +1,305 @@
+//! Variables to [`Settings`]; pure.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Runner, Settings, UnitEnvironment, urls};
+use crate::exit::{Exit, OrFault, fault};
+use crate::paths::{RCLONE_CONF, Root};
+
+const DEFAULT_DATA_DIR: &str = "/var/lib/etcd2";
+const DEFAULT_BACKUP_DIR: &str = "/var/lib/etcd2-backup";
+const DEFAULT_RESTORE_DIR: &str = "/var/lib/etcd2-restore";
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+/// Where an operator changes our settings.
+const OURS: &str = "30-etcd2-backup-restore.conf";
+
+/// The unit that runs etcd, which must be known before it can be asked.
+pub(super) fn etcd_unit(ours: &BTreeMap<String, String>) -> Result<String> {
+    let unit = get(ours, "ETCD2_BACKUP_ETCD_UNIT").unwrap_or("etcd2.service");
+    let clean = |c: char| c.is_ascii_alphanumeric() || "@:._-\\".contains(c);
+    if !unit.ends_with(".service") || !unit.chars().all(clean) {
+        return Err(fault(
+            Exit::Settings,
+            format!("ETCD2_BACKUP_ETCD_UNIT={unit:?} is not the name of a service"),
+            format!("write the full name, as etcd2.service, in {OURS}"),
+        ));
+    }
+    Ok(unit.to_owned())
+}
+
+/// Puts our variables and those of etcd's unit together.
+///
+/// # Errors
+/// A setting is missing, malformed, or contradicts what etcd's unit says.
+pub fn parse(
+    ours: &BTreeMap<String, String>,
+    unit: &UnitEnvironment,
+    machine_id: &str,
+    root: &Root,
+) -> Result<Settings> {
+    let our_data_dir = get(ours, "ETCD_DATA_DIR").map(|d| absolute("ETCD_DATA_DIR", d)).transpose()?;
+    let unit_data_dir = unit.get("data-dir").map(|d| absolute("etcd's data directory", d)).transpose()?;
+    let etcd_unit = etcd_unit(ours)?;
+    if let (Some(our), Some(unit)) = (&our_data_dir, &unit_data_dir)
+        && our != unit
+    {
+        return Err(fault(
+            Exit::Settings,
+            format!("ETCD_DATA_DIR is {} in {OURS}, but {etcd_unit} uses {}", our.display(), unit.display()),
+            format!("change {OURS}: what etcd uses decides"),
+        ));
+    }
+    let data_dir = unit_data_dir.or(our_data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into());
+    let dir =
+        |name: &str, default: &str| absolute(name, get(ours, name).unwrap_or(default)).map(|p| root.join(p));
+    let list = |flag: &str| urls::parse_list(&format!("etcd's --{flag}"), unit.get(flag).unwrap_or_default());
+    let mut client_urls = list("advertise-client-urls")?;
+    if client_urls.is_empty() {
+        client_urls = list("listen-client-urls")?.iter().map(|u| urls::connectable(u)).collect();
+    }
+    Ok(Settings {
+        data_dir: root.join(data_dir),
+        wal_dir: unit
+            .get("wal-dir")
+            .map(|d| absolute("etcd's WAL directory", d))
+            .transpose()?
+            .map(|d| root.join(d)),
+        backup_dir: dir("ETCD_BACKUP_DIR", DEFAULT_BACKUP_DIR)?,
+        restore_dir: dir("ETCD_RESTORE_DIR", DEFAULT_RESTORE_DIR)?,
+        name: unit.get("name").unwrap_or_default().to_owned(),
+        peer_urls: list("initial-advertise-peer-urls")?,
+        client_urls,
+        founder_urls: urls::parse_list(
+            "ETCD_RESTORE_MASTER_ADV_PEER_URLS",
+            get(ours, "ETCD_RESTORE_MASTER_ADV_PEER_URLS").unwrap_or_default(),
+        )?,
+        endpoint: endpoint(ours)?,
+        machine_id: parse_machine_id(machine_id)?,
+        runner: runner(ours)?,
+        rclone_conf: dir("RCLONE_CONFIG_PATH", RCLONE_CONF)?,
+        rclone_timeout: timeout(ours)?,
+        etcd_command: unit.command.clone(),
+        etcd_user: unit.user.clone(),
+        etcd_unit,
+    })
+}
+
+/// A variable that is set to something.
+fn get<'a>(ours: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    ours.get(name).map(|v| v.trim()).filter(|v| !v.is_empty())
+}
+
+fn absolute(name: &str, value: &str) -> Result<PathBuf> {
+    let path = Path::new(value);
+    let strange = value.chars().any(char::is_control)
+        || path.components().any(|c| c == std::path::Component::ParentDir)
+        || path.parent().is_none();
+    if !path.is_absolute() || strange {
+        return Err(fault(
+            Exit::Settings,
+            format!("{name}={value:?} is not an absolute path of a folder or file"),
+            "write the whole path, beginning with / and without any ..",
+        ));
+    }
+    // A trailing slash must not make two equal paths different.
+    Ok(path.components().collect())
+}
+
+fn endpoint(ours: &BTreeMap<String, String>) -> Result<String> {
+    let Some(endpoint) = get(ours, "RCLONE_ENDPOINT") else {
+        return Err(fault(
+            Exit::Settings,
+            "RCLONE_ENDPOINT is not set",
+            format!("set it in {OURS}, and start the command by its unit, which passes it on"),
+        ));
+    };
+    let remote = endpoint.split_once(':').filter(|(remote, _)| !remote.is_empty());
+    match remote {
+        _ if endpoint.chars().any(char::is_control) => Err(fault(
+            Exit::Settings,
+            format!("RCLONE_ENDPOINT={endpoint:?} has a control character"),
+            "write it on one line, as REMOTE:PATH",
+        )),
+        Some((remote, path)) if !remote.contains('/') => match path.split_once("://") {
+            Some((_, path)) => Err(fault(
+                Exit::Settings,
+                format!("RCLONE_ENDPOINT={endpoint:?} has a URL behind the remote's name"),
+                format!("write RCLONE_ENDPOINT={remote}:{path}"),
+            )),
+            None => Ok(endpoint.trim_end_matches('/').to_owned()),
+        },
+        _ => Err(fault(
+            Exit::Settings,
+            format!("RCLONE_ENDPOINT={endpoint:?} names no remote"),
+            "write REMOTE:PATH, where [REMOTE] is a section of rclone.conf",
+        )),
+    }
+}
+
+fn runner(ours: &BTreeMap<String, String>) -> Result<Runner> {
+    let hint = format!("set ETCD2_BACKUP_RCLONE_RUNNER to docker, podman, host or bundled in {OURS}");
+    match get(ours, "ETCD2_BACKUP_RCLONE_RUNNER") {
+        Some("host") => Ok(Runner::Host),
+        Some("bundled") => Ok(Runner::Bundled),
+        Some(engine @ ("docker" | "podman")) => match get(ours, "ETCD2_BACKUP_RCLONE_IMAGE") {
+            Some(image) if !image.starts_with('-') && !image.contains(char::is_whitespace) => {
+                Ok(Runner::Container { engine: engine.to_owned(), image: image.to_owned() })
+            }
+            Some(image) => Err(fault(
+                Exit::Settings,
+                format!("ETCD2_BACKUP_RCLONE_IMAGE={image:?} is not the name of an image"),
+                format!("write NAME:TAG or NAME@DIGEST in {OURS}"),
+            )),
+            None => Err(fault(
+                Exit::Settings,
+                format!("ETCD2_BACKUP_RCLONE_IMAGE is not set, but rclone is to be run by {engine}"),
+                format!("set it to an image whose entry point is rclone in {OURS}"),
+            )),
+        },
+        Some(other) => {
+            Err(fault(Exit::Settings, format!("ETCD2_BACKUP_RCLONE_RUNNER={other:?} is not known"), hint))
+        }
+        None => Err(fault(Exit::Settings, "ETCD2_BACKUP_RCLONE_RUNNER is not set", hint)),
+    }
+}
+
+fn timeout(ours: &BTreeMap<String, String>) -> Result<Duration> {
+    let Some(text) = get(ours, "ETCD2_BACKUP_RCLONE_TIMEOUT") else { return Ok(DEFAULT_TIMEOUT) };
+    let hint = "write a number and a unit, as 90s or 10m";
+    let duration = humantime::parse_duration(text).or_fault(
+        Exit::Settings,
+        format!("ETCD2_BACKUP_RCLONE_TIMEOUT={text:?}"),
+        hint,
+    )?;
+    if duration.is_zero() {
+        return Err(fault(Exit::Settings, "ETCD2_BACKUP_RCLONE_TIMEOUT is zero", hint));
+    }
+    Ok(duration)
+}
+
+fn parse_machine_id(text: &str) -> Result<String> {
+    let id = text.trim();
+    if id.len() != 32 || !id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Err(fault(
+            Exit::Settings,
+            format!("/etc/machine-id holds {id:?}, not 32 hex digits"),
+            "run systemd-machine-id-setup; the backups of a machine lie under its ID",
+        ));
+    }
+    Ok(id.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::{exit_of, hint_of};
+
+    const ID: &str = "0123456789abcdef0123456789abcdef\n";
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
+    }
+
+    fn ours(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let mut all = map(&[("RCLONE_ENDPOINT", "r:b/p/"), ("ETCD2_BACKUP_RCLONE_RUNNER", "bundled")]);
+        all.extend(map(changes));
+        all
+    }
+
+    fn unit(pairs: &[(&str, &str)], command: &[&str]) -> UnitEnvironment {
+        let command = command.iter().map(|s| (*s).to_owned()).collect();
+        UnitEnvironment { variables: map(pairs), command, user: "etcd".into() }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_original() {
+        let got = parse(&ours(&[]), &unit(&[], &[]), ID, &Root::new("/t")).unwrap();
+        assert_eq!(got.etcd_unit, "etcd2.service");
+        assert_eq!(got.data_dir, Path::new("/t/var/lib/etcd2"));
+        assert_eq!(got.wal_dir, None);
+        assert_eq!(got.backup_dir, Path::new("/t/var/lib/etcd2-backup"));
+        assert_eq!(got.restore_dir, Path::new("/t/var/lib/etcd2-restore"));
+        assert_eq!(got.rclone_conf, Path::new("/t/etc/rclone.conf"));
+        assert_eq!((got.endpoint.as_str(), got.machine_id.len()), ("r:b/p", 32));
+        assert_eq!((got.runner, got.rclone_timeout), (Runner::Bundled, Duration::from_secs(600)));
+        assert_eq!((got.name.as_str(), got.peer_urls.len(), got.founder_urls.len()), ("", 0, 0));
+    }
+
+    #[test]
+    fn what_etcd_gets_decides_on_etcds_own() {
+        let environment = unit(
+            &[
+                ("ETCD_NAME", "e1"),
+                ("ETCD_LISTEN_CLIENT_URLS", "http://0.0.0.0:2379"),
+                ("ETCD_WAL_DIR", "/wal/"),
+            ],
+            &["etcd", "--data-dir=/d/", "--initial-advertise-peer-urls", "http://a:1,http://b:2"],
+        );
+        let ours = ours(&[("ETCD_DATA_DIR", "/d"), ("ETCD_NAME", "other")]);
+        let got = parse(&ours, &environment, ID, &Root::new("/")).unwrap();
+        assert_eq!((got.data_dir, got.wal_dir), ("/d".into(), Some("/wal".into())));
+        assert_eq!(
+            (got.name.as_str(), got.peer_urls),
+            ("e1", vec!["http://a:1".into(), "http://b:2".into()])
+        );
+        assert_eq!(got.client_urls, ["http://127.0.0.1:2379"]);
+    }
+
+    #[test]
+    fn a_different_data_dir_of_ours_is_no_shadow() {
+        let etcd = unit(&[("ETCD_DATA_DIR", "/etcd's")], &[]);
+        let error = parse(&ours(&[("ETCD_DATA_DIR", "/ours")]), &etcd, ID, &Root::new("/")).unwrap_err();
+        assert_eq!(exit_of(&error), Exit::Settings);
+        assert!(error.to_string().contains("/ours") && error.to_string().contains("/etcd's"), "{error}");
+    }
+
+    #[test]
+    fn every_bad_setting_is_refused_by_name_with_a_next_step() {
+        let cases: &[(&str, &str, &str, &str)] = &[
+            ("RCLONE_ENDPOINT", "", "not set", "30-etcd2-backup-restore.conf"),
+            ("RCLONE_ENDPOINT", "bucket/path", "names no remote", "REMOTE:PATH"),
+            ("RCLONE_ENDPOINT", "./a:b", "names no remote", "REMOTE:PATH"),
+            ("RCLONE_ENDPOINT", ":path", "names no remote", "REMOTE:PATH"),
+            ("RCLONE_ENDPOINT", "r:s3://b/p", "URL behind", "RCLONE_ENDPOINT=r:b/p"),
+            ("RCLONE_ENDPOINT", "r:a\nb", "control character", "one line"),
+            ("ETCD2_BACKUP_RCLONE_RUNNER", "", "not set", "bundled"),
+            ("ETCD2_BACKUP_RCLONE_RUNNER", "rkt", "not known", "podman"),
+            ("ETCD2_BACKUP_RCLONE_RUNNER", "docker", "ETCD2_BACKUP_RCLONE_IMAGE is not set", "entry point"),
+            ("ETCD2_BACKUP_RCLONE_TIMEOUT", "soon", "ETCD2_BACKUP_RCLONE_TIMEOUT", "10m"),
+            ("ETCD2_BACKUP_RCLONE_TIMEOUT", "0s", "is zero", "10m"),
+            ("ETCD2_BACKUP_ETCD_UNIT", "etcd2", "not the name of a service", "etcd2.service"),
+            ("ETCD2_BACKUP_ETCD_UNIT", "a/b.service", "not the name of a service", "etcd2.service"),
+            ("ETCD_BACKUP_DIR", "var/x", "not an absolute path", "beginning with /"),
+            ("ETCD_RESTORE_DIR", "/a/../b", "not an absolute path", "without any .."),
+            ("ETCD_DATA_DIR", "/", "not an absolute path", "whole path"),
+            ("RCLONE_CONFIG_PATH", "rclone.conf", "not an absolute path", "whole path"),
+            ("ETCD_RESTORE_MASTER_ADV_PEER_URLS", "e1:2380", "not a URL", "http://HOST:PORT"),
+        ];
+        for (name, value, reason, hint) in cases {
+            let error = parse(&ours(&[(name, value)]), &unit(&[], &[]), ID, &Root::new("/")).unwrap_err();
+            assert_eq!(exit_of(&error), Exit::Settings, "{name}={value}");
+            assert!(format!("{error:#}").contains(reason), "{name}={value}: {error:#}");
+            assert!(
+                hint_of(&error).unwrap_or_default().contains(hint),
+                "{name}={value}: {:?}",
+                hint_of(&error)
+            );
+        }
+        for id in ["", "0123", "0123456789ABCDEF0123456789ABCDEF"] {
+            assert!(parse(&ours(&[]), &unit(&[], &[]), id, &Root::new("/")).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_container_needs_an_image() {
+        let with =
+            |image| ours(&[("ETCD2_BACKUP_RCLONE_RUNNER", "podman"), ("ETCD2_BACKUP_RCLONE_IMAGE", image)]);
+        let got = parse(&with("rclone:1"), &unit(&[], &[]), ID, &Root::new("/")).unwrap();
+        assert_eq!(got.runner, Runner::Container { engine: "podman".into(), image: "rclone:1".into() });
+        assert!(parse(&with("--privileged"), &unit(&[], &[]), ID, &Root::new("/")).is_err());
+    }
+}

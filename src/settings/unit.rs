@@ -1,0 +1,249 @@
+//! What etcd's process gets: the variables of its unit, and the flags of its command line over them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+
+use crate::exit::{Exit, OrFault, fault};
+use crate::paths::Root;
+use crate::sys::systemd::{self, ServiceUnit};
+
+/// The effective environment and command line of etcd's unit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnitEnvironment {
+    /// Its variables, files over `Environment=`.
+    pub variables: BTreeMap<String, String>,
+    /// Program and arguments, variables expanded; empty if they are not known (a tree instead of the running node).
+    pub command: Vec<String>,
+    /// The user etcd runs as, empty for root.
+    pub user: String,
+}
+
+impl UnitEnvironment {
+    /// Reads what systemd has loaded for `unit`, and the environment files it names.
+    ///
+    /// # Errors
+    /// systemd cannot be asked, the unit starts nothing, or an environment file cannot be read.
+    pub fn load(unit: &str, root: &Root) -> Result<Self> {
+        let service = systemd::service_unit(unit).or_fault(
+            Exit::Settings,
+            format!("asking systemd about {unit}"),
+            "run it as root on the node itself, or give a tree with --root",
+        )?;
+        if service.command.is_empty() {
+            return Err(fault(
+                Exit::Settings,
+                format!("{unit} starts nothing: systemd knows no ExecStart of it"),
+                "set ETCD2_BACKUP_ETCD_UNIT to the unit that runs etcd",
+            ));
+        }
+        let mut files = Vec::new();
+        for (path, may_be_missing) in &service.environment_files {
+            if path.to_string_lossy().contains(['*', '?', '[']) {
+                return Err(fault(
+                    Exit::Settings,
+                    format!("{unit} has the pattern {} as an EnvironmentFile", path.display()),
+                    "name the files one by one in its drop-in",
+                ));
+            }
+            match std::fs::read_to_string(root.join(path)) {
+                Ok(text) => files.push(text),
+                Err(e) if *may_be_missing && e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => {
+                    return Err(e).with_context(|| format!("reading {}, as {unit} does", path.display()));
+                }
+            }
+        }
+        Ok(Self::effective(&service, &files))
+    }
+
+    /// Puts variables, files and command together; pure.
+    pub fn effective(service: &ServiceUnit, files: &[String]) -> Self {
+        let mut variables: BTreeMap<String, String> = service
+            .environment
+            .iter()
+            .filter_map(|v| v.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        for text in files {
+            variables.extend(parse_environment_file(text));
+        }
+        let command = expand(&service.command, &variables);
+        // Flatcar's unit runs as root, and its wrapper becomes this user.
+        let wrapper = || variables.get("ETCD_USER").cloned().unwrap_or_default();
+        let user = if service.user.is_empty() { wrapper() } else { service.user.clone() };
+        Self { variables, command, user }
+    }
+
+    /// A flag of the command line, else the variable etcd takes for it; empty values count as not set, as in etcd.
+    pub fn get(&self, flag: &str) -> Option<&str> {
+        let variable = variable_of(flag);
+        let value =
+            flag_value(&self.command, flag).or_else(|| self.variables.get(&variable).map(String::as_str));
+        value.filter(|v| !v.is_empty())
+    }
+}
+
+/// etcd's variable for a flag: `data-dir` is `ETCD_DATA_DIR`.
+fn variable_of(flag: &str) -> String {
+    format!("ETCD_{}", flag.replace('-', "_").to_ascii_uppercase())
+}
+
+/// The last value a flag has in `command`: `--flag value`, `--flag=value`, and both with one dash.
+fn flag_value<'a>(command: &'a [String], flag: &str) -> Option<&'a str> {
+    let mut found = None;
+    let mut words = command.iter().skip(1);
+    while let Some(word) = words.next() {
+        match as_flag(word) {
+            Some((name, value)) if name == flag => {
+                found = value.or_else(|| words.next().map(String::as_str)).or(found);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A word as a flag: its name and the value behind `=`.
+pub fn as_flag(word: &str) -> Option<(&str, Option<&str>)> {
+    let bare = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
+    Some(match bare.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (bare, None),
+    })
+}
+
+/// Expands variables as systemd does: `${X}` anywhere in a word; `$X` only as a whole word, split at white space.
+fn expand(command: &[String], variables: &BTreeMap<String, String>) -> Vec<String> {
+    let value = |name: &str| variables.get(name).map_or("", String::as_str);
+    let mut words = Vec::new();
+    for (i, word) in command.iter().enumerate() {
+        match word.strip_prefix('$').filter(|n| i > 0 && is_name(n)) {
+            Some(name) => words.extend(value(name).split_whitespace().map(str::to_owned)),
+            None => words.push(expand_braces(word, &value)),
+        }
+    }
+    words
+}
+
+fn expand_braces<'a>(word: &str, value: &impl Fn(&str) -> &'a str) -> String {
+    let mut out = String::new();
+    let mut rest = word;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        let behind = &rest[at + 1..];
+        let braced = behind.strip_prefix('{').and_then(|b| b.split_once('}')).filter(|(n, _)| is_name(n));
+        if let Some((name, after)) = braced {
+            out.push_str(value(name));
+            rest = after;
+        } else {
+            out.push('$');
+            rest = behind.strip_prefix('$').unwrap_or(behind);
+        }
+    }
+    out + rest
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// The variables of an environment file, as systemd reads it: comments, quotes, a backslash before a line's end.
+fn parse_environment_file(text: &str) -> Vec<(String, String)> {
+    let joined = text.replace("\\\n", "");
+    let variable = |line: &str| -> Option<(String, String)> {
+        let line = line.trim();
+        if line.starts_with(['#', ';']) {
+            return None;
+        }
+        let (name, value) = line.split_once('=')?;
+        is_name(name.trim()).then(|| (name.trim().to_owned(), without_quotes(value.trim())))
+    };
+    joined.lines().filter_map(variable).collect()
+}
+
+fn without_quotes(value: &str) -> String {
+    let mut out = String::new();
+    let mut quote = None;
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        match (c, quote) {
+            ('\'' | '"', None) => quote = Some(c),
+            (c, Some(q)) if c == q => quote = None,
+            ('\\', None | Some('"')) => out.extend(chars.next()),
+            (c, _) => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(environment: &[&str], command: &[&str], files: &[&str]) -> UnitEnvironment {
+        let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        let service =
+            ServiceUnit { environment: own(environment), command: own(command), ..ServiceUnit::default() };
+        UnitEnvironment::effective(&service, &own(files))
+    }
+
+    #[test]
+    fn flags_win_over_variables_in_every_spelling() {
+        let cases: &[(&[&str], Option<&str>)] = &[
+            (&["etcd"], Some("variable")),
+            (&["etcd", "--name", "e1"], Some("e1")),
+            (&["etcd", "-name", "e1", "--x"], Some("e1")),
+            (&["etcd", "--name=e1"], Some("e1")),
+            (&["etcd", "-name=a=b"], Some("a=b")),
+            (&["etcd", "--name=e1", "--name", "e2"], Some("e2")),
+            (&["etcd", "--names=e1"], Some("variable")),
+            (&["etcd", "--name"], Some("variable")),
+            (&["etcd", "--name="], None),
+            (&["etcd", "--debug", "--name=${ETCD_NAME}-x"], Some("variable-x")),
+            (&["etcd", "$OPTS"], Some("from-opts")),
+            (&["etcd", "--name=$OPTS"], Some("$OPTS")),
+            (&["etcd", "--name=a$$b${NO}c"], Some("a$bc")),
+        ];
+        for (command, expected) in cases {
+            let got = unit(&["ETCD_NAME=variable", "OPTS=--debug  --name from-opts"], command, &[]);
+            assert_eq!(got.get("name"), *expected, "{command:?}");
+        }
+    }
+
+    #[test]
+    fn environment_files_win_over_environment() {
+        let file =
+            "# c\n; c\nETCD_NAME = \"two words\"\nETCD_DATA_DIR=/a\\\n/b\nX='a\\b'\nY=a\\ b\nnonsense\nE=\n";
+        let got = unit(&["ETCD_NAME=x", "KEPT=1"], &["etcd"], &[file]);
+        let expected = [
+            ("E", ""),
+            ("ETCD_DATA_DIR", "/a/b"),
+            ("ETCD_NAME", "two words"),
+            ("KEPT", "1"),
+            ("X", "a\\b"),
+            ("Y", "a b"),
+        ];
+        let got: Vec<(&str, &str)> = got.variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn the_user_is_the_units_or_else_the_wrappers() {
+        for (unit, wrapper, expected) in
+            [("etcd", "x", "etcd"), ("etcd", "", "etcd"), ("", "etcd", "etcd"), ("", "", "")]
+        {
+            let service = ServiceUnit {
+                environment: vec![format!("ETCD_USER={wrapper}")],
+                user: unit.to_owned(),
+                ..ServiceUnit::default()
+            };
+            assert_eq!(UnitEnvironment::effective(&service, &[]).user, expected, "{unit:?} {wrapper:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_is_not_set() {
+        assert_eq!(unit(&["ETCD_WAL_DIR="], &["etcd"], &[]).get("wal-dir"), None);
+    }
+}

@@ -1,0 +1,12 @@
+//! The outside world: processes, files, locks, systemd, HTTP. Knows nothing of etcd.
+
+pub mod command;
+pub mod fs;
+pub mod http;
+pub mod lock;
+pub mod log;
+pub mod os_release;
+pub mod privilege;
+pub mod systemd;
+pub mod time;
+pub mod unit_file;

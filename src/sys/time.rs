@@ -1,0 +1,60 @@
+//! UTC, as it is written in names and messages. Seconds since 1970 everywhere else; there are no time zones here.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// `20260131T235959Z`, as it is used in names.
+pub fn compact(seconds: u64) -> String {
+    rfc3339(seconds).replace(['-', ':'], "")
+}
+
+/// `2026-01-31T23:59:59Z`.
+pub fn rfc3339(seconds: u64) -> String {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+}
+
+/// Seconds since 1970; 0 for a clock before that.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// Reads what [`compact`] writes.
+pub fn parse_compact(text: &str) -> Option<u64> {
+    let digits = text.strip_suffix('Z').filter(|t| t.len() == 15 && t.is_ascii())?;
+    let t = digits.as_bytes();
+    let all = (0..15).all(|i| if i == 8 { t[i] == b'T' } else { t[i].is_ascii_digit() });
+    let field = |range: std::ops::Range<usize>| &digits[range];
+    let time = format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        field(0..4),
+        field(4..6),
+        field(6..8),
+        field(9..11),
+        field(11..13),
+        field(13..15)
+    );
+    let parsed = all.then(|| humantime::parse_rfc3339(&time).ok()).flatten()?;
+    parsed.duration_since(UNIX_EPOCH).ok().map(|d| d.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_of_writing() {
+        assert_eq!(rfc3339(1_769_903_999), "2026-01-31T23:59:59Z");
+        assert_eq!(compact(1_769_903_999), "20260131T235959Z");
+        assert_eq!(parse_compact("20260131T235959Z"), Some(1_769_903_999));
+        assert!(parse_compact(&compact(now())).is_some());
+        for bad in [
+            "",
+            "20260131T235959",
+            "20261331T235959Z",
+            "2026013éT23595Z",
+            "20260131 235959Z",
+            "19691231T235959Z",
+        ] {
+            assert_eq!(parse_compact(bad), None, "{bad}");
+        }
+    }
+}

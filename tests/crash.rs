@@ -1,0 +1,209 @@
+//! kill -9 at every step of `backup` and `restore`: nothing that was kept is lost, etcd starts on the old data or on the
+//! new and on nothing in between, and running it again ends well.
+
+mod common;
+#[path = "common/kill.rs"]
+mod kill;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use common::{Node, tree, write};
+use etcd2_backup::etcd::datadir::{Contents, DataDir};
+use etcd2_backup::etcd::wal::Reading;
+use etcd2_backup::identity;
+use etcd2_backup::paths::Root;
+use kill::{Step, kill_at, steps};
+use testkit::keys::{self, Keys};
+use testkit::tools::{self, Tools};
+
+type Tree = BTreeMap<PathBuf, Option<Vec<u8>>>;
+
+const FIXTURE: &str = "v3423-single-snap-trimmed";
+/// After every so many steps the real etcd is started on what is there.
+const REAL: usize = 10;
+
+/// A node that has the fixture's data and no backup yet.
+struct Case {
+    node: Node,
+    strace: &'static Path,
+    keys: Keys,
+    old: Tree,
+    old_contents: Contents,
+}
+
+impl Case {
+    fn new() -> Option<Self> {
+        let strace = tools::strace_from_env()?;
+        let node = Node::new(Tools::from_env()?);
+        let keys = node.put_fixture(FIXTURE);
+        let member = node.path("/var/lib/etcd2/member");
+        let old_contents = scan(&member).unwrap();
+        Some(Self { strace, keys, old: tree(&member), old_contents, node })
+    }
+
+    fn member(&self) -> PathBuf {
+        self.node.path("/var/lib/etcd2/member")
+    }
+
+    /// The IDs in the data directory must be those the guard and the next backup go by.
+    #[track_caller]
+    fn assert_new(&self, step: &Step) {
+        let contents = scan(&self.member()).unwrap_or_else(|e| panic!("{step}: {e:#}"));
+        assert_ne!(contents.metadata.cluster_id, self.old_contents.metadata.cluster_id, "{step}");
+        assert!(contents.last().index > self.old_contents.last().index, "{step}");
+        let stamp = identity::load(&Root::new(self.node.root())).unwrap().expect("no identity");
+        let ids = (stamp.cluster_id, stamp.member_id);
+        assert_eq!(ids, (contents.metadata.cluster_id, contents.metadata.member_id), "{step}");
+    }
+
+    /// Without a fence there is exactly the old data or exactly the new; and the old is somewhere in any case.
+    #[track_caller]
+    fn assert_old_or_new(&self, step: &Step) {
+        let found = tree(&self.member());
+        if !self.node.is_fenced() && found != self.old {
+            self.assert_new(step);
+        }
+        assert!(self.old_is_there(), "{step}: the old data is lost");
+    }
+
+    fn old_is_there(&self) -> bool {
+        let mut places = self.node.kept("member.before-restore-");
+        places.push(self.member());
+        places.iter().any(|place| tree(place) == self.old)
+    }
+
+    /// The guard lets etcd start, and etcd has all keys.
+    #[track_caller]
+    fn assert_etcd_has_all(&mut self, step: &Step) {
+        self.node.ok(&["guard"]);
+        self.node.etcd.start().unwrap_or_else(|e| panic!("{step}: {e:#}"));
+        let differences = keys::compare(&self.keys, &keys::dump(&self.node.etcd.client_url).unwrap());
+        self.node.etcd.kill().unwrap();
+        assert!(differences.is_empty(), "{step}: {differences:?}");
+    }
+}
+
+fn scan(member: &Path) -> anyhow::Result<Contents> {
+    DataDir { snap: member.join("snap"), wal: member.join("wal") }.scan(Reading::Still)
+}
+
+/// Kills a restore at each step from the first one whose line has this in it; `arguments` say from where the data is.
+fn restore_killed_at_every_step(arguments: &[&str], from: &str) {
+    let Some(mut case) = Case::new() else { return };
+    case.node.ok(&["backup"]);
+    case.node.save();
+    let all = steps(&case.node, case.strace, arguments);
+    let begin = all.iter().position(|s| s.line.contains(from)).expect(from);
+    let mut fenced = 0;
+    for (i, step) in all[begin..].iter().enumerate() {
+        case.node.reset();
+        kill_at(&case.node, case.strace, arguments, step);
+        case.assert_old_or_new(step);
+        let was_fenced = case.node.is_fenced();
+        if !was_fenced && i % REAL == 0 {
+            case.assert_etcd_has_all(step);
+            continue;
+        }
+        case.node.ok(arguments);
+        assert!(!case.node.is_fenced(), "{step}");
+        case.assert_new(step);
+        assert!(case.old_is_there(), "{step}: the old data is lost");
+        assert!(!case.member().with_file_name("member.restoring").exists(), "{step}");
+        if was_fenced {
+            fenced += 1;
+            // The archive goes on from here, and knows what continues what.
+            case.node.ok(&["backup"]);
+            case.node.ok(&["restore", "--plan"]);
+        }
+        if i % REAL == 1 {
+            case.assert_etcd_has_all(step);
+        }
+    }
+    assert!(fenced > 5, "only {fenced} of {} steps lie behind the fence", all.len());
+}
+
+#[test]
+fn a_restore_from_the_archive() {
+    restore_killed_at_every_step(&["restore"], "etcd2-restore");
+}
+
+#[test]
+fn a_restore_from_the_local_disk() {
+    // Before that it does what the other does.
+    restore_killed_at_every_step(&["restore", "--source", "local"], "parents.json");
+}
+
+/// 2.0.0 had `snap` and `wal` directly in the data directory: two names, and no exchange of both at once.
+#[test]
+fn a_restore_of_the_layout_of_2_0_0_from_the_local_disk() {
+    let Some(case) = Case::new() else { return };
+    let (node, data) = (&case.node, case.node.path("/var/lib/etcd2"));
+    for name in ["snap", "wal"] {
+        fs::rename(case.member().join(name), data.join(name)).unwrap();
+    }
+    fs::remove_dir(case.member()).unwrap();
+    let part = |name: &str| {
+        let places = [vec![data.join(name)], node.kept(&format!("{name}.before-restore-"))].concat();
+        places.iter().map(|p| tree(p)).find(|t| !t.is_empty())
+    };
+    let old = [part("snap"), part("wal")];
+    node.save();
+    let arguments = ["restore", "--source", "local"];
+    let all = steps(node, case.strace, &arguments);
+    let begin = all.iter().position(|s| s.line.contains("/fence")).unwrap();
+    for step in &all[begin..] {
+        node.reset();
+        kill_at(node, case.strace, &arguments, step);
+        let there = [data.join("snap"), data.join("wal"), case.member()].map(|p| p.exists());
+        let whole = [[true, true, false], [false, false, true]].contains(&there);
+        assert!(node.is_fenced() || whole, "{step}: {there:?}");
+        node.ok(&arguments);
+        case.assert_new(step);
+        assert_eq!([part("snap"), part("wal")], old, "{step}: the old data is lost");
+    }
+}
+
+/// Kills a backup at each step. The next one ends well, and all is in the archive then.
+fn backup_killed_at_every_step(mut case: Case) {
+    case.node.save();
+    let all = steps(&case.node, case.strace, &["backup"]);
+    let restored = |node: &Node| {
+        let objects = node.objects().len();
+        fs::remove_dir_all(node.path("/var/lib/etcd2/member")).unwrap();
+        node.ok(&["restore"]);
+        (objects, scan(&node.path("/var/lib/etcd2/member")).unwrap().last().index)
+    };
+    let expected = restored(&case.node);
+    for (i, step) in all.iter().enumerate() {
+        case.node.reset();
+        kill_at(&case.node, case.strace, &["backup"], step);
+        assert_eq!(tree(&case.member()), case.old, "{step}");
+        case.node.ok(&["backup"]);
+        assert_eq!(restored(&case.node), expected, "{step}");
+        case.assert_new(step);
+        if i % REAL == 0 {
+            case.assert_etcd_has_all(step);
+        }
+    }
+}
+
+#[test]
+fn a_first_backup() {
+    let Some(case) = Case::new() else { return };
+    backup_killed_at_every_step(case);
+}
+
+#[test]
+fn a_backup_that_goes_on() {
+    let Some(case) = Case::new() else { return };
+    // The first backup finds the log as it was while its last entries were being written.
+    let wal = case.member().join("wal/0000000000000000-0000000000000000.wal");
+    let whole = fs::read(&wal).unwrap();
+    write(&wal, &whole[..whole.len() - 2000]);
+    case.node.ok(&["backup"]);
+    fs::File::options().write(true).open(&wal).unwrap().write_all(&whole).unwrap();
+    backup_killed_at_every_step(case);
+}

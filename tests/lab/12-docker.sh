@@ -1,0 +1,30 @@
+#!/bin/bash
+# The runner docker with a real container: back up, lose everything, restore, join.
+source "$(dirname "$0")/lib.sh"
+
+remote_up
+load_rclone_image "${nodes[@]}"
+write_site e1 docker
+build_tarball
+install_on "${nodes[@]}"
+write_keys e1 some 20
+dump_keys e1 "$work_dir/before"
+on e1 sudo systemctl start etcd2-backup.service
+claim "a backup went through the container" has_more_parts e1 0
+
+stop_all
+for node in "${nodes[@]}"; do on "$node" "sudo sh -c 'rm -rf /var/lib/etcd2/*'"; done
+remote_down
+refuses "a restore while the remote is down fails" 'etcd2-restore.service failed' \
+    on e1 sudo systemctl start etcd2-restore.service
+claim "and says so" grep -q 'is the remote up' <(journal e1 etcd2-restore.service)
+remote_up
+
+on e1 "sudo systemctl start etcd2-restore.service && sudo systemctl start etcd2.service"
+claim "e1: every key is as it was, the restore through the container" same_keys "$work_dir/before" e1
+for node in e2 e3; do
+    on $node "sudo systemctl start etcd2-join.service && sudo systemctl start etcd2.service"
+    await_same_keys "$work_dir/before" $node
+    ok "$node: joined, every key is as it was"
+done
+claim "3 members, all healthy" is_healthy e1 3

@@ -1,0 +1,75 @@
+#!/bin/bash
+# The cable to the founding member breaks in the middle of a join, at one moment after the other. The join waits or fails;
+# with the cable back it ends, or run again gets in: one entry, every key.
+# nodes: 2
+source "$(dirname "$0")/lib.sh"
+
+data=/var/lib/etcd2
+drop_in=/etc/systemd/system/etcd2.service.d/zz-etcd2-join.conf
+entries() { etcdctl_on e1 member list | grep -c 'http://10.77.0.12:2380'; }
+made_log() { not_there e2 /etc/etcd2-backup/fence && there e2 $drop_in && there e2 "$data/member/wal/*.wal"; }
+unit=etcd2-join.service
+state() { on e2 systemctl show $unit -p ActiveState --value; }
+has_ended() { state | grep -xE 'inactive|failed'; }
+# It noticed: it has ended, or says since CURSOR that it waits.
+noticed() { has_ended || on e2 "sudo journalctl -o cat -u $unit --since=@$since | grep -E 'waiting: .*10\.77\.0\.11'"; }
+
+says_run_it_again() { ended_with e2 $unit Cluster && on e2 "sudo journalctl -o cat -u $unit --since=@$since | grep 'run join again'"; }
+
+# join_until_cut MOMENT…: the join has noticed that the cable is cut.
+join_until_cut() {
+    local end=$((SECONDS + 60))
+    stop_all
+    on e1 "sudo /opt/bin/etcd2-backup restore && sudo systemctl start etcd2.service"
+    same_keys "$work_dir/before" e1
+    since=$(date +%s)
+    on e2 "$command" &
+    until "$@"; do ((SECONDS < end)) || fail "no moment '$*' within 60 s"; done
+    freeze e2 1
+    cut_network e1
+    freeze e2 0
+    wait $!
+    wait_for 60 "word from the join" noticed
+}
+is_in() {
+    claim "   as one entry" [ "$(entries)" = 1 ]
+    claim "   fence and drop-in are gone" not_there e2 /etc/etcd2-backup/fence "$drop_in"
+    all_keys_on e1 e2
+}
+
+# cable_breaks TEXT MOMENT…
+cable_breaks() {
+    local text=$1
+    shift
+    join_until_cut "$@"
+    ok "cut when $text: join $(has_ended >/dev/null && echo 'has failed' || echo 'waits')"
+    restore_network e1
+    wait_for 120 "end of the join" has_ended
+    if [ "$(state)" = failed ]; then
+        claim "   it says that the cluster does not answer, and to run it again" says_run_it_again
+        on e2 sudo systemctl start etcd2-join.service
+        ok "   run again with the cable back, it gets in"
+    else
+        ok "   with the cable back, it got in by itself"
+    fi
+    is_in
+}
+
+backed_up_cluster
+command=$(start_soon $unit)
+cable_breaks "the join is about to ask for an entry" there e2 $drop_in
+cable_breaks "the old data is aside" not_there e2 $data/member
+cable_breaks "etcd2 makes its log" made_log
+
+# One that waits for 5 s only, as it would for 10 min.
+unit=short-join.service
+command="sudo systemd-run -q --no-block --unit=$unit /opt/bin/etcd2-backup join --wait 5s"
+join_until_cut made_log
+wait_for 60 "end of the join" has_ended
+claim "cut for too long: join fails" [ "$(state)" = failed ]
+claim "   with the exit code for a cluster that does not answer" ended_with e2 $unit Cluster
+claim "   and says what to do" grep -q 'give more time with --wait' <(journal e2 $unit)
+restore_network e1
+on e2 sudo systemctl start etcd2-join.service
+ok "   run again with the cable back, it gets in"
+is_in

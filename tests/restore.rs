@@ -1,0 +1,128 @@
+//! What a restore makes of its source, and how it leaves the data directory behind.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Node, tree};
+use testkit::keys::{self, Keys};
+use testkit::tools::Tools;
+
+/// A node with a fixture's data and one backup of it; and its keys.
+fn backed_up(fixture: &str) -> Option<(Node, Keys)> {
+    let node = Node::new(Tools::from_env()?);
+    let keys = node.put_fixture(fixture);
+    node.ok(&["backup"]);
+    Some((node, keys))
+}
+
+#[track_caller]
+fn assert_etcd_has(node: &mut Node, expected: &Keys) {
+    node.ok(&["guard"]);
+    node.etcd.start().unwrap();
+    let differences = keys::compare(expected, &keys::dump(&node.etcd.client_url).unwrap());
+    assert!(differences.is_empty(), "{differences:?}");
+}
+
+fn data(node: &Node) -> PathBuf {
+    node.path("/var/lib/etcd2")
+}
+
+#[test]
+fn a_snapshot_of_etcd_3_comes_back_from_the_archive_for_etcd_3() {
+    let Some((mut node, keys)) = backed_up("v3423-single-snap-trimmed") else { return };
+    fs::remove_dir_all(data(&node)).unwrap();
+    node.ok(&["restore"]);
+    assert!(data(&node).join("member/snap/db").exists());
+    assert_etcd_has(&mut node, &keys);
+}
+
+#[test]
+fn data_of_etcd_2_is_written_for_etcd_2_unless_told() {
+    let Some((mut node, keys)) = backed_up("v238-single-snap") else { return };
+    node.ok(&["restore"]);
+    assert!(!data(&node).join("member/snap/db").exists());
+    node.ok(&["restore", "--for-etcd", "3"]);
+    assert!(data(&node).join("member/snap/db").exists());
+    assert_etcd_has(&mut node, &keys);
+}
+
+#[test]
+fn a_proxy_s_directory_is_set_aside() {
+    let Some((mut node, keys)) = backed_up("v3423-single-snap-trimmed") else { return };
+    let proxy = data(&node).join("proxy");
+    fs::create_dir(&proxy).unwrap();
+    common::write(&proxy.join("cluster"), "{}");
+    let log = node.ok(&["restore"]);
+    let kept = node.kept("proxy.before-restore-");
+    assert_eq!(kept.len(), 1);
+    assert!(log.contains(&format!("the old data is in {}", kept[0].display())), "{log}");
+    assert!(!proxy.exists() && kept[0].join("cluster").exists());
+    assert_etcd_has(&mut node, &keys);
+}
+
+/// 2.0.0 had `snap` and `wal` directly in the data directory.
+#[test]
+fn the_layout_of_2_0_0_is_backed_up_and_restored() {
+    let Some(tools) = Tools::from_env() else { return };
+    for source in ["archive", "local"] {
+        let mut node = Node::new(tools);
+        let keys = node.put_fixture("v238-single-snap");
+        let member = data(&node).join("member");
+        for name in ["snap", "wal"] {
+            fs::rename(member.join(name), data(&node).join(name)).unwrap();
+        }
+        fs::remove_dir(&member).unwrap();
+        let old = [tree(&data(&node).join("snap")), tree(&data(&node).join("wal"))];
+        node.ok(&["backup"]);
+        node.ok(&["restore", "--source", source, "--for-etcd", "3"]);
+        let kept = [node.kept("snap.before-restore-"), node.kept("wal.before-restore-")];
+        assert_eq!(kept.map(|k| tree(&k[0])), old, "{source}");
+        assert_etcd_has(&mut node, &keys);
+    }
+}
+
+/// As the scripts before this program left it: the member directory itself, copied by rclone.
+#[test]
+fn the_original_s_layout_in_the_remote_is_restored() {
+    let Some(tools) = Tools::from_env() else { return };
+    for fixture in ["v3423-single-snap-trimmed", "v3423-single-nosnap-trimmed"] {
+        let mut node = Node::new(tools);
+        let keys = node.put_fixture(fixture);
+        let target = format!("{}/0123456789abcdef0123456789abcdef", node.environment["RCLONE_ENDPOINT"]);
+        let mut rclone = Command::new(&tools.rclone);
+        rclone.arg("--config").arg(node.path("/etc/rclone.conf")).arg("copy").arg(data(&node)).arg(&target);
+        assert!(rclone.status().unwrap().success());
+        assert!(node.folder().join("member/wal").exists());
+        fs::remove_dir_all(data(&node)).unwrap();
+        let log = node.ok(&["restore"]);
+        assert!(log.contains("restored from the remote, in the layout of etcd2-backup-coreos"), "{log}");
+        assert_etcd_has(&mut node, &keys);
+    }
+}
+
+#[test]
+fn only_etcd_s_user_may_read_what_was_restored() {
+    let Some((node, _)) = backed_up("v3423-single-snap-trimmed") else { return };
+    fs::remove_dir_all(data(&node).join("member")).unwrap();
+    let me = fs::metadata(node.root()).unwrap().uid();
+    // Only root can give it to somebody else.
+    let owner = if me == 0 { 12345 } else { me };
+    chown(data(&node), Some(owner), Some(owner)).ok();
+    node.ok(&["restore"]);
+    let look = |path: &Path| {
+        let meta = fs::metadata(path).unwrap();
+        (meta.uid(), meta.mode() & 0o7777)
+    };
+    let member = data(&node).join("member");
+    assert_eq!(look(&member), (owner, 0o700));
+    let all = tree(&member);
+    assert_eq!(all.len(), 5, "{:?}", all.keys());
+    for (path, content) in all {
+        let mode = if content.is_none() { 0o700 } else { 0o600 };
+        assert_eq!(look(&member.join(&path)), (owner, mode), "{}", path.display());
+    }
+}

@@ -1,0 +1,362 @@
+//! Checks of the operator's values, each pure: what cannot work on a node is refused here, with what to write instead.
+
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::Result;
+use etcd2_backup::exit::{Exit, fault};
+
+use crate::rclone_conf::Section;
+
+/// An error about a setting.
+pub(crate) fn refuse(what: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+    fault(Exit::Settings, what, hint)
+}
+
+/// No value holds a control character: a newline would start a line of its own in a unit.
+pub(crate) fn check_one_line(key: &str, value: &str) -> Result<()> {
+    match value.chars().find(|c| c.is_control()) {
+        None => Ok(()),
+        Some(c) => {
+            let name = match c {
+                '\n' | '\r' => "a line break".to_owned(),
+                '\t' => "a tab".to_owned(),
+                _ => format!("the control character {}", c.escape_default()),
+            };
+            Err(refuse(format!("{key} contains {name}"), "write the value on one line, in plain characters"))
+        }
+    }
+}
+
+/// An advertised peer URL as etcd takes it: `http(s)://host:port`.
+pub(crate) fn check_peer_url(url: &str) -> Result<()> {
+    let no = |why: &str| {
+        let hint = "write the founding member's advertised peer URL, for example founder = \"http://172.17.4.51:2380\"";
+        Err(refuse(format!("founder {url:?} is not a peer URL: {why}"), hint))
+    };
+    let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else {
+        return no("it does not begin with http:// or https://");
+    };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return no("it names a user");
+    }
+    let Some((host, port)) = authority.rsplit_once(':').filter(|(h, _)| !h.is_empty()) else {
+        return no("it has no host and port");
+    };
+    let host_is_good = match host.strip_prefix('[') {
+        Some(v6) => v6.strip_suffix(']').is_some_and(|a| a.parse::<std::net::Ipv6Addr>().is_ok()),
+        None => host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
+    };
+    if !host_is_good {
+        return no(&format!("{host:?} is not a host"));
+    }
+    if !port.bytes().all(|b| b.is_ascii_digit()) || !port.parse::<u16>().is_ok_and(|p| p > 0) {
+        return no(&format!("{port:?} is not a port"));
+    }
+    if !path.is_empty() {
+        return no(&format!("etcd takes no path, and {path:?} is one"));
+    }
+    Ok(())
+}
+
+/// An rclone path below one of the sections of rclone.conf, without a trailing slash.
+pub(crate) fn check_endpoint(endpoint: &str, sections: &[Section]) -> Result<String> {
+    let names: Vec<&str> = sections.iter().map(|s| s.name.as_str()).collect();
+    let example = names.first().copied().unwrap_or("remote");
+    let Some((remote, path)) = endpoint.split_once(':') else {
+        let what = format!("endpoint {endpoint:?} does not name a remote");
+        let hint =
+            format!("write remote:path, where remote is a section of rclone.conf: \"{example}:bucket/path\"");
+        return Err(refuse(what, hint));
+    };
+    // `s3://bucket/path` and `remote:s3://bucket/path`: rclone would look for a bucket called `s3:`.
+    if let Some((scheme, rest)) = endpoint.split_once("://") {
+        let remote = if path.starts_with("//") { example } else { remote };
+        let scheme = scheme.rsplit(':').next().unwrap_or(scheme);
+        let what = format!("endpoint {endpoint:?} is not an rclone path: \"{scheme}://\" has no place in it");
+        return Err(refuse(what, format!("write endpoint = \"{remote}:{}\"", rest.trim_matches('/'))));
+    }
+    let Some(section) = sections.iter().find(|s| s.name == remote) else {
+        let what = format!("endpoint {endpoint:?}: rclone.conf has no section [{remote}]");
+        let nearest = etcd2_backup::nearest::nearest(remote, names.iter().copied());
+        return Err(refuse(
+            what,
+            match (nearest, names.is_empty()) {
+                (_, true) => {
+                    "rclone.conf has no section at all; make one with: rclone config --config rclone.conf"
+                        .into()
+                }
+                (Some(near), _) => format!("did you mean {near}? Its sections are: {}", names.join(", ")),
+                (None, _) => format!("its sections are: {}", names.join(", ")),
+            },
+        ));
+    };
+    if section.kind.is_empty() {
+        let what = format!("the section [{remote}] of rclone.conf has no type");
+        return Err(refuse(what, "make the section with: rclone config --config rclone.conf"));
+    }
+    if section.kind == "local" && !path.starts_with('/') {
+        let what = format!("endpoint {endpoint:?}: {path:?} would be relative to wherever rclone is started");
+        return Err(refuse(what, format!("write the whole path: endpoint = \"{remote}:/{path}\"")));
+    }
+    Ok(match endpoint.trim_end_matches('/') {
+        // The root of the remote's file system.
+        root if root.ends_with(':') => endpoint.to_owned(),
+        trimmed => trimmed.to_owned(),
+    })
+}
+
+/// A folder on the node, absolute and in its shortest form.
+pub(crate) fn check_dir(key: &str, dir: &str) -> Result<PathBuf> {
+    let path = Path::new(dir);
+    let no = |why: &str| {
+        let hint = format!(
+            "write the absolute path of a folder on the node, for example {key} = \"/var/lib/etcd2\""
+        );
+        Err(refuse(format!("{key} {dir:?} {why}"), hint))
+    };
+    if !path.is_absolute() {
+        return no("is not an absolute path");
+    }
+    if path.components().any(|c| c == Component::ParentDir) {
+        return no("contains \"..\"");
+    }
+    if dir.contains([':', ',']) {
+        return no("contains a character that no container's volume may have");
+    }
+    if path.parent().is_none() {
+        return no("is the root of the file system");
+    }
+    Ok(path.components().collect())
+}
+
+/// No folder is another one or lies in it: a restore would then move or remove what it works with.
+pub(crate) fn check_apart(dirs: &[(&str, &Path)]) -> Result<()> {
+    for (i, (key, dir)) in dirs.iter().enumerate() {
+        for (other_key, other) in &dirs[..i] {
+            let how = match (dir == other, dir.starts_with(other), other.starts_with(dir)) {
+                (true, ..) => "is the same folder as",
+                (_, true, _) => "lies inside",
+                (.., true) => "contains",
+                _ => continue,
+            };
+            return Err(refuse(
+                format!("{key} {} {how} {other_key} {}", dir.display(), other.display()),
+                format!("give {key} and {other_key} folders side by side, on the same file system"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A service that systemd can start and that is not one of ours.
+pub(crate) fn check_unit(unit: &str) -> Result<()> {
+    let no = |why: &str| {
+        let hint = "write the name of the service that runs etcd, for example etcd_unit = \"etcd2.service\"";
+        Err(refuse(format!("etcd_unit {unit:?} {why}"), hint))
+    };
+    let Some(stem) = unit.strip_suffix(".service") else {
+        return no("does not end in \".service\"");
+    };
+    if stem.is_empty() || unit.len() > 255 {
+        return no("is not a unit name");
+    }
+    if !stem.bytes().all(|b| b.is_ascii_alphanumeric() || b":_.@-".contains(&b)) {
+        return no("contains a character that is not for unit names");
+    }
+    if stem.starts_with('@') || stem.ends_with('@') {
+        return no("is a template, not one of its instances");
+    }
+    if ["etcd2-backup", "etcd2-restore", "etcd2-join"].contains(&stem) {
+        return no("is a service of this program, not of etcd");
+    }
+    Ok(())
+}
+
+/// The name of a container image.
+pub(crate) fn check_image(image: &str) -> Result<()> {
+    let good = image.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && image.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/:@".contains(&b));
+    if good {
+        return Ok(());
+    }
+    let hint = "write an image whose entry point is rclone, for example image = \"rclone/rclone:1.60.1\"";
+    Err(refuse(format!("rclone.image {image:?} is not the name of an image"), hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etcd2_backup::exit::hint_of;
+
+    /// What the operator reads.
+    fn said<T: std::fmt::Debug>(result: Result<T>) -> String {
+        let error = result.unwrap_err();
+        assert_eq!(etcd2_backup::exit::exit_of(&error), Exit::Settings);
+        format!("{error} | {}", hint_of(&error).unwrap())
+    }
+
+    #[test]
+    fn peer_urls() {
+        for url in [
+            "http://172.17.4.51:2380",
+            "https://e1.example.com:1",
+            "http://[fd00::1]:65535",
+            "http://e_1:7001",
+        ] {
+            check_peer_url(url).unwrap_or_else(|e| panic!("{e}"));
+        }
+        for (url, why) in [
+            ("172.17.4.51:2380", "it does not begin with http:// or https://"),
+            ("ftp://e1:2380", "it does not begin with http:// or https://"),
+            ("http://e1", "it has no host and port"),
+            ("http://:2380", "it has no host and port"),
+            ("http://", "it has no host and port"),
+            ("http://e1:", "\"\" is not a port"),
+            ("http://e1:0", "\"0\" is not a port"),
+            ("http://e1:+1", "\"+1\" is not a port"),
+            ("http://e1:65536", "\"65536\" is not a port"),
+            ("http://<host>:2380", "\"<host>\" is not a host"),
+            ("http://e1:2380,http://e2:2380", "\"e1:2380,http\" is not a host"),
+            ("http://fd00::1:2380", "\"fd00::1\" is not a host"),
+            ("http://[fd00::g]:2380", "\"[fd00::g]\" is not a host"),
+            ("http://root@e1:2380", "it names a user"),
+            ("http://e1:2380/", "etcd takes no path, and \"/\" is one"),
+            ("http://e1:2380?x", "etcd takes no path, and \"?x\" is one"),
+        ] {
+            assert_eq!(
+                said(check_peer_url(url)),
+                format!(
+                    "founder {url:?} is not a peer URL: {why} | write the founding member's advertised peer URL, for example founder = \"http://172.17.4.51:2380\""
+                )
+            );
+        }
+    }
+
+    fn sections() -> Vec<Section> {
+        crate::rclone_conf::parse_sections("[s3-conf]\ntype = s3\n[disk]\ntype = local\n[bare]\n")
+    }
+
+    #[test]
+    fn endpoints() {
+        for (endpoint, want) in [
+            ("s3-conf:bucket/path", "s3-conf:bucket/path"),
+            ("s3-conf:bucket/path//", "s3-conf:bucket/path"),
+            ("s3-conf:", "s3-conf:"),
+            ("disk:/srv/backups/", "disk:/srv/backups"),
+            ("disk:/", "disk:/"),
+        ] {
+            assert_eq!(check_endpoint(endpoint, &sections()).unwrap(), want);
+        }
+        for (endpoint, want) in [
+            (
+                "/srv/backups",
+                r#"endpoint "/srv/backups" does not name a remote | write remote:path, where remote is a section of rclone.conf: "s3-conf:bucket/path""#,
+            ),
+            (
+                "s3-conf:s3://bucket/backups",
+                r#"endpoint "s3-conf:s3://bucket/backups" is not an rclone path: "s3://" has no place in it | write endpoint = "s3-conf:bucket/backups""#,
+            ),
+            (
+                "s3://bucket/backups/",
+                r#"endpoint "s3://bucket/backups/" is not an rclone path: "s3://" has no place in it | write endpoint = "s3-conf:bucket/backups""#,
+            ),
+            (
+                "s3conf:bucket",
+                r#"endpoint "s3conf:bucket": rclone.conf has no section [s3conf] | did you mean s3-conf? Its sections are: s3-conf, disk, bare"#,
+            ),
+            (
+                "backblaze:bucket",
+                r#"endpoint "backblaze:bucket": rclone.conf has no section [backblaze] | its sections are: s3-conf, disk, bare"#,
+            ),
+            (
+                ":s3,env_auth:bucket",
+                r#"endpoint ":s3,env_auth:bucket": rclone.conf has no section [] | its sections are: s3-conf, disk, bare"#,
+            ),
+            (
+                "bare:bucket",
+                "the section [bare] of rclone.conf has no type | make the section with: rclone config --config rclone.conf",
+            ),
+            (
+                "disk:srv/backups",
+                r#"endpoint "disk:srv/backups": "srv/backups" would be relative to wherever rclone is started | write the whole path: endpoint = "disk:/srv/backups""#,
+            ),
+        ] {
+            assert_eq!(said(check_endpoint(endpoint, &sections())), want);
+        }
+        assert!(said(check_endpoint("a:b", &[])).contains("rclone.conf has no section at all"));
+    }
+
+    #[test]
+    fn folders() {
+        assert_eq!(check_dir("data_dir", "/var//lib/./etcd2/").unwrap(), Path::new("/var/lib/etcd2"));
+        for (dir, why) in [
+            ("var/lib", "is not an absolute path"),
+            ("", "is not an absolute path"),
+            ("/var/../etc", "contains \"..\""),
+            ("/", "is the root of the file system"),
+            ("/a:b", "contains a character that no container's volume may have"),
+        ] {
+            assert_eq!(
+                check_dir("data_dir", dir).unwrap_err().to_string(),
+                format!("data_dir {dir:?} {why}")
+            );
+        }
+        let apart =
+            |a: &str, b: &str| check_apart(&[("data_dir", Path::new(a)), ("backup_dir", Path::new(b))]);
+        apart("/var/lib/etcd2", "/var/lib/etcd2-backup").unwrap();
+        for (a, b, how) in
+            [("/a", "/a", "is the same folder as"), ("/a", "/a/b", "lies inside"), ("/a/b", "/a", "contains")]
+        {
+            assert_eq!(
+                said(apart(a, b)),
+                format!(
+                    "backup_dir {b} {how} data_dir {a} | give backup_dir and data_dir folders side by side, on the same file system"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn units_and_images() {
+        for unit in ["etcd2.service", "etcd-member.service", "etcd@e1.service"] {
+            check_unit(unit).unwrap();
+        }
+        for (unit, why) in [
+            ("etcd2", "does not end in \".service\""),
+            ("etcd2.timer", "does not end in \".service\""),
+            (".service", "is not a unit name"),
+            ("../etcd2.service", "contains a character that is not for unit names"),
+            ("etcd%m.service", "contains a character that is not for unit names"),
+            ("etcd2 b.service", "contains a character that is not for unit names"),
+            ("etcd@.service", "is a template, not one of its instances"),
+            ("etcd2-backup.service", "is a service of this program, not of etcd"),
+        ] {
+            assert_eq!(check_unit(unit).unwrap_err().to_string(), format!("etcd_unit {unit:?} {why}"));
+        }
+        check_image("quay.io/coreos/rclone:latest").unwrap();
+        check_image("rclone/rclone@sha256:0123").unwrap();
+        for image in ["", "--privileged", "a b", "a;b", "$(x)"] {
+            let error = check_image(image).unwrap_err().to_string();
+            assert_eq!(error, format!("rclone.image {image:?} is not the name of an image"));
+        }
+    }
+
+    #[test]
+    fn control_characters_are_named() {
+        check_one_line("endpoint", "a b \u{e9}").unwrap();
+        for (value, name) in [
+            ("a\nExecStart=/x", "a line break"),
+            ("a\r", "a line break"),
+            ("a\tb", "a tab"),
+            ("\0", "the control character \\u{0}"),
+            ("\u{1b}[2J", "the control character \\u{1b}"),
+            ("\u{85}", "the control character \\u{85}"),
+        ] {
+            assert_eq!(
+                said(check_one_line("endpoint", value)),
+                format!("endpoint contains {name} | write the value on one line, in plain characters")
+            );
+        }
+    }
+}

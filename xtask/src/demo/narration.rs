@@ -1,0 +1,59 @@
+//! Telling what happens, step by step, and how long each step took.
+#![expect(clippy::print_stdout, reason = "a task talks to whoever started it")]
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+/// Counts the steps and the time.
+#[derive(Debug)]
+pub(crate) struct Narration {
+    started: Instant,
+    steps: usize,
+}
+
+impl Narration {
+    pub(crate) fn new() -> Self {
+        Self { started: Instant::now(), steps: 0 }
+    }
+
+    /// Says what is about to happen, does it, and says how long that took.
+    pub(crate) fn step<T>(&mut self, text: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.told(&format!("{text:<72}"), work)
+    }
+
+    /// As [`Narration::step`], for work that says something itself.
+    pub(crate) fn loud_step<T>(&mut self, text: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.told(&format!("{text}\n"), work)
+    }
+
+    fn told<T>(&mut self, text: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.steps += 1;
+        print!("{:2}. {text}", self.steps);
+        // Whoever closed our output still wants the result.
+        let _ = std::io::stdout().flush();
+        let begun = Instant::now();
+        let outcome = work();
+        let mark = if outcome.is_ok() { "" } else { "  FAILED" };
+        let indent = if text.ends_with('\n') { 76 } else { 0 };
+        println!("{:indent$}{:>8}{mark}", "", seconds(begun.elapsed()));
+        outcome.with_context(|| format!("step {}, {}", self.steps, text.trim_end()))
+    }
+
+    /// Adds a finding below the last step.
+    #[expect(clippy::unused_self, reason = "only a narration may speak")]
+    pub(crate) fn note(&self, text: impl Display) {
+        println!("    {text}");
+    }
+
+    /// How long everything took so far.
+    pub(crate) fn elapsed(&self) -> String {
+        seconds(self.started.elapsed())
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.2} s", duration.as_secs_f64())
+}

@@ -1,0 +1,141 @@
+//! The facts of a build: which commit, when, made by which tools. The same facts make the same bytes.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use etcd2_backup::exit::{Exit, OrFault};
+use etcd2_backup::sys::command::CommandRunExt;
+use serde::Serialize;
+
+/// Every question to a tool is short.
+const LIMIT: Duration = Duration::from_secs(60);
+/// What decides on the node program and the tarball, besides the site.
+const INPUTS: [&str; 8] =
+    ["src", "xtask", "templates", "Cargo.toml", "Cargo.lock", ".cargo", "rust-toolchain.toml", "build.rs"];
+/// Without git and without a dated release in the changelog: 1980-01-01, which no tar calls implausible.
+const LONG_AGO: u64 = 315_532_800;
+
+/// What `manifest.json` in the tarball says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Facts {
+    /// The node program's version.
+    pub(crate) version: &'static str,
+    /// The commit, `-dirty` if what is built differs from it, `unknown` without git.
+    pub(crate) commit: String,
+    /// The time of every file in the tarball, seconds since 1970.
+    pub(crate) source_date_epoch: u64,
+    /// What the node program was compiled for.
+    pub(crate) target: String,
+    /// The compiler.
+    pub(crate) rustc: String,
+    /// The C compiler that made zstd and linked.
+    pub(crate) gcc: String,
+    /// The libc that was linked in.
+    pub(crate) libc: String,
+}
+
+impl Facts {
+    /// Asks git and the tools.
+    pub(crate) fn gather(root: &Path, target: &str) -> Result<Self> {
+        let (commit, time) = match git_facts(root) {
+            Some(facts) => facts,
+            None => {
+                let text = std::fs::read_to_string(root.join("CHANGELOG.md")).unwrap_or_default();
+                ("unknown".to_owned(), changelog_date(&text).unwrap_or(LONG_AGO))
+            }
+        };
+        let source_date_epoch = match std::env::var("SOURCE_DATE_EPOCH") {
+            Ok(text) => text.parse().or_fault(
+                Exit::Settings,
+                format!("SOURCE_DATE_EPOCH {text:?}"),
+                "give it in seconds since 1970, or unset it",
+            )?,
+            Err(_) => time,
+        };
+        Ok(Self {
+            version: env!("CARGO_PKG_VERSION"),
+            commit,
+            source_date_epoch,
+            target: target.to_owned(),
+            rustc: first_line(Command::new("rustc").arg("--version").current_dir(root))
+                .context("asking the Rust compiler for its version")?,
+            // Whatever is missing here is missed by the compilation too, which says so better.
+            gcc: first_line(Command::new("cc").arg("--version")).unwrap_or_else(|_| "unknown".into()),
+            libc: first_line(Command::new("ldd").arg("--version")).unwrap_or_else(|_| "unknown".into()),
+        })
+    }
+
+    /// As JSON, for the tarball.
+    pub(crate) fn manifest(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+}
+
+/// The first line a command prints.
+pub(crate) fn first_line(command: &mut Command) -> Result<String> {
+    Ok(command.run_ok(LIMIT)?.text().lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// Commit and commit time; `None` if `root` is not the top of a git checkout that git is willing to read.
+fn git_facts(root: &Path) -> Option<(String, u64)> {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").arg("-C").arg(root).args(arguments).run_ok(LIMIT).ok()?;
+        Some(output.text().trim().to_owned())
+    };
+    // An unpacked source archive inside somebody else's checkout is not of that checkout's commit.
+    let top = git(&["rev-parse", "--show-toplevel"])?;
+    if Path::new(&top).canonicalize().ok()? != root.canonicalize().ok()? {
+        return None;
+    }
+    let log = git(&["log", "-1", "--format=%H %ct"])?;
+    let (commit, time) = log.split_once(' ')?;
+    // The operator's site and notes may lie about in the checkout; they are not what is compiled.
+    let changed = git(&[&["status", "--porcelain", "--"], INPUTS.as_slice()].concat())?;
+    let mark = if changed.is_empty() { "" } else { "-dirty" };
+    Some((format!("{commit}{mark}"), time.parse().ok()?))
+}
+
+/// The date of the newest release in a changelog: the first `## [x.y.z] - YYYY-MM-DD`.
+fn changelog_date(text: &str) -> Option<u64> {
+    let date = text.lines().filter(|l| l.starts_with("## ")).find_map(|l| l.rsplit_once(" - "))?.1;
+    let time = humantime::parse_rfc3339(&format!("{}T00:00:00Z", date.trim())).ok()?;
+    Some(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_changelogs_newest_date() {
+        let text = "# Changelog\n- x - 2001-01-01\n## [Unreleased]\n## [0.2.0] - 2026-11-22\n## [0.1.0] - 2026-01-01\n";
+        assert_eq!(changelog_date(text), Some(1_795_305_600));
+        assert_eq!(changelog_date("## [Unreleased]\n"), None);
+        assert_eq!(changelog_date("## [1.0.0] - soon\n"), None);
+    }
+
+    #[test]
+    fn a_checkout_is_marked_when_what_is_built_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(git_facts(dir.path()), None);
+        let script = "git init -q . && mkdir src && echo a >src/x && git add . && \
+            git -c user.name=t -c user.email=t@example.com commit -qm t --date 2026-01-01T00:00:00Z";
+        let sh = |script: &str| {
+            let mut sh = Command::new("sh");
+            sh.args(["-ec", script])
+                .current_dir(dir.path())
+                .env("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z");
+            assert!(sh.status().unwrap().success());
+        };
+        sh(script);
+        let (commit, time) = git_facts(dir.path()).unwrap();
+        assert_eq!((commit.len(), time), (40, 1_767_225_600));
+        sh("echo secret >rclone.conf");
+        assert_eq!(git_facts(dir.path()).unwrap().0, commit);
+        sh("echo b >src/new");
+        assert_eq!(git_facts(dir.path()).unwrap().0, format!("{commit}-dirty"));
+        assert_eq!(git_facts(&dir.path().join("src")), None);
+    }
+}

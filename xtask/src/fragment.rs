@@ -1,0 +1,191 @@
+//! `etcd2-backup.toml` as it was written: every key optional, none of them unknown, each value on one line.
+
+use anyhow::Result;
+use etcd2_backup::nearest::nearest;
+use serde::{Deserialize, Serialize};
+
+use crate::check::{self, refuse};
+
+/// What the file said.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fragment {
+    pub(crate) version: Option<i64>,
+    pub(crate) founder: Option<OneOrMany>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) interval: Option<String>,
+    pub(crate) boot_delay: Option<String>,
+    pub(crate) data_dir: Option<String>,
+    pub(crate) backup_dir: Option<String>,
+    pub(crate) restore_dir: Option<String>,
+    pub(crate) etcd_unit: Option<String>,
+    #[serde(default)]
+    pub(crate) rclone: RcloneFragment,
+}
+
+/// What the file said under `[rclone]`.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RcloneFragment {
+    pub(crate) runner: Option<String>,
+    pub(crate) image: Option<String>,
+    pub(crate) bundle: Option<String>,
+    pub(crate) timeout: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(untagged, expecting = "founder must be a URL, or a list of the URLs of one member")]
+pub(crate) enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// The text of `etcd2-backup.toml` as a fragment.
+pub(crate) fn parse_fragment(text: &str) -> Result<Fragment> {
+    let syntax = |e: &toml::de::Error| {
+        let line = e.span().map_or(1, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+        refuse(
+            format!("line {line}: {}", e.message().lines().collect::<Vec<_>>().join(" ")),
+            "see the starter: cargo xtask init DIR",
+        )
+    };
+    let table: toml::Table = toml::from_str(text).map_err(|e| syntax(&e))?;
+    // The version comes first: a newer file may have keys that this program does not know.
+    match table.get("version") {
+        None => return Err(refuse("there is no version", "write version = 1 as the first line")),
+        Some(toml::Value::Integer(1)) => {}
+        Some(other) => {
+            let hint = "this program knows version = 1; a newer file needs a newer etcd2-backup";
+            return Err(refuse(format!("version {other} is not known"), hint));
+        }
+    }
+    check_keys("", &table)?;
+    toml::from_str(text).map_err(|e| syntax(&e))
+}
+
+/// Every key is known, and every string is one plain line.
+fn check_keys(prefix: &str, table: &toml::Table) -> Result<()> {
+    let known = known_keys();
+    for (key, value) in table {
+        let full = format!("{prefix}{key}");
+        if !known.contains(&full) && full != "rclone" {
+            return Err(unknown(&full, &known));
+        }
+        match value {
+            toml::Value::Table(inner) => check_keys(&format!("{full}."), inner)?,
+            toml::Value::String(text) => check::check_one_line(&full, text)?,
+            toml::Value::Array(items) => {
+                for item in items.iter().filter_map(toml::Value::as_str) {
+                    check::check_one_line(&full, item)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The names of all keys, as `key` or `table.key`; the types above are their only source.
+fn known_keys() -> Vec<String> {
+    let names = |prefix: &str, value: &serde_json::Value| -> Vec<String> {
+        let fields = value.as_object().into_iter().flatten();
+        fields.filter(|(_, v)| !v.is_object()).map(|(k, _)| format!("{prefix}{k}")).collect()
+    };
+    let all = serde_json::json!(Fragment::default());
+    [names("", &all), names("rclone.", &all["rclone"])].concat()
+}
+
+/// The error about an unknown key, with the nearest known one; a key in the wrong table is the likeliest slip.
+fn unknown(key: &str, known: &[String]) -> anyhow::Error {
+    let last = |k: &str| k.rsplit('.').next().unwrap_or_default().to_owned();
+    let lasts: Vec<String> = known.iter().map(|k| last(k)).collect();
+    let near = nearest(&last(key), lasts.iter().map(String::as_str));
+    let found = near.and_then(|near| known.iter().find(|k| last(k) == near));
+    let hint = match found.map(|k| (k.split_once('.'), k)) {
+        Some((Some((table, name)), _)) => format!("did you mean {name}, below [{table}]?"),
+        Some((None, name)) if key.contains('.') => format!("did you mean {name}, above all [tables]?"),
+        Some((None, name)) => format!("did you mean {name}?"),
+        None => format!("the known keys are: {}", known.join(", ")),
+    };
+    refuse(format!("the key {key} is not known"), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etcd2_backup::exit::hint_of;
+
+    fn said(text: &str) -> String {
+        let error = parse_fragment(text).unwrap_err();
+        format!("{error} | {}", hint_of(&error).unwrap())
+    }
+
+    #[test]
+    fn every_known_key_is_taken() {
+        let known = known_keys();
+        assert_eq!(known.len(), 13, "{known:?}");
+        let text: String =
+            known.iter().filter(|k| *k != "version").map(|k| format!("{k} = \"x\"\n")).collect();
+        parse_fragment(&format!("version = 1\n{text}")).unwrap();
+    }
+
+    #[test]
+    fn an_unknown_key_gets_the_nearest_known_one() {
+        for (text, want) in [
+            ("fuonder = \"x\"", "the key fuonder is not known | did you mean founder?"),
+            ("data-dir = \"x\"", "the key data-dir is not known | did you mean data_dir?"),
+            ("Endpoint = \"x\"", "the key Endpoint is not known | did you mean endpoint?"),
+            ("runer = \"x\"", "the key runer is not known | did you mean runner, below [rclone]?"),
+            (
+                "[rclone]\nimgae = \"x\"",
+                "the key rclone.imgae is not known | did you mean image, below [rclone]?",
+            ),
+            (
+                "[rclone]\ninterval = \"x\"",
+                "the key rclone.interval is not known | did you mean interval, above all [tables]?",
+            ),
+            (
+                "colour = \"x\"",
+                "the key colour is not known | the known keys are: backup_dir, boot_delay, data_dir, endpoint, etcd_unit, founder, interval, restore_dir, version, rclone.bundle, rclone.image, rclone.runner, rclone.timeout",
+            ),
+        ] {
+            assert_eq!(said(&format!("version = 1\n{text}")), want);
+        }
+    }
+
+    #[test]
+    fn the_version_is_checked_before_the_keys() {
+        let hint = "this program knows version = 1; a newer file needs a newer etcd2-backup";
+        for (text, want) in [
+            ("fuonder = \"x\"", "there is no version | write version = 1 as the first line".to_owned()),
+            ("version = 2\nnew = 1", format!("version 2 is not known | {hint}")),
+            ("version = \"1\"", format!("version \"1\" is not known | {hint}")),
+        ] {
+            assert_eq!(said(text), want);
+        }
+    }
+
+    #[test]
+    fn no_value_has_a_control_character() {
+        for (text, key) in [
+            ("endpoint = \"a\\nb\"", "endpoint"),
+            ("founder = [\"a\", \"b\\nc\"]", "founder"),
+            ("rclone.image = \"a\\nb\"", "rclone.image"),
+            ("etcd_unit = \"\"\"a\nb\"\"\"", "etcd_unit"),
+        ] {
+            let want =
+                format!("{key} contains a line break | write the value on one line, in plain characters");
+            assert_eq!(said(&format!("version = 1\n{text}")), want);
+        }
+    }
+
+    #[test]
+    fn what_is_no_toml_names_its_line() {
+        for (text, line) in [
+            ("version = 1\nfounder = http://e1\n", "line 2: "),
+            ("version = 1\n\ninterval = 30\n", "line 3: "),
+        ] {
+            assert!(said(text).starts_with(line), "{}", said(text));
+        }
+    }
+}

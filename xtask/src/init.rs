@@ -1,0 +1,114 @@
+//! `cargo xtask init`: a commented starter site. What is there already stays as it is.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use etcd2_backup::sys::fs::{create_dirs, write_atomic};
+
+/// The starter's files.
+const STARTER: [(&str, &str); 2] = [
+    (crate::site::SETTINGS, include_str!("starter/etcd2-backup.toml")),
+    ("rclone.conf.example", include_str!("starter/rclone.conf.example")),
+];
+
+/// `init`: write a commented starter site.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Where to write it
+    #[arg(value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+}
+
+/// The task.
+pub(crate) fn main(options: &Options) -> Result<()> {
+    let dir = &options.dir;
+    create_dirs(dir, 0o700)?;
+    for (name, text) in STARTER {
+        let path = dir.join(name);
+        if path.symlink_metadata().is_ok() {
+            println!("kept     {}", path.display());
+        } else {
+            write_atomic(&path, text.as_bytes(), 0o644)?;
+            println!("written  {}", path.display());
+        }
+    }
+    let dir = dir.display();
+    println!(
+        "
+Next:
+  1. fill in founder and endpoint in {dir}/etcd2-backup.toml
+  2. make {dir}/rclone.conf:  rclone config --config {dir}/rclone.conf
+     (or copy rclone.conf.example and fill it in; keep it to yourself: chmod 600)
+  3. cargo xtask build --site {dir}"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::tests::load_of;
+
+    /// What the operator does with the starter.
+    fn filled() -> String {
+        STARTER[0]
+            .1
+            .replace("http://<host>:<port>", "http://e1:2380")
+            .replace("<remote>:<bucket/path>", "my-s3:bucket/path")
+    }
+
+    #[test]
+    fn the_starter_works_once_its_placeholders_are_filled_in() {
+        let site = load_of(&filled(), STARTER[1].1).unwrap();
+        assert_eq!(
+            (site.founder.as_slice(), site.endpoint.as_str()),
+            (["http://e1:2380".into()].as_slice(), "my-s3:bucket/path")
+        );
+    }
+
+    #[test]
+    fn the_starter_as_it_is_says_what_to_fill_in() {
+        let said = load_of(STARTER[0].1, STARTER[1].1).unwrap_err().to_string();
+        assert!(said.contains(r#"founder "http://<host>:<port>" is not a peer URL"#), "{said}");
+        let said = load_of(&filled().replace("my-s3:", "<remote>:"), STARTER[1].1).unwrap_err().to_string();
+        assert!(said.contains("its sections are: my-s3"), "{said}");
+    }
+
+    /// Each setting stands in the starter as a comment with its default, so all of them uncommented change nothing.
+    #[test]
+    fn every_commented_setting_is_known() {
+        let uncommented: String = filled()
+            .lines()
+            .map(|l| l.strip_prefix("#").filter(|l| l.starts_with(char::is_alphabetic)).unwrap_or(l))
+            // The only key without a default: a file of the operator's.
+            .filter(|l| !l.starts_with("bundle"))
+            .map(|l| format!("{l}\n"))
+            .collect();
+        let (all, defaults) =
+            (load_of(&uncommented, STARTER[1].1).unwrap(), load_of(&filled(), STARTER[1].1).unwrap());
+        assert_eq!(format!("{all:?}"), format!("{defaults:?}"));
+        for key in [
+            "interval",
+            "boot_delay",
+            "data_dir",
+            "backup_dir",
+            "restore_dir",
+            "etcd_unit",
+            "runner",
+            "image",
+            "timeout",
+        ] {
+            assert!(uncommented.lines().any(|l| l.starts_with(&format!("{key} = "))), "{key}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(crate::site::SETTINGS);
+        write_atomic(&path, b"mine", 0o600).unwrap();
+        main(&Options { dir: dir.path().into() }).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+        assert_eq!(std::fs::read_to_string(dir.path().join("rclone.conf.example")).unwrap(), STARTER[1].1);
+    }
+}
