@@ -3,10 +3,11 @@
 # and runs in the lab's network: ssh and scp know the nodes e1, e2, …; 10.77.0.1 is the lab's own address.
 # LAB_DIR is the lab's folder, LAB_NODES the number of nodes, LAB_ETCD_UNIT the unit that runs etcd.
 set -Eeuo pipefail
-# Names the line of the scenario, however deep below it a command failed.
+# Names the line of the scenario, however deep below it a command failed, and wherever that command's output went.
+exec 3>&1
 failed_at() {
     trap - ERR
-    echo "FAILED at ${BASH_SOURCE[-1]##*/}:${BASH_LINENO[${#BASH_LINENO[@]} - 2]}: $1"
+    echo "FAILED at ${BASH_SOURCE[-1]##*/}:${BASH_LINENO[${#BASH_LINENO[@]} - 2]}: $1" >&3
     exit 1
 }
 trap 'failed_at "$BASH_COMMAND"' ERR
@@ -27,7 +28,7 @@ ok() { echo "ok $*"; }
 # fail REASON…: the end of the scenario.
 fail() {
     trap - ERR
-    echo "FAILED: $*"
+    echo "FAILED: $*" >&3
     exit 1
 }
 
@@ -105,6 +106,9 @@ etcdctl_on() {
 }
 curl_etcd() { curl -sS --fail --max-time 10 "$@"; }
 
+# await_leader NODE: a read by quorum went through, so the next write will. Who was leader may just have lost its power.
+await_leader() { wait_for 60 "leader that answers $1" curl_etcd "$(client_url "$1")/v2/keys/?quorum=true"; }
+
 # write_keys NODE FOLDER COUNT: values, directories, keys in order, one that was changed, one that was deleted, one that lives a day.
 write_keys() {
     local url
@@ -117,7 +121,8 @@ write_keys() {
         echo next
     done >"$work_dir/write_keys"
     sed -i '$d' "$work_dir/write_keys"
-    curl_etcd -K "$work_dir/write_keys" >"$work_dir/written"
+    await_leader "$1"
+    curl_etcd --fail-early -K "$work_dir/write_keys" >"$work_dir/written"
     curl_etcd -X PUT "$url/empty?dir=true" >>"$work_dir/written"
     curl_etcd -X POST "$url/queue" -d value=first >>"$work_dir/written"
     curl_etcd -X PUT "$url/key-1" -d value=changed -d prevExist=true >>"$work_dir/written"
