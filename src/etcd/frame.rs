@@ -9,14 +9,18 @@ use std::io::{self, Read, Write};
 
 use crc32c::crc32c_append;
 
-use super::wire::{Encoder, Fields, Value};
+use super::wire::put_varint;
 
-/// etcd 3.3 and later refuse records from 10 MiB on; what is larger than this is no record of any version.
-const MAX_RECORD_BYTES: u64 = 32 << 20;
+/// No version of etcd writes a larger record. A v2 request comes in one form of at most 10 MiB (Go's limit) and a URL of
+/// at most 1 MiB (Go's limit for a header), the rest are numbers. 3.2.32, 3.3 and later refuse from 10 MiB on what they
+/// themselves may have written.
+const MAX_RECORD_BYTES: u64 = (11 << 20) + (64 << 10);
+/// Read at once; small enough to stay in the processor's cache until it is verified.
+const READ_BYTES: usize = 128 << 10;
 /// Torn writes are told by whole zero sectors.
 const SECTOR_BYTES: u64 = 512;
 /// How far behind a zero length is looked for bytes that are not zero.
-const ZERO_TAIL_CHECKED: u64 = 1 << 20;
+const ZERO_TAIL_CHECKED: usize = 1 << 20;
 
 /// The type of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,23 +80,26 @@ impl fmt::Display for Stop {
     }
 }
 
-/// Reads the frames of one segment.
+/// Reads the frames of one segment, through a buffer of its own that records borrow from.
 ///
-/// It verifies lengths, the record's encoding and the rolling CRC. It does not verify what the payloads say, and the
-/// CRC covers neither type nor padding.
+/// It verifies lengths, padding, the record's encoding to the byte, and the rolling CRC. It does not verify what the
+/// payloads say, and the CRC does not cover the type.
 #[derive(Debug)]
 pub struct FrameReader<R> {
     input: R,
     offset: u64,
     crc: u32,
     buffer: Vec<u8>,
+    /// What is read and not yet used: `buffer[start..end]`, which begins at `offset`.
+    start: usize,
+    end: usize,
 }
 
 impl<R: Read> FrameReader<R> {
     /// Reads from `input`, which stands at file offset `offset` behind a record with the rolling CRC `crc` (0 and 0 at
     /// the start of a log; at the start of a later segment the CRC behind the one before).
     pub fn new(input: R, offset: u64, crc: u32) -> Self {
-        Self { input, offset, crc, buffer: Vec::new() }
+        Self { input, offset, crc, buffer: vec![0; READ_BYTES], start: 0, end: 0 }
     }
 
     /// File offset behind the last whole record.
@@ -105,84 +112,122 @@ impl<R: Read> FrameReader<R> {
         self.crc
     }
 
-    /// The next record, or why there is none.
+    /// The next record, or why there is none; then there will be no other.
     ///
     /// # Errors
     /// The file could not be read; damage is a [`Stop`], not an error.
     pub fn next_record(&mut self) -> io::Result<Result<Record<'_>, Stop>> {
-        let mut head = [0; 8];
-        match read_up_to(&mut self.input, &mut head)? {
-            0 => return Ok(Err(Stop::Eof)),
-            8 => {}
-            n => return Ok(Err(Stop::Torn(format!("{n} of 8 length bytes")))),
-        }
-        let field = u64::from_le_bytes(head);
+        let Some(head) = self.peek(8)?.first_chunk() else { return Ok(Err(self.cut_off(8))) };
+        let field = u64::from_le_bytes(*head);
         if field == 0 {
             return self.zero_tail().map(Err);
         }
-        let (record_bytes, padding) = match field >> 56 {
-            0 => (field, 0),
-            top @ 0x80..=0x87 => (field & !(0xff << 56), top & 7),
-            top => return Ok(Err(Stop::Corrupt(format!("length with the top byte {top:#04x}")))),
+        let (length, padding) = match lengths(field) {
+            Ok(lengths) => lengths,
+            Err(reason) => return Ok(Err(Stop::Corrupt(reason))),
         };
-        let total = record_bytes + padding;
-        self.buffer.clear();
-        let read = (&mut self.input).take(total.min(MAX_RECORD_BYTES)).read_to_end(&mut self.buffer)? as u64;
-        if read < total {
-            let reason = format!("{read} of {total} record bytes");
-            let more = read == MAX_RECORD_BYTES;
-            return Ok(Err(if more {
-                Stop::Corrupt(format!("{reason}, too many"))
-            } else {
-                Stop::Torn(reason)
-            }));
+        let whole = 8 + length + padding;
+        if self.peek(whole)?.len() < whole {
+            return Ok(Err(self.cut_off(whole)));
         }
-        let range = match parse(&self.buffer[..record_bytes as usize]) {
-            Ok(parsed) => parsed,
-            Err(e) => return Ok(Err(self.torn_or(format!("{e:#}")))),
+        let message = &self.buffer[self.start + 8..][..length];
+        let Some(Parsed { kind, crc: expected, data }) = parse(message) else {
+            return Ok(Err(self.torn_or(whole, "not a record as etcd writes it".into())));
         };
-        let Parsed { kind, crc: expected, data } = range;
+        if self.buffer[self.start + 8 + length..][..padding].iter().any(|&b| b != 0) {
+            return Ok(Err(self.torn_or(whole, "padding that is not zero".into())));
+        }
         let crc_before = self.crc;
-        let crc = if kind == Kind::Crc {
+        if kind == Kind::Crc {
             if crc_before != 0 && crc_before != expected {
-                let reason = format!("CRC carried over is {expected:08x}, not {crc_before:08x}");
-                return Ok(Err(Stop::Corrupt(reason)));
+                return Ok(Err(Stop::Corrupt(format!(
+                    "CRC carried over is {expected:08x}, not {crc_before:08x}"
+                ))));
             }
-            expected
         } else {
-            crc32c_append(crc_before, &self.buffer[data.clone()])
-        };
-        if crc != expected {
-            return Ok(Err(self.torn_or(format!("CRC is {crc:08x}, not {expected:08x}"))));
+            let crc = crc32c_append(crc_before, &message[data..]);
+            if crc != expected {
+                return Ok(Err(self.torn_or(whole, format!("CRC is {crc:08x}, not {expected:08x}"))));
+            }
         }
-        let start = self.offset;
-        self.offset += 8 + total;
-        self.crc = crc;
-        let record = Record {
+        let (start, at) = (self.offset, self.start + 8);
+        self.offset += whole as u64;
+        self.start += whole;
+        self.crc = expected;
+        Ok(Ok(Record {
             kind,
-            data: &self.buffer[data],
+            data: &self.buffer[at + data..at + length],
             start,
             end: self.offset,
             crc_before,
-            crc,
+            crc: expected,
             padded: padding > 0,
-        };
-        Ok(Ok(record))
+        }))
+    }
+
+    /// What lies ahead, `wanted` bytes of it at least unless the input ends before.
+    fn peek(&mut self, wanted: usize) -> io::Result<&[u8]> {
+        if self.end - self.start < wanted {
+            self.fill(wanted)?;
+        }
+        Ok(&self.buffer[self.start..self.end])
+    }
+
+    /// The buffer grows with what has arrived: a wrong length costs no more memory than the file has bytes.
+    #[cold]
+    fn fill(&mut self, wanted: usize) -> io::Result<()> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        while self.end < wanted {
+            if self.end == self.buffer.len() {
+                let larger = wanted.min(2 * self.end);
+                self.buffer.reserve_exact(larger - self.end);
+                self.buffer.resize(larger, 0);
+            }
+            match self.input.read(&mut self.buffer[self.end..]) {
+                Ok(0) => break,
+                Ok(n) => self.end += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn cut_off(&self, wanted: usize) -> Stop {
+        match self.end - self.start {
+            0 => Stop::Eof,
+            n if wanted == 8 => Stop::Torn(format!("{n} of 8 length bytes")),
+            n => Stop::Torn(format!("{} of {} record bytes", n - 8, wanted - 8)),
+        }
     }
 
     /// A length of 0 ends the segment; bytes other than 0 behind it mean that sectors arrived out of order.
+    #[cold]
     fn zero_tail(&mut self) -> io::Result<Stop> {
-        self.buffer.clear();
-        (&mut self.input).take(ZERO_TAIL_CHECKED).read_to_end(&mut self.buffer)?;
-        let zeros = self.buffer.iter().all(|&b| b == 0);
-        Ok(if zeros { Stop::Zeros } else { Stop::Torn("zeros where a record should begin".into()) })
+        let mut checked = 0;
+        while checked < ZERO_TAIL_CHECKED {
+            let ahead = self.peek(1)?;
+            if ahead.iter().any(|&b| b != 0) {
+                return Ok(Stop::Torn("zeros where a record should begin".into()));
+            }
+            if ahead.is_empty() {
+                break;
+            }
+            checked += ahead.len();
+            self.start = self.end;
+        }
+        Ok(Stop::Zeros)
     }
 
     /// etcd's rule since 3.0: a bad record with a whole zero sector in it is a torn write. It is applied to logs of 2.x
     /// too, where etcd would give up: the data before the tear is the same.
-    fn torn_or(&self, reason: String) -> Stop {
+    #[cold]
+    fn torn_or(&self, whole: usize, reason: String) -> Stop {
+        let body = &self.buffer[self.start + 8..self.start + whole];
         let first = (SECTOR_BYTES - (self.offset + 8) % SECTOR_BYTES) as usize;
-        let (head, rest) = self.buffer.split_at(first.min(self.buffer.len()));
+        let (head, rest) = body.split_at(first.min(body.len()));
         let mut sectors =
             [head].into_iter().chain(rest.chunks(SECTOR_BYTES as usize)).filter(|s| !s.is_empty());
         if sectors.any(|sector| sector.iter().all(|&b| b == 0)) {
@@ -193,47 +238,64 @@ impl<R: Read> FrameReader<R> {
     }
 }
 
-fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match input.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
+/// Length of a record and of its padding. Padding is always to a multiple of 8, and never said to be none.
+fn lengths(field: u64) -> Result<(usize, usize), String> {
+    let (length, top) = (field & !(0xff << 56), field >> 56);
+    if length > MAX_RECORD_BYTES {
+        return Err(format!("a record of {length} bytes with the top byte {top:#04x}"));
     }
-    Ok(filled)
+    let padding = (8 - length % 8) % 8;
+    match top {
+        0 => Ok((length as usize, 0)),
+        _ if padding > 0 && top == 0x80 | padding => Ok((length as usize, padding as usize)),
+        _ => Err(format!("length {length} with the top byte {top:#04x}")),
+    }
 }
 
 struct Parsed {
     kind: Kind,
     crc: u32,
-    data: std::ops::Range<usize>,
+    /// Where in the message the payload begins; it goes to the end.
+    data: usize,
 }
 
-fn parse(message: &[u8]) -> anyhow::Result<Parsed> {
-    let (mut kind, mut crc, mut data) = (0, 0, 0..0);
-    for field in Fields::new(message) {
-        match field? {
-            (1, Value::Varint(n)) => kind = n,
-            (2, Value::Varint(n)) => crc = u32::try_from(n)?,
-            (3, Value::Bytes(b)) => {
-                let start = b.as_ptr() as usize - message.as_ptr() as usize;
-                data = start..start + b.len();
-            }
-            (n, _) => anyhow::bail!("a record has no field {n} of this type"),
-        }
-    }
+/// Type, CRC and payload, in this order and nothing else, each number in as few bytes as it needs: no version of etcd
+/// writes a record in another way, so what is different is damaged.
+fn parse(message: &[u8]) -> Option<Parsed> {
+    let [0x08, kind, 0x10, ..] = message else { return None };
     let kind = match kind {
         1 => Kind::Metadata,
         2 => Kind::Entry,
         3 => Kind::HardState,
         4 => Kind::Crc,
         5 => Kind::Snapshot,
-        other => anyhow::bail!("record type {other} does not exist"),
+        _ => return None,
     };
-    Ok(Parsed { kind, crc, data })
+    let (crc, behind) = varint(message, 3)?;
+    let crc = u32::try_from(crc).ok()?;
+    match (message.get(behind), kind) {
+        (None, _) => Some(Parsed { kind, crc, data: behind }),
+        (Some(0x1a), Kind::Metadata | Kind::Entry | Kind::HardState | Kind::Snapshot) => {
+            let (length, data) = varint(message, behind + 1)?;
+            (length == (message.len() - data) as u64).then_some(Parsed { kind, crc, data })
+        }
+        _ => None,
+    }
+}
+
+/// A number of at most 35 bits, and where it ends.
+#[inline(always)]
+fn varint(message: &[u8], mut at: usize) -> Option<(u64, usize)> {
+    let mut value = 0;
+    for shift in [0, 7, 14, 21, 28] {
+        let byte = *message.get(at)?;
+        at += 1;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return (byte > 0 || shift == 0).then_some((value, at));
+        }
+    }
+    None
 }
 
 /// Writes unpadded frames, which every version from 2.0 to 3.5 reads.
@@ -241,12 +303,14 @@ fn parse(message: &[u8]) -> anyhow::Result<Parsed> {
 pub struct FrameWriter<W> {
     output: W,
     crc: u32,
+    /// All of a frame but its payload, kept to be used again.
+    head: Vec<u8>,
 }
 
 impl<W: Write> FrameWriter<W> {
     /// Continues behind a record with the rolling CRC `crc`; call [`FrameWriter::crc_record`] first in a segment.
     pub fn new(output: W, crc: u32) -> Self {
-        Self { output, crc }
+        Self { output, crc, head: Vec::new() }
     }
 
     /// The record that carries the rolling CRC over.
@@ -254,7 +318,8 @@ impl<W: Write> FrameWriter<W> {
     /// # Errors
     /// Writing failed.
     pub fn crc_record(&mut self) -> io::Result<()> {
-        self.frame(&Encoder::default().number(1, Kind::Crc as u64).number(2, self.crc.into()).done())
+        self.begin(Kind::Crc);
+        self.write(&[])
     }
 
     /// A record of any other kind.
@@ -263,13 +328,24 @@ impl<W: Write> FrameWriter<W> {
     /// Writing failed.
     pub fn record(&mut self, kind: Kind, data: &[u8]) -> io::Result<()> {
         self.crc = crc32c_append(self.crc, data);
-        let message = Encoder::default().number(1, kind as u64).number(2, self.crc.into()).bytes(3, data);
-        self.frame(&message.done())
+        self.begin(kind);
+        self.head.push(0x1a);
+        put_varint(&mut self.head, data.len() as u64);
+        self.write(data)
     }
 
-    fn frame(&mut self, message: &[u8]) -> io::Result<()> {
-        self.output.write_all(&(message.len() as u64).to_le_bytes())?;
-        self.output.write_all(message)
+    fn begin(&mut self, kind: Kind) {
+        self.head.clear();
+        self.head.extend([0; 8]);
+        self.head.extend([0x08, kind as u8, 0x10]);
+        put_varint(&mut self.head, self.crc.into());
+    }
+
+    fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        let length = (self.head.len() - 8 + data.len()) as u64;
+        self.head[..8].copy_from_slice(&length.to_le_bytes());
+        self.output.write_all(&self.head)?;
+        self.output.write_all(data)
     }
 
     /// Gives the output back.
@@ -279,94 +355,4 @@ impl<W: Write> FrameWriter<W> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn log() -> Vec<u8> {
-        let mut writer = FrameWriter::new(Vec::new(), 0);
-        writer.crc_record().unwrap();
-        writer.record(Kind::Metadata, b"ids").unwrap();
-        writer.record(Kind::Entry, &[7; 2000]).unwrap();
-        writer.into_inner()
-    }
-
-    /// All records' payloads, and why reading stopped.
-    fn read(bytes: &[u8]) -> (Vec<Vec<u8>>, Stop) {
-        let mut reader = FrameReader::new(bytes, 0, 0);
-        let mut seen = Vec::new();
-        loop {
-            match reader.next_record().unwrap() {
-                Ok(record) => seen.push(record.data.to_vec()),
-                Err(stop) => return (seen, stop),
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let (seen, stop) = read(&log());
-        assert_eq!(seen, [vec![], b"ids".to_vec(), vec![7; 2000]]);
-        assert_eq!(stop, Stop::Eof);
-    }
-
-    #[test]
-    fn padded_frames_and_a_zero_tail_are_read() {
-        let mut bytes = Vec::new();
-        let message = Encoder::default().number(1, 4).number(2, 0).done();
-        let padding = (8 - message.len() % 8) % 8;
-        assert!(padding > 0);
-        let length = message.len() as u64 | (0x80 | padding as u64) << 56;
-        bytes.extend_from_slice(&length.to_le_bytes());
-        bytes.extend_from_slice(&message);
-        bytes.extend(vec![0; padding + 64]);
-        let (seen, stop) = read(&bytes);
-        assert_eq!((seen.len(), stop), (1, Stop::Zeros));
-        *bytes.last_mut().unwrap() = 1;
-        assert!(matches!(read(&bytes).1, Stop::Torn(_)));
-    }
-
-    #[test]
-    fn every_cut_is_a_torn_tail_behind_whole_records() {
-        let whole = log();
-        let (all, _) = read(&whole);
-        let mut ends = Vec::new();
-        let mut reader = FrameReader::new(&whole[..], 0, 0);
-        while let Ok(record) = reader.next_record().unwrap() {
-            ends.push(record.end);
-        }
-        for cut in 0..whole.len() {
-            let (seen, stop) = read(&whole[..cut]);
-            let complete = ends.iter().filter(|&&end| end <= cut as u64).count();
-            assert_eq!(seen, all[..complete], "cut at {cut}");
-            let between = cut == 0 || ends.contains(&(cut as u64));
-            assert_eq!(stop == Stop::Eof, between, "cut at {cut}: {stop}");
-            assert!(between || matches!(stop, Stop::Torn(_)), "cut at {cut}: {stop}");
-        }
-    }
-
-    #[test]
-    fn a_flipped_payload_is_corrupt_unless_a_whole_sector_is_zero() {
-        let mut bytes = log();
-        let last = bytes.len() - 1;
-        bytes[last] ^= 1;
-        assert!(matches!(read(&bytes).1, Stop::Corrupt(_)));
-        bytes[512..1024].fill(0);
-        assert!(matches!(read(&bytes).1, Stop::Torn(_)));
-    }
-
-    #[test]
-    fn a_length_beyond_all_bounds_allocates_nothing() {
-        let mut bytes = (1_u64 << 55).to_le_bytes().to_vec();
-        bytes.extend([0; 100]);
-        assert!(matches!(read(&bytes).1, Stop::Torn(_)));
-        let top = (0x40_u64 << 56 | 4).to_le_bytes();
-        assert!(matches!(read(&top).1, Stop::Corrupt(_)));
-    }
-
-    #[test]
-    fn a_wrong_carried_crc_is_corrupt() {
-        let bytes = log();
-        let mut reader = FrameReader::new(&bytes[..], 0, 5);
-        assert!(matches!(reader.next_record().unwrap(), Err(Stop::Corrupt(_))));
-    }
-}
+mod tests;

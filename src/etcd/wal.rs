@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{BufReader, ErrorKind, Seek, SeekFrom};
+use std::io::{ErrorKind, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -194,7 +194,7 @@ fn damage(at: Place, reason: &str) -> anyhow::Error {
 }
 
 /// Opens a segment at a place.
-fn open(wal_dir: &Path, at: Place) -> Result<BufReader<File>> {
+fn open(wal_dir: &Path, at: Place) -> Result<File> {
     let path = at.segment.path(wal_dir);
     let mut file = match File::open(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound => {
@@ -204,7 +204,7 @@ fn open(wal_dir: &Path, at: Place) -> Result<BufReader<File>> {
         file => file.with_context(|| format!("opening {}", path.display()))?,
     };
     file.seek(SeekFrom::Start(at.offset)).with_context(|| format!("seeking in {}", path.display()))?;
-    Ok(BufReader::with_capacity(256 << 10, file))
+    Ok(file)
 }
 
 fn read_segment(
