@@ -1,6 +1,9 @@
-//! The member list inside a v2 store's JSON, read as a stream: the keys of the users pass by without being kept.
+//! The member list inside a v2 store's JSON, read as a stream.
 //!
 //! `Root.Children.0.Children.members.Children.<id>.Children.{raftAttributes,attributes}.Value`
+//!
+//! Reading ends behind `/0`. Go sorts the keys of a map, so `/0` comes before the users' keys in `/1`, which may be many
+//! megabytes; in any other order they pass by without being kept.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +12,7 @@ use std::marker::PhantomData;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 /// A member as the store describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,10 +28,15 @@ pub struct StoredMember {
 /// # Errors
 /// Not the JSON of a v2 store.
 pub fn members(store: impl Read) -> Result<BTreeMap<u64, StoredMember>> {
-    let top: Top = serde_json::from_reader(store).context("reading the store's JSON")?;
+    let mut cluster = None;
+    let path = Child("Root", Child("Children", Child("0", Keep(&mut cluster))));
+    let read = path.deserialize(&mut serde_json::Deserializer::from_reader(store));
+    if cluster.is_none() {
+        let root = read.context("reading the store's JSON")?.flatten();
+        root.context("reading the store's JSON: it has no root folder")?;
+    }
+    let list = cluster.and_then(|c: Cluster| c.children.0).map(|m| m.children.0).unwrap_or_default();
     let mut all = BTreeMap::new();
-    let list =
-        top.root.children.0.and_then(|cluster| cluster.children.0).map(|m| m.children.0).unwrap_or_default();
     for (id, node) in list {
         let id = u64::from_str_radix(&id, 16).with_context(|| format!("member ID {id:?} in the store"))?;
         let mut member = StoredMember::default();
@@ -48,12 +56,6 @@ pub fn members(store: impl Read) -> Result<BTreeMap<u64, StoredMember>> {
 }
 
 #[derive(Deserialize)]
-struct Top {
-    #[serde(rename = "Root")]
-    root: Node<Only<Cluster>>,
-}
-
-#[derive(Deserialize)]
 struct Node<T> {
     #[serde(rename = "Children")]
     children: T,
@@ -62,8 +64,6 @@ struct Node<T> {
 type Cluster = Node<OnlyMembers>;
 type Members = Node<Map>;
 
-/// `/0`, the cluster's own subtree, of the root's children.
-struct Only<T>(Option<T>);
 /// `/0/members`.
 struct OnlyMembers(Option<Members>);
 /// Everything below `/0/members`.
@@ -94,6 +94,48 @@ struct Attributes {
     name: String,
 }
 
+/// Goes on in one field of an object and lets the others pass; gives whether it was there.
+struct Child<S>(&'static str, S);
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Child<S> {
+    type Value = Option<S::Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
+        d.deserialize_map(self)
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for Child<S> {
+    type Value = Option<S::Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a folder of the store")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (name, mut seed, mut found) = (self.0, Some(self.1), None);
+        while let Some(key) = map.next_key::<String>()? {
+            match seed.take_if(|_| key == name) {
+                Some(seed) => found = Some(map.next_value_seed(seed)?),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Keeps a value and ends the reading, by an error: the only way serde has.
+struct Keep<'a, T>(&'a mut Option<T>);
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Keep<'_, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
+        *self.0 = Some(T::deserialize(d)?);
+        Err(D::Error::custom("nothing more is wanted"))
+    }
+}
+
 /// Keeps one child of a folder and lets the others pass.
 struct OneChild<T>(&'static str, PhantomData<T>);
 
@@ -114,12 +156,6 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneChild<T> {
             }
         }
         Ok(found)
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Only<T> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        d.deserialize_map(OneChild("0", PhantomData)).map(Self)
     }
 }
 
@@ -158,6 +194,32 @@ mod tests {
         assert_eq!(members, BTreeMap::from([(0x3cb_4bd0_fad5_5831, started), (2, unstarted)]));
     }
 
+    /// Counts the bytes that are taken from it.
+    struct Counted<'a>(&'a [u8], usize);
+
+    impl Read for Counted<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let read = self.0.read(buffer)?;
+            self.1 += read;
+            Ok(read)
+        }
+    }
+
+    #[test]
+    fn the_keys_of_the_users_are_not_read_unless_they_come_first() {
+        let users = STORE.find(r#""1":"#).unwrap();
+        let mut counted = Counted(STORE.as_bytes(), 0);
+        let expected = members(&mut counted).unwrap();
+        assert!(counted.1 < users, "{} of {} bytes were read", counted.1, STORE.len());
+        assert!(members(&STORE.as_bytes()[..users]).unwrap() == expected);
+
+        let (start, end) = (STORE.find(r#""0":"#).unwrap(), STORE.find(r#"}},"WatcherHub"#).unwrap());
+        let cluster = STORE[start..users].trim().trim_end_matches(',');
+        let swapped = format!("{}{},{cluster}{}", &STORE[..start], &STORE[users..end].trim(), &STORE[end..]);
+        serde_json::from_str::<serde_json::Value>(&swapped).unwrap();
+        assert_eq!(members(swapped.as_bytes()).unwrap(), expected);
+    }
+
     #[test]
     fn a_store_without_members_is_empty_and_no_store_is_an_error() {
         assert!(members(&br#"{"Root":{"Children":{"1":{"Children":{}}}}}"#[..]).unwrap().is_empty());
@@ -166,6 +228,9 @@ mod tests {
             "{}",
             "[]",
             r#"{"Root":7}"#,
+            r#"{"Root":{}}"#,
+            r#"{"Root":{"Children":null}}"#,
+            r#"{"Root":{"Children":{"1":{"Children":{}}}}"#,
             r#"{"Root":{"Children":{"0":{"Children":{"members":{"Children":{"xyz":{"Children":{}}}}}}}}}"#,
         ] {
             assert!(members(bad.as_bytes()).is_err(), "{bad}");
