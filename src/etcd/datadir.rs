@@ -2,18 +2,20 @@
 //!
 //! The reader's rule: the newest `.snap` whose CRC is right, which the log knows of (same index and term), and behind
 //! which the entries follow without a gap; else the next older; else none, if the log reaches back to index 1.
-//! The snapshots are listed before the log, so that none is newer than the log copied with it.
+//! The snapshots are listed before the log, so that none is newer than the log copied with it. Only those that the log
+//! fits are read.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use anyhow::{Context, Result};
 
 use super::frame::{Kind, Stop};
 use super::log::Log;
+use super::marks::{Mark, Marks};
 use super::members::{self, Change};
-use super::proto::{Entry, HardState, LogPosition, Metadata};
-use super::snap::{self, Snapshot};
+use super::proto::{HardState, LogPosition, Metadata};
+use super::snap::{self, Snapshot, SnapshotName};
 use super::store::{self, StoredMember};
 use super::wal::{self, Place, Reading, Walk};
 use crate::exit::{Exit, OrFault, fault};
@@ -77,68 +79,86 @@ impl DataDir {
         Err(fault(Exit::NotFound, what, "is ETCD_DATA_DIR right, and did etcd ever run as a member here?"))
     }
 
-    /// Reads everything once (the log behind the chosen snapshot twice), in constant memory.
+    /// Reads the log and the chosen snapshot once, in constant memory.
     ///
     /// # Errors
     /// [`Exit::Corrupt`] for damage anywhere but in the log's tail, or if no snapshot fits a log that does not reach
-    /// back to its beginning.
+    /// back to its beginning; [`Exit::NotFound`] if etcd purged what is needed meanwhile.
     pub fn scan(&self, reading: Reading) -> Result<Contents> {
-        let mut passed_over = Vec::new();
-        let mut candidates = Vec::new();
-        for name in snap::list(&self.snap)? {
-            match Snapshot::open(&self.snap, name) {
-                Ok(snapshot) => candidates.push(Candidate { snapshot, behind: None }),
-                Err(e) => passed_over.push(format!("{e:#}")),
-            }
-        }
+        let names = snap::list(&self.snap)?;
         let first = *wal::segments(&self.wal)?.first().context("no segment of the log is there")?;
-        let beginning = Place::start_of(first);
-
         let mut whole = Log::default();
-        wal::walk(&self.wal, beginning, reading, &mut |segment, record| {
+        let mut marks = Marks::new(names.iter().map(|n| n.index));
+        let walk = wal::walk(&self.wal, Place::start_of(first), reading, &mut |segment, record| {
             whole.add(record).with_context(|| format!("at {segment}@{}", record.start))?;
             if record.kind == Kind::Entry {
-                let index = Entry::decode(record.data)?.index;
-                let behind = Place { segment, offset: record.end, crc: record.crc };
-                for candidate in candidates.iter_mut().filter(|c| index <= c.index()) {
-                    candidate.behind = Some((behind, whole.hard_state));
-                }
+                marks.add(&whole, Place { segment, offset: record.end, crc: record.crc });
             }
             Ok(())
         })?;
-
-        candidates.retain(|c| {
-            let position = c.snapshot.metadata.position;
-            let known = whole.snapshots.contains(&position);
-            let usable = known && whole.continues(position.index);
-            if !usable {
-                let why = if known { "entries are missing behind it" } else { "the log does not know it" };
-                passed_over.push(format!("{}: {why}", c.snapshot.path.display()));
-            }
-            usable
-        });
-        let base = candidates.into_iter().next();
-        if base.is_none() && !whole.continues(0) {
-            let first = whole.run_first.unwrap_or_default();
-            let why = if passed_over.is_empty() { "there is none".into() } else { passed_over.join("; ") };
-            return Err(fault(
-                Exit::Corrupt,
-                format!(
-                    "the log in {} begins at index {first} and no snapshot fits it: {why}",
-                    self.wal.display()
-                ),
-                "take another member's data or an older backup",
-            ));
-        }
         let metadata = whole.metadata.context("the log has no metadata record")?;
-        let (start, start_state) =
-            base.as_ref().and_then(|b| b.behind).unwrap_or((beginning, HardState::default()));
-        let base = base.map(|b| b.snapshot);
+        let (base, passed_over) = self.base(&names, &whole)?;
         let from = base.as_ref().map_or_else(LogPosition::default, |b| b.metadata.position);
-        let mut log = Log { metadata: Some(metadata), ..Log::behind(from, start_state) };
-        let tail = wal::walk(&self.wal, start, reading, &mut |_, record| log.add(record))?;
+        let mark = base.as_ref().and_then(|b| marks.of(b.name.index));
+        let start = mark.map_or(Place::start_of(first), |m| m.place);
+        let start_state = mark.map_or_else(HardState::default, |m| m.hard_state);
+        let tail = walk.behind(start);
         let family = if whole.padded || self.snap.join("db").exists() { Family::Three } else { Family::Two };
+        let log = log_behind(whole, from, mark, &tail);
         Ok(Contents { metadata, base, start, start_state, tail, log, family, passed_over })
+    }
+
+    /// The newest snapshot that the log fits and that is whole, and what was passed over for it.
+    fn base(&self, names: &[SnapshotName], whole: &Log) -> Result<(Option<Snapshot>, Vec<String>)> {
+        let mut passed_over = Vec::new();
+        let mut gone = false;
+        for &name in names {
+            let mut pass_over = |why: &str| {
+                passed_over.push(format!("{}: {why}", self.snap.join(name.to_string()).display()))
+            };
+            if !whole.snapshots.contains(&name.position()) {
+                pass_over("the log does not know it");
+            } else if !whole.continues(name.index) {
+                pass_over("entries are missing behind it");
+            } else {
+                match Snapshot::open(&self.snap, name) {
+                    Ok(snapshot) => return Ok((Some(snapshot), passed_over)),
+                    Err(e) => {
+                        let kind = e.downcast_ref::<io::Error>().map(io::Error::kind);
+                        gone |= kind == Some(io::ErrorKind::NotFound);
+                        passed_over.push(format!("{e:#}"));
+                    }
+                }
+            }
+        }
+        if whole.continues(0) {
+            return Ok((None, passed_over));
+        }
+        let first = whole.run_first.unwrap_or_default();
+        let why = if passed_over.is_empty() { "there is none".into() } else { passed_over.join("; ") };
+        Err(fault(
+            if gone { Exit::NotFound } else { Exit::Corrupt },
+            format!(
+                "the log in {} begins at index {first} and no snapshot fits it: {why}",
+                self.wal.display()
+            ),
+            "take another member's data or an older backup",
+        ))
+    }
+}
+
+/// What is behind `from` in a log that was read whole; `mark` is where that begins.
+fn log_behind(mut whole: Log, from: LogPosition, mark: Option<Mark>, tail: &Walk) -> Log {
+    let (entries, snapshots) = mark.map_or((0, 0), |m| (m.entries, m.snapshots));
+    let entries = whole.entries - entries;
+    whole.changes.retain(|c| c.index > from.index);
+    Log {
+        run_first: Some(from.index + 1),
+        last: if entries > 0 { whole.last } else { from },
+        entries,
+        snapshots: whole.snapshots.split_off(snapshots),
+        last_record: whole.last_record.filter(|_| !tail.extents.is_empty()),
+        ..whole
     }
 }
 
@@ -170,18 +190,6 @@ pub fn segment_ids(wal_dir: &Path, segment: wal::SegmentName) -> Result<Option<M
         (r.kind == Kind::Metadata).then(|| Metadata::decode(r.data))
     });
     second.ok().flatten().transpose()
-}
-
-/// A snapshot that might be the base, and where the entries behind it begin.
-struct Candidate {
-    snapshot: Snapshot,
-    behind: Option<(Place, HardState)>,
-}
-
-impl Candidate {
-    fn index(&self) -> u64 {
-        self.snapshot.metadata.position.index
-    }
 }
 
 impl Contents {

@@ -5,7 +5,7 @@
 //!
 //! - [`wire`], [`proto`]: the few protobuf messages · [`frame`]: one WAL record at a time · [`wal`]: segments and their order
 //! - [`snap`]: a snapshot file · [`store`]: the member list inside a v2 store's JSON
-//! - [`log`]: what the records of a log add up to
+//! - [`log`]: what the records of a log add up to · `marks`: where in it the entries behind a snapshot begin
 //! - [`datadir`]: which snapshot and which log a data directory really holds
 //! - [`members`]: who is a voter, following the log · [`rewrite`]: the restored member directory
 //! - [`boltdb`]: the `snap/db` that 3.x wants beside a snapshot
@@ -14,6 +14,7 @@ pub mod boltdb;
 pub mod datadir;
 pub mod frame;
 pub mod log;
+mod marks;
 pub mod members;
 pub mod proto;
 pub mod rewrite;

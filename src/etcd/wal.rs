@@ -114,6 +114,19 @@ pub struct Walk {
     pub stop: Stop,
 }
 
+impl Walk {
+    /// The same walk, had it begun at a place within it.
+    #[must_use]
+    pub fn behind(mut self, start: Place) -> Self {
+        self.extents.retain(|e| e.from.segment >= start.segment);
+        if let Some(first) = self.extents.first_mut().filter(|e| e.from.segment == start.segment) {
+            first.from = start;
+        }
+        self.extents.retain(|e| e.from.offset < e.to);
+        self
+    }
+}
+
 /// Whether somebody may be writing the log while it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
@@ -298,6 +311,28 @@ mod tests {
         assert_eq!((walk.end.segment, walk.extents[0].to), (name(1), first.len() as u64));
         // What was read can be read again from its end, and is empty then.
         assert!(record_at(dir.path(), walk.end, |_| ()).is_err());
+    }
+
+    #[test]
+    fn a_walk_from_within_is_the_end_of_the_whole_walk() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, crc) = segment(0, &[b"a", b"b"]);
+        let (second, _) = segment(crc, &[b"c", b"d"]);
+        write_atomic(&name(0).path(dir.path()), &first, 0o600).unwrap();
+        write_atomic(&name(1).path(dir.path()), &second, 0o600).unwrap();
+        let mut places = vec![Place::start_of(name(0))];
+        let from_the_start = |visit: &mut dyn FnMut(SegmentName, &Record<'_>) -> Result<()>| {
+            walk(dir.path(), Place::start_of(name(0)), Reading::Still, visit).unwrap()
+        };
+        let whole = from_the_start(&mut |segment, r| {
+            places.push(Place { segment, offset: r.end, crc: r.crc });
+            Ok(())
+        });
+        assert_eq!(places.len(), 1 + 3 + 3);
+        for place in places {
+            let walked = walk(dir.path(), place, Reading::Still, &mut |_, _| Ok(())).unwrap();
+            assert_eq!(whole.clone().behind(place), walked, "{place}");
+        }
     }
 
     #[test]
