@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use etcd2_backup::etcd::datadir::{Contents, DataDir, Family};
-use etcd2_backup::etcd::rewrite::{NewMember, Rewrite, write_member_dir};
+use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, prove, write_member_dirs};
 use etcd2_backup::etcd::wal::Reading;
 use etcd2_backup::exit::{Exit, exit_of};
 use testkit::etcd::Member;
@@ -32,8 +32,11 @@ fn restored(name: &str) {
     let (dir, contents) = scan(&fixture).unwrap();
     let mut member = Member::new(tools, "restored", &work.path().join("new")).unwrap();
     let new = NewMember { id: 0x1234_5678_9abc_def0, peer_urls: vec![member.peer_url.clone()] };
-    let rewrite = Rewrite { cluster_id: 7, own_id: new.id, members: vec![new], family };
-    write_member_dir(&dir, &contents, &rewrite, &member.data_dir.join("member")).unwrap();
+    let path = member.data_dir.join("member");
+    let target = Target { member_id: new.id, path: &path };
+    let rewrite = Rewrite { cluster_id: 7, purpose: Purpose::Found(vec![new]), up_to: None, family };
+    write_member_dirs(&dir, &contents, &rewrite, &[target]).unwrap();
+    prove(&contents, &rewrite, target).unwrap();
 
     member.start().unwrap();
     let listed = member.members().unwrap();

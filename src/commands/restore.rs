@@ -11,9 +11,8 @@ use anyhow::{Context, Result};
 use crate::archive::lineage::{Parent, Record, RecordedMember};
 use crate::archive::spool::{Spool, Staged};
 use crate::cli::{self, Major};
-use crate::etcd::datadir::{DataDir, Family};
-use crate::etcd::rewrite::{self, NewMember, Rewrite};
-use crate::etcd::wal::Reading;
+use crate::etcd::datadir::Family;
+use crate::etcd::rewrite::{self, NewMember, Purpose, Rewrite, Target};
 use crate::exit::{Exit, fault};
 use crate::fence;
 use crate::identity::{self, Identity};
@@ -112,6 +111,7 @@ fn refuse_unless_safe(root: &Root, settings: &Settings, force: bool) -> Result<(
 struct Plan {
     token: String,
     name: String,
+    own: NewMember,
     rewrite: Rewrite,
 }
 
@@ -128,14 +128,15 @@ impl Plan {
             None => source.contents.family,
         };
         let own = NewMember { id: ids[0], peer_urls: urls };
-        let rewrite = Rewrite { cluster_id, own_id: own.id, members: vec![own], family };
-        Ok(Self { token, name: settings.name.clone(), rewrite })
+        let purpose = Purpose::Found(vec![own.clone()]);
+        let rewrite = Rewrite { cluster_id, purpose, up_to: None, family };
+        Ok(Self { token, name: settings.name.clone(), own, rewrite })
     }
 
     fn say(&self, settings: &Settings, source: &Source) {
         let (contents, last) = (&source.contents, source.contents.last());
         log::info!("source: {}", source.origin.describe());
-        let urls = self.rewrite.members[0].peer_urls.join(",");
+        let urls = self.own.peer_urls.join(",");
         log::info!(
             "data of cluster {:x}, up to index {} of term {} ({} entries behind {})",
             contents.metadata.cluster_id,
@@ -153,7 +154,7 @@ impl Plan {
         log::info!(
             "becomes cluster {:x} with one member, {:x} at {urls}",
             self.rewrite.cluster_id,
-            self.rewrite.own_id
+            self.own.id
         );
         if settings.data_dir.join("member").exists() {
             let kept = exchange::kept_name(&settings.data_dir);
@@ -164,7 +165,7 @@ impl Plan {
     /// Who this node is now, for the guard.
     fn identify(&self, root: &Root, settings: &Settings) -> Result<()> {
         let wal_dir = root.strip(&settings.effective_wal_dir());
-        let Rewrite { cluster_id, own_id: member_id, .. } = self.rewrite;
+        let (cluster_id, member_id) = (self.rewrite.cluster_id, self.own.id);
         identity::record(root, &Identity { cluster_id, member_id, wal_dir })
     }
 
@@ -182,12 +183,11 @@ impl Plan {
             term: last.term,
             source_hash: source.hash.clone(),
             cluster_id: self.rewrite.cluster_id,
-            members: self
-                .rewrite
-                .members
-                .iter()
-                .map(|m| RecordedMember { id: m.id, name: self.name.clone(), peer_urls: m.peer_urls.clone() })
-                .collect(),
+            members: vec![RecordedMember {
+                id: self.own.id,
+                name: self.name.clone(),
+                peer_urls: self.own.peer_urls.clone(),
+            }],
         }
     }
 }
@@ -204,29 +204,10 @@ fn build(settings: &Settings, source: &Source, plan: &Plan) -> Result<()> {
     }
     let staging = exchange::staging(data_dir);
     files::remove_dir_if_there(&staging)?;
-    rewrite::write_member_dir(&source.dir, &source.contents, &plan.rewrite, &staging)?;
-    prove(&staging, source, plan)?;
+    let target = Target { member_id: plan.own.id, path: &staging };
+    rewrite::write_member_dirs(&source.dir, &source.contents, &plan.rewrite, &[target])?;
+    rewrite::prove(&source.contents, &plan.rewrite, target)?;
     files::hand_over_and_sync(&staging, Some(owner))
-}
-
-/// Reads the new member directory back as any other.
-fn prove(staging: &std::path::Path, source: &Source, plan: &Plan) -> Result<()> {
-    let dir = DataDir { snap: staging.join("snap"), wal: staging.join("wal") };
-    let contents = dir.scan(Reading::Still)?;
-    let members: Vec<u64> = contents.members()?.into_keys().collect();
-    let wanted: Vec<u64> = plan.rewrite.members.iter().map(|m| m.id).collect();
-    let whole = contents.base_index() == source.contents.base_index()
-        && contents.last().index > source.contents.last().index
-        && contents.metadata.cluster_id == plan.rewrite.cluster_id
-        && members == wanted;
-    if whole {
-        return Ok(());
-    }
-    Err(fault(
-        Exit::Failed,
-        "the new member directory does not read back as planned",
-        "please report this as a bug",
-    ))
 }
 
 /// What the next backup must know of the recovery, and the record for everyone else. Killed before the exchange, the
@@ -263,7 +244,7 @@ fn report(settings: &Settings, source: &Source, plan: &Plan, kept: &[std::path::
         source.origin.describe(),
         last.index,
         started.elapsed().as_millis(),
-        plan.rewrite.own_id,
+        plan.own.id,
         plan.rewrite.cluster_id,
     );
     for path in kept {

@@ -5,6 +5,7 @@
 //! The snapshots are listed before the log, so that none is newer than the log copied with it. Only those that the log
 //! fits are read.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -13,7 +14,7 @@ use anyhow::{Context, Result};
 use super::frame::{Kind, Stop};
 use super::log::Log;
 use super::marks::{Mark, Marks};
-use super::members::{self, Change};
+use super::members;
 use super::proto::{HardState, LogPosition, Metadata};
 use super::snap::{self, Snapshot, SnapshotName};
 use super::store::{self, StoredMember};
@@ -114,7 +115,7 @@ impl DataDir {
         let mut gone = false;
         for &name in names {
             let mut pass_over = |why: &str| {
-                passed_over.push(format!("{}: {why}", self.snap.join(name.to_string()).display()))
+                passed_over.push(format!("{}: {why}", self.snap.join(name.to_string()).display()));
             };
             if !whole.snapshots.contains(&name.position()) {
                 pass_over("the log does not know it");
@@ -206,24 +207,29 @@ impl Contents {
     /// Members and their peer URLs when all of the log is applied.
     ///
     /// # Errors
+    /// As [`Contents::members_at`].
+    pub fn members(&self) -> Result<BTreeMap<u64, StoredMember>> {
+        self.members_at(u64::MAX)
+    }
+
+    /// Members and their peer URLs when the log is applied up to an index, not before the base.
+    ///
+    /// # Errors
     /// [`Exit::Corrupt`] if the snapshot's store or a membership entry cannot be read.
-    pub fn members(&self) -> Result<std::collections::BTreeMap<u64, StoredMember>> {
+    pub fn members_at(&self, index: u64) -> Result<BTreeMap<u64, StoredMember>> {
         let read = || {
             let (voters, stored) = match &self.base {
                 Some(base) => (base.metadata.members.clone(), store::members(base.store()?)?),
-                None => (Vec::new(), Default::default()),
+                None => (Vec::new(), BTreeMap::new()),
             };
-            members::follow(&voters, stored, self.changes())
+            let changes = &self.log.changes;
+            members::follow(&voters, stored, &changes[..changes.partition_point(|c| c.index <= index)])
         };
         read().or_fault(
             Exit::Corrupt,
             "reading the member list",
             "take another member's data or an older backup",
         )
-    }
-
-    fn changes(&self) -> &[Change] {
-        &self.log.changes
     }
 
     /// Whether the log's last write did not arrive whole; etcd repairs that itself.

@@ -1,17 +1,22 @@
-//! The restored member directory, written offline: what `--force-new-cluster` does inside a running etcd, without
-//! giving up acknowledged entries behind the persisted commit index, and without renumbering any entry.
+//! Member directories written offline: what `--force-new-cluster` does inside a running etcd, without giving up
+//! acknowledged entries behind the persisted commit index, and without renumbering any entry.
 //!
 //! One WAL segment: CRC, metadata with the new IDs, the record of snapshot {0,0}, all entries behind the base unchanged,
-//! then appended membership entries: **Add** the new members, **Remove** the old ones, **Update** members that needed a
-//! placeholder URL, in this order (3.4 panics when no voter is left; a URL that a present member has is refused). Then a
-//! hard state that commits all of it, and the record of the base. Appending keeps the store's indexes of every key.
+//! then, for a new cluster, appended membership entries: **Add** the new members, **Remove** the old ones, **Update**
+//! members that needed a placeholder URL, in this order (3.4 panics when no voter is left; a URL that a present member
+//! has is refused). Then a hard state that commits all of it, and the record of the base. Appending keeps the store's
+//! indexes of every key. Members of one cluster have the same log and differ in the metadata.
+//!
+//! A seed is for a member that joins the cluster restored from the same source: the leader sends it what comes behind.
+//! Nothing is appended to it, since the founder has other entries at those indexes. With an empty data directory the
+//! leader would send it everything.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::boltdb;
 use super::datadir::{Contents, DataDir, Family};
@@ -20,10 +25,13 @@ use super::members::MemberJson;
 use super::proto::{ConfChange, ConfChangeKind, Entry, EntryKind, HardState, LogPosition, Metadata};
 use super::store::StoredMember;
 use super::wal::{self, Reading, SegmentName};
+use crate::exit::{Exit, fault};
 use crate::sys::fs::{create_dirs, create_private};
 
 /// Mode of etcd's folders.
 const DIR_MODE: u32 = 0o700;
+/// One buffer a member, and memory is scarce.
+const BUFFER_BYTES: usize = 128 << 10;
 
 /// A member of the new cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,106 +42,212 @@ pub struct NewMember {
     pub peer_urls: Vec<String>,
 }
 
-/// The cluster a data directory is rewritten for.
+/// What member directories are written for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// A new cluster of these members, and of no other.
+    Found(Vec<NewMember>),
+    /// Members that join: a running cluster has them in its list, and was restored from the same source.
+    Seed,
+}
+
+/// How a source's data is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rewrite {
-    /// The new cluster's ID.
+    /// The ID of the cluster that the new directories are of.
     pub cluster_id: u64,
-    /// Its members.
-    pub members: Vec<NewMember>,
-    /// Which of them the directory is for.
-    pub own_id: u64,
-    /// Which etcd will start on it.
+    /// What they are for.
+    pub purpose: Purpose,
+    /// The last entry to take over; `None`: all there are, those behind the commit index too.
+    pub up_to: Option<u64>,
+    /// Which etcd will start on them.
     pub family: Family,
 }
 
-/// Writes a member directory (`snap/`, `wal/`) at `target`, which must not exist. Nothing is synced yet.
+/// A member directory to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// Whose it will be.
+    pub member_id: u64,
+    /// Where it will be; it must not exist.
+    pub path: &'a Path,
+}
+
+/// The one segment of a new log.
+type NewLog = FrameWriter<BufWriter<File>>;
+/// A membership entry to append: what happens, to whom, and its peer URLs.
+type Appended = (ConfChangeKind, u64, Vec<String>);
+
+/// Writes member directories (`snap/`, `wal/`), reading the source's log once for all of them. Nothing is synced yet.
 ///
 /// # Errors
-/// The source cannot be read again as it was scanned, or the target cannot be written.
-pub fn write_member_dir(
+/// [`Exit::Refused`] if the last entry wanted is not behind the source's snapshot, else: the source cannot be read again
+/// as it was scanned, or a target cannot be written.
+pub fn write_member_dirs(
     source: &DataDir,
     contents: &Contents,
     rewrite: &Rewrite,
-    target: &Path,
+    targets: &[Target<'_>],
 ) -> Result<()> {
-    let (snap, wal_dir) = (target.join("snap"), target.join("wal"));
-    create_dirs(&snap, DIR_MODE)?;
-    create_dirs(&wal_dir, DIR_MODE)?;
-    if let Some(base) = &contents.base {
-        let copy = snap.join(base.name.to_string());
-        let copied = || io::copy(&mut File::open(&base.path)?, &mut create_private(&copy)?);
-        copied().with_context(|| format!("copying {}", base.path.display()))?;
-        if rewrite.family == Family::Three {
-            let mut db = create_private(&snap.join("db")).context("creating snap/db")?;
-            db.write_all(&boltdb::stub(base.metadata.position.index)).context("writing snap/db")?;
-        }
+    rewrite.last_index(contents)?;
+    let mut logs = Vec::new();
+    for target in targets {
+        write_snapshot(contents, rewrite.family, target.path)?;
+        let path = segment(target.path);
+        let file = create_private(&path).with_context(|| format!("creating {}", path.display()))?;
+        logs.push(FrameWriter::new(BufWriter::with_capacity(BUFFER_BYTES, file), 0));
     }
-    let path = SegmentName { sequence: 0, index: 0 }.path(&wal_dir);
-    let file = create_private(&path).with_context(|| format!("creating {}", path.display()))?;
-    let mut writer = FrameWriter::new(BufWriter::with_capacity(256 << 10, file), 0);
-    write_log(source, contents, rewrite, &mut writer)
-        .with_context(|| format!("writing {}", path.display()))?;
-    writer.into_inner().flush().with_context(|| format!("writing {}", path.display()))?;
+    write_logs(source, contents, rewrite, targets, &mut logs).context("writing the new log")?;
+    for (log, target) in logs.into_iter().zip(targets) {
+        log.into_inner().flush().with_context(|| format!("writing {}", segment(target.path).display()))?;
+    }
     Ok(())
 }
 
-fn write_log(
+/// Reads a new member directory back as any other.
+///
+/// # Errors
+/// It cannot be read, or is not what `rewrite` says.
+pub fn prove(contents: &Contents, rewrite: &Rewrite, target: Target<'_>) -> Result<()> {
+    let dir = DataDir { snap: target.path.join("snap"), wal: target.path.join("wal") };
+    let found = dir.scan(Reading::Still)?;
+    let last = rewrite.last_index(contents)? + rewrite.appended(contents)?.len() as u64;
+    let metadata = Metadata { member_id: target.member_id, cluster_id: rewrite.cluster_id };
+    let expected: Vec<u64> = match &rewrite.purpose {
+        Purpose::Found(members) => {
+            let sorted: std::collections::BTreeSet<u64> = members.iter().map(|m| m.id).collect();
+            sorted.into_iter().collect()
+        }
+        Purpose::Seed => contents.members_at(last)?.into_keys().collect(),
+    };
+    let members: Vec<u64> = found.members()?.into_keys().collect();
+    let whole = found.base_index() == contents.base_index()
+        && (found.last().index, found.log.hard_state.commit) == (last, last)
+        && found.log.entries >= last - found.base_index()
+        && found.torn().is_none()
+        && found.metadata == metadata
+        && members == expected;
+    if whole {
+        return Ok(());
+    }
+    Err(fault(
+        Exit::Failed,
+        "the new member directory does not read back as planned",
+        "please report this as a bug",
+    ))
+}
+
+fn segment(target: &Path) -> std::path::PathBuf {
+    SegmentName { sequence: 0, index: 0 }.path(&target.join("wal"))
+}
+
+fn write_snapshot(contents: &Contents, family: Family, target: &Path) -> Result<()> {
+    let snap = target.join("snap");
+    create_dirs(&snap, DIR_MODE)?;
+    create_dirs(&target.join("wal"), DIR_MODE)?;
+    let Some(base) = &contents.base else { return Ok(()) };
+    let copy = snap.join(base.name.to_string());
+    let copied = || io::copy(&mut File::open(&base.path)?, &mut create_private(&copy)?);
+    copied().with_context(|| format!("copying {}", base.path.display()))?;
+    if family == Family::Three {
+        let mut db = create_private(&snap.join("db")).context("creating snap/db")?;
+        db.write_all(&boltdb::stub(base.metadata.position.index)).context("writing snap/db")?;
+    }
+    Ok(())
+}
+
+fn write_logs(
     source: &DataDir,
     contents: &Contents,
     rewrite: &Rewrite,
-    writer: &mut FrameWriter<impl Write>,
+    targets: &[Target<'_>],
+    logs: &mut [NewLog],
 ) -> Result<()> {
     let base = contents.base.as_ref().map_or_else(LogPosition::default, |b| b.metadata.position);
-    let last = contents.last();
-    writer.crc_record()?;
-    let metadata = Metadata { member_id: rewrite.own_id, cluster_id: rewrite.cluster_id };
-    writer.record(Kind::Metadata, &metadata.encode())?;
-    writer.record(Kind::Snapshot, &LogPosition::default().encode())?;
+    let wanted = rewrite.last_index(contents)?;
+    for (log, target) in logs.iter_mut().zip(targets) {
+        log.crc_record()?;
+        let metadata = Metadata { member_id: target.member_id, cluster_id: rewrite.cluster_id };
+        log.record(Kind::Metadata, &metadata.encode())?;
+    }
+    write_all(logs, Kind::Snapshot, &LogPosition::default().encode())?;
 
+    let mut last = base;
     wal::walk(&source.wal, contents.start, Reading::Still, &mut |_, record| {
         // Of the log only the entries are kept; hard states and snapshot records are written new below.
-        if record.kind == Kind::Entry && Entry::decode(record.data)?.index > base.index {
-            writer.record(Kind::Entry, record.data)?;
+        if record.kind == Kind::Entry {
+            let entry = Entry::decode(record.data)?;
+            if (base.index + 1..=wanted).contains(&entry.index) {
+                write_all(logs, Kind::Entry, record.data)?;
+                last = LogPosition { index: entry.index, term: entry.term };
+            }
         }
         Ok(())
     })?;
+    ensure!(last.index == wanted, "the source ends at index {} now, not at {wanted}", last.index);
 
-    let term = contents.log.hard_state.term.max(last.term).max(base.term);
-    let mut index = last.index;
-    for (kind, member_id, urls) in membership(&contents.members()?, &rewrite.members) {
-        index += 1;
-        append_change(writer, kind, member_id, urls, index, term)?;
+    let mut state = HardState { term: last.term, vote: 0, commit: wanted };
+    if let Purpose::Found(_) = rewrite.purpose {
+        // Above every term that an old member may have voted in.
+        state.term = contents.log.hard_state.term.max(contents.last().term).max(base.term);
     }
-    writer.record(Kind::HardState, &HardState { term, vote: 0, commit: index }.encode())?;
+    for (kind, member_id, urls) in rewrite.appended(contents)? {
+        state.commit += 1;
+        write_all(logs, Kind::Entry, &change(kind, member_id, urls, state)?)?;
+    }
+    write_all(logs, Kind::HardState, &state.encode())?;
     if base.index > 0 {
-        writer.record(Kind::Snapshot, &base.encode())?;
+        write_all(logs, Kind::Snapshot, &base.encode())?;
     }
     Ok(())
 }
 
-fn append_change(
-    writer: &mut FrameWriter<impl Write>,
+fn write_all(logs: &mut [NewLog], kind: Kind, data: &[u8]) -> io::Result<()> {
+    logs.iter_mut().try_for_each(|log| log.record(kind, data))
+}
+
+/// A membership entry, at the index and in the term of `state`.
+fn change(
     kind: ConfChangeKind,
     member_id: u64,
     peer_urls: Vec<String>,
-    index: u64,
-    term: u64,
-) -> io::Result<()> {
+    state: HardState,
+) -> io::Result<Vec<u8>> {
     let context = match kind {
         ConfChangeKind::Remove => Vec::new(),
         _ => serde_json::to_vec(&MemberJson { id: member_id, peer_urls, name: String::new() })?,
     };
+    let HardState { term, commit: index, .. } = state;
     let change = ConfChange { kind, member_id, context: &context }.encode(index);
-    let entry = Entry { kind: EntryKind::ConfChange, term, index, data: &change };
-    writer.record(Kind::Entry, &entry.encode())
+    Ok(Entry { kind: EntryKind::ConfChange, term, index, data: &change }.encode())
 }
 
-/// The membership entries to append, in order. Pure.
-fn membership(
-    present: &BTreeMap<u64, StoredMember>,
-    new: &[NewMember],
-) -> Vec<(ConfChangeKind, u64, Vec<String>)> {
+impl Rewrite {
+    /// The index of the last entry that is taken over from the source.
+    fn last_index(&self, contents: &Contents) -> Result<u64> {
+        let (first, last) = (contents.base_index(), contents.last().index);
+        let wanted = self.up_to.unwrap_or(last);
+        if (first..=last).contains(&wanted) {
+            return Ok(wanted);
+        }
+        Err(fault(
+            Exit::Refused,
+            format!("index {wanted} is wanted, the source has {first} to {last}"),
+            "take an index between these, or another source",
+        ))
+    }
+
+    /// The membership entries to append, in order.
+    fn appended(&self, contents: &Contents) -> Result<Vec<Appended>> {
+        match &self.purpose {
+            Purpose::Found(new) => Ok(membership(&contents.members_at(self.last_index(contents)?)?, new)),
+            Purpose::Seed => Ok(Vec::new()),
+        }
+    }
+}
+
+/// The membership entries that make `new` out of `present`, in order. Pure.
+fn membership(present: &BTreeMap<u64, StoredMember>, new: &[NewMember]) -> Vec<Appended> {
     let taken = |url: &String| present.values().any(|m| m.peer_urls.contains(url));
     let (mut adds, mut updates) = (Vec::new(), Vec::new());
     for member in new {
