@@ -84,7 +84,7 @@ impl DataDir {
     ///
     /// # Errors
     /// [`Exit::Corrupt`] for damage anywhere but in the log's tail, or if no snapshot fits a log that does not reach
-    /// back to its beginning; [`Exit::NotFound`] if etcd purged what is needed meanwhile.
+    /// back to its beginning, or that ends with a received snapshot; [`Exit::NotFound`] if etcd purged what is needed meanwhile.
     pub fn scan(&self, reading: Reading) -> Result<Contents> {
         let names = snap::list(&self.snap)?;
         let first = *wal::segments(&self.wal)?.first().context("no segment of the log is there")?;
@@ -135,14 +135,14 @@ impl DataDir {
         if whole.continues(0) {
             return Ok((None, passed_over));
         }
-        let first = whole.run_first.unwrap_or_default();
+        let what = match whole.received() {
+            Some(index) => format!("ends with the snapshot of index {index}, received from the leader,"),
+            None => format!("begins at index {}", whole.run_first.unwrap_or_default()),
+        };
         let why = if passed_over.is_empty() { "there is none".into() } else { passed_over.join("; ") };
         Err(fault(
             if gone { Exit::NotFound } else { Exit::Corrupt },
-            format!(
-                "the log in {} begins at index {first} and no snapshot fits it: {why}",
-                self.wal.display()
-            ),
+            format!("the log in {} {what} and no snapshot fits it: {why}", self.wal.display()),
             "take another member's data or an older backup",
         ))
     }

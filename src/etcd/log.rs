@@ -95,9 +95,16 @@ impl Log {
         Ok(())
     }
 
-    /// Whether the entries behind `base` follow it without a gap.
+    /// The newest snapshot that lies ahead of all entries: the member received it from its leader, and nothing since.
+    /// Its own ones lie at entries that it has.
+    pub fn received(&self) -> Option<u64> {
+        self.snapshots.iter().map(|s| s.index).filter(|&index| index > self.last.index).max()
+    }
+
+    /// Whether the entries behind `base` follow it without a gap, up to where the member was.
     pub fn continues(&self, base: u64) -> bool {
-        self.run_first.is_none_or(|first| first <= base + 1)
+        let reached = self.received().is_none_or(|received| received <= base);
+        reached && self.run_first.is_none_or(|first| first <= base + 1)
     }
 }
 
@@ -133,6 +140,21 @@ mod tests {
             assert_eq!((log.run_first, log.continues(base)), (first, continues), "{indexes:?} behind {base}");
             assert_eq!(log.last.index, indexes.last().copied().unwrap_or(0));
         }
+    }
+
+    #[test]
+    fn a_snapshot_ahead_of_all_entries_was_received_and_nothing_older_reaches_it() {
+        let mut log = entries(&[60, 61]);
+        let snapshot = |log: &mut Log, index| {
+            add(log, Kind::Snapshot, &LogPosition { index, term: 1 }.encode()).unwrap();
+            (log.received(), log.continues(61), log.continues(7035))
+        };
+        assert_eq!(snapshot(&mut log, 61), (None, true, true));
+        assert_eq!(snapshot(&mut log, 7035), (Some(7035), false, true));
+        assert_eq!(snapshot(&mut log, 7100), (Some(7100), false, false));
+        let entry = Entry { kind: EntryKind::Normal, term: 1, index: 7101, data: &[] };
+        add(&mut log, Kind::Entry, &entry.encode()).unwrap();
+        assert_eq!((log.received(), log.continues(7035), log.continues(7100)), (None, false, true));
     }
 
     #[test]
