@@ -40,6 +40,39 @@ fn a_snapshot_of_etcd_3_comes_back_from_the_archive_for_etcd_3() {
     assert_etcd_has(&mut node, &keys);
 }
 
+/// The log of `v3423-follower-trimmed`: behind the entry before the jump, and in front of the one behind it.
+const JUMP: (u64, u64) = (20880, 20944);
+
+#[test]
+fn each_backup_of_a_follower_that_receives_a_snapshot_can_be_restored() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(tools);
+    let keys = node.put_fixture("v3423-follower-trimmed");
+    let wal = data(&node).join("member/wal/0000000000000000-0000000000000000.wal");
+    let snap = data(&node).join("member/snap/0000000000000002-0000000000001658.snap");
+    let (whole, aside) = (fs::read(&wal).unwrap(), snap.with_extension("aside"));
+
+    fs::rename(&snap, &aside).unwrap();
+    common::write(&wal, &whole[..JUMP.0 as usize]);
+    node.ok(&["backup"]);
+    // Its .snap not there yet: nothing is sent that would be older data.
+    common::write(&wal, &whole[..JUMP.1 as usize]);
+    node.refused(&["backup"], 11, &["ends with the snapshot of index 5720, received from the leader"]);
+    fs::rename(&aside, &snap).unwrap();
+    let log = node.ok(&["backup"]);
+    assert!(log.contains("generation 2 begins: the log jumps: this member received a snapshot"), "{log}");
+    let log = node.ok(&["restore", "--plan"]);
+    assert!(log.contains("up to index 5720 of term 2 (0 entries behind the snapshot at 5720)"), "{log}");
+    common::write(&wal, &whole);
+    let log = node.ok(&["backup"]);
+    assert!(!log.contains("begins"), "{log}");
+
+    fs::remove_dir_all(data(&node)).unwrap();
+    let log = node.ok(&["restore"]);
+    assert!(log.contains("restored from the archive, generation 2, part 1"), "{log}");
+    assert_etcd_has(&mut node, &keys);
+}
+
 #[test]
 fn data_of_etcd_2_is_written_for_etcd_2_unless_told() {
     let Some((mut node, keys)) = backed_up("v238-single-snap") else { return };
