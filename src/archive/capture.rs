@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use anyhow::{Context, Result, ensure};
 
+use super::part::{Head, Written};
 use super::state::{LastRecord, State};
 use crate::etcd::datadir::{self, DataDir, Family};
 use crate::etcd::log::Log;
@@ -160,6 +161,37 @@ impl Capture {
         let (offset, crc) = self.log.last_record?;
         let at = Place { segment: extent.from.segment, offset, crc };
         Some(LastRecord { at, end: extent.to, crc: extent.crc })
+    }
+
+    /// The state behind this part, written as `written` with the head `head` and still to be sent to `folder`.
+    pub fn state_behind(
+        &self,
+        before: Option<&State>,
+        folder: &str,
+        head: &Head,
+        written: &Written,
+    ) -> State {
+        let before = before.filter(|_| self.begins.is_none());
+        let base = self.base.as_ref();
+        let of = |value: fn(&State) -> u64| before.map_or(0, value);
+        State {
+            version: State::VERSION,
+            folder: folder.into(),
+            generation: head.generation,
+            sequence: head.sequence,
+            checksum: written.checksum.clone(),
+            cluster_id: head.cluster_id,
+            member_id: head.member_id,
+            base_index: base.map_or(of(|s| s.base_index), |b| b.metadata.position.index),
+            base_size: base.map_or(of(|s| s.base_size), |b| b.size),
+            log_bytes: of(|s| s.log_bytes) + self.log_bytes(),
+            entries: of(|s| s.entries) + self.log.entries,
+            place: self.tail.end,
+            last_record: self.last_record().or_else(|| before.and_then(|b| b.last_record)),
+            last: head.last,
+            hard_state: self.log.hard_state,
+            pending: Some(format!("{}/{}", head.generation_name(), written.name)),
+        }
     }
 
     /// Writes the payload: the snapshot's bytes, then the log's.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::archive::capture::{self, Capture};
-use crate::archive::part::{self, Head, Written};
+use crate::archive::part::{self, Head};
 use crate::archive::spool::Spool;
 use crate::archive::state::State;
 use crate::archive::{chain, lineage};
@@ -49,7 +49,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     let head = head(&settings, &remote, state.as_ref(), &capture)?;
     let to = spool.generation(head.generation_name())?;
     let written = part::write(&to, &head, |out| capture.write_payload(&dir, out))?;
-    let mut now = account(&settings, state, &capture, &head, &written);
+    let mut now = capture.state_behind(state.as_ref(), &folder(&settings), &head, &written);
     now.save(&settings.backup_dir)?;
     send(&settings, &spool, &remote, &mut now)?;
 
@@ -138,35 +138,4 @@ fn head(settings: &Settings, remote: &dyn Remote, state: Option<&State>, capture
         snapshot,
         log: capture.tail.extents.clone(),
     })
-}
-
-/// The state behind this part, which is still to be sent.
-fn account(
-    settings: &Settings,
-    before: Option<State>,
-    capture: &Capture,
-    head: &Head,
-    written: &Written,
-) -> State {
-    let before = before.filter(|_| capture.begins.is_none());
-    let base = capture.base.as_ref();
-    let of = |value: fn(&State) -> u64| before.as_ref().map_or(0, value);
-    State {
-        version: State::VERSION,
-        folder: folder(settings),
-        generation: head.generation,
-        sequence: head.sequence,
-        checksum: written.checksum.clone(),
-        cluster_id: head.cluster_id,
-        member_id: head.member_id,
-        base_index: base.map_or(of(|s| s.base_index), |b| b.metadata.position.index),
-        base_size: base.map_or(of(|s| s.base_size), |b| b.size),
-        log_bytes: of(|s| s.log_bytes) + capture.log_bytes(),
-        entries: of(|s| s.entries) + capture.log.entries,
-        place: capture.tail.end,
-        last_record: capture.last_record().or_else(|| before.as_ref().and_then(|b| b.last_record)),
-        last: head.last,
-        hard_state: capture.log.hard_state,
-        pending: Some(format!("{}/{}", head.generation_name(), written.name)),
-    }
 }
