@@ -6,6 +6,7 @@
 //! - [`etcd`]: members and clusters that start, stop, die and come back
 //! - [`node`]: a whole node as a tree, with the product installed in it
 //! - [`keys`]: what is in the v2 store, and whether two stores are the same
+//! - [`replay`]: what the bytes of a log and of a snapshot say, read independently
 //! - [`http`]: just enough HTTP for that
 //! - [`fixtures`]: data directories of etcd versions that are not at hand
 //! - [`ports`]: ports nobody else gets
@@ -18,4 +19,5 @@ pub mod keys;
 pub mod node;
 pub mod ports;
 pub mod process;
+pub mod replay;
 pub mod tools;
