@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use crate::exit::{Exit, fault};
 /// How often a record that looks corrupt at the end of a growing log is read again before it is believed.
 const LIVE_TRIES: u32 = 10;
 const LIVE_PAUSE: Duration = Duration::from_millis(20);
+/// How far behind an unfinished record is looked for another one.
+const TAIL_CHECKED: u64 = 1 << 20;
 
 /// Name of a segment: sequence number, and the first index that may be in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -138,11 +140,12 @@ pub enum Reading {
 
 /// Reads all records from a place to the end of the log, whole records with right CRCs only.
 ///
-/// A torn tail ends the walk: it is in [`Walk::stop`]. On a live log a record that looks corrupt at the very end is
-/// read again a few times first, as it may be half written.
+/// A torn tail ends the walk: it is in [`Walk::stop`]. On a live log so does a last record that is only being written.
+/// Anything else that is not whole is read again a few times there: reading and writing at once may mix old and new.
 ///
 /// # Errors
-/// [`Exit::Corrupt`] with `segment@offset` for damage anywhere but in the tail, [`Exit::NotFound`] for a segment that
+/// [`Exit::Corrupt`] with `segment@offset` for damage anywhere but in the tail, and on a live log for a tear with more
+/// behind it once nothing before it is new: etcd would go on behind it, unread. [`Exit::NotFound`] for a segment that
 /// is not there (any more), and what `visit` returns.
 pub fn walk(
     wal_dir: &Path,
@@ -171,20 +174,28 @@ pub fn walk(
             }
             (Some(_), stop) => return Err(damage(at, &stop.to_string())),
             (None, stop) => {
-                // etcd may have cut the log since we listed it; what it wrote here before that is still to be read.
+                // etcd may have cut the log since we listed it; what it wrote here before that is still to be read. It
+                // purges the oldest first: where the next segment is gone, so is this one when it is opened again.
                 known = segments(wal_dir)?;
                 if next(&known).is_some() {
                     continue;
                 }
-                match stop {
-                    Stop::Corrupt(reason) if reading == Reading::Still || tries == LIVE_TRIES => {
-                        return Err(damage(at, &reason));
-                    }
-                    Stop::Corrupt(_) => {
-                        tries += 1;
-                        thread::sleep(LIVE_PAUSE);
-                    }
-                    stop => return Ok(Walk { extents, end: at, stop }),
+                let (reason, torn) = match &stop {
+                    Stop::Eof | Stop::Zeros => return Ok(Walk { extents, end: at, stop }),
+                    Stop::Torn(reason) => (reason, true),
+                    Stop::Corrupt(reason) => (reason, false),
+                };
+                let live = reading == Reading::Live;
+                if live && is_unfinished(wal_dir, at)? {
+                    return Ok(Walk { extents, end: at, stop: Stop::Torn(reason.clone()) });
+                }
+                if live && tries < LIVE_TRIES {
+                    tries += 1;
+                    thread::sleep(LIVE_PAUSE);
+                } else if torn && !(live && extents.is_empty()) {
+                    return Ok(Walk { extents, end: at, stop });
+                } else {
+                    return Err(damage(at, reason));
                 }
             }
         }
@@ -204,6 +215,24 @@ fn damage(at: Place, reason: &str) -> anyhow::Error {
         format!("the log is damaged at {at}: {reason}"),
         "take another member's data or an older backup; nothing behind this place can be trusted",
     )
+}
+
+/// Whether the record at a place is the last one and its end is still to come: etcd writes forward, so the file ends in
+/// it, or its last byte is zero and so is all behind it. A damaged one that ends with a zero is taken for unfinished
+/// until more follows.
+fn is_unfinished(wal_dir: &Path, at: Place) -> Result<bool> {
+    let mut input = open(wal_dir, at)?;
+    let mut length = [0; 8];
+    if let Err(e) = input.read_exact(&mut length) {
+        return if e.kind() == ErrorKind::UnexpectedEof { Ok(true) } else { Err(e.into()) };
+    }
+    // The top byte tells the padding, which is zero in any case.
+    let length = u64::from_le_bytes(length) & !(0xff << 56);
+    let last = length.saturating_sub(1);
+    input.seek(SeekFrom::Current(i64::try_from(last)?))?;
+    let mut rest = Vec::new();
+    input.take(TAIL_CHECKED).read_to_end(&mut rest)?;
+    Ok(rest.iter().all(|&b| b == 0))
 }
 
 /// Opens a segment at a place.
