@@ -6,8 +6,10 @@
 //! fits are read.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -19,7 +21,11 @@ use super::proto::{HardState, LogPosition, Metadata};
 use super::snap::{self, Snapshot, SnapshotName};
 use super::store::{self, StoredMember};
 use super::wal::{self, Place, Reading, Walk};
-use crate::exit::{Exit, OrFault, fault};
+use crate::exit::{Exit, OrFault, exit_of, fault};
+
+/// How often a live data directory is read before it is believed that nothing in it fits together.
+const LIVE_TRIES: u32 = 10;
+const LIVE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a member's files lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,10 +88,28 @@ impl DataDir {
 
     /// Reads the log and the chosen snapshot once, in constant memory.
     ///
+    /// A live one is read again while its files do not fit together: etcd may have purged between the looks at them, or
+    /// received a snapshot, and the newest snapshot may be half written when the one before is purged.
+    ///
     /// # Errors
     /// [`Exit::Corrupt`] for damage anywhere but in the log's tail, or if no snapshot fits a log that does not reach
-    /// back to its beginning, or that ends with a received snapshot; [`Exit::NotFound`] if etcd purged what is needed meanwhile.
+    /// back to its beginning, or that ends with a received snapshot; [`Exit::NotFound`] for a segment that is gone each
+    /// time it is to be read.
     pub fn scan(&self, reading: Reading) -> Result<Contents> {
+        let tries = if reading == Reading::Live { LIVE_TRIES } else { 1 };
+        for _ in 1..tries {
+            match self.look(reading) {
+                Ok(Ok(contents)) => return Ok(contents),
+                Ok(Err(Misfit(_))) => {}
+                Err(e) if exit_of(&e) == Exit::NotFound => {}
+                Err(e) => return Err(e),
+            }
+            thread::sleep(LIVE_PAUSE);
+        }
+        self.look(reading)?.map_err(|Misfit(e)| e)
+    }
+
+    fn look(&self, reading: Reading) -> Result<Look<Contents>> {
         let names = snap::list(&self.snap)?;
         let first = *wal::segments(&self.wal)?.first().context("no segment of the log is there")?;
         let mut whole = Log::default();
@@ -98,7 +122,10 @@ impl DataDir {
             Ok(())
         })?;
         let metadata = whole.metadata.context("the log has no metadata record")?;
-        let (base, passed_over) = self.base(&names, &whole)?;
+        let (base, passed_over) = match self.base(&names, &whole) {
+            Ok(found) => found,
+            Err(misfit) => return Ok(Err(misfit)),
+        };
         let from = base.as_ref().map_or_else(LogPosition::default, |b| b.metadata.position);
         let mark = base.as_ref().and_then(|b| marks.of(b.name.index));
         let start = mark.map_or(Place::start_of(first), |m| m.place);
@@ -106,13 +133,12 @@ impl DataDir {
         let tail = walk.behind(start);
         let family = if whole.padded || self.snap.join("db").exists() { Family::Three } else { Family::Two };
         let log = log_behind(whole, from, mark, &tail);
-        Ok(Contents { metadata, base, start, start_state, tail, log, family, passed_over })
+        Ok(Ok(Contents { metadata, base, start, start_state, tail, log, family, passed_over }))
     }
 
     /// The newest snapshot that the log fits and that is whole, and what was passed over for it.
-    fn base(&self, names: &[SnapshotName], whole: &Log) -> Result<(Option<Snapshot>, Vec<String>)> {
+    fn base(&self, names: &[SnapshotName], whole: &Log) -> Look<(Option<Snapshot>, Vec<String>)> {
         let mut passed_over = Vec::new();
-        let mut gone = false;
         for &name in names {
             let mut pass_over = |why: &str| {
                 passed_over.push(format!("{}: {why}", self.snap.join(name.to_string()).display()));
@@ -124,11 +150,7 @@ impl DataDir {
             } else {
                 match Snapshot::open(&self.snap, name) {
                     Ok(snapshot) => return Ok((Some(snapshot), passed_over)),
-                    Err(e) => {
-                        let kind = e.downcast_ref::<io::Error>().map(io::Error::kind);
-                        gone |= kind == Some(io::ErrorKind::NotFound);
-                        passed_over.push(format!("{e:#}"));
-                    }
+                    Err(e) => passed_over.push(format!("{e:#}")),
                 }
             }
         }
@@ -140,13 +162,15 @@ impl DataDir {
             None => format!("begins at index {}", whole.run_first.unwrap_or_default()),
         };
         let why = if passed_over.is_empty() { "there is none".into() } else { passed_over.join("; ") };
-        Err(fault(
-            if gone { Exit::NotFound } else { Exit::Corrupt },
-            format!("the log in {} {what} and no snapshot fits it: {why}", self.wal.display()),
-            "take another member's data or an older backup",
-        ))
+        let what = format!("the log in {} {what} and no snapshot fits it: {why}", self.wal.display());
+        Err(Misfit(fault(Exit::Corrupt, what, "take another member's data or an older backup")))
     }
 }
+
+/// Snapshots and log do not make a state together, each whole as it may be.
+struct Misfit(anyhow::Error);
+
+type Look<T> = std::result::Result<T, Misfit>;
 
 /// What is behind `from` in a log that was read whole; `mark` is where that begins.
 fn log_behind(mut whole: Log, from: LogPosition, mark: Option<Mark>, tail: &Walk) -> Log {
