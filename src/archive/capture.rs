@@ -1,7 +1,8 @@
 //! What the next part holds: the log's records behind the last part, or a new base when the chain cannot go on.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
@@ -12,17 +13,17 @@ use crate::etcd::log::Log;
 use crate::etcd::proto::{HardState, LogPosition, Metadata};
 use crate::etcd::snap::{self, Snapshot};
 use crate::etcd::wal::{self, Extent, Place, Reading, Walk};
-use crate::exit::{Exit, exit_of};
+use crate::exit::{Exit, exit_of, fault};
 
 /// A restored log is replayed whole at etcd's start: 200,000 entries take about two seconds.
 const MAX_ENTRIES: u64 = 200_000;
 const MIN_LOG_BYTES: u64 = 64_000_000;
 const MAX_PARTS: u64 = 1000;
-/// etcd may purge a segment between listing and reading it; each try begins at a newer snapshot.
+/// etcd may purge a file between listing and opening it; each try begins at a newer snapshot.
 const TRIES: u32 = 4;
 
 /// What goes into the next part.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Capture {
     /// Why a new generation begins; `None`: the part continues the chain.
     pub begins: Option<String>,
@@ -40,6 +41,8 @@ pub struct Capture {
     pub log: Log,
     /// The bytes.
     pub tail: Walk,
+    /// The base and the extents' segments, open: etcd may purge them before the payload is written.
+    files: Vec<File>,
 }
 
 /// Reads what is new. `None`: nothing.
@@ -105,6 +108,10 @@ fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
     if tail.extents.is_empty() {
         return Ok(Follow::Nothing);
     }
+    let files = match open_files(dir, None, &tail) {
+        Err(e) if exit_of(&e) == Exit::NotFound => return broken("the log was purged past the last backup"),
+        files => files?,
+    };
     Ok(Follow::On(Box::new(Capture {
         begins: None,
         base: None,
@@ -114,6 +121,7 @@ fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
         first: state.last.index + 1,
         log,
         tail,
+        files,
     })))
 }
 
@@ -132,6 +140,7 @@ fn too_long(dir: &DataDir, state: &State) -> Result<Option<String>> {
 /// Begins with the newest usable snapshot.
 fn begin(dir: &DataDir, why: &str) -> Result<Capture> {
     let contents = dir.scan(Reading::Live)?;
+    let files = open_files(dir, contents.base.as_ref(), &contents.tail)?;
     Ok(Capture {
         begins: Some(why.into()),
         first: contents.base_index() + 1,
@@ -141,7 +150,21 @@ fn begin(dir: &DataDir, why: &str) -> Result<Capture> {
         start_state: contents.start_state,
         log: contents.log,
         tail: contents.tail,
+        files,
     })
+}
+
+/// Opens what a payload is made of, in its order.
+fn open_files(dir: &DataDir, base: Option<&Snapshot>, tail: &Walk) -> Result<Vec<File>> {
+    let segments = tail.extents.iter().map(|e| e.from.segment.path(&dir.wal));
+    let open = |path: PathBuf| match File::open(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            let hint = "etcd purged it just now: run the backup again";
+            Err(fault(Exit::NotFound, format!("{} is gone", path.display()), hint))
+        }
+        file => file.with_context(|| format!("opening {}", path.display())),
+    };
+    base.map(|b| b.path.clone()).into_iter().chain(segments).map(open).collect()
 }
 
 impl Capture {
@@ -197,27 +220,25 @@ impl Capture {
     /// Writes the payload: the snapshot's bytes, then the log's.
     ///
     /// # Errors
-    /// A file is not there any more, or shorter than it was.
-    pub fn write_payload(&self, dir: &DataDir, out: &mut dyn Write) -> Result<()> {
+    /// A file is not what it was when it was looked at.
+    pub fn write_payload(&self, out: &mut dyn Write) -> Result<()> {
+        let mut files = self.files.iter();
         if let Some(base) = &self.base {
-            let mut file =
-                File::open(&base.path).with_context(|| format!("opening {}", base.path.display()))?;
-            copy(&mut file, base.size, out).with_context(|| format!("reading {}", base.path.display()))?;
+            let file = files.next().context("the base was not opened")?;
+            base.copy(file, out).with_context(|| format!("reading {}", base.path.display()))?;
         }
-        for Extent { from, to, .. } in &self.tail.extents {
-            let path = from.segment.path(&dir.wal);
+        for (Extent { from, to, .. }, mut file) in self.tail.extents.iter().zip(files) {
             let mut read = || -> Result<()> {
-                let mut file = File::open(&path)?;
                 file.seek(SeekFrom::Start(from.offset))?;
-                copy(&mut file, to - from.offset, out)
+                copy(file, to - from.offset, out)
             };
-            read().with_context(|| format!("reading {}", path.display()))?;
+            read().with_context(|| format!("reading {}", from.segment))?;
         }
         Ok(())
     }
 }
 
-fn copy(input: &mut impl Read, length: u64, out: &mut dyn Write) -> Result<()> {
+fn copy(input: impl Read, length: u64, out: &mut dyn Write) -> Result<()> {
     let copied = io::copy(&mut input.take(length), out)?;
     ensure!(copied == length, "{copied} of {length} bytes were there");
     Ok(())

@@ -48,7 +48,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
 
     let head = head(&settings, &remote, state.as_ref(), &capture)?;
     let to = spool.generation(head.generation_name())?;
-    let written = part::write(&to, &head, |out| capture.write_payload(&dir, out))?;
+    let written = part::write(&to, &head, |out| capture.write_payload(out))?;
     let mut now = capture.state_behind(state.as_ref(), &folder(&settings), &head, &written);
     now.save(&settings.backup_dir)?;
     send(&settings, &spool, &remote, &mut now)?;

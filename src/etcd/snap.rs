@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{BufReader, Read, Seek, SeekFrom, Take};
+use std::io::{BufReader, Read, Seek, SeekFrom, Take, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -56,6 +56,8 @@ pub struct Snapshot {
     pub metadata: SnapshotMetadata,
     /// Where in the file the store's JSON lies: offset and length.
     store: (u64, u64),
+    /// The CRC that the file says, and where the data begins that it is of.
+    crc: (u32, u64),
 }
 
 /// The snapshot files in a folder, newest first. What a bad one is called by etcd (`.broken`) is not among them.
@@ -114,7 +116,7 @@ impl Snapshot {
             store.checked_add(store_length).filter(|&end| end <= size).context("its store is cut off")?;
 
         file.seek(SeekFrom::Start(data))?;
-        let crc = crc_of(&mut file)?;
+        let crc = crc_of(&mut file, &mut |_| Ok(()))?;
         ensure!(crc == expected, "CRC is {crc:08x}, not {expected:08x}");
 
         ensure!(size - behind <= MAX_METADATA_BYTES, "{} bytes of metadata", size - behind);
@@ -130,7 +132,24 @@ impl Snapshot {
             rest.len()
         );
         let metadata = SnapshotMetadata::decode(rest)?;
-        Ok(Self { name, path: path.to_path_buf(), size, metadata, store: (store, store_length) })
+        let (store, crc) = ((store, store_length), (expected, data));
+        Ok(Self { name, path: path.to_path_buf(), size, metadata, store, crc })
+    }
+
+    /// Copies the file, which was opened again, and checks the CRC once more: after a crash etcd may write a snapshot of
+    /// the same name into the same file.
+    ///
+    /// # Errors
+    /// It is not the file that was read before.
+    pub fn copy(&self, mut file: &File, out: &mut dyn Write) -> Result<()> {
+        let (expected, data) = self.crc;
+        let mut start = vec![0; usize::try_from(data)?];
+        file.read_exact(&mut start)?;
+        out.write_all(&start)?;
+        let mut rest = file.take(self.size - data);
+        let crc = crc_of(&mut rest, &mut |bytes| Ok(out.write_all(bytes)?))?;
+        ensure!(rest.limit() == 0 && crc == expected, "etcd wrote it anew while it was copied");
+        Ok(())
     }
 
     /// The store's JSON.
@@ -144,13 +163,17 @@ impl Snapshot {
     }
 }
 
-fn crc_of(input: &mut impl Read) -> Result<u32> {
+/// The CRC of all that `input` gives, which is shown to `each` too.
+fn crc_of(input: &mut impl Read, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u32> {
     let mut buffer = vec![0; 256 << 10];
     let mut crc = 0;
     loop {
         match input.read(&mut buffer)? {
             0 => return Ok(crc),
-            n => crc = crc32c_append(crc, &buffer[..n]),
+            n => {
+                crc = crc32c_append(crc, &buffer[..n]);
+                each(&buffer[..n])?;
+            }
         }
     }
 }
