@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::http::Connection;
+use crate::keys::address_of;
 use crate::ports::Port;
 use crate::process::{POLL, tail};
 use crate::tools::{Tools, etcd_version};
@@ -55,6 +56,27 @@ pub struct Listed {
     pub peer_urls: Vec<String>,
     /// Its client URLs; empty until it has started once.
     pub client_urls: Vec<String>,
+}
+
+/// What a member's raft knows at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Raft {
+    /// Its term.
+    pub term: u64,
+    /// Whether it is the leader of that term.
+    pub leads: bool,
+}
+
+/// What raft knows on the member whose client URL is `url`.
+///
+/// # Errors
+/// It does not answer, or not with that.
+pub fn raft(url: &str) -> Result<Raft> {
+    let reply = Connection::new(address_of(url)?).request("GET", "/debug/vars", None)?;
+    let value: Value = serde_json::from_str(&reply.body).context("parsing the answer to /debug/vars")?;
+    let status = &value["raft.status"];
+    let term = status["term"].as_u64().context("no raft.status in /debug/vars")?;
+    Ok(Raft { term, leads: status["raftState"] == "StateLeader" })
 }
 
 impl Member {
