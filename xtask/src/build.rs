@@ -9,7 +9,8 @@ use etcd2_backup::sys::command::CommandRunExt;
 use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 
 use crate::facts::{Facts, first_line};
-use crate::site::{self, Runner, Site};
+use crate::runner::Runner;
+use crate::site::{self, Site};
 use crate::{elf, paths, tarball};
 
 /// What the node program is compiled for unless somebody says otherwise.

@@ -12,6 +12,7 @@ mod lab;
 mod paths;
 mod rclone_conf;
 mod render;
+mod runner;
 mod site;
 mod span;
 mod tarball;

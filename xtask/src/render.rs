@@ -6,7 +6,8 @@ use include_dir::{Dir, include_dir};
 use serde::Serialize;
 use tera::{Context, Tera};
 
-use crate::site::{Runner, Site};
+use crate::runner::Runner;
+use crate::site::Site;
 
 static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../templates");
 const SUFFIX: &str = ".tera";

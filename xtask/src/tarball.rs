@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use crate::render::render;
-use crate::site::{Runner, Site};
+use crate::runner::Runner;
+use crate::site::Site;
 
 /// The list of checksums in the tarball; covers every other file.
 pub(crate) const SUMS: &str = "SHA256SUMS";
