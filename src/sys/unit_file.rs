@@ -1,5 +1,31 @@
 //! What systemd would read from a unit file or drop-in: the few things we need of it.
 
+/// One `KEY=value` of a unit file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The section it stands in, without brackets; empty before the first one.
+    pub section: String,
+    /// The directive.
+    pub key: String,
+    /// Its value, trimmed, otherwise as it is written.
+    pub value: String,
+}
+
+/// All settings in their order, with continued lines joined. What is neither section nor setting is left out.
+pub fn parse_settings(text: &str) -> Vec<Setting> {
+    let mut all = Vec::new();
+    let mut section = String::new();
+    for line in logical_lines(text) {
+        if let Some(rest) = line.strip_prefix('[') {
+            section = rest.trim_end().strip_suffix(']').unwrap_or_default().to_owned();
+        } else if let Some((key, value)) = line.split_once('=') {
+            let (key, value) = (key.trim_end().to_owned(), value.trim().to_owned());
+            all.push(Setting { section: section.clone(), key, value });
+        }
+    }
+    all
+}
+
 /// The variables that the `Environment=` lines of `[Service]` set, in the order of their first mention; the last
 /// assignment of a name counts, and an empty `Environment=` takes back all before it.
 ///
@@ -7,22 +33,14 @@
 /// this skips what is no assignment, and the rest of a line from a broken quote or escape on.
 pub fn parse_environment(text: &str) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
-    let mut in_service = false;
-    for line in logical_lines(text) {
-        if line.starts_with('[') {
-            in_service = line.trim_end() == "[Service]";
-            continue;
-        }
-        let Some(("Environment", value)) = line.split_once('=').map(|(k, v)| (k.trim_end(), v.trim())) else {
-            continue;
-        };
-        if !in_service {
+    for Setting { section, key, value } in parse_settings(text) {
+        if (section.as_str(), key.as_str()) != ("Service", "Environment") {
             continue;
         }
         if value.is_empty() {
             all.clear();
         }
-        for (name, value) in words(value).iter().filter_map(|w| assignment(w)) {
+        for (name, value) in words(&value).iter().filter_map(|w| assignment(w)) {
             match all.iter_mut().find(|(n, _)| *n == name) {
                 Some(known) => known.1 = value,
                 None => all.push((name, value)),
@@ -184,6 +202,14 @@ mod tests {
             let found: Vec<(&str, &str)> = found.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
             assert_eq!(found, *expected, "{text}");
         }
+    }
+
+    #[test]
+    fn settings_know_their_section() {
+        let text = "A=0\n[Unit]\n# B=1\n C = a \\\n  b \nnothing\n[Service] \nD=\n[broken\nE=5=6\n";
+        let found = parse_settings(text);
+        let found: Vec<_> = found.iter().map(|s| [s.section.as_str(), &s.key, &s.value]).collect();
+        assert_eq!(found, [["", "A", "0"], ["Unit", "C", "a  b"], ["Service", "D", ""], ["", "E", "5=6"]]);
     }
 
     #[test]
