@@ -11,14 +11,14 @@ use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 use crate::facts::{Facts, first_line};
 use crate::runner::Runner;
 use crate::site::{self, Site};
-use crate::{elf, paths, tarball};
+use crate::{elf, paths, rules, tarball};
 
 /// What the node program is compiled for unless somebody says otherwise.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The node program's name; the workstation's copy in dist/ has it too.
 const PROGRAM: &str = "etcd2-backup";
 /// The node program is small, so that it goes anywhere quickly.
-const MAX_BYTES: usize = 2 << 20;
+pub(crate) const MAX_BYTES: usize = 2 << 20;
 /// In a static program these load libraries of the node, which are of another age: names go through curl instead.
 const FORBIDDEN: [&str; 6] =
     ["getaddrinfo", "gethostbyname", "gethostbyname_r", "getpwnam_r", "getpwuid_r", "getgrnam_r"];
@@ -26,9 +26,8 @@ const FORBIDDEN: [&str; 6] =
 /// `build`: make the tarball of a site.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The folder with etcd2-backup.toml and rclone.conf
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    site: PathBuf,
+    #[command(flatten)]
+    site: site::Options,
     /// What the nodes are
     #[arg(long, value_name = "TRIPLE", default_value = TARGET)]
     target: String,
@@ -53,13 +52,16 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     let site = site::load(&options.site)?;
     let facts = Facts::gather(paths::root(), &options.target)?;
     let built = package(&site, &facts, options.dist.as_deref().unwrap_or(&paths::dist()))?;
+    for (what, hint) in rules::warnings(&site)? {
+        eprintln!("warning: {what}\nhint: {hint}");
+    }
     report(&site, &facts, &built);
     Ok(())
 }
 
 /// Builds the tarball of the site in `site_dir` and leaves it, its checksum and the node program in `dist`.
 pub(crate) fn run(site_dir: &Path, dist: &Path) -> Result<Built> {
-    let site = site::load(site_dir)?;
+    let site = site::load(&site::Options::of(site_dir))?;
     package(&site, &Facts::gather(paths::root(), TARGET)?, dist)
 }
 
@@ -86,7 +88,7 @@ const C_FLAGS: &str = "-fno-asynchronous-unwind-tables -fno-unwind-tables \
     -DZSTD_EXCLUDE_BTOPT_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTULTRA_BLOCK_COMPRESSOR";
 
 /// Compiles the node program, inspects it, and strips it.
-fn program(facts: &Facts) -> Result<Vec<u8>> {
+pub(crate) fn program(facts: &Facts) -> Result<Vec<u8>> {
     let linked = compile(facts)?;
     let bytes = std::fs::read(&linked).with_context(|| format!("reading {}", linked.display()))?;
     inspect(&bytes)?;
@@ -220,14 +222,14 @@ and there:
   ./etcd2-backup-install
   sudo systemctl enable --now etcd2-backup.timer    # only where backups are to be made
 
-Backups go to {}/<machine-id>/ every {}. Founding member: {}",
+Backups go to {}/<machine-id>/ {}. Founding member: {}",
         facts.version,
         facts.commit,
         facts.target,
         built.sha256,
         built.program.display(),
         site.endpoint,
-        site.interval,
+        site.schedule.when,
         site.founder.join(", "),
     );
 }

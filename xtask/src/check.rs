@@ -12,8 +12,16 @@ pub(crate) fn refuse(what: impl Into<String>, hint: impl Into<String>) -> anyhow
     fault(Exit::Settings, what, hint)
 }
 
-/// No value holds a control character: a newline would start a line of its own in a unit.
+/// Longer than any value has a reason to be. Before version 236, systemd reads 2047 bytes of a line and takes the rest
+/// for a line of its own.
+const MAX_VALUE_BYTES: usize = 1000;
+
+/// No value holds a control character: a newline would start a line of its own in a unit. Nor is it longer than a line.
 pub(crate) fn check_one_line(key: &str, value: &str) -> Result<()> {
+    if value.len() > MAX_VALUE_BYTES {
+        let what = format!("{key} has {} bytes, more than {MAX_VALUE_BYTES}", value.len());
+        return Err(refuse(what, "write a shorter value: an old systemd reads no longer lines"));
+    }
     match value.chars().find(|c| c.is_control()) {
         None => Ok(()),
         Some(c) => {

@@ -5,6 +5,7 @@ use etcd2_backup::nearest::nearest;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{self, refuse};
+use crate::vars::Vars;
 
 /// What the file said.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -14,13 +15,19 @@ pub(crate) struct Fragment {
     pub(crate) founder: Option<OneOrMany>,
     pub(crate) endpoint: Option<String>,
     pub(crate) interval: Option<String>,
+    pub(crate) calendar: Option<String>,
     pub(crate) boot_delay: Option<String>,
+    pub(crate) jitter: Option<String>,
+    pub(crate) nice: Option<i64>,
+    pub(crate) io_class: Option<String>,
     pub(crate) data_dir: Option<String>,
     pub(crate) backup_dir: Option<String>,
     pub(crate) restore_dir: Option<String>,
     pub(crate) etcd_unit: Option<String>,
     #[serde(default)]
     pub(crate) rclone: RcloneFragment,
+    #[serde(default)]
+    pub(crate) vars: Vars,
 }
 
 /// What the file said under `[rclone]`.
@@ -68,6 +75,10 @@ fn check_keys(prefix: &str, table: &toml::Table) -> Result<()> {
     let known = known_keys();
     for (key, value) in table {
         let full = format!("{prefix}{key}");
+        // The names below [vars] are the operator's.
+        if full == "vars" {
+            continue;
+        }
         if !known.contains(&full) && full != "rclone" {
             return Err(unknown(&full, &known));
         }
@@ -107,7 +118,7 @@ fn unknown(key: &str, known: &[String]) -> anyhow::Error {
         Some((None, name)) => format!("did you mean {name}?"),
         None => format!("the known keys are: {}", known.join(", ")),
     };
-    refuse(format!("the key {key} is not known"), hint)
+    refuse(format!("the key {} is not known", key.escape_debug()), hint)
 }
 
 #[cfg(test)]
@@ -123,10 +134,13 @@ mod tests {
     #[test]
     fn every_known_key_is_taken() {
         let known = known_keys();
-        assert_eq!(known.len(), 13, "{known:?}");
-        let text: String =
-            known.iter().filter(|k| *k != "version").map(|k| format!("{k} = \"x\"\n")).collect();
-        parse_fragment(&format!("version = 1\n{text}")).unwrap();
+        assert_eq!(known.len(), 17, "{known:?}");
+        let text: String = known
+            .iter()
+            .filter(|k| !["version", "nice"].contains(&k.as_str()))
+            .map(|k| format!("{k} = \"x\"\n"))
+            .collect();
+        parse_fragment(&format!("version = 1\nnice = 1\n{text}[vars]\nany = true\n")).unwrap();
     }
 
     #[test]
@@ -146,7 +160,7 @@ mod tests {
             ),
             (
                 "colour = \"x\"",
-                "the key colour is not known | the known keys are: backup_dir, boot_delay, data_dir, endpoint, etcd_unit, founder, interval, restore_dir, version, rclone.bundle, rclone.image, rclone.runner, rclone.timeout",
+                "the key colour is not known | the known keys are: backup_dir, boot_delay, calendar, data_dir, endpoint, etcd_unit, founder, interval, io_class, jitter, nice, restore_dir, version, rclone.bundle, rclone.image, rclone.runner, rclone.timeout",
             ),
         ] {
             assert_eq!(said(&format!("version = 1\n{text}")), want);

@@ -80,8 +80,8 @@ mod tests {
         let uncommented: String = filled()
             .lines()
             .map(|l| l.strip_prefix("#").filter(|l| l.starts_with(char::is_alphabetic)).unwrap_or(l))
-            // The only key without a default: a file of the operator's.
-            .filter(|l| !l.starts_with("bundle"))
+            // The two keys without a default: a file of the operator's, and what would exclude `interval`.
+            .filter(|l| !l.starts_with("bundle") && !l.starts_with("calendar"))
             .map(|l| format!("{l}\n"))
             .collect();
         let (all, defaults) =
@@ -90,6 +90,9 @@ mod tests {
         for key in [
             "interval",
             "boot_delay",
+            "jitter",
+            "nice",
+            "io_class",
             "data_dir",
             "backup_dir",
             "restore_dir",

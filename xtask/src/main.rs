@@ -2,21 +2,29 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the user of these tasks sits at a terminal")]
 
 mod build;
+mod calendar;
 mod check;
 mod demo;
+mod directives;
 mod elf;
 mod facts;
 mod fragment;
 mod init;
+mod input;
 mod lab;
+mod lint;
 mod paths;
 mod rclone_conf;
 mod render;
+mod rules;
 mod runner;
+mod schedule;
 mod site;
 mod span;
 mod tarball;
+mod templates;
 mod test;
+mod vars;
 
 use std::process::ExitCode;
 
@@ -38,6 +46,8 @@ enum Task {
     Init(init::Options),
     /// Make the tarball of a site: dist/etcd2-backup.tgz
     Build(build::Options),
+    /// Judge a site: its units by systemd, its templates against the built-in ones, the program
+    Lint(lint::Options),
     /// Show the whole walk on this machine: build, install, back up, lose everything, recover
     Demo,
     /// Real nodes on this machine, and the scenarios that run on them
@@ -50,6 +60,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Init(options) => init::main(&options),
         Task::Build(options) => build::main(&options),
+        Task::Lint(options) => lint::main(&options),
         Task::Demo => {
             let (dir, tools) = (paths::target().join("demo"), paths::target().join("tools"));
             demo::run(&dir, &tools, |site, dist| build::run(site, dist).map(|b| b.tarball))

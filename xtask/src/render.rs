@@ -1,16 +1,19 @@
-//! The node's files, rendered from `templates/`, which mirrors the node's file system.
+//! The node's files, rendered from the templates, which mirror the node's file system.
 
-use anyhow::{Context as _, Result};
+use std::io::{self, Write};
+
+use anyhow::Result;
 use etcd2_backup::paths;
-use include_dir::{Dir, include_dir};
 use serde::Serialize;
-use tera::{Context, Tera};
+use tera::{Context, ErrorKind, Kwargs, State, Tera, Value};
 
+use crate::check::refuse;
+use crate::rules;
 use crate::runner::Runner;
+use crate::schedule::When;
 use crate::site::Site;
-
-static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../templates");
-const SUFFIX: &str = ".tera";
+use crate::templates::{SUFFIX, Texts, effective};
+use crate::vars::Vars;
 
 /// A file of the node.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,47 +24,66 @@ pub(crate) struct Rendered {
     pub(crate) text: String,
 }
 
-/// What the templates may use. Every value is escaped already; a name that is not here fails the build.
+/// What the templates may use; a name that is not here fails the build. Whatever is written out is escaped on its way.
 #[derive(Debug, Serialize)]
-struct Values {
+struct Values<'a> {
     program: &'static str,
     fence: &'static str,
     rclone_conf: &'static str,
     founder: String,
-    endpoint: String,
-    interval: String,
-    boot_delay: String,
-    data_dir: String,
-    backup_dir: String,
-    restore_dir: String,
-    etcd_unit: String,
+    endpoint: &'a str,
+    /// "every 30sec" or "at 02:00", for people.
+    when: String,
+    /// One of these two.
+    interval: Option<&'a str>,
+    calendar: Option<&'a str>,
+    boot_delay: &'a str,
+    jitter: Option<&'a str>,
+    nice: i64,
+    io_class: &'a str,
+    data_dir: &'a str,
+    backup_dir: &'a str,
+    restore_dir: &'a str,
+    etcd_unit: &'a str,
     runner: &'static str,
     /// Only where a container runs rclone.
-    image: Option<String>,
+    image: Option<&'a str>,
     docker: bool,
     rclone_timeout: String,
     backup_timeout: String,
+    /// The operator's own.
+    vars: &'a Vars,
 }
 
-impl Values {
-    fn new(site: &Site) -> Self {
+impl<'a> Values<'a> {
+    fn new(site: &'a Site) -> Self {
         let image = match &site.runner {
-            Runner::Docker(image) | Runner::Podman(image) => Some(quoted(image)),
+            Runner::Docker(image) | Runner::Podman(image) => Some(image.as_str()),
             Runner::Host | Runner::Bundled(_) => None,
         };
-        let dir = |path: &std::path::Path| quoted(&path.to_string_lossy());
+        let (interval, calendar) = match &site.schedule.when {
+            When::Every(span) => (Some(span.as_str()), None),
+            When::At(calendar) => (None, Some(calendar.as_str())),
+        };
+        // They came from a text file.
+        let dir = |path: &'a std::path::Path| path.to_str().unwrap_or_default();
         Self {
             program: paths::PROGRAM,
             fence: paths::FENCE,
             rclone_conf: paths::RCLONE_CONF,
-            founder: quoted(&site.founder.join(",")),
-            endpoint: quoted(&site.endpoint),
-            interval: site.interval.clone(),
-            boot_delay: site.boot_delay.clone(),
+            founder: site.founder.join(","),
+            endpoint: &site.endpoint,
+            when: site.schedule.when.to_string(),
+            interval,
+            calendar,
+            boot_delay: &site.schedule.boot_delay,
+            jitter: site.schedule.jitter.as_deref(),
+            nice: site.schedule.nice,
+            io_class: &site.schedule.io_class,
             data_dir: dir(&site.data_dir),
             backup_dir: dir(&site.backup_dir),
             restore_dir: dir(&site.restore_dir),
-            etcd_unit: quoted(&site.etcd_unit),
+            etcd_unit: &site.etcd_unit,
             runner: site.runner.name(),
             image,
             docker: matches!(site.runner, Runner::Docker(_)),
@@ -71,36 +93,96 @@ impl Values {
                 "{}s",
                 site.rclone_timeout.as_secs().saturating_mul(4).saturating_add(60)
             ),
+            vars: &site.vars,
         }
     }
 }
 
-/// Renders every template, sorted by path.
+/// Renders every template, sorted by path. A unit that would break a backup or a recovery is refused.
 pub(crate) fn render(site: &Site) -> Result<Vec<Rendered>> {
-    let templates = templates(&TEMPLATES);
+    let files = expand(site, &site.templates)?;
+    rules::enforce(site, &files)?;
+    Ok(files)
+}
+
+/// Renders the built-in templates with `overrides` in their place, sorted by path, whatever that makes of them.
+pub(crate) fn expand(site: &Site, overrides: &Texts) -> Result<Vec<Rendered>> {
+    let texts = effective(overrides);
+    let templates: Vec<_> = texts.iter().filter(|(name, _)| name.ends_with(SUFFIX)).collect();
     let mut tera = Tera::default();
-    // Escaping is for systemd and done by `quoted`; HTML's would spoil it.
-    tera.autoescape_on(Vec::<&str>::new());
-    tera.add_raw_templates(templates.iter().copied()).context("reading the templates")?;
-    let values = Context::from_serialize(&Values::new(site)).context("gathering the templates' values")?;
-    let render = |&(name, _): &(&'static str, _)| {
-        let text = tera.render(name, &values).with_context(|| format!("rendering templates/{name}"))?;
-        Ok(Rendered { path: name.trim_end_matches(SUFFIX).to_owned(), text })
-    };
-    let mut files = templates.iter().map(render).collect::<Result<Vec<_>>>()?;
+    tera.set_escape_fn(escape);
+    tera.autoescape_on([SUFFIX]);
+    tera.register_filter("arg", arg);
+    tera.register_filter("text", text);
+    // All at once: each may include another.
+    tera.add_raw_templates(templates.iter().copied()).map_err(|e| one_line(&e))?;
+    let values = Context::from_serialize(&Values::new(site)).map_err(|e| one_line(&e))?;
+    let mut files = Vec::new();
+    for (name, text) in &texts {
+        files.push(match name.strip_suffix(SUFFIX) {
+            Some(path) => {
+                let text = tera.render(name, &values).map_err(|e| one_line(&e))?;
+                Rendered { path: path.to_owned(), text }
+            }
+            None => Rendered { path: name.clone(), text: text.clone() },
+        });
+    }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
 }
 
-fn templates(dir: &'static Dir<'static>) -> Vec<(&'static str, &'static str)> {
-    let here = dir.files().filter_map(|f| Some((f.path().to_str()?, f.contents_utf8()?)));
-    here.filter(|(name, _)| name.ends_with(SUFFIX)).chain(dir.dirs().flat_map(templates)).collect()
+/// Tera's error, which is a drawing of several lines, as one line and a hint.
+fn one_line(error: &tera::Error) -> anyhow::Error {
+    let (message, place) = match error.kind() {
+        ErrorKind::SyntaxError(e) | ErrorKind::RenderingError(e) => {
+            let span = e.span();
+            let place =
+                (e.filename().to_owned(), span.start_line.to_string(), (span.start_col + 1).to_string());
+            (e.message().to_owned(), Some(place))
+        }
+        other => {
+            // What is found before anything is rendered comes as the drawing alone.
+            let drawing = other.to_string();
+            let mut lines = drawing.lines().map(str::trim);
+            let message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let place = lines.next().and_then(|l| l.strip_prefix("--> ")).and_then(|place| {
+                let mut parts = place.rsplitn(3, ':').map(str::to_owned);
+                let (column, line) = (parts.next()?, parts.next()?);
+                Some((parts.next()?, line, column))
+            });
+            (message, place)
+        }
+    };
+    let message = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let message = message.trim_end_matches('.');
+    let hint = match message.contains("not defined") {
+        true => "values of your own are vars.NAME: define NAME below [vars], or with --set NAME=value",
+        false => "docs/customize.md says what a template can contain",
+    };
+    let what = match place {
+        Some((name, line, column)) => format!("template {name}, line {line}, column {column}: {message}"),
+        None => format!("the templates: {message}"),
+    };
+    refuse(what, hint)
 }
 
-/// A value between the quotes of `Environment="NAME=…"`: `%` begins a specifier, `\` an escape, `"` ends it.
+/// A value for between the double quotes of `Environment="NAME=…"`: `%` begins a specifier, `\` an escape, `"` ends it.
 /// A `$` means itself there, unlike in `ExecStart=`.
-fn quoted(value: &str) -> String {
-    value.replace('%', "%%").replace('\\', "\\\\").replace('"', "\\\"")
+fn escape(value: &str, out: &mut dyn Write) -> io::Result<()> {
+    out.write_all(value.replace('%', "%%").replace('\\', "\\\\").replace('"', "\\\"").as_bytes())
+}
+
+/// The filter `arg`: a value as one whole argument of `ExecStart=`, quotes included.
+fn arg(value: &Value, _: Kwargs, _: &State) -> Value {
+    let mut escaped = Vec::new();
+    let done = escape(&value.to_string().replace('$', "$$"), &mut escaped);
+    debug_assert!(done.is_ok(), "writing to memory");
+    Value::safe_string(&format!("\"{}\"", String::from_utf8_lossy(&escaped)))
+}
+
+/// The filter `text`: a value for a directive that takes its line as it is, such as `Description=`.
+fn text(value: &Value, _: Kwargs, _: &State) -> Value {
+    Value::safe_string(&value.to_string().replace('%', "%%"))
 }
 
 #[cfg(test)]
@@ -108,32 +190,12 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
     use std::path::{Path, PathBuf};
-    use std::process::Command;
 
     use etcd2_backup::sys::fs::{create_dirs, remove_dir_if_there, write_atomic};
     use walkdir::WalkDir;
 
-    /// Each directive we use and the systemd that brought it (0: before 200). The oldest one served is 231.
-    const DIRECTIVES: [(&str, u32); 17] = [
-        ("AccuracySec", 209),
-        ("After", 0),
-        ("Also", 0),
-        ("AssertPathExists", 218),
-        ("Description", 0),
-        ("Environment", 0),
-        ("ExecStart", 0),
-        ("ExecStartPre", 0),
-        ("IOSchedulingClass", 0),
-        ("IOSchedulingPriority", 0),
-        ("Nice", 0),
-        ("OnBootSec", 0),
-        ("OnUnitActiveSec", 0),
-        // "infinity" is newer than the directive: 229.
-        ("TimeoutStartSec", 229),
-        ("Type", 0),
-        ("WantedBy", 0),
-        ("Wants", 0),
-    ];
+    use crate::site;
+    use crate::vars::Var;
 
     fn golden() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -156,10 +218,12 @@ mod tests {
             .collect()
     }
 
+    fn load(dir: &Path) -> Site {
+        site::load(&site::Options::of(dir)).unwrap_or_else(|e| panic!("{}: {e:#}", dir.display()))
+    }
+
     fn rendered(case: &Path) -> Vec<Rendered> {
-        let site =
-            crate::site::load(&case.join("site")).unwrap_or_else(|e| panic!("{}: {e:#}", case.display()));
-        render(&site).unwrap()
+        render(&load(&case.join("site"))).unwrap_or_else(|e| panic!("{}: {e:#}", case.display()))
     }
 
     /// A case is a folder: `site/` in, `expected/` out. `UPDATE_GOLDEN=1` writes what came out.
@@ -180,73 +244,94 @@ mod tests {
         }
     }
 
+    /// Each directive in use is in the table, and no rule is broken: the built-in templates give no cause for a word.
     #[test]
-    fn only_directives_the_oldest_systemd_knows() {
-        for case in cases() {
-            for file in rendered(&case) {
-                for line in file.text.lines().filter(|l| !l.is_empty() && !l.starts_with(['#', '['])) {
-                    let key = line.split_once('=').unwrap_or_else(|| panic!("{}: {line}", file.path)).0;
-                    let since = DIRECTIVES.iter().find(|(name, _)| *name == key);
-                    assert!(since.is_some_and(|(_, v)| *v <= 231), "{}: {line}", file.path);
-                }
-            }
+    fn nothing_is_to_be_said_about_the_built_in_templates() {
+        for case in cases().iter().filter(|c| !c.join("site/templates").exists()) {
+            let site = load(&case.join("site"));
+            assert_eq!(rules::check(&site, &render(&site).unwrap()), [], "{}", case.display());
         }
-    }
-
-    #[test]
-    fn restore_and_join_cannot_stop_etcd_nor_be_enabled() {
-        for file in rendered(&golden().join("01-defaults")) {
-            if file.path.ends_with("restore.service") || file.path.ends_with("join.service") {
-                let lines: Vec<&str> = file.text.lines().filter(|l| !l.starts_with('#')).collect();
-                for word in ["Conflicts", "[Install]", "etcd2.service"] {
-                    assert!(lines.iter().all(|l| !l.contains(word)), "{}: {word}", file.path);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn values_cannot_leave_their_quotes() {
-        assert_eq!(quoted(r#"100%m "x" \n $HOME"#), r#"100%%m \"x\" \\n $HOME"#);
-    }
-
-    #[test]
-    fn a_name_without_a_value_is_an_error() {
-        let mut tera = Tera::default();
-        tera.add_raw_templates([("x", "{{ no_such_value }}")]).unwrap();
-        assert!(tera.render("x", &Context::new()).is_err());
     }
 
     /// systemd itself is the judge where it is there.
     #[test]
     fn systemd_accepts_every_unit() {
-        if Command::new("systemd-analyze").arg("--version").output().is_err() {
-            return;
-        }
         for case in cases() {
-            let dir = tempfile::tempdir().unwrap();
-            let mut units = Vec::new();
-            for file in rendered(&case) {
-                let path = dir.path().join(file.path.trim_start_matches("etc/systemd/system/"));
-                create_dirs(path.parent().unwrap(), 0o755).unwrap();
-                // The program is not installed here.
-                let text = file.text.replace(paths::PROGRAM, "/bin/true");
-                write_atomic(&path, text.as_bytes(), 0o644).unwrap();
-                if !path.to_string_lossy().ends_with(".conf") {
-                    units.push(path);
-                }
+            let site = load(&case.join("site"));
+            if let Some(said) = crate::lint::systemd(&render(&site).unwrap(), &site.etcd_unit).unwrap() {
+                assert_eq!(said, [], "{}", case.display());
             }
-            let mut verify = Command::new("systemd-analyze");
-            let out = verify
-                .args(["verify", "--man=no"])
-                .args(units)
-                .env("SYSTEMD_LOG_TARGET", "console")
-                .output()
-                .unwrap();
-            let said = String::from_utf8_lossy(&out.stderr);
-            let ours: Vec<&str> =
-                said.lines().filter(|l| l.contains(&*dir.path().to_string_lossy())).collect();
-            assert!(ours.is_empty(), "{}: {said}", case.display());
         }
+    }
+
+    #[test]
+    fn a_value_is_written_for_the_place_it_is_put_into() {
+        let mut site = load(&golden().join("01-defaults/site"));
+        site.vars = [("x".to_owned(), Var::Text(r#"100%m "x" 'y' \n $HOME ${A}"#.into()))].into();
+        for (template, want) in [
+            ("{{ vars.x }}", r#"100%%m \"x\" 'y' \\n $HOME ${A}"#),
+            ("{{ vars.x | arg }}", r#""100%%m \"x\" 'y' \\n $$HOME $${A}""#),
+            ("{{ vars.x | text }}", r#"100%%m "x" 'y' \n $HOME ${A}"#),
+            ("{{ nice | arg }} {{ nice | text }} {{ nice }} {{ docker }}", "\"10\" 10 10 true"),
+            // A condition may ask for what is not there.
+            ("{% if vars.y %}y{% endif %}", ""),
+            ("{% if vars.x is containing(pat=\"%m\") %}raw{% endif %}", "raw"),
+        ] {
+            assert_eq!(expanded(&site, template).unwrap(), want, "{template}");
+        }
+    }
+
+    #[test]
+    fn an_error_in_a_template_is_one_line_with_its_place() {
+        let mut site = load(&golden().join("01-defaults/site"));
+        site.vars = [("zone".to_owned(), Var::Number(1))].into();
+        let undefined =
+            "values of your own are vars.NAME: define NAME below [vars], or with --set NAME=value";
+        let docs = "docs/customize.md says what a template can contain";
+        for (template, want, hint) in [
+            (
+                "a\n b {{ vars.zoen }}",
+                "2, column 12: Field `zoen` is not defined. Available fields: zone",
+                undefined,
+            ),
+            ("{{ vars.x.y }}", "1, column 9: Field `x` is not defined. Available fields: zone", undefined),
+            ("{{ vars.zone }", "1, column 14: Found `}` but expected }}", docs),
+            ("{% if vars.zone %}", "1, column 19: Unexpected end of input", docs),
+            ("{{ throw(message=\"a\n b\") }}", "1, column 4: a b", docs),
+            ("{{ get_env(name=\"HOME\") }}", "1, column 4: Unknown function `get_env`", docs),
+            (
+                "x\n{% include \"../../etc/passwd\" %}",
+                "2, column 12: Unknown template `../../etc/passwd`",
+                docs,
+            ),
+        ] {
+            let error = expanded(&site, template).unwrap_err();
+            let said = format!("{error} | {}", etcd2_backup::exit::hint_of(&error).unwrap());
+            assert_eq!(said, format!("template {TIMER}, line {want} | {hint}"), "{template}");
+        }
+        for (template, want) in [
+            (
+                "{% extends \"/etc/passwd\" %}",
+                format!(
+                    "Template '{TIMER}' is inheriting from '/etc/passwd', which doesn't exist or isn't loaded"
+                ),
+            ),
+            (
+                &format!("{{% include \"{TIMER}\" %}}"),
+                format!(
+                    "Circular include detected for template '{TIMER}'. Include chain: `[\"{TIMER}\", \"{TIMER}\"]`"
+                ),
+            ),
+        ] {
+            assert_eq!(expanded(&site, template).unwrap_err().to_string(), format!("the templates: {want}"));
+        }
+    }
+
+    const TIMER: &str = "etc/systemd/system/etcd2-backup.timer.tera";
+
+    /// What a template in the place of the timer's becomes.
+    fn expanded(site: &Site, template: &str) -> Result<String> {
+        let files = expand(site, &[(TIMER.to_owned(), template.to_owned())].into())?;
+        Ok(files.into_iter().find(|f| f.path == TIMER.trim_end_matches(SUFFIX)).unwrap().text)
     }
 }

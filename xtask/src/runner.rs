@@ -1,15 +1,15 @@
 //! How rclone is run on a node: the `[rclone]` table, checked.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, OrFault};
 use etcd2_backup::nearest::nearest;
 
 use crate::check::{self, refuse};
 use crate::elf;
 use crate::fragment::RcloneFragment;
+use crate::input;
 use crate::site::Content;
 
 /// How rclone is run on a node.
@@ -60,7 +60,7 @@ pub(crate) fn resolve(said: RcloneFragment, dir: &Path) -> Result<Runner> {
                 let what = "the runner bundled needs a static rclone to put into the tarball";
                 refuse(what, "write bundle = \"path/of/rclone\", relative to this file")
             })?;
-            bundled(&dir.join(bundle)).map(Runner::Bundled)
+            bundled(dir, Path::new(&bundle)).map(Runner::Bundled)
         }
         _ => {
             let hint = match nearest(name, RUNNERS) {
@@ -73,10 +73,10 @@ pub(crate) fn resolve(said: RcloneFragment, dir: &Path) -> Result<Runner> {
 }
 
 /// An rclone that runs on any node: nothing of the node's may be needed.
-fn bundled(path: &Path) -> Result<Content> {
+fn bundled(dir: &Path, path: &Path) -> Result<Content> {
     let hint = "take the static rclone of its own releases; a distribution's is linked against libraries";
-    let what = format!("rclone.bundle {}", path.display());
-    let bytes = fs::read(path).or_fault(Exit::Settings, what.clone(), hint)?;
+    let what = format!("rclone.bundle {}", dir.join(path).display());
+    let bytes = input::read(dir, path, input::PROGRAM, hint).context("rclone.bundle")?;
     let program = elf::parse_elf(&bytes).or_fault(Exit::Settings, what.clone(), hint)?;
     if program.needs_loader {
         return Err(refuse(format!("{what} is not static"), hint));

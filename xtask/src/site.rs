@@ -3,8 +3,7 @@
 //! Three stages: the file as text, a `Fragment` of what it said, and the `Site` that everything else works with.
 
 use std::fmt;
-use std::fs;
-use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,8 +12,12 @@ use etcd2_backup::exit::{Exit, OrFault};
 
 use crate::check::{self, refuse};
 use crate::fragment::{Fragment, OneOrMany, parse_fragment};
+use crate::input::{self, TEXT};
+use crate::rclone_conf;
 use crate::runner::{self, Runner};
-use crate::{rclone_conf, span};
+use crate::schedule::{self, Schedule};
+use crate::templates::{self, Texts};
+use crate::vars::{self, Vars};
 
 /// The settings' file.
 pub(crate) const SETTINGS: &str = "etcd2-backup.toml";
@@ -28,10 +31,8 @@ pub(crate) struct Site {
     pub(crate) founder: Vec<String>,
     /// Where the backups lie, `remote:path`.
     pub(crate) endpoint: String,
-    /// How often a backup is made, as systemd writes it.
-    pub(crate) interval: String,
-    /// How long after boot the first one is made, as systemd writes it.
-    pub(crate) boot_delay: String,
+    /// When and how gently a backup is made.
+    pub(crate) schedule: Schedule,
     /// etcd's data directory.
     pub(crate) data_dir: PathBuf,
     /// The backup's state and spool.
@@ -46,6 +47,33 @@ pub(crate) struct Site {
     pub(crate) rclone_timeout: Duration,
     /// rclone.conf, byte for byte.
     pub(crate) rclone_conf: Content,
+    /// The operator's templates, in place of the built-in ones.
+    pub(crate) templates: Texts,
+    /// The operator's values for the templates.
+    pub(crate) vars: Vars,
+    /// What works, and should not stay so, each with what to do about it.
+    pub(crate) warnings: Vec<(String, String)>,
+}
+
+/// Which site, and what the command line says about it.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Options {
+    /// The folder with etcd2-backup.toml and rclone.conf
+    #[arg(long = "site", value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// A folder of templates that take the place of the built-in ones, instead of the site's templates/
+    #[arg(long, value_name = "DIR")]
+    pub(crate) templates: Option<PathBuf>,
+    /// A value for the templates, which call it vars.KEY; wins over [vars] in etcd2-backup.toml
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+impl Options {
+    /// The site in `dir`, and nothing else said.
+    pub(crate) fn of(dir: &Path) -> Self {
+        Self { dir: dir.into(), ..Self::default() }
+    }
 }
 
 /// A file's content; too long or too secret to be shown.
@@ -57,43 +85,50 @@ impl fmt::Debug for Content {
     }
 }
 
-/// Reads and checks the site in `dir`.
-pub(crate) fn load(dir: &Path) -> Result<Site> {
+/// Reads and checks a site.
+pub(crate) fn load(options: &Options) -> Result<Site> {
+    let dir = &options.dir;
     let settings = dir.join(SETTINGS);
-    let text = read(&settings, || {
-        let dir = dir.display();
-        format!("make a starter site with: cargo xtask init {dir}    or name another folder with --site DIR")
-    })?;
-    let text = String::from_utf8(text).or_fault(
-        Exit::Settings,
-        settings.display().to_string(),
-        "save it as UTF-8",
-    )?;
+    let shown = dir.display();
+    let hint = format!(
+        "make a starter site with: cargo xtask init {shown}    or name another folder with --site DIR"
+    );
+    let text = input::read_text(dir, Path::new(SETTINGS), TEXT, &hint)?;
     let fragment = parse_fragment(&text).with_context(|| settings.display().to_string())?;
-    let conf = read(&dir.join(RCLONE_CONF), || {
-        let path = dir.join(RCLONE_CONF);
-        format!("make one with: rclone config --config {}", path.display())
-    })?;
-    resolve(fragment, conf, dir).with_context(|| settings.display().to_string())
+    let hint = format!("make one with: rclone config --config {shown}/{RCLONE_CONF}");
+    let conf = input::read(dir, Path::new(RCLONE_CONF), input::CONF, &hint)?;
+    let mut site =
+        resolve(fragment, conf, dir, &options.set).with_context(|| settings.display().to_string())?;
+    site.templates = templates::load(dir, options.templates.as_deref())?;
+    site.warnings.extend(exposed(&dir.join(RCLONE_CONF)));
+    Ok(site)
 }
 
-fn read(path: &Path, hint: impl Fn() -> String) -> Result<Vec<u8>> {
-    match fs::read(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            Err(refuse(format!("there is no {}", path.display()), hint()))
-        }
-        other => other.or_fault(Exit::Settings, format!("reading {}", path.display()), hint()),
-    }
+/// A warning about secrets that others on this machine can read.
+fn exposed(path: &Path) -> Option<(String, String)> {
+    let mode = path.metadata().ok()?.permissions().mode() & 0o777;
+    let who = match (mode & 0o004 != 0, mode & 0o040 != 0) {
+        (true, _) => "everybody on this machine",
+        (_, true) => "its group",
+        _ => return None,
+    };
+    let path = path.display();
+    Some((format!("{path} has mode {mode:04o}: {who} can read its secrets"), format!("chmod 600 {path}")))
 }
 
 /// Fills in the original's values, and checks everything.
-fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site> {
+pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path, set: &[String]) -> Result<Site> {
     let or = |value: Option<String>, default: &str| value.unwrap_or_else(|| default.to_owned());
     let text = String::from_utf8_lossy(&conf);
+    if conf.contains(&0) {
+        let hint = "save it as UTF-8: what some editors call Unicode is UTF-16, which rclone does not read";
+        return Err(refuse("rclone.conf contains a NUL byte, so it is no plain text", hint));
+    }
     if rclone_conf::is_encrypted(&text) {
         let hint = "decrypt it with: rclone config --config rclone.conf (Set configuration password); no node could read it";
         return Err(refuse("rclone.conf is encrypted with a password", hint));
     }
+    let schedule = schedule::resolve(&said)?;
     let endpoint = said.endpoint.ok_or_else(|| missing("endpoint", "endpoint = \"remote:bucket/path\""))?;
     let dirs = [
         ("data_dir", check::check_dir("data_dir", &or(said.data_dir, "/var/lib/etcd2"))?),
@@ -107,8 +142,7 @@ fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site> {
     Ok(Site {
         founder: founder(said.founder)?,
         endpoint: check::check_endpoint(&endpoint, &rclone_conf::parse_sections(&text))?,
-        interval: span::check_span("interval", &or(said.interval, "30sec"), 1_000_000)?,
-        boot_delay: span::check_span("boot_delay", &or(said.boot_delay, "1min"), 0)?,
+        schedule,
         data_dir,
         backup_dir,
         restore_dir,
@@ -116,6 +150,9 @@ fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site> {
         rclone_timeout: timeout(&or(said.rclone.timeout.clone(), "10m"))?,
         runner: runner::resolve(said.rclone, dir)?,
         rclone_conf: Content(conf),
+        templates: Texts::new(),
+        vars: vars::resolve(said.vars, set)?,
+        warnings: Vec::new(),
     })
 }
 

@@ -172,7 +172,7 @@ mod tests {
     fn two_tarballs_of_one_site_are_equal() {
         assert_eq!(made(&site()), made(&site()));
         let mut other = site();
-        other.interval = "31sec".into();
+        other.schedule.when = crate::schedule::When::Every("31sec".into());
         assert_ne!(made(&other), made(&site()));
     }
 

@@ -17,7 +17,7 @@ pub(crate) fn load_of(settings: &str, conf: &str) -> Result<Site> {
         }
     }
     let in_dir = dir.path().display().to_string();
-    load(dir.path()).map_err(|e| {
+    load(&Options::of(dir.path())).map_err(|e| {
         assert_eq!(exit_of(&e), Exit::Settings, "{e:#}");
         let hint = hint_of(&e).expect("every refusal has a hint");
         anyhow::anyhow!("{}", format!("{e:#} | {hint}").replace(&in_dir, "DIR"))
@@ -28,7 +28,10 @@ pub(crate) fn load_of(settings: &str, conf: &str) -> Result<Site> {
 fn the_defaults_are_the_originals_values() {
     let site = load_of(MINIMAL, CONF).unwrap();
     assert_eq!(site.founder, ["http://e1:2380"]);
-    assert_eq!((site.interval.as_str(), site.boot_delay.as_str()), ("30sec", "1min"));
+    assert_eq!(
+        (site.schedule.when.to_string(), site.schedule.boot_delay),
+        ("every 30sec".into(), "1min".into())
+    );
     assert_eq!(site.data_dir, Path::new("/var/lib/etcd2"));
     assert_eq!(site.backup_dir, Path::new("/var/lib/etcd2-backup"));
     assert_eq!(site.restore_dir, Path::new("/var/lib/etcd2-restore"));
@@ -107,7 +110,7 @@ fn refusals_name_the_file_the_thing_the_reason_and_the_next_step() {
         ),
         (
             "rclone = { runner = \"bundled\", bundle = \"none\" }",
-            "rclone.bundle DIR/none: No such file or directory (os error 2) | take the static rclone of its own releases; a distribution's is linked against libraries",
+            "rclone.bundle: there is no DIR/none | take the static rclone of its own releases; a distribution's is linked against libraries",
         ),
         (
             "rclone = { runner = \"bundled\", bundle = \"/bin/sh\" }",

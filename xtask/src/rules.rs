@@ -1,0 +1,285 @@
+//! What rendered units must keep, whoever wrote the template: without it a recovery or all backups would fail, and
+//! nobody would know before the day.
+
+use anyhow::Result;
+use etcd2_backup::paths;
+use etcd2_backup::sys::unit_file::{Setting, parse_environment, parse_settings};
+
+use crate::check::refuse;
+use crate::directives::{OLDEST, since};
+use crate::render::{Rendered, expand};
+use crate::runner::Runner;
+use crate::site::Site;
+
+/// Something to be said about a rendered file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// Whether a backup or a recovery would break, so that nothing may ship.
+    pub(crate) refused: bool,
+    /// The file, the thing and the reason.
+    pub(crate) what: String,
+    /// What to do.
+    pub(crate) hint: String,
+}
+
+/// The settings of the three services: the same file in all of them.
+pub(crate) const SETTINGS: &str = "30-etcd2-backup-restore.conf";
+const FENCE: &str = "30-etcd2-backup-fence.conf";
+const TIMER: &str = "etcd2-backup.timer";
+/// Before version 236, systemd reads so many bytes of a line, and takes the rest for another line.
+const MAX_LINE_BYTES: usize = 2047;
+
+/// Refuses files that would break something.
+pub(crate) fn enforce(site: &Site, files: &[Rendered]) -> Result<()> {
+    match check(site, files).into_iter().find(|f| f.refused) {
+        Some(finding) => Err(refuse(finding.what, finding.hint)),
+        None => Ok(()),
+    }
+}
+
+/// What does not stand against a build: the site's warnings, and those about its units.
+pub(crate) fn warnings(site: &Site) -> Result<Vec<(String, String)>> {
+    let found = check(site, &expand(site, &site.templates)?).into_iter().filter(|f| !f.refused);
+    Ok(site.warnings.iter().cloned().chain(found.map(|f| (f.what, f.hint))).collect())
+}
+
+/// Everything there is to say, worst first.
+pub(crate) fn check(site: &Site, files: &[Rendered]) -> Vec<Finding> {
+    let mut findings = Findings(Vec::new());
+    for file in files {
+        plain_lines(file, &mut findings);
+        directives(file, &mut findings);
+    }
+    let of = |name: &str| -> Vec<Setting> {
+        let file = files.iter().find(|f| base(&f.path) == name);
+        file.map(|f| parse_settings(&f.text)).unwrap_or_default()
+    };
+    for verb in ["backup", "restore", "join"] {
+        let name = format!("etcd2-{verb}.service");
+        let unit = Unit { settings: [of(&name), of(SETTINGS)].concat(), name: &name };
+        service(&unit, verb, &mut findings);
+        if verb != "backup" {
+            started_by_hand(&unit, &site.etcd_unit, &mut findings);
+        }
+    }
+    let drop_in = files.iter().find(|f| base(&f.path) == SETTINGS);
+    environment(site, drop_in.map_or("", |f| &f.text), &mut findings);
+    timer(&Unit { settings: of(TIMER), name: TIMER }, &mut findings);
+    fence(&Unit { settings: of(FENCE), name: FENCE }, &mut findings);
+    findings.0.sort_by_key(|f| !f.refused);
+    findings.0
+}
+
+/// What the drop-in must tell the program: what the site says.
+pub(crate) fn expected(site: &Site) -> Vec<(&'static str, String)> {
+    let dir = |path: &std::path::Path| path.display().to_string();
+    let mut all = vec![
+        ("ETCD_RESTORE_MASTER_ADV_PEER_URLS", site.founder.join(",")),
+        ("RCLONE_ENDPOINT", site.endpoint.clone()),
+        ("RCLONE_CONFIG_PATH", paths::RCLONE_CONF.to_owned()),
+        ("ETCD_DATA_DIR", dir(&site.data_dir)),
+        ("ETCD_BACKUP_DIR", dir(&site.backup_dir)),
+        ("ETCD_RESTORE_DIR", dir(&site.restore_dir)),
+        ("ETCD2_BACKUP_ETCD_UNIT", site.etcd_unit.clone()),
+        ("ETCD2_BACKUP_RCLONE_RUNNER", site.runner.name().to_owned()),
+        ("ETCD2_BACKUP_RCLONE_TIMEOUT", humantime::format_duration(site.rclone_timeout).to_string()),
+    ];
+    if let Runner::Docker(image) | Runner::Podman(image) = &site.runner {
+        all.push(("ETCD2_BACKUP_RCLONE_IMAGE", image.clone()));
+    }
+    all
+}
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn refuse(&mut self, what: String, hint: impl Into<String>) {
+        self.0.push(Finding { refused: true, what, hint: hint.into() });
+    }
+
+    fn warn(&mut self, what: String, hint: impl Into<String>) {
+        let finding = Finding { refused: false, what, hint: hint.into() };
+        if !self.0.contains(&finding) {
+            self.0.push(finding);
+        }
+    }
+}
+
+/// A unit with its drop-in, as systemd puts them together.
+struct Unit<'a> {
+    name: &'a str,
+    settings: Vec<Setting>,
+}
+
+impl Unit<'_> {
+    /// All values of a directive that adds up; an empty one takes back those before it.
+    fn list(&self, section: &str, key: &str) -> Vec<&str> {
+        let mut all = Vec::new();
+        for setting in self.settings.iter().filter(|s| s.section == section && s.key == key) {
+            match setting.value.as_str() {
+                "" => all.clear(),
+                value => all.push(value),
+            }
+        }
+        all
+    }
+
+    /// The value of a directive of which the last one counts.
+    fn last(&self, section: &str, key: &str) -> &str {
+        self.list(section, key).last().copied().unwrap_or_default()
+    }
+}
+
+fn base(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn plain_lines(file: &Rendered, findings: &mut Findings) {
+    let name = base(&file.path);
+    if let Some(c) = file.text.chars().find(|c| c.is_control() && !['\n', '\t'].contains(c)) {
+        let hint = "save the template with Unix line ends, as plain text";
+        findings.refuse(format!("{name} contains the control character {}", c.escape_default()), hint);
+    }
+    let long = |(_, line): &(usize, &str)| line.len() > MAX_LINE_BYTES;
+    if let Some((number, line)) = file.text.lines().enumerate().find(long) {
+        let what = format!("{name}, line {}: {} bytes, more than {MAX_LINE_BYTES}", number + 1, line.len());
+        findings
+            .refuse(what, "break it up with \\ at the end: an old systemd takes the rest for another line");
+    }
+}
+
+fn directives(file: &Rendered, findings: &mut Findings) {
+    let name = base(&file.path);
+    for Setting { section, key, .. } in parse_settings(&file.text) {
+        if section.is_empty() {
+            findings.warn(format!("{name}: {key}= stands in no section"), "systemd ignores it there");
+        }
+        match since(&key) {
+            Some(version) if version <= OLDEST => {}
+            Some(version) => findings.warn(
+                format!("{name}: {key}= came with systemd {version}"),
+                "an older one ignores it; look at systemctl --version on the nodes",
+            ),
+            None => findings.warn(
+                format!("{name}: {key}= is not one of the directives that are known to work from systemd {OLDEST} on"),
+                "see that the nodes' systemd knows it: it ignores what it does not know",
+            ),
+        }
+    }
+}
+
+/// The program runs, and whoever starts the unit waits for it and hears how it ended.
+fn service(unit: &Unit, verb: &str, findings: &mut Findings) {
+    let name = unit.name;
+    let run = format!("{} {verb}", paths::PROGRAM);
+    let starts = unit.list("Service", "ExecStart");
+    let runs = |line: &&str| **line == run || line.starts_with(&format!("{run} "));
+    if starts.len() != 1 || !starts.iter().all(|line| runs(line)) {
+        let what = format!("{name} does not run {run} and nothing else: ExecStart={}", starts.join(" and "));
+        findings.refuse(what, format!("write ExecStart={run}, with options behind it if need be; what else is to run has ExecStartPre= and ExecStartPost="));
+    }
+    if unit.last("Service", "Type") != "oneshot" {
+        let what = format!("{name} is not of Type=oneshot");
+        findings.refuse(what, "write Type=oneshot: systemctl start would not wait for its end");
+    }
+    let remain = unit.last("Service", "RemainAfterExit").to_ascii_lowercase();
+    if !["", "no", "false", "off", "0", "n", "f"].contains(&remain.as_str()) {
+        let what = format!("{name} has RemainAfterExit={remain}");
+        findings.refuse(what, "remove it: the service could be started once only");
+    }
+    if !unit.list("Unit", "Conflicts").is_empty() {
+        let what = format!("{name} has Conflicts=");
+        findings.refuse(what, "remove it: systemd would stop the other unit before the program can refuse");
+    }
+    if !unit.list("Service", "EnvironmentFile").is_empty() {
+        let what = format!("{name} has EnvironmentFile=");
+        findings.warn(what, "what that file sets wins over etcd2-backup.toml, and nobody checks it");
+    }
+    if verb == "backup" && ["", "0", "infinity"].contains(&unit.last("Service", "TimeoutStartSec")) {
+        let what = format!("{name} has no TimeoutStartSec=");
+        findings
+            .warn(what, "write TimeoutStartSec={{ backup_timeout }}: one that hangs would end all backups");
+    }
+}
+
+/// Restore and join decide themselves what becomes of etcd, and never run by themselves.
+fn started_by_hand(unit: &Unit, etcd_unit: &str, findings: &mut Findings) {
+    let name = unit.name;
+    if unit.settings.iter().any(|s| s.section == "Install") {
+        let what = format!("{name} has an [Install] section");
+        findings.refuse(what, "remove it: a reboot would run it again");
+    }
+    let names_etcd = |s: &&Setting| s.value.split_ascii_whitespace().any(|word| word == etcd_unit);
+    if let Some(found) = unit.settings.iter().filter(|s| s.section == "Unit").find(names_etcd) {
+        let what = format!("{name} has {}={etcd_unit}", found.key);
+        findings.refuse(what, "remove it: the program sees to it itself when etcd may run");
+    }
+}
+
+/// The variables say what the site says.
+fn environment(site: &Site, text: &str, findings: &mut Findings) {
+    let said = parse_environment(text);
+    for (variable, want) in expected(site) {
+        match said.iter().find(|(name, _)| name == variable) {
+            Some((_, value)) if *value == want => {}
+            Some((_, value)) => findings.refuse(
+                format!("{SETTINGS} sets {variable} to {value:?}, the site says {want:?}"),
+                "change it in etcd2-backup.toml, and leave the line as it is in the built-in template",
+            ),
+            None => findings.refuse(
+                format!("{SETTINGS} does not set {variable}"),
+                "take the line over from the built-in template: the services do not run without it",
+            ),
+        }
+    }
+}
+
+fn timer(unit: &Unit, findings: &mut Findings) {
+    let triggers =
+        ["OnActiveSec", "OnBootSec", "OnStartupSec", "OnUnitActiveSec", "OnUnitInactiveSec", "OnCalendar"];
+    let again = ["OnUnitActiveSec", "OnUnitInactiveSec", "OnCalendar"];
+    let has = |key: &&str| !unit.list("Timer", key).is_empty();
+    if !again.iter().any(has) {
+        let what = format!("{TIMER} starts no second backup");
+        findings.refuse(what, "write OnUnitActiveSec={{ interval }} or OnCalendar={{ calendar }}");
+    } else if !triggers.iter().any(|key| !again[..2].contains(key) && has(key)) {
+        let what = format!("{TIMER} starts no first backup");
+        findings.refuse(what, "write OnBootSec={{ boot_delay }}: the others count from the last one");
+    }
+    if !["", "etcd2-backup.service"].contains(&unit.last("Timer", "Unit")) {
+        let what = format!("{TIMER} starts {}", unit.last("Timer", "Unit"));
+        findings.refuse(what, "remove Unit=: it starts etcd2-backup.service by its name");
+    }
+    if unit.list("Install", "WantedBy").is_empty() {
+        let what = format!("{TIMER} has no WantedBy=");
+        findings.refuse(what, "write WantedBy=timers.target below [Install]: enabling it would do nothing");
+    }
+}
+
+/// etcd does not start while its data is exchanged.
+fn fence(unit: &Unit, findings: &mut Findings) {
+    let line = format!("!{}", paths::FENCE);
+    if !unit.list("Unit", "AssertPathExists").contains(&line.as_str()) {
+        let what = format!("{FENCE} has no fence");
+        findings.refuse(
+            what,
+            "write AssertPathExists=!{{ fence }} below [Unit]: etcd could start on half of its data",
+        );
+    }
+    if !unit.list("Unit", "Conflicts").is_empty() {
+        let what = format!("{FENCE} has Conflicts=");
+        findings.refuse(what, "remove it: a start of that unit would stop etcd");
+    }
+    let guard = format!("{} guard", paths::PROGRAM);
+    let guards = |line: &&str| line.contains(&guard) && !line.starts_with('-');
+    if !unit.list("Service", "ExecStartPre").iter().any(guards) {
+        let what = format!("{FENCE} has no guard");
+        findings.warn(
+            what,
+            "a member whose data is gone starts empty; the built-in template's ExecStartPre= prevents that",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;
