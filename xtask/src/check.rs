@@ -114,6 +114,12 @@ pub(crate) fn check_endpoint(endpoint: &str, sections: &[Section]) -> Result<Str
     })
 }
 
+/// What `remote:s3://bucket/path` is meant to be: `remote:bucket/path`. `None` where there is nothing to mend.
+pub(crate) fn without_scheme(endpoint: &str) -> Option<String> {
+    let (remote, path) = endpoint.split_once(':').filter(|(_, path)| !path.starts_with("//"))?;
+    Some(format!("{remote}:{}", path.split_once("://")?.1.trim_matches('/')))
+}
+
 /// A folder on the node, absolute and in its shortest form.
 pub(crate) fn check_dir(key: &str, dir: &str) -> Result<PathBuf> {
     let path = Path::new(dir);
@@ -291,6 +297,15 @@ mod tests {
             ),
         ] {
             assert_eq!(said(check_endpoint(endpoint, &sections())), want);
+        }
+        for (endpoint, mended) in [
+            ("s3:s3://b/p/", Some("s3:b/p")),
+            ("s3://b/p", None),
+            ("s3:b/p", None),
+            ("b/p", None),
+            ("a:b:c", None),
+        ] {
+            assert_eq!(without_scheme(endpoint).as_deref(), mended, "{endpoint}");
         }
         assert!(said(check_endpoint("a:b", &[])).contains("rclone.conf has no section at all"));
     }

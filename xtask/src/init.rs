@@ -1,13 +1,17 @@
 //! `cargo xtask init`: a commented starter site. What is there already stays as it is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use etcd2_backup::exit::{Exit, fault};
 use etcd2_backup::sys::fs::{create_dirs, write_atomic};
+
+use crate::import::import;
+use crate::site::{RCLONE_CONF, SETTINGS};
 
 /// The starter's files.
 const STARTER: [(&str, &str); 2] = [
-    (crate::site::SETTINGS, include_str!("starter/etcd2-backup.toml")),
+    (SETTINGS, include_str!("starter/etcd2-backup.toml")),
     ("rclone.conf.example", include_str!("starter/rclone.conf.example")),
 ];
 
@@ -16,12 +20,18 @@ const STARTER: [(&str, &str); 2] = [
 pub(crate) struct Options {
     /// Where to write it
     #[arg(value_name = "DIR", default_value = ".")]
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
+    /// Fill it with the settings and the rclone.conf of a folder of etcd2-backup-coreos
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) from: Option<PathBuf>,
 }
 
 /// The task.
 pub(crate) fn main(options: &Options) -> Result<()> {
     let dir = &options.dir;
+    if let Some(from) = &options.from {
+        return take_over(from, dir);
+    }
     create_dirs(dir, 0o700)?;
     for (name, text) in STARTER {
         let path = dir.join(name);
@@ -40,6 +50,38 @@ Next:
   2. make {dir}/rclone.conf:  rclone config --config {dir}/rclone.conf
      (or copy rclone.conf.example and fill it in; keep it to yourself: chmod 600)
   3. cargo xtask build --site {dir}"
+    );
+    Ok(())
+}
+
+/// A site with the settings of the original in the folder `from`; says what is not in it.
+fn take_over(from: &Path, dir: &Path) -> Result<()> {
+    let imported = import(from, STARTER[0].1)?;
+    let files = [(RCLONE_CONF, &imported.conf[..], 0o600), (SETTINGS, imported.settings.as_bytes(), 0o644)];
+    for (name, ..) in files {
+        let path = dir.join(name);
+        if path.symlink_metadata().is_ok() {
+            let hint = "name another folder, or move that file away";
+            return Err(fault(Exit::Refused, format!("{} is there already", path.display()), hint));
+        }
+    }
+    create_dirs(dir, 0o700)?;
+    for (name, content, mode) in files {
+        let path = dir.join(name);
+        write_atomic(&path, content, mode)?;
+        println!("written  {}", path.display());
+    }
+    let list = |title: &str, lines: &[String]| {
+        let lines: String = lines.iter().map(|l| format!("  {l}\n")).collect();
+        println!("\n{title}:\n{lines}");
+    };
+    list("Carried over", &imported.carried);
+    if !imported.left.is_empty() {
+        list("Not carried over", &imported.left);
+    }
+    let dir = dir.display();
+    println!(
+        "Next:\n  1. read {dir}/etcd2-backup.toml; runner = \"bundled\" is recommended there\n  2. cargo xtask lint --site {dir}\n  3. cargo xtask build --site {dir}"
     );
     Ok(())
 }
@@ -106,11 +148,27 @@ mod tests {
     }
 
     #[test]
+    fn a_site_that_is_there_is_not_taken_over() {
+        let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import/01-readme/original");
+        let dir = tempfile::tempdir().unwrap();
+        for name in [SETTINGS, RCLONE_CONF] {
+            let (site, path) = (dir.path().join(name), dir.path().join(name).join(name));
+            create_dirs(&site, 0o700).unwrap();
+            write_atomic(&path, b"mine", 0o644).unwrap();
+            let options = Options { dir: site.clone(), from: Some(original.clone()) };
+            let error = main(&options).unwrap_err();
+            assert_eq!(error.to_string(), format!("{} is there already", path.display()));
+            assert_eq!(etcd2_backup::exit::exit_of(&error), Exit::Refused);
+            assert_eq!(std::fs::read_dir(&site).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
     fn nothing_is_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(crate::site::SETTINGS);
         write_atomic(&path, b"mine", 0o600).unwrap();
-        main(&Options { dir: dir.path().into() }).unwrap();
+        main(&Options { dir: dir.path().into(), from: None }).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"mine");
         assert_eq!(std::fs::read_to_string(dir.path().join("rclone.conf.example")).unwrap(), STARTER[1].1);
     }

@@ -9,6 +9,7 @@ mod directives;
 mod elf;
 mod facts;
 mod fragment;
+mod import;
 mod init;
 mod input;
 mod lab;
