@@ -50,11 +50,14 @@ pub(crate) enum OneOrMany {
 /// The text of `etcd2-backup.toml` as a fragment.
 pub(crate) fn parse_fragment(text: &str) -> Result<Fragment> {
     let syntax = |e: &toml::de::Error| {
-        let line = e.span().map_or(1, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
-        refuse(
-            format!("line {line}: {}", e.message().lines().collect::<Vec<_>>().join(" ")),
-            "see the starter: cargo xtask init DIR",
-        )
+        let line = e.span().map_or(0, |s| text[..s.start.min(text.len())].matches('\n').count());
+        let message = e.message().lines().collect::<Vec<_>>().join(" ");
+        // The types' names are ours, not the reader's.
+        let message = message.replace("i64", "a whole number").replace("struct RcloneFragment", "a table");
+        let key = text.lines().nth(line).and_then(|l| l.split_once('=')).map(|(key, _)| key.trim());
+        let key = key.filter(|_| message.starts_with("invalid type")).map(|key| format!("{key}: "));
+        let what = format!("line {}: {}{message}", line + 1, key.unwrap_or_default());
+        refuse(what, "see the starter: cargo xtask init DIR")
     };
     let table: toml::Table = toml::from_str(text).map_err(|e| syntax(&e))?;
     // The version comes first: a newer file may have keys that this program does not know.
@@ -197,7 +200,11 @@ mod tests {
     fn what_is_no_toml_names_its_line() {
         for (text, line) in [
             ("version = 1\nfounder = http://e1\n", "line 2: "),
-            ("version = 1\n\ninterval = 30\n", "line 3: "),
+            (
+                "version = 1\n\ninterval = 30\n",
+                "line 3: interval: invalid type: integer `30`, expected a string",
+            ),
+            ("version = 1\nrclone = 3\n", "line 2: rclone: invalid type: integer `3`, expected a table"),
         ] {
             assert!(said(text).starts_with(line), "{}", said(text));
         }

@@ -70,7 +70,7 @@ pub(crate) fn import(dir: &Path, starter: &str) -> Result<Imported> {
     }
     found.leave_other_files(dir)?;
     let settings = found.fill(starter);
-    let checked = parse_fragment(&settings).and_then(|said| site::resolve(said, conf.clone(), dir, &[]));
+    let checked = parse_fragment(&settings).and_then(|said| site::resolve(said, conf.clone(), dir));
     if let Err(error) = checked {
         let said = error.to_string().trim_start_matches("rclone.").to_owned();
         let origin = found.origins.iter().find(|(key, _)| said.starts_with(key.as_str()));

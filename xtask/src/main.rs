@@ -1,6 +1,8 @@
 //! The workstation's tasks: `cargo xtask init` makes a site, `cargo xtask build` makes its tarball. One file per task.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the user of these tasks sits at a terminal")]
 
+#[cfg(test)]
+mod bad_input;
 mod build;
 mod calendar;
 mod check;

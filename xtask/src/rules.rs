@@ -144,7 +144,7 @@ fn plain_lines(file: &Rendered, findings: &mut Findings) {
     if let Some((number, line)) = file.text.lines().enumerate().find(long) {
         let what = format!("{name}, line {}: {} bytes, more than {MAX_LINE_BYTES}", number + 1, line.len());
         findings
-            .refuse(what, "break it up with \\ at the end: an old systemd takes the rest for another line");
+            .refuse(what, "write shorter values, or break the line up with \\: an old systemd takes the rest for another line");
     }
 }
 

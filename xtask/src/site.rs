@@ -97,8 +97,9 @@ pub(crate) fn load(options: &Options) -> Result<Site> {
     let fragment = parse_fragment(&text).with_context(|| settings.display().to_string())?;
     let hint = format!("make one with: rclone config --config {shown}/{RCLONE_CONF}");
     let conf = input::read(dir, Path::new(RCLONE_CONF), input::CONF, &hint)?;
-    let mut site =
-        resolve(fragment, conf, dir, &options.set).with_context(|| settings.display().to_string())?;
+    let set = vars::parse_set(&options.set)?;
+    let mut site = resolve(fragment, conf, dir).with_context(|| settings.display().to_string())?;
+    site.vars.extend(set);
     site.templates = templates::load(dir, options.templates.as_deref())?;
     site.warnings.extend(exposed(&dir.join(RCLONE_CONF)));
     Ok(site)
@@ -117,7 +118,7 @@ fn exposed(path: &Path) -> Option<(String, String)> {
 }
 
 /// Fills in the original's values, and checks everything.
-pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path, set: &[String]) -> Result<Site> {
+pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site> {
     let or = |value: Option<String>, default: &str| value.unwrap_or_else(|| default.to_owned());
     let text = String::from_utf8_lossy(&conf);
     if conf.contains(&0) {
@@ -129,6 +130,7 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path, set: &[String])
         return Err(refuse("rclone.conf is encrypted with a password", hint));
     }
     let schedule = schedule::resolve(&said)?;
+    vars::check_vars(&said.vars)?;
     let endpoint = said.endpoint.ok_or_else(|| missing("endpoint", "endpoint = \"remote:bucket/path\""))?;
     let dirs = [
         ("data_dir", check::check_dir("data_dir", &or(said.data_dir, "/var/lib/etcd2"))?),
@@ -151,7 +153,7 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path, set: &[String])
         runner: runner::resolve(said.rclone, dir)?,
         rclone_conf: Content(conf),
         templates: Texts::new(),
-        vars: vars::resolve(said.vars, set)?,
+        vars: said.vars,
         warnings: Vec::new(),
     })
 }

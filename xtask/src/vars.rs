@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{check_one_line, refuse};
@@ -22,22 +22,28 @@ pub(crate) enum Var {
     Text(String),
 }
 
-/// The values of the file, checked, with those of the command line over them.
-pub(crate) fn resolve(said: Vars, set: &[String]) -> Result<Vars> {
-    let mut all = said;
-    for word in set {
+/// The values of the command line, checked.
+pub(crate) fn parse_set(words: &[String]) -> Result<Vars> {
+    let mut all = Vars::new();
+    for word in words {
         let Some((name, value)) = word.split_once('=') else {
             return Err(refuse(format!("--set {word:?} has no \"=\""), "write --set name=value"));
         };
         all.insert(name.to_owned(), parse_var(value));
     }
-    for (name, value) in &all {
-        check_name(name)?;
-        if let Var::Text(text) = value {
-            check_one_line(&format!("vars.{name}"), text)?;
-        }
-    }
+    check_vars(&all).context("--set")?;
     Ok(all)
+}
+
+/// Each has a name that a template can write, and is one line.
+pub(crate) fn check_vars(vars: &Vars) -> Result<()> {
+    vars.iter().try_for_each(|(name, value)| {
+        check_name(name)?;
+        match value {
+            Var::Text(text) => check_one_line(&format!("vars.{name}"), text),
+            Var::Flag(_) | Var::Number(_) => Ok(()),
+        }
+    })
 }
 
 /// A value of the command line: `true`, `false` and whole numbers are what they look like, all else is text.
@@ -67,13 +73,11 @@ mod tests {
     use etcd2_backup::exit::hint_of;
 
     #[test]
-    fn the_command_line_wins_and_says_numbers_and_flags_as_they_are() {
-        let said = Vars::from([("a".into(), Var::Number(1)), ("b".into(), Var::Text("x".into()))]);
+    fn the_command_line_says_numbers_and_flags_as_they_are() {
         let set = ["a=no=w", "c=-7", "d=true", "e=007", "f=", "g=false", "h=+1", "g=1.5"].map(String::from);
         let text = |t: &str| Var::Text(t.into());
         let want = [
             ("a", text("no=w")),
-            ("b", text("x")),
             ("c", Var::Number(-7)),
             ("d", Var::Flag(true)),
             ("e", text("007")),
@@ -81,7 +85,7 @@ mod tests {
             ("g", text("1.5")),
             ("h", text("+1")),
         ];
-        assert_eq!(resolve(said, &set).unwrap(), want.map(|(n, v)| (n.to_owned(), v)).into());
+        assert_eq!(parse_set(&set).unwrap(), want.map(|(n, v)| (n.to_owned(), v)).into());
     }
 
     #[test]
@@ -89,16 +93,17 @@ mod tests {
         let name = "use letters, digits and _, and no digit at the beginning: templates write vars.NAME";
         for (set, want) in [
             ("a", "--set \"a\" has no \"=\" | write --set name=value".to_owned()),
-            ("=x", format!("\"\" is not the name of a variable | {name}")),
-            ("a-b=x", format!("\"a-b\" is not the name of a variable | {name}")),
-            ("1a=x", format!("\"1a\" is not the name of a variable | {name}")),
+            ("=x", format!("--set: \"\" is not the name of a variable | {name}")),
+            ("a-b=x", format!("--set: \"a-b\" is not the name of a variable | {name}")),
+            ("1a=x", format!("--set: \"1a\" is not the name of a variable | {name}")),
             (
                 "a=x\ny",
-                "vars.a contains a line break | write the value on one line, in plain characters".into(),
+                "--set: vars.a contains a line break | write the value on one line, in plain characters"
+                    .into(),
             ),
         ] {
-            let error = resolve(Vars::new(), &[set.to_owned()]).unwrap_err();
-            assert_eq!(format!("{error} | {}", hint_of(&error).unwrap()), want);
+            let error = parse_set(&[set.to_owned()]).unwrap_err();
+            assert_eq!(format!("{error:#} | {}", hint_of(&error).unwrap()), want);
         }
     }
 }

@@ -92,8 +92,7 @@ fn our_own_drop_in_is_read_back() {
     }
     write_atomic(&dir.path().join(RCLONE_CONF), &site.rclone_conf.0, 0o600).unwrap();
     let imported = import(dir.path(), STARTER).unwrap();
-    let back =
-        site::resolve(parse_fragment(&imported.settings).unwrap(), imported.conf, dir.path(), &[]).unwrap();
+    let back = site::resolve(parse_fragment(&imported.settings).unwrap(), imported.conf, dir.path()).unwrap();
     // Priorities are the service's, which is not read.
     let mut want = site;
     (want.schedule.nice, want.schedule.io_class) = (10, "best-effort".into());
