@@ -143,6 +143,10 @@ fn check_read(site: &Site, files: &[Rendered], templates: bool) -> BTreeMap<Stri
     for (variable, value) in rules::expected(site) {
         assert_eq!(read.get(variable), Some(&value), "{variable}");
     }
+    // The parser leaves specifiers as they are; systemd would not.
+    for setting in files.iter().flat_map(|f| parse_settings(&f.text)) {
+        assert!(!setting.value.replace("%%", "").contains('%'), "{setting:?}");
+    }
     if !templates {
         static PLAIN: LazyLock<Vec<(String, String, String)>> =
             LazyLock::new(|| skeleton(&render(&site::tests::load_of(MINIMAL, CONF).unwrap()).unwrap()));
