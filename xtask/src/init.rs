@@ -73,7 +73,7 @@ fn take_over(from: &Path, dir: &Path) -> Result<()> {
     }
     let list = |title: &str, lines: &[String]| {
         let lines: String = lines.iter().map(|l| format!("  {l}\n")).collect();
-        println!("\n{title}:\n{lines}");
+        print!("\n{title}:\n{lines}");
     };
     list("Carried over", &imported.carried);
     if !imported.left.is_empty() {
@@ -81,7 +81,7 @@ fn take_over(from: &Path, dir: &Path) -> Result<()> {
     }
     let dir = dir.display();
     println!(
-        "Next:\n  1. read {dir}/etcd2-backup.toml; runner = \"bundled\" is recommended there\n  2. cargo xtask lint --site {dir}\n  3. cargo xtask build --site {dir}"
+        "\nNext:\n  1. read {dir}/etcd2-backup.toml; runner = \"bundled\" is recommended there\n  2. cargo xtask lint --site {dir}\n  3. cargo xtask build --site {dir}"
     );
     Ok(())
 }

@@ -57,6 +57,8 @@ pub(crate) struct Site {
 
 /// Which site, and what the command line says about it.
 #[derive(Debug, Clone, Default, clap::Args)]
+// The tasks flatten it into an `Options` of theirs.
+#[group(skip)]
 pub(crate) struct Options {
     /// The folder with etcd2-backup.toml and rclone.conf
     #[arg(long = "site", value_name = "DIR", default_value = ".")]
