@@ -92,6 +92,21 @@ fn every_key_of_the_site_is_in_the_readme_with_its_default() {
 }
 
 #[test]
+fn every_value_of_the_templates_is_described() {
+    let render = include_str!("../xtask/src/render.rs");
+    let customize = include_str!("../docs/customize.md");
+    let names: Vec<&str> =
+        body(render, "struct Values").filter_map(|l| l.split_once(": ").map(|(name, _)| name)).collect();
+    assert!(names.len() >= 20, "{names:?}");
+    for name in names.into_iter().map(|n| if n == "vars" { "vars.NAME" } else { n }) {
+        assert!(row(customize, name).is_some(), "{name}");
+    }
+    for filter in ["arg", "text", "safe"] {
+        assert!(customize.contains(&format!("\\| {filter} }}}}")), "{filter}");
+    }
+}
+
+#[test]
 fn every_file_and_variable_is_in_the_readme() {
     let files = payload::UNITS.into_iter().chain([
         payload::PROGRAM,
