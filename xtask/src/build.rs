@@ -50,9 +50,11 @@ pub(crate) struct Built {
 /// The task.
 pub(crate) fn main(options: &Options) -> Result<()> {
     let site = site::load(&options.site)?;
+    // Before the compiler is started.
+    let warnings = rules::judge(&site)?;
     let facts = Facts::gather(paths::root(), &options.target)?;
     let built = package(&site, &facts, options.dist.as_deref().unwrap_or(&paths::dist()))?;
-    for (what, hint) in rules::warnings(&site)? {
+    for (what, hint) in warnings {
         eprintln!("warning: {what}\nhint: {hint}");
     }
     report(&site, &facts, &built);

@@ -137,7 +137,7 @@ impl Found {
                 }
                 ("RCLONE_CONFIG_PATH", paths::RCLONE_CONF) | ("RCLONE_CHECKSUM", "true") => {}
                 ("RCLONE_CONFIG_PATH", _) => {
-                    self.leave(DROP_IN, &name, "it is /etc/rclone.conf on every node")
+                    self.leave(DROP_IN, &name, "it is /etc/rclone.conf on every node");
                 }
                 (name, value) => match VARIABLES.iter().find(|(variable, _)| *variable == name) {
                     Some((_, key)) => self.carry(key, value, from),
@@ -185,7 +185,7 @@ impl Found {
                         );
                     }
                     Some((_, mapped)) => {
-                        self.carry(mapped, &value.replace("%%", "%"), format!("{TIMER}: {key}"))
+                        self.carry(mapped, &value.replace("%%", "%"), format!("{TIMER}: {key}"));
                     }
                     None => self.leave(TIMER, &format!("{key}="), TEMPLATE),
                 },
@@ -208,7 +208,7 @@ impl Found {
 
     /// Everything else in the folder, by name.
     fn leave_other_files(&mut self, dir: &Path) -> Result<()> {
-        let entries = std::fs::read_dir(dir).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
+        let entries = std::fs::read_dir(dir).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
         let entries = entries.or_fault(
             Exit::Settings,
             format!("listing {}", dir.display()),

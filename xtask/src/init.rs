@@ -81,7 +81,11 @@ fn take_over(from: &Path, dir: &Path) -> Result<()> {
     }
     let dir = dir.display();
     println!(
-        "\nNext:\n  1. read {dir}/etcd2-backup.toml; runner = \"bundled\" is recommended there\n  2. cargo xtask lint --site {dir}\n  3. cargo xtask build --site {dir}"
+        "
+Next:
+  1. read {dir}/etcd2-backup.toml; runner = \"bundled\" is recommended there
+  2. cargo xtask lint --site {dir}
+  3. cargo xtask build --site {dir}"
     );
     Ok(())
 }

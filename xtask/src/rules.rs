@@ -37,10 +37,12 @@ pub(crate) fn enforce(site: &Site, files: &[Rendered]) -> Result<()> {
     }
 }
 
-/// What does not stand against a build: the site's warnings, and those about its units.
-pub(crate) fn warnings(site: &Site) -> Result<Vec<(String, String)>> {
-    let found = check(site, &expand(site, &site.templates)?).into_iter().filter(|f| !f.refused);
-    Ok(site.warnings.iter().cloned().chain(found.map(|f| (f.what, f.hint))).collect())
+/// The site's warnings and those about its units; units that would break something are refused.
+pub(crate) fn judge(site: &Site) -> Result<Vec<(String, String)>> {
+    let files = expand(site, &site.templates)?;
+    enforce(site, &files)?;
+    let found = check(site, &files).into_iter().map(|f| (f.what, f.hint));
+    Ok(site.warnings.iter().cloned().chain(found).collect())
 }
 
 /// Everything there is to say, worst first.
@@ -143,8 +145,8 @@ fn plain_lines(file: &Rendered, findings: &mut Findings) {
     let long = |(_, line): &(usize, &str)| line.len() > MAX_LINE_BYTES;
     if let Some((number, line)) = file.text.lines().enumerate().find(long) {
         let what = format!("{name}, line {}: {} bytes, more than {MAX_LINE_BYTES}", number + 1, line.len());
-        findings
-            .refuse(what, "write shorter values, or break the line up with \\: an old systemd takes the rest for another line");
+        let hint = "write shorter values, or break the line up with \\: an old systemd takes the rest for another one";
+        findings.refuse(what, hint);
     }
 }
 
@@ -174,9 +176,12 @@ fn service(unit: &Unit, verb: &str, findings: &mut Findings) {
     let run = format!("{} {verb}", paths::PROGRAM);
     let starts = unit.list("Service", "ExecStart");
     let runs = |line: &&str| **line == run || line.starts_with(&format!("{run} "));
-    if starts.len() != 1 || !starts.iter().all(|line| runs(line)) {
+    if starts.len() != 1 || !starts.iter().all(runs) {
         let what = format!("{name} does not run {run} and nothing else: ExecStart={}", starts.join(" and "));
-        findings.refuse(what, format!("write ExecStart={run}, with options behind it if need be; what else is to run has ExecStartPre= and ExecStartPost="));
+        let hint = format!(
+            "write ExecStart={run} with any options; what else is to run has ExecStartPre= and ExecStartPost="
+        );
+        findings.refuse(what, hint);
     }
     if unit.last("Service", "Type") != "oneshot" {
         let what = format!("{name} is not of Type=oneshot");

@@ -1,0 +1,291 @@
+//! The corpus of bad input, `tests/bad-input/cases.toml`: each case is refused with the file, the thing, the reason and the
+//! next step, or a node reads exactly what the operator wrote.
+
+mod files;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use anyhow::Result;
+use etcd2_backup::exit::{Exit, exit_of, hint_of};
+use etcd2_backup::sys::fs::{create_dirs, write_atomic};
+use etcd2_backup::sys::unit_file::{parse_environment, parse_settings};
+use serde::Deserialize;
+
+use crate::fragment::parse_fragment;
+use crate::import::import;
+use crate::render::{Rendered, render};
+use crate::rules;
+use crate::site::tests::{CONF, MINIMAL};
+use crate::site::{self, Options, RCLONE_CONF, SETTINGS, Site};
+use crate::templates::stock;
+
+#[derive(Debug, Deserialize)]
+struct Corpus {
+    case: Vec<Case>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    #[serde(default)]
+    toml: String,
+    repeat: Option<Repeat>,
+    conf: Option<String>,
+    drop_in: Option<String>,
+    timer: Option<String>,
+    #[serde(default)]
+    templates: BTreeMap<String, String>,
+    #[serde(default)]
+    set: Vec<String>,
+    reads: Option<BTreeMap<String, String>>,
+    times: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Repeat {
+    key: String,
+    value: String,
+    times: usize,
+}
+
+const UNITS: &str = "etc/systemd/system";
+
+fn put(path: &Path, text: &[u8]) {
+    create_dirs(path.parent().unwrap(), 0o700).unwrap();
+    write_atomic(path, text, 0o600).unwrap();
+}
+
+/// The shortest site, with these lines in the place of its own of the same keys.
+fn settings(toml: &str) -> String {
+    let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+    let ours: BTreeSet<String> = toml.lines().map(key).collect();
+    let kept: String =
+        MINIMAL.lines().filter(|l| !ours.contains(&key(l))).map(|l| format!("{l}\n")).collect();
+    format!("{kept}{toml}\n")
+}
+
+/// Writes the site of a case into a folder.
+fn lay_out(case: &Case, dir: &Path) {
+    let mut toml = case.toml.clone();
+    if let Some(Repeat { key, value, times }) = &case.repeat {
+        writeln!(toml, "{key} = {:?}", vec![value; *times]).unwrap();
+    }
+    put(&dir.join(SETTINGS), settings(&toml).as_bytes());
+    put(&dir.join(RCLONE_CONF), case.conf.as_deref().unwrap_or(CONF).as_bytes());
+    for (name, text) in &case.templates {
+        // A plus adds to the built-in one.
+        let text = match text.strip_prefix('+') {
+            Some(line) => format!("{}{line}\n", stock()[&format!("{UNITS}/{name}")]),
+            None => text.clone(),
+        };
+        put(&dir.join("templates").join(UNITS).join(name), text.as_bytes());
+    }
+}
+
+/// Loads and renders the case.
+fn outcome(case: &Case, dir: &Path) -> Result<(Site, Vec<Rendered>)> {
+    let site = match &case.drop_in {
+        None => {
+            lay_out(case, dir);
+            site::load(&Options { dir: dir.into(), set: case.set.clone(), ..Options::default() })?
+        }
+        Some(line) => {
+            let founder = "Environment=\"ETCD_RESTORE_MASTER_ADV_PEER_URLS=http://e1:2380\"";
+            let drop_in = format!("[Service]\n{founder}\n{line}\n");
+            put(&dir.join("30-etcd2-backup-restore.conf"), drop_in.as_bytes());
+            put(&dir.join(RCLONE_CONF), case.conf.as_deref().unwrap_or(CONF).as_bytes());
+            if let Some(timer) = &case.timer {
+                put(&dir.join("etcd2-backup.timer"), timer.as_bytes());
+            }
+            let imported = import(dir, include_str!("../starter/etcd2-backup.toml"))?;
+            site::resolve(parse_fragment(&imported.settings)?, imported.conf, dir)?
+        }
+    };
+    let files = render(&site)?;
+    Ok((site, files))
+}
+
+/// What the operator reads; every refusal has its code and a hint.
+fn words(error: &anyhow::Error, dir: &Path) -> String {
+    assert_eq!(exit_of(error), Exit::Settings, "{error:#}");
+    let hint = hint_of(error).unwrap_or_else(|| panic!("no hint: {error:#}"));
+    let said = format!("{error:#} | {hint}").replace(&dir.display().to_string(), "DIR");
+    assert!(!said.contains(|c: char| c.is_control()), "{said:?}");
+    said
+}
+
+/// The text of a rendered file.
+fn text<'a>(files: &'a [Rendered], name: &str) -> &'a str {
+    &files.iter().find(|f| f.path.ends_with(name)).unwrap().text
+}
+
+/// Sections and directives without their values: no value may add one.
+fn skeleton(files: &[Rendered]) -> Vec<(String, String, String)> {
+    let services = files.iter().filter(|f| !f.path.ends_with(".timer"));
+    let of = |f: &Rendered| {
+        let settings = parse_settings(&f.text).into_iter();
+        settings.map(|s| (f.path.clone(), s.section, s.key)).collect::<Vec<_>>()
+    };
+    services.flat_map(of).collect()
+}
+
+/// The node reads what the site says, and there is no directive that the operator's templates do not have.
+fn check_read(site: &Site, files: &[Rendered], templates: bool) -> BTreeMap<String, String> {
+    let read: BTreeMap<_, _> =
+        parse_environment(text(files, "30-etcd2-backup-restore.conf")).into_iter().collect();
+    for (variable, value) in rules::expected(site) {
+        assert_eq!(read.get(variable), Some(&value), "{variable}");
+    }
+    // The parser leaves specifiers as they are; systemd would not.
+    for setting in files.iter().flat_map(|f| parse_settings(&f.text)) {
+        assert!(!setting.value.replace("%%", "").contains('%'), "{setting:?}");
+    }
+    if !templates {
+        static PLAIN: LazyLock<Vec<(String, String, String)>> =
+            LazyLock::new(|| skeleton(&render(&site::tests::load_of(MINIMAL, CONF).unwrap()).unwrap()));
+        assert_eq!(skeleton(files), *PLAIN);
+    }
+    read
+}
+
+/// `UPDATE_GOLDEN=1` writes the words of the refusals.
+#[test]
+fn every_case_is_refused_or_read_exactly() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad-input");
+    let corpus = std::fs::read_to_string(folder.join("cases.toml")).unwrap();
+    let Corpus { case: cases } = toml::from_str(&corpus).unwrap();
+    assert!(cases.len() >= 90, "{}", cases.len());
+    let mut refusals = String::new();
+    for case in &cases {
+        let dir = tempfile::tempdir().unwrap();
+        let outcome = outcome(case, dir.path());
+        let accepted = case.reads.is_some() || case.times.is_some();
+        match outcome {
+            Err(error) => {
+                let said = words(&error, dir.path());
+                assert!(!accepted, "{}: {said}", case.name);
+                writeln!(refusals, "{}\n    {}", case.name, said.replace(" | ", "\n    hint: ")).unwrap();
+            }
+            Ok((site, files)) => {
+                assert!(accepted, "{} is not refused", case.name);
+                let all = check_read(&site, &files, !case.templates.is_empty());
+                for (variable, want) in case.reads.iter().flatten() {
+                    assert_eq!(all.get(variable), Some(want), "{}: {variable}", case.name);
+                }
+                if let Some(want) = &case.times {
+                    let timer = parse_settings(text(&files, "etcd2-backup.timer")).into_iter();
+                    let times: BTreeMap<_, _> =
+                        timer.filter(|s| s.section == "Timer").map(|s| (s.key, s.value)).collect();
+                    assert_eq!(&times, want, "{}", case.name);
+                }
+            }
+        }
+    }
+    let expected = folder.join("expected.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        write_atomic(&expected, refusals.as_bytes(), 0o644).unwrap();
+    }
+    let expected = std::fs::read_to_string(expected).unwrap();
+    // The first line that differs says more than both texts.
+    for (got, want) in refusals.lines().zip(expected.lines()) {
+        assert_eq!(got, want);
+    }
+    assert_eq!(refusals.len(), expected.len());
+}
+
+/// Every field that takes text, with everything that means something to systemd, a shell, a template or TOML.
+#[test]
+fn no_field_lets_anything_through() {
+    let fields = [
+        "founder",
+        "endpoint",
+        "interval",
+        "calendar",
+        "boot_delay",
+        "jitter",
+        "io_class",
+        "data_dir",
+        "backup_dir",
+        "restore_dir",
+        "etcd_unit",
+        "rclone.runner",
+        "rclone.image",
+        "rclone.bundle",
+        "rclone.timeout",
+    ];
+    let good = |field: &str| match field {
+        "founder" => "http://e1:2380",
+        "endpoint" => "s3:bucket",
+        "interval" | "boot_delay" | "jitter" | "rclone.timeout" => "30s",
+        "calendar" => "hourly",
+        "io_class" => "idle",
+        "etcd_unit" => "etcd.service",
+        "rclone.runner" => "docker",
+        "rclone.image" => "rclone/rclone",
+        _ => "/srv/x",
+    };
+    let payloads = [
+        "",
+        "\n",
+        "\nExecStart=/bin/sh",
+        "\r\n[Service]\nUser=root",
+        "\0",
+        "\u{85}",
+        "\t",
+        " ",
+        "%",
+        "%m",
+        "%%",
+        "\"",
+        "'",
+        "\" \"A=b",
+        "\\",
+        "\\n",
+        "\\x0aA=b",
+        "$",
+        "$A",
+        "${A}",
+        "$(id)",
+        "`id`",
+        ";",
+        "; id",
+        "#",
+        "-",
+        "--x",
+        "{{ program }}",
+        "{% raw %}",
+        "é\u{2028}",
+        "/../../etc",
+        "=",
+        ",",
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let (mut refused, mut read) = (0, 0);
+    for field in fields {
+        for payload in payloads {
+            for value in
+                [format!("{payload}{}", good(field)), format!("{}{payload}", good(field)), payload.to_owned()]
+            {
+                let quoted = toml::Value::String(value.clone()).to_string();
+                let said = parse_fragment(&settings(&format!("{field} = {quoted}")));
+                let site = said.and_then(|said| site::resolve(said, CONF.into(), dir.path()));
+                match site.and_then(|site| Ok((render(&site)?, site))) {
+                    Err(error) => {
+                        words(&error, dir.path());
+                        refused += 1;
+                    }
+                    Ok((files, site)) => {
+                        check_read(&site, &files, false);
+                        read += 1;
+                    }
+                }
+            }
+        }
+    }
+    // Neither side may come to nothing by a change elsewhere.
+    assert!(refused > 1200 && read > 120, "{refused} refused, {read} read");
+}
