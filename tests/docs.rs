@@ -23,7 +23,7 @@ fn root() -> &'static Path {
 
 /// README, the other documents at the top, and docs/.
 fn documents() -> Vec<(PathBuf, String)> {
-    let top = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root().join(name));
+    let top = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(|name| root().join(name));
     let docs = fs::read_dir(root().join("docs")).unwrap().map(|e| e.unwrap().path());
     let all: Vec<_> =
         top.into_iter().chain(docs).map(|p| (p.clone(), fs::read_to_string(p).unwrap())).collect();
@@ -183,7 +183,7 @@ fn every_link_leads_somewhere() {
             let file = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
             assert!(file.exists(), "{}: {target}", path.display());
             if !anchor.is_empty() {
-                let anchor_of = |title: &str| title.to_lowercase().replace(' ', "-");
+                let anchor_of = |title: &str| title.to_lowercase().replace(' ', "-").replace('.', "");
                 let there = fs::read_to_string(&file).unwrap();
                 let mut titles =
                     there.lines().filter(|l| l.starts_with('#')).map(|l| l.trim_start_matches('#').trim());

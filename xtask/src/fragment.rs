@@ -31,6 +31,7 @@ pub(crate) struct RcloneFragment {
     pub(crate) image: Option<String>,
     pub(crate) bundle: Option<String>,
     pub(crate) timeout: Option<String>,
+    pub(crate) password_file: Option<String>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -123,7 +124,7 @@ mod tests {
     #[test]
     fn every_known_key_is_taken() {
         let known = known_keys();
-        assert_eq!(known.len(), 13, "{known:?}");
+        assert_eq!(known.len(), 14, "{known:?}");
         let text: String =
             known.iter().filter(|k| *k != "version").map(|k| format!("{k} = \"x\"\n")).collect();
         parse_fragment(&format!("version = 1\n{text}")).unwrap();
@@ -146,7 +147,7 @@ mod tests {
             ),
             (
                 "colour = \"x\"",
-                "the key colour is not known | the known keys are: backup_dir, boot_delay, data_dir, endpoint, etcd_unit, founder, interval, restore_dir, version, rclone.bundle, rclone.image, rclone.runner, rclone.timeout",
+                "the key colour is not known | the known keys are: backup_dir, boot_delay, data_dir, endpoint, etcd_unit, founder, interval, restore_dir, version, rclone.bundle, rclone.image, rclone.password_file, rclone.runner, rclone.timeout",
             ),
         ] {
             assert_eq!(said(&format!("version = 1\n{text}")), want);

@@ -38,6 +38,8 @@ struct Values {
     /// Only where a container runs rclone.
     image: Option<String>,
     docker: bool,
+    /// Only where rclone.conf is encrypted.
+    password_file: Option<String>,
     rclone_timeout: String,
     backup_timeout: String,
 }
@@ -64,6 +66,7 @@ impl Values {
             runner: site.runner.name(),
             image,
             docker: matches!(site.runner, Runner::Docker(_)),
+            password_file: site.password_file.as_deref().map(dir),
             rclone_timeout: humantime::format_duration(site.rclone_timeout).to_string(),
             // A cycle asks for the version, lists, sends and looks again: four calls, and a minute for our own work.
             backup_timeout: format!(

@@ -44,6 +44,8 @@ pub(crate) struct Site {
     pub(crate) runner: Runner,
     /// The longest one rclone call may take.
     pub(crate) rclone_timeout: Duration,
+    /// Where the nodes have the password of an encrypted rclone.conf.
+    pub(crate) password_file: Option<PathBuf>,
     /// rclone.conf, byte for byte.
     pub(crate) rclone_conf: Content,
 }
@@ -115,10 +117,9 @@ fn read(path: &Path, hint: impl Fn() -> String) -> Result<Vec<u8>> {
 fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site> {
     let or = |value: Option<String>, default: &str| value.unwrap_or_else(|| default.to_owned());
     let text = String::from_utf8_lossy(&conf);
-    if rclone_conf::is_encrypted(&text) {
-        let hint = "decrypt it with: rclone config --config rclone.conf (Set configuration password); no node could read it";
-        return Err(refuse("rclone.conf is encrypted with a password", hint));
-    }
+    let password_file = password_file(said.rclone.password_file.as_deref(), &text)?;
+    // Nothing can be seen in an encrypted one.
+    let sections = password_file.is_none().then(|| rclone_conf::parse_sections(&text));
     let endpoint = said.endpoint.ok_or_else(|| missing("endpoint", "endpoint = \"remote:bucket/path\""))?;
     let dirs = [
         ("data_dir", check::check_dir("data_dir", &or(said.data_dir, "/var/lib/etcd2"))?),
@@ -131,7 +132,7 @@ fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site> {
     check::check_unit(&etcd_unit)?;
     Ok(Site {
         founder: founder(said.founder)?,
-        endpoint: check::check_endpoint(&endpoint, &rclone_conf::parse_sections(&text))?,
+        endpoint: check::check_endpoint(&endpoint, sections.as_deref())?,
         interval: span::check_span("interval", &or(said.interval, "30sec"), 1_000_000)?,
         boot_delay: span::check_span("boot_delay", &or(said.boot_delay, "1min"), 0)?,
         data_dir,
@@ -140,8 +141,29 @@ fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site> {
         etcd_unit,
         rclone_timeout: timeout(&or(said.rclone.timeout.clone(), "10m"))?,
         runner: runner(said.rclone, dir)?,
+        password_file,
         rclone_conf: Content(conf),
     })
+}
+
+/// The password file, which goes with an encrypted rclone.conf and with no other.
+fn password_file(said: Option<&str>, conf: &str) -> Result<Option<PathBuf>> {
+    const EXAMPLE: &str = "password_file = \"/etc/etcd2-backup/rclone.pass\"";
+    match (said, rclone_conf::is_encrypted(conf)) {
+        (Some(path), true) => check::check_file("rclone.password_file", path, EXAMPLE).map(Some),
+        (None, false) => Ok(None),
+        (None, true) => {
+            let hint = format!(
+                "write below [rclone] where the nodes have the password, for example {EXAMPLE}; or decrypt rclone.conf \
+                 with: rclone config --config rclone.conf (Set configuration password)"
+            );
+            Err(refuse("rclone.conf is encrypted with a password", hint))
+        }
+        (Some(_), false) => Err(refuse(
+            "rclone.password_file is set, but rclone.conf is not encrypted",
+            "remove password_file, or encrypt it with: rclone config --config rclone.conf (Set configuration password)",
+        )),
+    }
 }
 
 fn missing(key: &str, example: &str) -> anyhow::Error {
@@ -399,8 +421,32 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_encrypted_rclone_conf_is_refused() {
-        let said = load_of(MINIMAL, "RCLONE_ENCRYPT_V0:\nabc\n").unwrap_err().to_string();
-        assert!(said.contains("rclone.conf is encrypted with a password | decrypt it"), "{said}");
+    fn an_encrypted_rclone_conf_needs_a_password_file_and_no_other_may_have_one() {
+        const ENCRYPTED: &str = "RCLONE_ENCRYPT_V0:\nabc\n";
+        let with = |path: &str| format!("{MINIMAL}rclone.password_file = \"{path}\"\n");
+        for (settings, conf, want) in [
+            (
+                MINIMAL.into(),
+                ENCRYPTED,
+                "rclone.conf is encrypted with a password | write below [rclone] where",
+            ),
+            (with("/p"), CONF, "rclone.password_file is set, but rclone.conf is not encrypted | remove"),
+            (
+                with("p"),
+                ENCRYPTED,
+                "rclone.password_file \"p\" is not an absolute path | write the absolute path of a file on the node",
+            ),
+            (with("/a/../b"), ENCRYPTED, "rclone.password_file \"/a/../b\" contains \"..\" | "),
+            (with(""), ENCRYPTED, "rclone.password_file \"\" is not an absolute path | "),
+        ] {
+            let said = load_of(&settings, conf).unwrap_err().to_string();
+            assert!(said.starts_with(&format!("DIR/etcd2-backup.toml: {want}")), "{said}");
+        }
+        let site = load_of(&with("/etc/etcd2-backup/rclone.pass"), ENCRYPTED).unwrap();
+        assert_eq!(site.password_file.as_deref(), Some(Path::new("/etc/etcd2-backup/rclone.pass")));
+        assert_eq!(site.endpoint, "s3:bucket/path");
+        let said =
+            load_of(&with("/p").replace("s3:bucket", "s3:s3://bucket"), ENCRYPTED).unwrap_err().to_string();
+        assert!(said.contains("has no place in it | write endpoint = \"s3:bucket/path\""), "{said}");
     }
 }
