@@ -2,20 +2,24 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the user of these tasks sits at a terminal")]
 
 mod build;
+mod bundle;
 mod check;
 mod demo;
 mod elf;
 mod facts;
 mod fragment;
 mod init;
+mod inspect;
 mod lab;
 mod paths;
+mod prebuilt;
 mod rclone_conf;
 mod render;
 mod site;
 mod span;
 mod tarball;
 mod test;
+mod warn;
 
 use std::process::ExitCode;
 

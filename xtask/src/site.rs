@@ -14,7 +14,7 @@ use etcd2_backup::nearest::nearest;
 
 use crate::check::{self, refuse};
 use crate::fragment::{Fragment, OneOrMany, RcloneFragment, parse_fragment};
-use crate::{elf, rclone_conf, span};
+use crate::{bundle, rclone_conf, span};
 
 /// The settings' file.
 pub(crate) const SETTINGS: &str = "etcd2-backup.toml";
@@ -86,6 +86,11 @@ impl fmt::Debug for Content {
 
 /// Reads and checks the site in `dir`.
 pub(crate) fn load(dir: &Path) -> Result<Site> {
+    load_with(dir, None)
+}
+
+/// As [`load`], with the rclone of `--bundle-rclone` if there is one.
+pub(crate) fn load_with(dir: &Path, rclone: Option<&Path>) -> Result<Site> {
     let settings = dir.join(SETTINGS);
     let text = read(&settings, || {
         let dir = dir.display();
@@ -96,7 +101,10 @@ pub(crate) fn load(dir: &Path) -> Result<Site> {
         settings.display().to_string(),
         "save it as UTF-8",
     )?;
-    let fragment = parse_fragment(&text).with_context(|| settings.display().to_string())?;
+    let mut fragment = parse_fragment(&text).with_context(|| settings.display().to_string())?;
+    if let Some(rclone) = rclone {
+        bundle::put_into(&mut fragment.rclone, rclone).with_context(|| settings.display().to_string())?;
+    }
     let conf = read(&dir.join(RCLONE_CONF), || {
         let path = dir.join(RCLONE_CONF);
         format!("make one with: rclone config --config {}", path.display())
@@ -218,7 +226,7 @@ fn runner(said: RcloneFragment, dir: &Path) -> Result<Runner> {
                 let what = "the runner bundled needs a static rclone to put into the tarball";
                 refuse(what, "write bundle = \"path/of/rclone\", relative to this file")
             })?;
-            bundled(&dir.join(bundle)).map(Runner::Bundled)
+            bundle::read(&dir.join(bundle)).map(Runner::Bundled)
         }
         _ => {
             let hint = match nearest(name, RUNNERS) {
@@ -228,18 +236,6 @@ fn runner(said: RcloneFragment, dir: &Path) -> Result<Runner> {
             Err(refuse(format!("rclone.runner {name:?} is not known"), hint))
         }
     }
-}
-
-/// An rclone that runs on any node: nothing of the node's may be needed.
-fn bundled(path: &Path) -> Result<Content> {
-    let hint = "take the static rclone of its own releases; a distribution's is linked against libraries";
-    let what = format!("rclone.bundle {}", path.display());
-    let bytes = fs::read(path).or_fault(Exit::Settings, what.clone(), hint)?;
-    let program = elf::parse_elf(&bytes).or_fault(Exit::Settings, what.clone(), hint)?;
-    if program.needs_loader {
-        return Err(refuse(format!("{what} is not static"), hint));
-    }
-    Ok(Content(bytes))
 }
 
 #[cfg(test)]
