@@ -85,7 +85,7 @@ fn package(site: &Site, prebuilt: Option<Vec<u8>>, facts: &Facts, dist: &Path) -
         Runner::Bundled(rclone) => Some(bundle::examine(&rclone.0, &facts.target, &cache)?),
         _ => None,
     };
-    let program = prebuilt.map_or_else(|| program(facts), Ok)?;
+    let program = prebuilt.map_or_else(|| program(facts).map(|(shipped, _)| shipped), Ok)?;
     create_dirs(dist, 0o755)?;
     let tarball = dist.join("etcd2-backup.tgz");
     let manifest = facts.manifest(&program, rclone.clone())?;
@@ -104,11 +104,11 @@ const C_FLAGS: &str = "-fno-asynchronous-unwind-tables -fno-unwind-tables \
     -DZSTD_EXCLUDE_LAZY2_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTLAZY2_BLOCK_COMPRESSOR \
     -DZSTD_EXCLUDE_BTOPT_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTULTRA_BLOCK_COMPRESSOR";
 
-/// Compiles the node program, inspects it, and strips it.
-pub(crate) fn program(facts: &Facts) -> Result<Vec<u8>> {
+/// Compiles the node program, inspects it, and strips it; gives it as it ships and as it was linked.
+pub(crate) fn program(facts: &Facts) -> Result<(Vec<u8>, Vec<u8>)> {
     let linked = compile(facts)?;
-    let bytes = std::fs::read(&linked).with_context(|| format!("reading {}", linked.display()))?;
-    inspect::check_linked(&bytes)?;
+    let symbols = std::fs::read(&linked).with_context(|| format!("reading {}", linked.display()))?;
+    inspect::check_linked(&symbols)?;
     let stripped = linked.with_extension("stripped");
     // binutils came with the linker. For another machine's programs STRIP names the right one.
     let strip = std::env::var_os("STRIP").unwrap_or_else(|| "strip".into());
@@ -126,7 +126,7 @@ pub(crate) fn program(facts: &Facts) -> Result<Vec<u8>> {
             "look for what made it so: cargo tree -e normal",
         )
     })?;
-    Ok(bytes)
+    Ok((bytes, symbols))
 }
 
 /// Runs cargo for the node program; returns where it is, with all its symbols.
@@ -182,7 +182,8 @@ fn flags(target: &str) -> Result<String> {
     Ok(flags.join("\x1f"))
 }
 
-fn cargo_home() -> Option<PathBuf> {
+/// Where cargo keeps crates.
+pub(crate) fn cargo_home() -> Option<PathBuf> {
     let named = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
 }

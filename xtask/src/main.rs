@@ -14,8 +14,11 @@ mod lab;
 mod paths;
 mod prebuilt;
 mod rclone_conf;
+mod release;
 mod render;
+mod sbom;
 mod site;
+mod size;
 mod span;
 mod tarball;
 mod test;
@@ -41,6 +44,8 @@ enum Task {
     Init(init::Options),
     /// Make the tarball of a site: dist/etcd2-backup.tgz
     Build(build::Options),
+    /// Make what a tag publishes: dist/release
+    Release(release::Options),
     /// Show the whole walk on this machine: build, install, back up, lose everything, recover
     Demo,
     /// Real nodes on this machine, and the scenarios that run on them
@@ -53,6 +58,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Init(options) => init::main(&options),
         Task::Build(options) => build::main(&options),
+        Task::Release(options) => release::main(&options),
         Task::Demo => {
             let (dir, tools) = (paths::target().join("demo"), paths::target().join("tools"));
             demo::run(&dir, &tools, |site, dist| build::run(site, dist).map(|b| b.tarball))
