@@ -127,9 +127,13 @@ fn sums(dir: &Path) -> Result<String> {
     Ok(lines.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect())
 }
 
+fn verify_place() -> PathBuf {
+    paths::target().join("verify")
+}
+
 /// Makes the same commit's release in a clone elsewhere, with an empty HOME; gives its checksums.
 fn elsewhere(facts: &Facts) -> Result<String> {
-    let place = paths::target().join("verify");
+    let place = verify_place();
     remove_dir_if_there(&place)?;
     let (home, checkout, dist) =
         (place.join("home"), place.join("a folder/of another length"), place.join("dist"));
