@@ -1,5 +1,5 @@
-//! The remote's secrets, with real rclones, the oldest one at hand and a current one: an encrypted rclone.conf, a crypt
-//! remote.
+//! The remote's secrets, with real rclones, the oldest one at hand and a current one: an encrypted
+//! rclone.conf, a crypt remote.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! The password of an encrypted rclone.conf: in a file that root alone can read, never in a tarball, argv or log.
+//! The password of an encrypted rclone.conf: in a file that root alone can read, never in a tarball, argv or
+//! log.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -17,7 +18,8 @@ const MAX_BYTES: u64 = 4096;
 /// Reads the password: the file's only line.
 ///
 /// # Errors
-/// [`Exit::Settings`]: there is no such file, others than its owner may read or change it, or it holds no password.
+/// [`Exit::Settings`]: there is no such file, others than its owner may read or change it, or it holds no
+/// password.
 pub(super) fn read(path: &Path) -> Result<String> {
     let hint = format!(
         "as root: install -m 600 /dev/null {0}, then write the password of rclone.conf into {0}",

@@ -1,4 +1,5 @@
-//! The rclone that travels in the tarball: a recovery then needs no registry, no docker and nothing of the node's.
+//! The rclone that travels in the tarball: a recovery then needs no registry, no docker and nothing of the
+//! node's.
 
 use std::fs;
 use std::path::Path;
@@ -56,8 +57,8 @@ pub(crate) fn read(path: &Path) -> Result<Content> {
     Ok(Content(bytes))
 }
 
-/// Refuses an rclone that is for another machine than `target`, does not run, or is too old. What it said is kept in
-/// `cache` under its checksum, so that the same one is asked once.
+/// Refuses an rclone that is for another machine than `target`, does not run, or is too old. What it said is
+/// kept in `cache` under its checksum, so that the same one is asked once.
 pub(crate) fn examine(rclone: &[u8], target: &str, cache: &Path) -> Result<Bundle> {
     let machine = elf::parse_elf(rclone)?.machine;
     if inspect::machine_of(target).is_some_and(|nodes| nodes != machine) {

@@ -10,16 +10,18 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, fault};
 use etcd2_backup::sys::command::CommandRunExt;
-use etcd2_backup::sys::fs::create_dirs;
+use etcd2_backup::sys::fs::{create_dirs, remove_if_there};
 
 use crate::elf;
 
 /// The node program is small, so that it goes anywhere quickly.
 pub(crate) const MAX_BYTES: usize = 2 << 20;
-/// In a static program these load libraries of the node, which are of another age: names go through curl instead.
+/// In a static program these load libraries of the node, which are of another age: names go through curl
+/// instead.
 const FORBIDDEN: [&str; 6] =
     ["getaddrinfo", "gethostbyname", "gethostbyname_r", "getpwnam_r", "getpwuid_r", "getgrnam_r"];
-/// glibc's functions above cannot be linked in without the code that reads this file, and a name of a file outlives strip.
+/// glibc's functions above cannot be linked in without the code that reads this file, and a name of a file
+/// outlives strip.
 const FORBIDDEN_FILE: &str = "nsswitch.conf";
 /// A program that says its version does nothing else.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -75,11 +77,13 @@ pub(crate) fn runs_here(machine: u16) -> bool {
     machine_of(std::env::consts::ARCH) == Some(machine)
 }
 
-/// What the program prints when it is run with `argument`, alone and with an empty environment. It is run from a copy in
-/// `scratch`, so that what is asked is what ships.
+/// What the program prints when it is run with `argument`, alone and with an empty environment. It is run
+/// from a copy in `scratch`, so that what is asked is what ships.
 pub(crate) fn ask(program: &[u8], argument: &str, scratch: &Path) -> Result<String> {
     create_dirs(scratch, 0o700)?;
     let copy = scratch.join(format!("asked.{}", std::process::id()));
+    // A leftover of a process that had our number and was killed.
+    remove_if_there(&copy)?;
     let write =
         || OpenOptions::new().write(true).create_new(true).mode(0o700).open(&copy)?.write_all(program);
     let said = write()
@@ -95,6 +99,7 @@ pub(crate) fn ask(program: &[u8], argument: &str, scratch: &Path) -> Result<Stri
 mod tests {
     use super::*;
     use crate::build::TARGET;
+    use etcd2_backup::sys::fs::write_atomic;
 
     fn this_test() -> Vec<u8> {
         fs::read(std::env::current_exe().unwrap()).unwrap()
@@ -141,7 +146,9 @@ mod tests {
     fn a_program_is_asked_alone_and_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let env = fs::read("/usr/bin/env").unwrap();
-        // A test that forks while the copy is open for writing keeps it from being run; then it is asked again.
+        write_atomic(&dir.path().join(format!("asked.{}", std::process::id())), b"leftover", 0o600).unwrap();
+        // A test that forks while the copy is open for writing keeps it from being run; then it is asked
+        // again.
         let said = (0..100).find_map(|_| ask(&env, "--", dir.path()).ok()).unwrap();
         assert_eq!(said, "", "the environment is empty");
         let error = ask(b"#!/bin/sh\nexit 3\n", "version", dir.path()).unwrap_err().to_string();

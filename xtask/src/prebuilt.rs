@@ -1,5 +1,5 @@
-//! A node program that was built elsewhere: what a release publishes, or another workstation's `dist`. No compiler, cargo
-//! or git is asked; the manifest that came with the program says how it was made.
+//! A node program that was built elsewhere: what a release publishes, or another workstation's `dist`. No
+//! compiler, cargo or git is asked; the manifest that came with the program says how it was made.
 
 use std::ffi::OsString;
 use std::fs;
@@ -43,8 +43,8 @@ pub(crate) fn load(path: &Path) -> Result<(Vec<u8>, Facts)> {
     Ok((program, facts))
 }
 
-/// The manifest's place: the program's name with `.manifest.json` as in a release, else `manifest.json` as in an unpacked
-/// tarball.
+/// The manifest's place: the program's name with `.manifest.json` as in a release, else `manifest.json` as in
+/// an unpacked tarball.
 fn beside(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".manifest.json");
@@ -52,7 +52,8 @@ fn beside(path: &Path) -> PathBuf {
     if own.exists() { own } else { path.with_file_name("manifest.json") }
 }
 
-/// What can be told without running it. The symbols, and so the names of what is linked in, are stripped from it.
+/// What can be told without running it. The symbols, and so the names of what is linked in, are stripped from
+/// it.
 fn check(program: &[u8], manifest: &Manifest) -> Result<(), String> {
     inspect::check_stripped(program, &manifest.facts.target)?;
     let sha256 = tarball::sha256(program);

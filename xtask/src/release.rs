@@ -1,5 +1,5 @@
-//! `cargo xtask release`: what a tag publishes. The same commit and toolchain make the same bytes, wherever the checkout is
-//! and whoever builds it; `--verify` shows it.
+//! `cargo xtask release`: what a tag publishes. The same commit and toolchain make the same bytes, wherever
+//! the checkout is and whoever builds it; `--verify` shows it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

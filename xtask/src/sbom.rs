@@ -1,5 +1,5 @@
-//! The software bill of materials of the node program: every crate, the libc and the C library that are linked into it, as
-//! CycloneDX 1.5.
+//! The software bill of materials of the node program: every crate, the libc and the C library that are
+//! linked into it, as CycloneDX 1.5.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

@@ -62,7 +62,8 @@ fn legacy(rest: &str) -> Option<&str> {
     Some(if word.is_empty() || word.len() == 1 { "core" } else { word })
 }
 
-/// `NvNtCsjrHSEGnQ3l9_3std…`: a crate's root is `C`, maybe a number in letters between `s` and `_`, length and name.
+/// `NvNtCsjrHSEGnQ3l9_3std…`: a crate's root is `C`, maybe a number in letters between `s` and `_`, length
+/// and name.
 fn v0(rest: &str) -> Option<&str> {
     rest.match_indices('C').find_map(|(at, _)| {
         let behind = &rest[at + 1..];

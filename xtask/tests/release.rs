@@ -191,7 +191,8 @@ fn bundle_and_time(pack: &dyn Fn(&str, &[&str]) -> Ran, to: &str, unpacked: &str
     }
 }
 
-/// The tarball is for its owner alone from its first byte, whatever the umask: strace has seen each file made.
+/// The tarball is for its owner alone from its first byte, whatever the umask: strace has seen each file
+/// made.
 fn no_secret_is_ever_open(site: &str, program: &str, to: &str) {
     let Some(strace) = strace_from_env() else { return };
     let seen = format!("{to}.strace");
