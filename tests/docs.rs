@@ -23,7 +23,7 @@ fn root() -> &'static Path {
 
 /// README, the other documents at the top, and docs/.
 fn documents() -> Vec<(PathBuf, String)> {
-    let top = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root().join(name));
+    let top = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(|name| root().join(name));
     let docs = fs::read_dir(root().join("docs")).unwrap().map(|e| e.unwrap().path());
     let all: Vec<_> =
         top.into_iter().chain(docs).map(|p| (p.clone(), fs::read_to_string(p).unwrap())).collect();
@@ -82,9 +82,10 @@ fn every_key_of_the_site_is_in_the_readme_with_its_default() {
     for key in keys {
         let cells = row(README, &key).unwrap_or_else(|| panic!("README has no row for {key}"));
         let name = key.trim_start_matches("rclone.");
-        // A line of the starter that begins with "#" shows a default; only bundle and calendar have none.
+        // A line of the starter that begins with "#" shows a default; these three have none.
         let default = STARTER.lines().find_map(|l| l.strip_prefix(&format!("#{name} = ")));
-        match default.map(|d| d.trim_matches('"')).filter(|_| !["bundle", "calendar"].contains(&name)) {
+        let none = ["bundle", "calendar", "password_file"];
+        match default.map(|d| d.trim_matches('"')).filter(|_| !none.contains(&name)) {
             Some(default) => assert_eq!(cells[1], format!("`{default}`"), "{key}"),
             None => assert!(cells[1].starts_with("none"), "{key}: {cells:?}"),
         }
@@ -198,7 +199,7 @@ fn every_link_leads_somewhere() {
             let file = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
             assert!(file.exists(), "{}: {target}", path.display());
             if !anchor.is_empty() {
-                let anchor_of = |title: &str| title.to_lowercase().replace(' ', "-");
+                let anchor_of = |title: &str| title.to_lowercase().replace(' ', "-").replace('.', "");
                 let there = fs::read_to_string(&file).unwrap();
                 let mut titles =
                     there.lines().filter(|l| l.starts_with('#')).map(|l| l.trim_start_matches('#').trim());

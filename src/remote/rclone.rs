@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::{Object, Remote};
+use super::{Object, Remote, password};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{BUNDLED_RCLONE, Root};
 use crate::settings::{Runner, Settings};
@@ -33,6 +33,7 @@ pub struct Rclone {
     runner: Runner,
     bundled: PathBuf,
     conf: PathBuf,
+    password_file: Option<PathBuf>,
     /// Folders that a container must see.
     folders: [PathBuf; 2],
     limit: Duration,
@@ -46,6 +47,7 @@ impl Rclone {
             runner: settings.runner.clone(),
             bundled: root.join(BUNDLED_RCLONE),
             conf: settings.rclone_conf.clone(),
+            password_file: settings.rclone_password_file.clone(),
             folders: [settings.backup_dir.clone(), settings.restore_dir.clone()],
             limit: settings.rclone_timeout,
         }
@@ -57,7 +59,7 @@ impl Rclone {
         format!("{}{separator}{folder}", self.endpoint)
     }
 
-    fn command(&self) -> Command {
+    fn command(&self) -> Result<Command> {
         let mut command = match &self.runner {
             Runner::Host => Command::new("rclone"),
             Runner::Bundled => Command::new(&self.bundled),
@@ -66,8 +68,11 @@ impl Rclone {
         for name in NOT_FOR_RCLONE {
             command.env_remove(name);
         }
-        command.arg("--config").arg(&self.conf).args(PATIENCE);
-        command
+        if let Some(path) = &self.password_file {
+            command.env(password::VARIABLE, password::read(path)?);
+        }
+        command.arg("--config").arg(&self.conf).args(PATIENCE).arg("--ask-password=false");
+        Ok(command)
     }
 
     fn container(&self, engine: &str, image: &str) -> Command {
@@ -87,6 +92,9 @@ impl Rclone {
                 command.args(["--env", name]);
             }
         }
+        if self.password_file.is_some() {
+            command.args(["--env", password::VARIABLE]);
+        }
         command.arg(image);
         command
     }
@@ -96,7 +104,7 @@ impl Rclone {
             // Usually there is none; then the engine says so, and that is fine.
             let _ = Command::new(engine).args(["rm", "--force", CONTAINER]).run_limited(&[], self.limit);
         }
-        let output = self.command().args(arguments).run_limited(&[], self.limit);
+        let output = self.command()?.args(arguments).run_limited(&[], self.limit);
         let verb = arguments.first().copied().unwrap_or_default();
         output.or_fault(
             Exit::Remote,
@@ -112,6 +120,10 @@ impl Rclone {
 
     fn failure(&self, arguments: &[&str], output: &Output) -> anyhow::Error {
         let verb = arguments.first().copied().unwrap_or_default();
+        // The same words in 1.60 and 1.75, whether the password is wrong or missing.
+        if output.stderr.contains("decrypt configuration") {
+            return self.locked();
+        }
         let tail: Vec<&str> = output.stderr.lines().rev().take(3).collect();
         let tail: Vec<&str> = tail.into_iter().rev().map(str::trim).collect();
         let what =
@@ -122,6 +134,23 @@ impl Rclone {
             self.try_it()
         );
         fault(Exit::Remote, what, hint)
+    }
+
+    /// rclone.conf is encrypted, and rclone cannot open it.
+    fn locked(&self) -> anyhow::Error {
+        let (reason, hint) = match &self.password_file {
+            Some(path) => (
+                format!("with the password in {}", path.display()),
+                format!("write the password it was encrypted with into {}", path.display()),
+            ),
+            None => (
+                "without a password".to_owned(),
+                "set password_file below [rclone] in etcd2-backup.toml, or decrypt rclone.conf; build and install \
+                 again"
+                    .to_owned(),
+            ),
+        };
+        fault(Exit::Settings, format!("rclone cannot decrypt {} {reason}", self.conf.display()), hint)
     }
 
     fn describe(&self) -> String {
@@ -258,6 +287,7 @@ mod tests {
             runner,
             bundled: "/opt/bin/etcd2-backup-rclone".into(),
             conf: "/etc/rclone.conf".into(),
+            password_file: None,
             folders: ["/b".into(), "/r".into()],
             limit: Duration::from_secs(5),
         }
@@ -267,7 +297,11 @@ mod tests {
     fn the_container_sees_our_folders_and_never_a_secret_in_argv() {
         let mut container = rclone(Runner::Container { engine: "docker".into(), image: "image:1".into() });
         container.folders = ["/usr".into(), "/no/such/folder".into()];
-        let command = container.command();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rclone.pass");
+        crate::sys::fs::write_atomic(&path, b"hunter2\n", 0o600).unwrap();
+        container.password_file = Some(path);
+        let command = container.command().unwrap();
         let argv: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
         for wanted in ["/usr:/usr", "/etc/rclone.conf:/etc/rclone.conf", CONTAINER, "host", "none"] {
             assert!(argv.iter().any(|a| a == wanted), "{wanted} in {argv:?}");
@@ -276,6 +310,10 @@ mod tests {
             !argv.iter().any(|a| a.contains("/no/such/folder")),
             "only what is there is mounted: {argv:?}"
         );
+        assert!(argv.windows(2).any(|a| a == ["--env", "RCLONE_CONFIG_PASS"]), "{argv:?}");
+        assert!(!format!("{argv:?}").contains("hunter2"), "{argv:?}");
+        let password = command.get_envs().find(|(name, _)| *name == "RCLONE_CONFIG_PASS").unwrap().1;
+        assert_eq!(password.unwrap(), "hunter2");
         let image = argv.iter().position(|a| a == "image:1").unwrap();
         assert_eq!(argv[image + 1], "--config");
     }

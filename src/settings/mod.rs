@@ -52,6 +52,8 @@ pub struct Settings {
     pub runner: Runner,
     /// rclone's configuration file (`RCLONE_CONFIG_PATH`).
     pub rclone_conf: PathBuf,
+    /// Where the password of an encrypted rclone.conf is (`ETCD2_BACKUP_RCLONE_PASSWORD_FILE`).
+    pub rclone_password_file: Option<PathBuf>,
     /// The longest one rclone call may take (`ETCD2_BACKUP_RCLONE_TIMEOUT`, default 10m).
     pub rclone_timeout: std::time::Duration,
     /// etcd's program and arguments, variables expanded; empty if no unit was asked.

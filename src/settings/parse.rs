@@ -14,6 +14,7 @@ const DEFAULT_DATA_DIR: &str = "/var/lib/etcd2";
 const DEFAULT_BACKUP_DIR: &str = "/var/lib/etcd2-backup";
 const DEFAULT_RESTORE_DIR: &str = "/var/lib/etcd2-restore";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+const PASSWORD_FILE: &str = "ETCD2_BACKUP_RCLONE_PASSWORD_FILE";
 /// Where an operator changes our settings.
 const OURS: &str = "30-etcd2-backup-restore.conf";
 
@@ -81,6 +82,10 @@ pub fn parse(
         machine_id: parse_machine_id(machine_id)?,
         runner: runner(ours)?,
         rclone_conf: dir("RCLONE_CONFIG_PATH", RCLONE_CONF)?,
+        rclone_password_file: get(ours, PASSWORD_FILE)
+            .map(|p| absolute(PASSWORD_FILE, p))
+            .transpose()?
+            .map(|p| root.join(p)),
         rclone_timeout: timeout(ours)?,
         etcd_command: unit.command.clone(),
         etcd_user: unit.user.clone(),
@@ -224,6 +229,7 @@ mod tests {
         assert_eq!(got.backup_dir, Path::new("/t/var/lib/etcd2-backup"));
         assert_eq!(got.restore_dir, Path::new("/t/var/lib/etcd2-restore"));
         assert_eq!(got.rclone_conf, Path::new("/t/etc/rclone.conf"));
+        assert_eq!(got.rclone_password_file, None);
         assert_eq!((got.endpoint.as_str(), got.machine_id.len()), ("r:b/p", 32));
         assert_eq!((got.runner, got.rclone_timeout), (Runner::Bundled, Duration::from_secs(600)));
         assert_eq!((got.name.as_str(), got.peer_urls.len(), got.founder_urls.len()), ("", 0, 0));
@@ -276,6 +282,7 @@ mod tests {
             ("ETCD_BACKUP_DIR", "var/x", "not an absolute path", "beginning with /"),
             ("ETCD_RESTORE_DIR", "/a/../b", "not an absolute path", "without any .."),
             ("ETCD_DATA_DIR", "/", "not an absolute path", "whole path"),
+            ("ETCD2_BACKUP_RCLONE_PASSWORD_FILE", "pass", "not an absolute path", "whole path"),
             ("RCLONE_CONFIG_PATH", "rclone.conf", "not an absolute path", "whole path"),
             ("ETCD_RESTORE_MASTER_ADV_PEER_URLS", "e1:2380", "not a URL", "http://HOST:PORT"),
         ];

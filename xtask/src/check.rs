@@ -67,8 +67,10 @@ pub(crate) fn check_peer_url(url: &str) -> Result<()> {
     Ok(())
 }
 
-/// An rclone path below one of the sections of rclone.conf, without a trailing slash.
-pub(crate) fn check_endpoint(endpoint: &str, sections: &[Section]) -> Result<String> {
+/// An rclone path below one of the sections of rclone.conf, without a trailing slash. No sections are known of an encrypted
+/// rclone.conf.
+pub(crate) fn check_endpoint(endpoint: &str, known: Option<&[Section]>) -> Result<String> {
+    let sections = known.unwrap_or_default();
     let names: Vec<&str> = sections.iter().map(|s| s.name.as_str()).collect();
     let example = names.first().copied().unwrap_or("remote");
     let Some((remote, path)) = endpoint.split_once(':') else {
@@ -83,6 +85,14 @@ pub(crate) fn check_endpoint(endpoint: &str, sections: &[Section]) -> Result<Str
         let scheme = scheme.rsplit(':').next().unwrap_or(scheme);
         let what = format!("endpoint {endpoint:?} is not an rclone path: \"{scheme}://\" has no place in it");
         return Err(refuse(what, format!("write endpoint = \"{remote}:{}\"", rest.trim_matches('/'))));
+    }
+    let shortest = || match endpoint.trim_end_matches('/') {
+        // The root of the remote's file system.
+        root if root.ends_with(':') => endpoint.to_owned(),
+        trimmed => trimmed.to_owned(),
+    };
+    if known.is_none() {
+        return Ok(shortest());
     }
     let Some(section) = sections.iter().find(|s| s.name == remote) else {
         let what = format!("endpoint {endpoint:?}: rclone.conf has no section [{remote}]");
@@ -107,11 +117,7 @@ pub(crate) fn check_endpoint(endpoint: &str, sections: &[Section]) -> Result<Str
         let what = format!("endpoint {endpoint:?}: {path:?} would be relative to wherever rclone is started");
         return Err(refuse(what, format!("write the whole path: endpoint = \"{remote}:/{path}\"")));
     }
-    Ok(match endpoint.trim_end_matches('/') {
-        // The root of the remote's file system.
-        root if root.ends_with(':') => endpoint.to_owned(),
-        trimmed => trimmed.to_owned(),
-    })
+    Ok(shortest())
 }
 
 /// What `remote:s3://bucket/path` is meant to be: `remote:bucket/path`. `None` where there is nothing to mend.
@@ -122,11 +128,18 @@ pub(crate) fn without_scheme(endpoint: &str) -> Option<String> {
 
 /// A folder on the node, absolute and in its shortest form.
 pub(crate) fn check_dir(key: &str, dir: &str) -> Result<PathBuf> {
+    check_path(key, dir, &format!("folder on the node, for example {key} = \"/var/lib/etcd2\""))
+}
+
+/// A file on the node that the operator puts there, absolute and in its shortest form.
+pub(crate) fn check_file(key: &str, file: &str, example: &str) -> Result<PathBuf> {
+    check_path(key, file, &format!("file on the node, for example {example}"))
+}
+
+fn check_path(key: &str, dir: &str, what: &str) -> Result<PathBuf> {
     let path = Path::new(dir);
     let no = |why: &str| {
-        let hint = format!(
-            "write the absolute path of a folder on the node, for example {key} = \"/var/lib/etcd2\""
-        );
+        let hint = format!("write the absolute path of a {what}");
         Err(refuse(format!("{key} {dir:?} {why}"), hint))
     };
     if !path.is_absolute() {
@@ -260,7 +273,7 @@ mod tests {
             ("disk:/srv/backups/", "disk:/srv/backups"),
             ("disk:/", "disk:/"),
         ] {
-            assert_eq!(check_endpoint(endpoint, &sections()).unwrap(), want);
+            assert_eq!(check_endpoint(endpoint, Some(&sections())).unwrap(), want);
         }
         for (endpoint, want) in [
             (
@@ -296,7 +309,7 @@ mod tests {
                 r#"endpoint "disk:srv/backups": "srv/backups" would be relative to wherever rclone is started | write the whole path: endpoint = "disk:/srv/backups""#,
             ),
         ] {
-            assert_eq!(said(check_endpoint(endpoint, &sections())), want);
+            assert_eq!(said(check_endpoint(endpoint, Some(&sections()))), want);
         }
         for (endpoint, mended) in [
             ("s3:s3://b/p/", Some("s3:b/p")),
@@ -307,7 +320,7 @@ mod tests {
         ] {
             assert_eq!(without_scheme(endpoint).as_deref(), mended, "{endpoint}");
         }
-        assert!(said(check_endpoint("a:b", &[])).contains("rclone.conf has no section at all"));
+        assert!(said(check_endpoint("a:b", Some(&[]))).contains("rclone.conf has no section at all"));
     }
 
     #[test]

@@ -12,18 +12,36 @@ pub(crate) struct Elf {
     /// It sits at a fixed address and relocates nothing: what file(1) calls statically linked.
     pub(crate) is_static: bool,
     /// The functions and objects of its symbol table; empty once it is stripped.
-    pub(crate) symbols: Vec<String>,
+    pub(crate) symbols: Vec<Symbol>,
+    /// Its sections that are loaded from the file: name and size.
+    pub(crate) sections: Vec<(String, u64)>,
+}
+
+/// A function or an object of a program.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Symbol {
+    /// As the linker knows it.
+    pub(crate) name: String,
+    /// In bytes.
+    pub(crate) size: u64,
 }
 
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
 const SHT_SYMTAB: u32 = 2;
+const SHT_NOBITS: u32 = 8;
+const SHF_ALLOC: u64 = 2;
 
 /// Reads a 64-bit little-endian ELF file.
 pub(crate) fn parse_elf(bytes: &[u8]) -> Result<Elf> {
     ensure!(bytes.starts_with(b"\x7fELF\x02\x01"), "not a 64-bit little-endian ELF program");
-    let mut elf =
-        Elf { machine: half(bytes, 18)?, needs_loader: false, is_static: true, symbols: Vec::new() };
+    let mut elf = Elf {
+        machine: half(bytes, 18)?,
+        needs_loader: false,
+        is_static: true,
+        symbols: vec![],
+        sections: vec![],
+    };
     let (start, size, count) = (long(bytes, 32)?, half(bytes, 54)?, half(bytes, 56)?);
     for i in 0..u64::from(count) {
         let kind = word(bytes, start.saturating_add(i * u64::from(size)))?;
@@ -33,13 +51,20 @@ pub(crate) fn parse_elf(bytes: &[u8]) -> Result<Elf> {
     let (start, size, count) = (long(bytes, 40)?, half(bytes, 58)?, half(bytes, 60)?);
     // The offset of a field in the header of section `i`.
     let header = |i: u64, offset: u64| start.saturating_add(i * u64::from(size) + offset);
+    let names = if count == 0 { 0 } else { long(bytes, header(u64::from(half(bytes, 62)?), 24))? };
     for i in 0..u64::from(count) {
-        if word(bytes, header(i, 4))? == SHT_SYMTAB {
+        let kind = word(bytes, header(i, 4))?;
+        if long(bytes, header(i, 8))? & SHF_ALLOC != 0 && kind != SHT_NOBITS {
+            let offset = u64::from(word(bytes, header(i, 0))?);
+            elf.sections.push((name(bytes, names.saturating_add(offset))?, long(bytes, header(i, 32))?));
+        }
+        if kind == SHT_SYMTAB {
             let (at, length) = (long(bytes, header(i, 24))?, long(bytes, header(i, 32))?);
             let names = long(bytes, header(u64::from(word(bytes, header(i, 40))?), 24))?;
             for symbol in (at..at.saturating_add(length)).step_by(24) {
                 let offset = u64::from(word(bytes, symbol)?);
-                elf.symbols.push(name(bytes, names.saturating_add(offset))?);
+                let size = long(bytes, symbol.saturating_add(16))?;
+                elf.symbols.push(Symbol { name: name(bytes, names.saturating_add(offset))?, size });
             }
         }
     }
@@ -79,7 +104,13 @@ mod tests {
         let bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let elf = parse_elf(&bytes).unwrap();
         assert!(elf.needs_loader && !elf.is_static);
-        assert!(elf.symbols.iter().any(|s| s == "main"));
+        assert!(elf.symbols.iter().any(|s| s.name == "main" && s.size > 0));
+        assert!(
+            elf.sections.iter().any(|(name, size)| name == ".text" && *size > 1000),
+            "{:?}",
+            elf.sections
+        );
+        assert!(elf.sections.iter().all(|(name, _)| name != ".bss" && name != ".debug_info"));
         assert_eq!(parse_elf(&bytes[..bytes.len() / 2]).unwrap_err().to_string(), "the file is cut short");
     }
 

@@ -7,7 +7,10 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, OrFault};
 use etcd2_backup::sys::command::CommandRunExt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::Bundle;
+use crate::{check, tarball};
 
 /// Every question to a tool is short.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -18,10 +21,10 @@ const INPUTS: [&str; 8] =
 const LONG_AGO: u64 = 315_532_800;
 
 /// What `manifest.json` in the tarball says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Facts {
     /// The node program's version.
-    pub(crate) version: &'static str,
+    pub(crate) version: String,
     /// The commit, `-dirty` if what is built differs from it, `unknown` without git.
     pub(crate) commit: String,
     /// The time of every file in the tarball, seconds since 1970.
@@ -34,6 +37,21 @@ pub(crate) struct Facts {
     pub(crate) gcc: String,
     /// The libc that was linked in.
     pub(crate) libc: String,
+    /// The SHA-256 of Cargo.lock, and so of every crate's version and checksum.
+    pub(crate) cargo_lock: String,
+}
+
+/// All of `manifest.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    /// How the node program was made.
+    #[serde(flatten)]
+    pub(crate) facts: Facts,
+    /// The node program's SHA-256, in hex.
+    pub(crate) program_sha256: String,
+    /// The rclone beside it, if one travels in the tarball.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rclone: Option<Bundle>,
 }
 
 impl Facts {
@@ -55,7 +73,7 @@ impl Facts {
             Err(_) => time,
         };
         Ok(Self {
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             commit,
             source_date_epoch,
             target: target.to_owned(),
@@ -64,13 +82,37 @@ impl Facts {
             // Whatever is missing here is missed by the compilation too, which says so better.
             gcc: first_line(Command::new("cc").arg("--version")).unwrap_or_else(|_| "unknown".into()),
             libc: first_line(Command::new("ldd").arg("--version")).unwrap_or_else(|_| "unknown".into()),
+            cargo_lock: tarball::sha256(
+                &std::fs::read(root.join("Cargo.lock")).context("reading Cargo.lock")?,
+            ),
         })
     }
 
-    /// As JSON, for the tarball.
-    pub(crate) fn manifest(&self) -> Result<String> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
+    /// The manifest of this program, made of these facts, as JSON.
+    pub(crate) fn manifest(&self, program: &[u8], rclone: Option<Bundle>) -> Result<String> {
+        let program_sha256 = tarball::sha256(program);
+        let manifest = Manifest { facts: self.clone(), program_sha256, rclone };
+        Ok(serde_json::to_string_pretty(&manifest)? + "\n")
     }
+}
+
+/// Reads a manifest that came with a program. Its words are printed and go into another manifest: each is one plain line.
+pub(crate) fn parse_manifest(text: &str) -> Result<Manifest> {
+    let manifest: Manifest = serde_json::from_str(text)?;
+    let facts = &manifest.facts;
+    for (key, value) in [
+        ("version", &facts.version),
+        ("commit", &facts.commit),
+        ("target", &facts.target),
+        ("rustc", &facts.rustc),
+        ("gcc", &facts.gcc),
+        ("libc", &facts.libc),
+        ("cargo_lock", &facts.cargo_lock),
+        ("program_sha256", &manifest.program_sha256),
+    ] {
+        check::check_one_line(key, value)?;
+    }
+    Ok(manifest)
 }
 
 /// The first line a command prints.
@@ -105,8 +147,34 @@ fn changelog_date(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Facts of no build.
+    pub(crate) fn facts() -> Facts {
+        let some = |text: &str| text.to_owned();
+        Facts {
+            version: some(env!("CARGO_PKG_VERSION")),
+            commit: "0".repeat(40),
+            source_date_epoch: 1_700_000_000,
+            target: some("x86_64-unknown-linux-gnu"),
+            rustc: some("rustc"),
+            gcc: some("cc"),
+            libc: some("ldd"),
+            cargo_lock: "1".repeat(64),
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_read_as_it_was_written() {
+        let bundle = Bundle { version: "v1.75.2".into(), sha256: "2".repeat(64) };
+        for rclone in [None, Some(bundle)] {
+            let text = facts().manifest(b"abc", rclone.clone()).unwrap();
+            let program_sha256 = tarball::sha256(b"abc");
+            let want = Manifest { facts: facts(), program_sha256, rclone };
+            assert_eq!(parse_manifest(&text).unwrap(), want);
+        }
+    }
 
     #[test]
     fn the_changelogs_newest_date() {

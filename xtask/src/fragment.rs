@@ -38,6 +38,7 @@ pub(crate) struct RcloneFragment {
     pub(crate) image: Option<String>,
     pub(crate) bundle: Option<String>,
     pub(crate) timeout: Option<String>,
+    pub(crate) password_file: Option<String>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -137,7 +138,7 @@ mod tests {
     #[test]
     fn every_known_key_is_taken() {
         let known = known_keys();
-        assert_eq!(known.len(), 17, "{known:?}");
+        assert_eq!(known.len(), 18, "{known:?}");
         let text: String = known
             .iter()
             .filter(|k| !["version", "nice"].contains(&k.as_str()))
@@ -163,7 +164,7 @@ mod tests {
             ),
             (
                 "colour = \"x\"",
-                "the key colour is not known | the known keys are: backup_dir, boot_delay, calendar, data_dir, endpoint, etcd_unit, founder, interval, io_class, jitter, nice, restore_dir, version, rclone.bundle, rclone.image, rclone.runner, rclone.timeout",
+                "the key colour is not known | the known keys are: backup_dir, boot_delay, calendar, data_dir, endpoint, etcd_unit, founder, interval, io_class, jitter, nice, restore_dir, version, rclone.bundle, rclone.image, rclone.password_file, rclone.runner, rclone.timeout",
             ),
         ] {
             assert_eq!(said(&format!("version = 1\n{text}")), want);

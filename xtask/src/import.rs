@@ -31,8 +31,8 @@ const TIMER: &str = "etcd2-backup.timer";
 const SERVICE: &str = "etcd2-backup.service";
 const FOUNDER: &str = "ETCD_RESTORE_MASTER_ADV_PEER_URLS";
 const ENDPOINT: &str = "RCLONE_ENDPOINT";
-/// The drop-in's variables and the keys they become. The last four are ours: a node's drop-in can be read back.
-const VARIABLES: [(&str, &str); 9] = [
+/// The drop-in's variables and the keys they become. The last five are ours: a node's drop-in can be read back.
+const VARIABLES: [(&str, &str); 10] = [
     (FOUNDER, "founder"),
     (ENDPOINT, "endpoint"),
     ("ETCD_DATA_DIR", "data_dir"),
@@ -42,6 +42,7 @@ const VARIABLES: [(&str, &str); 9] = [
     ("ETCD2_BACKUP_RCLONE_RUNNER", "runner"),
     ("ETCD2_BACKUP_RCLONE_IMAGE", "image"),
     ("ETCD2_BACKUP_RCLONE_TIMEOUT", "timeout"),
+    ("ETCD2_BACKUP_RCLONE_PASSWORD_FILE", "password_file"),
 ];
 /// The timer's settings and the keys they become.
 const TIMES: [(&str, &str); 4] = [

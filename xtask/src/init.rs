@@ -126,8 +126,8 @@ mod tests {
         let uncommented: String = filled()
             .lines()
             .map(|l| l.strip_prefix("#").filter(|l| l.starts_with(char::is_alphabetic)).unwrap_or(l))
-            // The two keys without a default: a file of the operator's, and what would exclude `interval`.
-            .filter(|l| !l.starts_with("bundle") && !l.starts_with("calendar"))
+            // The keys without a default: files of the operator's, and what would exclude `interval`.
+            .filter(|l| !["bundle", "calendar", "password_file"].iter().any(|key| l.starts_with(key)))
             .map(|l| format!("{l}\n"))
             .collect();
         let (all, defaults) =

@@ -17,11 +17,12 @@ use similar::TextDiff;
 
 use crate::check::refuse;
 use crate::facts::Facts;
+use crate::finding::Finding;
 use crate::render::{Rendered, expand};
-use crate::rules::{self, Finding};
+use crate::rules;
 use crate::site::{self, Site};
 use crate::templates::{SUFFIX, Texts};
-use crate::{build, paths as checkout};
+use crate::{build, inspect, paths as checkout};
 
 /// `lint`: judge a site without building its tarball.
 #[derive(Debug, clap::Args)]
@@ -45,11 +46,10 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     }
     findings.sort_by_key(|f| !f.refused);
     for finding in &findings {
-        let label = if finding.refused { "refused" } else { "warning" };
-        println!("{label}: {}\n   hint: {}", finding.what, finding.hint);
+        println!("{finding}");
     }
-    let program = build::program(&Facts::gather(checkout::root(), build::TARGET)?)?;
-    println!("program: {} bytes of at most {}, static, resolves no names", program.len(), build::MAX_BYTES);
+    let (program, _) = build::program(&Facts::gather(checkout::root(), build::TARGET)?)?;
+    println!("program: {} bytes of at most {}, static, resolves no names", program.len(), inspect::MAX_BYTES);
     match findings.iter().filter(|f| f.refused).count() {
         0 => {
             println!("{} files rendered; nothing stands against a build", files.len());
@@ -68,12 +68,7 @@ fn look(site: &Site) -> Result<Vec<Finding>> {
     for name in site.templates.keys() {
         print!("{}", difference(name.trim_end_matches(SUFFIX), &stock, &files));
     }
-    let warnings = site.warnings.iter().map(|(what, hint)| Finding {
-        refused: false,
-        what: what.clone(),
-        hint: hint.clone(),
-    });
-    Ok(warnings.chain(rules::check(site, &files)).collect())
+    Ok(site.warnings.iter().cloned().chain(rules::check(site, &files)).collect())
 }
 
 /// The unified diff of one rendered file; a line that says so if there is none.
@@ -171,11 +166,8 @@ fn times(files: &[Rendered]) -> Result<Vec<Finding>> {
         let output = Command::new(ANALYZE).args([verb, "--", &value]).run_limited(&[], LIMIT)?;
         if !output.status.success() {
             let said = output.stderr.lines().next().unwrap_or("it does not take it").to_owned();
-            findings.push(Finding {
-                refused: true,
-                what: format!("etcd2-backup.timer: {}={value}: systemd says: {said}", setting.key),
-                hint: format!("try it with: {ANALYZE} {verb} {value:?}"),
-            });
+            let what = format!("etcd2-backup.timer: {}={value}: systemd says: {said}", setting.key);
+            findings.push(Finding::refusal(what, format!("try it with: {ANALYZE} {verb} {value:?}")));
         }
     }
     Ok(findings)
@@ -245,7 +237,7 @@ mod tests {
     #[test]
     fn warnings_of_the_site_and_broken_rules_are_found_together() {
         let mut site = site(&[(TIMER, "[Timer]\nOnBootSec=1min\n")]);
-        site.warnings.push(("rclone.conf is open".into(), "close it".into()));
+        site.warnings = vec![Finding::warning("rclone.conf is open", "close it")];
         let found: Vec<_> = look(&site).unwrap().into_iter().map(|f| (f.refused, f.what)).collect();
         let want = [
             (false, "rclone.conf is open"),

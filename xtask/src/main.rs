@@ -4,30 +4,38 @@
 #[cfg(test)]
 mod bad_input;
 mod build;
+mod bundle;
 mod calendar;
 mod check;
 mod demo;
 mod directives;
 mod elf;
 mod facts;
+mod finding;
 mod fragment;
 mod import;
 mod init;
 mod input;
+mod inspect;
 mod lab;
 mod lint;
 mod paths;
+mod prebuilt;
 mod rclone_conf;
+mod release;
 mod render;
 mod rules;
 mod runner;
+mod sbom;
 mod schedule;
 mod site;
+mod size;
 mod span;
 mod tarball;
 mod templates;
 mod test;
 mod vars;
+mod warn;
 
 use std::process::ExitCode;
 
@@ -51,6 +59,8 @@ enum Task {
     Build(build::Options),
     /// Judge a site: its units by systemd, its templates against the built-in ones, the program
     Lint(lint::Options),
+    /// Make what a tag publishes: dist/release
+    Release(release::Options),
     /// Show the whole walk on this machine: build, install, back up, lose everything, recover
     Demo,
     /// Real nodes on this machine, and the scenarios that run on them
@@ -64,6 +74,7 @@ fn main() -> ExitCode {
         Task::Init(options) => init::main(&options),
         Task::Build(options) => build::main(&options),
         Task::Lint(options) => lint::main(&options),
+        Task::Release(options) => release::main(&options),
         Task::Demo => {
             let (dir, tools) = (paths::target().join("demo"), paths::target().join("tools"));
             demo::run(&dir, &tools, |site, dist| build::run(site, dist).map(|b| b.tarball))

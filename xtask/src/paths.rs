@@ -16,3 +16,8 @@ pub(crate) fn dist() -> PathBuf {
 pub(crate) fn target() -> PathBuf {
     root().join("target")
 }
+
+/// What a build need not find out twice, each under the checksum of what it is about.
+pub(crate) fn cache() -> PathBuf {
+    target().join("cache")
+}

@@ -49,6 +49,8 @@ struct Values<'a> {
     /// Only where a container runs rclone.
     image: Option<&'a str>,
     docker: bool,
+    /// Only where rclone.conf is encrypted.
+    password_file: Option<&'a str>,
     rclone_timeout: String,
     backup_timeout: String,
     /// The operator's own.
@@ -87,6 +89,7 @@ impl<'a> Values<'a> {
             runner: site.runner.name(),
             image,
             docker: matches!(site.runner, Runner::Docker(_)),
+            password_file: site.password_file.as_deref().map(dir),
             rclone_timeout: humantime::format_duration(site.rclone_timeout).to_string(),
             // A cycle asks for the version, lists, sends and looks again: four calls, and a minute for our own work.
             backup_timeout: format!(

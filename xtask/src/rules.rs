@@ -7,20 +7,10 @@ use etcd2_backup::sys::unit_file::{Setting, parse_environment, parse_settings};
 
 use crate::check::refuse;
 use crate::directives::{OLDEST, since};
+use crate::finding::Finding;
 use crate::render::{Rendered, expand};
 use crate::runner::Runner;
 use crate::site::Site;
-
-/// Something to be said about a rendered file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finding {
-    /// Whether a backup or a recovery would break, so that nothing may ship.
-    pub(crate) refused: bool,
-    /// The file, the thing and the reason.
-    pub(crate) what: String,
-    /// What to do.
-    pub(crate) hint: String,
-}
 
 /// The settings of the three services: the same file in all of them.
 pub(crate) const SETTINGS: &str = "30-etcd2-backup-restore.conf";
@@ -38,11 +28,10 @@ pub(crate) fn enforce(site: &Site, files: &[Rendered]) -> Result<()> {
 }
 
 /// The site's warnings and those about its units; units that would break something are refused.
-pub(crate) fn judge(site: &Site) -> Result<Vec<(String, String)>> {
+pub(crate) fn judge(site: &Site) -> Result<Vec<Finding>> {
     let files = expand(site, &site.templates)?;
     enforce(site, &files)?;
-    let found = check(site, &files).into_iter().map(|f| (f.what, f.hint));
-    Ok(site.warnings.iter().cloned().chain(found).collect())
+    Ok(site.warnings.iter().cloned().chain(check(site, &files)).collect())
 }
 
 /// Everything there is to say, worst first.
@@ -89,6 +78,9 @@ pub(crate) fn expected(site: &Site) -> Vec<(&'static str, String)> {
     if let Runner::Docker(image) | Runner::Podman(image) = &site.runner {
         all.push(("ETCD2_BACKUP_RCLONE_IMAGE", image.clone()));
     }
+    if let Some(file) = &site.password_file {
+        all.push(("ETCD2_BACKUP_RCLONE_PASSWORD_FILE", dir(file)));
+    }
     all
 }
 
@@ -96,11 +88,11 @@ struct Findings(Vec<Finding>);
 
 impl Findings {
     fn refuse(&mut self, what: String, hint: impl Into<String>) {
-        self.0.push(Finding { refused: true, what, hint: hint.into() });
+        self.0.push(Finding::refusal(what, hint));
     }
 
     fn warn(&mut self, what: String, hint: impl Into<String>) {
-        let finding = Finding { refused: false, what, hint: hint.into() };
+        let finding = Finding::warning(what, hint);
         if !self.0.contains(&finding) {
             self.0.push(finding);
         }

@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use etcd2_backup::exit::{Exit, OrFault};
+use anyhow::Result;
 use etcd2_backup::nearest::nearest;
 
+use crate::bundle;
 use crate::check::{self, refuse};
-use crate::elf;
 use crate::fragment::RcloneFragment;
-use crate::input;
 use crate::site::Content;
 
 /// How rclone is run on a node.
@@ -60,7 +58,7 @@ pub(crate) fn resolve(said: RcloneFragment, dir: &Path) -> Result<Runner> {
                 let what = "the runner bundled needs a static rclone to put into the tarball";
                 refuse(what, "write bundle = \"path/of/rclone\", relative to this file")
             })?;
-            bundled(dir, Path::new(&bundle)).map(Runner::Bundled)
+            bundle::read(dir, Path::new(&bundle)).map(Runner::Bundled)
         }
         _ => {
             let hint = match nearest(name, RUNNERS) {
@@ -70,16 +68,4 @@ pub(crate) fn resolve(said: RcloneFragment, dir: &Path) -> Result<Runner> {
             Err(refuse(format!("rclone.runner {name:?} is not known"), hint))
         }
     }
-}
-
-/// An rclone that runs on any node: nothing of the node's may be needed.
-fn bundled(dir: &Path, path: &Path) -> Result<Content> {
-    let hint = "take the static rclone of its own releases; a distribution's is linked against libraries";
-    let what = format!("rclone.bundle {}", dir.join(path).display());
-    let bytes = input::read(dir, path, input::PROGRAM, hint).context("rclone.bundle")?;
-    let program = elf::parse_elf(&bytes).or_fault(Exit::Settings, what.clone(), hint)?;
-    if program.needs_loader {
-        return Err(refuse(format!("{what} is not static"), hint));
-    }
-    Ok(Content(bytes))
 }

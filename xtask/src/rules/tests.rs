@@ -186,12 +186,12 @@ fn what_may_work_is_a_warning() {
 #[test]
 fn a_build_hears_all_warnings_or_the_first_refusal() {
     let mut site = load_of(MINIMAL, CONF).unwrap();
-    site.warnings.push(("open".into(), "close".into()));
-    assert_eq!(judge(&site).unwrap(), [("open".into(), "close".into())]);
+    site.warnings = vec![Finding::warning("open", "close")];
+    assert_eq!(judge(&site).unwrap(), site.warnings);
     let path = format!("{UNITS}etcd2-backup.service.tera");
     let text = crate::templates::stock()[&path].replace("Nice=", "ExecCondition=/bin/true\nNice=");
     site.templates.insert(path.clone(), text.clone());
-    assert_eq!(judge(&site).unwrap()[1].0, "etcd2-backup.service: ExecCondition= came with systemd 243");
+    assert_eq!(judge(&site).unwrap()[1].what, "etcd2-backup.service: ExecCondition= came with systemd 243");
     site.templates.insert(path, text.replace("oneshot", "simple"));
     assert_eq!(judge(&site).unwrap_err().to_string(), "etcd2-backup.service is not of Type=oneshot");
 }

@@ -175,7 +175,27 @@ fn founder_and_endpoint_are_needed_and_checked() {
 }
 
 #[test]
-fn an_encrypted_rclone_conf_is_refused() {
-    let said = load_of(MINIMAL, "RCLONE_ENCRYPT_V0:\nabc\n").unwrap_err().to_string();
-    assert!(said.contains("rclone.conf is encrypted with a password | decrypt it"), "{said}");
+fn an_encrypted_rclone_conf_needs_a_password_file_and_no_other_may_have_one() {
+    const ENCRYPTED: &str = "RCLONE_ENCRYPT_V0:\nabc\n";
+    let with = |path: &str| format!("{MINIMAL}rclone.password_file = \"{path}\"\n");
+    for (settings, conf, want) in [
+        (MINIMAL.into(), ENCRYPTED, "rclone.conf is encrypted with a password | write below [rclone] where"),
+        (with("/p"), CONF, "rclone.password_file is set, but rclone.conf is not encrypted | remove"),
+        (
+            with("p"),
+            ENCRYPTED,
+            "rclone.password_file \"p\" is not an absolute path | write the absolute path of a file on the node",
+        ),
+        (with("/a/../b"), ENCRYPTED, "rclone.password_file \"/a/../b\" contains \"..\" | "),
+        (with(""), ENCRYPTED, "rclone.password_file \"\" is not an absolute path | "),
+    ] {
+        let said = load_of(&settings, conf).unwrap_err().to_string();
+        assert!(said.starts_with(&format!("DIR/etcd2-backup.toml: {want}")), "{said}");
+    }
+    let site = load_of(&with("/etc/etcd2-backup/rclone.pass"), ENCRYPTED).unwrap();
+    assert_eq!(site.password_file.as_deref(), Some(Path::new("/etc/etcd2-backup/rclone.pass")));
+    assert_eq!(site.endpoint, "s3:bucket/path");
+    let said =
+        load_of(&with("/p").replace("s3:bucket", "s3:s3://bucket"), ENCRYPTED).unwrap_err().to_string();
+    assert!(said.contains("has no place in it | write endpoint = \"s3:bucket/path\""), "{said}");
 }
