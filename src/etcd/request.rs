@@ -193,7 +193,14 @@ mod tests {
     fn put(path: &[u8], value: &[u8]) -> Vec<u8> {
         let e = Encoder::default().number(1, 77).bytes(2, b"PUT").bytes(3, path).bytes(4, value).number(5, 0);
         let e = e.bytes(6, b"old").number(7, 12).number(8, 0).number(9, 5_000_000_000).number(10, 0);
-        e.number(11, 0).number(12, 1).number(13, 0).number(14, 0).number(15, 9).number(16, 0).number(17, 1).done()
+        e.number(11, 0)
+            .number(12, 1)
+            .number(13, 0)
+            .number(14, 0)
+            .number(15, 9)
+            .number(16, 0)
+            .number(17, 1)
+            .done()
     }
 
     fn header() -> Vec<u8> {
@@ -254,7 +261,8 @@ mod tests {
         }
         for method in METHODS {
             // A value that looks like a v3 put does not make a v2 request one.
-            let bare = Encoder::default().number(1, 3).bytes(2, method.as_bytes()).bytes(4, &put_request).done();
+            let bare =
+                Encoder::default().number(1, 3).bytes(2, method.as_bytes()).bytes(4, &put_request).done();
             assert!(matches!(Payload::of(&bare), Payload::V2(r) if r.method == method), "{method}");
             assert_eq!(v3_write(&bare), None, "{method}");
         }
