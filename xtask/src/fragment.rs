@@ -19,6 +19,7 @@ pub(crate) struct Fragment {
     pub(crate) backup_dir: Option<String>,
     pub(crate) restore_dir: Option<String>,
     pub(crate) etcd_unit: Option<String>,
+    pub(crate) v2_only: Option<bool>,
     #[serde(default)]
     pub(crate) rclone: RcloneFragment,
 }
@@ -123,9 +124,10 @@ mod tests {
     #[test]
     fn every_known_key_is_taken() {
         let known = known_keys();
-        assert_eq!(known.len(), 13, "{known:?}");
+        assert_eq!(known.len(), 14, "{known:?}");
+        let value = |key: &str| if key == "v2_only" { "true" } else { "\"x\"" };
         let text: String =
-            known.iter().filter(|k| *k != "version").map(|k| format!("{k} = \"x\"\n")).collect();
+            known.iter().filter(|k| *k != "version").map(|k| format!("{k} = {}\n", value(k))).collect();
         parse_fragment(&format!("version = 1\n{text}")).unwrap();
     }
 
@@ -146,7 +148,7 @@ mod tests {
             ),
             (
                 "colour = \"x\"",
-                "the key colour is not known | the known keys are: backup_dir, boot_delay, data_dir, endpoint, etcd_unit, founder, interval, restore_dir, version, rclone.bundle, rclone.image, rclone.runner, rclone.timeout",
+                "the key colour is not known | the known keys are: backup_dir, boot_delay, data_dir, endpoint, etcd_unit, founder, interval, restore_dir, v2_only, version, rclone.bundle, rclone.image, rclone.runner, rclone.timeout",
             ),
         ] {
             assert_eq!(said(&format!("version = 1\n{text}")), want);
@@ -184,6 +186,7 @@ mod tests {
         for (text, line) in [
             ("version = 1\nfounder = http://e1\n", "line 2: "),
             ("version = 1\n\ninterval = 30\n", "line 3: "),
+            ("version = 1\nv2_only = \"true\"\n", "line 2: "),
         ] {
             assert!(said(text).starts_with(line), "{}", said(text));
         }

@@ -34,6 +34,7 @@ struct Values {
     backup_dir: String,
     restore_dir: String,
     etcd_unit: String,
+    v2_only: bool,
     runner: &'static str,
     /// Only where a container runs rclone.
     image: Option<String>,
@@ -61,6 +62,7 @@ impl Values {
             backup_dir: dir(&site.backup_dir),
             restore_dir: dir(&site.restore_dir),
             etcd_unit: quoted(&site.etcd_unit),
+            v2_only: site.v2_only,
             runner: site.runner.name(),
             image,
             docker: matches!(site.runner, Runner::Docker(_)),

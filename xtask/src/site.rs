@@ -40,6 +40,8 @@ pub(crate) struct Site {
     pub(crate) restore_dir: PathBuf,
     /// The service that runs etcd.
     pub(crate) etcd_unit: String,
+    /// Whether members that hold v3 data are backed up without it.
+    pub(crate) v2_only: bool,
     /// How rclone is run on a node.
     pub(crate) runner: Runner,
     /// The longest one rclone call may take.
@@ -138,6 +140,7 @@ fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site> {
         backup_dir,
         restore_dir,
         etcd_unit,
+        v2_only: said.v2_only.unwrap_or(false),
         rclone_timeout: timeout(&or(said.rclone.timeout.clone(), "10m"))?,
         runner: runner(said.rclone, dir)?,
         rclone_conf: Content(conf),
@@ -256,6 +259,7 @@ pub(crate) mod tests {
         assert_eq!(site.backup_dir, Path::new("/var/lib/etcd2-backup"));
         assert_eq!(site.restore_dir, Path::new("/var/lib/etcd2-restore"));
         assert_eq!(site.etcd_unit, "etcd2.service");
+        assert!(!site.v2_only);
         assert!(matches!(&site.runner, Runner::Docker(image) if image == "quay.io/coreos/rclone:latest"));
         assert_eq!(site.rclone_timeout, Duration::from_secs(600));
         assert_eq!(site.rclone_conf.0, CONF.as_bytes());
