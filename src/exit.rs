@@ -30,6 +30,8 @@ pub enum Exit {
     Settings = 15,
     /// The cluster did not answer, or did not reach the awaited state in time.
     Cluster = 16,
+    /// What was inspected is whole but for its last write, which did not arrive whole; etcd and restore leave it out.
+    Torn = 17,
 }
 
 /// An error with its exit code and the next step for the reader.

@@ -9,6 +9,7 @@
 //! - [`cli`]: the command line · [`exit`]: exit codes and the error that carries one
 //! - [`commands`]: one file per verb, what happens in which order, no mechanism
 //! - [`install`]: the unpacked tarball: what is in it, whether it is whole, where its files go
+//! - [`inspect`]: what a data directory, an archive or one of their files holds, for people and as JSON
 //! - [`recovery`]: what a restore is made of: source, new IDs, exchange
 //! - [`cluster`]: a running cluster by its HTTP API: who is in it, who has caught up, how a member comes in
 //! - [`fence`], [`identity`]: the stamps that keep etcd from starting on the wrong data
@@ -28,6 +29,7 @@ pub mod etcd;
 pub mod exit;
 pub mod fence;
 pub mod identity;
+pub mod inspect;
 pub mod install;
 pub mod member_dir;
 pub mod nearest;

@@ -186,6 +186,25 @@ fn every_field_of_the_archive_is_in_its_description() {
 }
 
 #[test]
+fn every_field_that_inspect_prints_is_in_the_readme() {
+    let (_, chapter) = README.split_once("\n## Inspect\n").unwrap();
+    let (chapter, _) = chapter.split_once("\n## ").unwrap();
+    let report = include_str!("../src/inspect/report.rs");
+    let all = ["Report", "Damage", "Member", "Snapshot", "LogSummary", "PartPlace", "GenerationSummary"];
+    for field in all.iter().flat_map(|name| fields(report, &format!("pub struct {name} "))) {
+        assert!(chapter.contains(&format!("`{field}`")), "{field}");
+    }
+    let entry = body(include_str!("../src/inspect/entries.rs"), "pub struct Line<");
+    let entry: Vec<&str> =
+        entry.filter(|l| !l.starts_with(['#', '/'])).filter_map(|l| l.split_once(':')).map(|l| l.0).collect();
+    assert!(entry.len() >= 16, "{entry:?}");
+    for field in entry {
+        let api = field.strip_prefix("prev_").map(|f| format!("`prev{}{}`", f[..1].to_uppercase(), &f[1..]));
+        assert!(chapter.contains(&api.unwrap_or_else(|| format!("`{field}`"))), "{field}");
+    }
+}
+
+#[test]
 fn every_link_leads_somewhere() {
     let mut count = 0;
     for (path, text) in documents() {

@@ -12,6 +12,7 @@ use crate::etcd::datadir::{self, DataDir, Family};
 use crate::etcd::log::Log;
 use crate::etcd::proto::{HardState, LogPosition, Metadata};
 use crate::etcd::snap::{self, Snapshot};
+use crate::etcd::v3::{Db, Seen};
 use crate::etcd::wal::{self, Extent, Place, Reading, Walk};
 use crate::exit::{Exit, exit_of, fault};
 
@@ -43,6 +44,8 @@ pub struct Capture {
     pub tail: Walk,
     /// The base and the extents' segments, open: etcd may purge them before the payload is written.
     files: Vec<File>,
+    /// Where data of the v3 store was seen, if any: it is not backed up.
+    pub v3_data: Option<String>,
 }
 
 /// Reads what is new. `None`: nothing.
@@ -112,6 +115,7 @@ fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
         Err(e) if exit_of(&e) == Exit::NotFound => return broken("the log was purged past the last backup"),
         files => files?,
     };
+    let v3_data = Seen::new(log.v3_write, &Db::Empty).map(|seen| seen.to_string());
     Ok(Follow::On(Box::new(Capture {
         begins: None,
         base: None,
@@ -122,6 +126,7 @@ fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
         log,
         tail,
         files,
+        v3_data,
     })))
 }
 
@@ -141,7 +146,12 @@ fn too_long(dir: &DataDir, state: &State) -> Result<Option<String>> {
 fn begin(dir: &DataDir, why: &str) -> Result<Capture> {
     let contents = dir.scan(Reading::Live)?;
     let files = open_files(dir, contents.base.as_ref(), &contents.tail)?;
+    if let Db::Unreadable(why) = &contents.db {
+        let db = dir.snap.join("db");
+        log::warn!("{} cannot be looked into for data of the v3 store: {why}", db.display());
+    }
     Ok(Capture {
+        v3_data: contents.v3_data(),
         begins: Some(why.into()),
         first: contents.base_index() + 1,
         base: contents.base,

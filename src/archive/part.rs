@@ -66,6 +66,9 @@ pub struct Head {
     /// In the bases of a recovered cluster: the history that it continues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+    /// The member was seen to hold data of the v3 store, which is not in the archive.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub v3_data: bool,
     /// Name and size of the snapshot, if the base has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<(String, u64)>,
@@ -171,9 +174,22 @@ impl Part {
     }
 
     fn read(path: &Path, generation: GenerationName, name: PartName) -> Result<Self> {
+        let size = fs::metadata(path)?.len();
+        ensure!(size == name.size, "{size} bytes, not {}", name.size);
+        let part = Self::read_unnamed(path)?;
+        let says = part.head.part_name(size, &part.checksum);
+        let other = part.head.generation_name();
+        ensure!(says == name && other == generation, "it is {says} of {other}");
+        Ok(part)
+    }
+
+    /// The same for a file that may lie anywhere under any name.
+    ///
+    /// # Errors
+    /// It is damaged, or of a format that this program does not read ([`Exit::Refused`]).
+    pub fn read_unnamed(path: &Path) -> Result<Self> {
         let mut file = File::open(path)?;
         let size = file.metadata()?.len();
-        ensure!(size == name.size, "{size} bytes, not {}", name.size);
         ensure!(size >= FIXED_BYTES + CHECKSUM_BYTES, "too short");
         let body = size - CHECKSUM_BYTES;
         // First of all, and the same in every version: only whole bytes are worth a look at what they say.
@@ -198,12 +214,6 @@ impl Part {
         let mut json = vec![0; length as usize];
         file.read_exact(&mut json)?;
         let head: Head = serde_json::from_slice(&json).context("reading its head")?;
-        let says = head.part_name(size, &checksum);
-        ensure!(
-            says == name && head.generation_name() == generation,
-            "it is {says} of {}",
-            head.generation_name()
-        );
         let start = FIXED_BYTES + u64::from(length);
         Ok(Self { head, checksum, path: path.to_path_buf(), payload: (start, body - start) })
     }
@@ -296,6 +306,7 @@ pub(super) mod tests {
             start_state: HardState::default(),
             predecessor: predecessor.into(),
             parent: None,
+            v3_data: false,
             snapshot: None,
             log: Vec::new(),
         }

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::part::{Head, Part};
-use crate::etcd::frame::{FrameReader, FrameWriter, Kind, Stop};
+use crate::etcd::frame::{FrameReader, FrameWriter, Kind, Record, Stop};
 use crate::etcd::proto::{LogPosition, Metadata};
 use crate::etcd::snap::SnapshotName;
 use crate::etcd::wal::{Extent, SegmentName};
@@ -36,9 +36,10 @@ pub fn unpack(parts: &[Part], target: &Path) -> Result<()> {
     writer.record(Kind::Snapshot, &LogPosition::default().encode())?;
     writer.record(Kind::HardState, &first.start_state.encode())?;
 
+    let mut target = Unpacked { snap: &snap, wal: writer };
     let mut at: Option<Extent> = None;
     for part in parts {
-        let unpacked = unpack_part(part, &snap, &mut at, &mut writer);
+        let unpacked = read_part(part, &mut at, &mut target);
         let name = format!("part {} of generation {}", part.head.sequence, part.head.generation);
         match unpacked {
             Err(e) if exit_of(&e) == Exit::NoSpace => Err(e).with_context(|| format!("unpacking {name}"))?,
@@ -49,7 +50,7 @@ pub fn unpack(parts: &[Part], target: &Path) -> Result<()> {
             )?,
         }
     }
-    writer.into_inner().flush().with_context(|| format!("writing {}", path.display()))
+    target.wal.into_inner().flush().with_context(|| format!("writing {}", path.display()))
 }
 
 /// Each part must name the one before as its predecessor, and all the same generation.
@@ -68,23 +69,39 @@ fn check_links(parts: &[Part]) -> Result<()> {
     Err(fault(Exit::Corrupt, "the parts of the generation do not follow one another", hint))
 }
 
-fn unpack_part(
-    part: &Part,
-    snap: &Path,
-    at: &mut Option<Extent>,
-    writer: &mut FrameWriter<BufWriter<File>>,
-) -> Result<()> {
+/// What the content of parts goes to.
+pub trait Sink {
+    /// The base's snapshot file: its name, its size and its bytes. What is not read is passed over.
+    ///
+    /// # Errors
+    /// It cannot be taken.
+    fn snapshot(&mut self, name: SnapshotName, size: u64, bytes: &mut dyn Read) -> Result<()>;
+
+    /// A record of the log.
+    ///
+    /// # Errors
+    /// It cannot be taken.
+    fn record(&mut self, segment: SegmentName, record: &Record<'_>) -> Result<()>;
+}
+
+/// Reads a part's content through, checking lengths and the rolling CRC once more, and that it goes on where `at`, the
+/// last extent before it, ends.
+///
+/// # Errors
+/// It is damaged or does not go on there, or the sink fails.
+pub fn read_part(part: &Part, at: &mut Option<Extent>, sink: &mut dyn Sink) -> Result<()> {
     let mut payload = part.payload()?;
     if let Some((name, size)) = &part.head.snapshot {
         let name = SnapshotName::parse(name).with_context(|| format!("{name:?} is no snapshot's name"))?;
-        let mut file = File::create_new(snap.join(name.to_string()))?;
-        let copied = io::copy(&mut (&mut payload).take(*size), &mut file)?;
-        ensure!(copied == *size, "{copied} of {size} bytes of the snapshot");
+        let mut bytes = (&mut payload).take(*size);
+        sink.snapshot(name, *size, &mut bytes)?;
+        io::copy(&mut bytes, &mut io::sink())?;
+        ensure!(bytes.limit() == 0, "the snapshot is cut off, {} bytes of {size} are missing", bytes.limit());
     }
     for extent in &part.head.log {
         let follows = at.is_none_or(|before| follows(&before, extent));
         ensure!(follows, "the log does not go on at {}", extent.from);
-        reframe(&mut payload, extent, &part.head, writer)?;
+        read_extent(&mut payload, extent, &part.head, sink)?;
         *at = Some(*extent);
     }
     let rest = io::copy(&mut payload, &mut io::sink())?;
@@ -98,30 +115,44 @@ fn follows(before: &Extent, next: &Extent) -> bool {
     (same || following) && next.from.crc == before.crc
 }
 
-/// Copies the records of an extent, checking lengths and the rolling CRC once more.
-fn reframe(
-    payload: &mut impl Read,
-    extent: &Extent,
-    head: &Head,
-    writer: &mut FrameWriter<BufWriter<File>>,
-) -> Result<()> {
+fn read_extent(payload: &mut impl Read, extent: &Extent, head: &Head, sink: &mut dyn Sink) -> Result<()> {
     let length = extent.to.checked_sub(extent.from.offset).context("an extent of negative length")?;
     let mut reader = FrameReader::new(payload.take(length), extent.from.offset, extent.from.crc);
     loop {
         match reader.next_record()? {
-            Ok(record) => match record.kind {
-                Kind::Crc => {}
-                Kind::Metadata => {
+            Ok(record) => {
+                if record.kind == Kind::Metadata {
                     let metadata = Metadata::decode(record.data)?;
                     let own = (metadata.member_id, metadata.cluster_id) == (head.member_id, head.cluster_id);
                     ensure!(own, "the log belongs to another member");
                 }
-                kind => writer.record(kind, record.data)?,
-            },
+                sink.record(extent.from.segment, &record)?;
+            }
             Err(Stop::Eof) => break,
             Err(stop) => anyhow::bail!("at {}@{}: {stop}", extent.from.segment, reader.offset()),
         }
     }
     ensure!((reader.offset(), reader.crc()) == (extent.to, extent.crc), "it ends at {}", reader.offset());
     Ok(())
+}
+
+/// The new data directory: the snapshot as it is, the records framed anew.
+struct Unpacked<'a> {
+    snap: &'a Path,
+    wal: FrameWriter<BufWriter<File>>,
+}
+
+impl Sink for Unpacked<'_> {
+    fn snapshot(&mut self, name: SnapshotName, _: u64, bytes: &mut dyn Read) -> Result<()> {
+        let mut file = File::create_new(self.snap.join(name.to_string()))?;
+        io::copy(bytes, &mut file)?;
+        Ok(())
+    }
+
+    fn record(&mut self, _: SegmentName, record: &Record<'_>) -> Result<()> {
+        match record.kind {
+            Kind::Crc | Kind::Metadata => Ok(()),
+            kind => Ok(self.wal.record(kind, record.data)?),
+        }
+    }
 }

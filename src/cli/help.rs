@@ -11,7 +11,13 @@ pub(super) fn text(verb: Option<&VerbTable>) -> String {
     let mut out = String::new();
     match verb {
         Some(verb) => {
-            out += &format!("{}\n\nUsage: {PROGRAM} {} [OPTIONS]\n", verb.summary, verb.name);
+            let argument = verb.argument.as_ref();
+            let name = argument.map_or(String::new(), |a| format!(" {}", a.value));
+            out += &format!("{}\n\nUsage: {PROGRAM} {} [OPTIONS]{name}\n", verb.summary, verb.name);
+            if let Some(argument) = argument {
+                out += "\nArgument:\n";
+                write_table(&mut out, &[(argument.value.to_owned(), argument.help.to_owned())]);
+            }
         }
         None => {
             out += &format!("{ABOUT}\n\nUsage: {PROGRAM} [OPTIONS] VERB\n\nVerbs:\n");

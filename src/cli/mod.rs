@@ -37,6 +37,7 @@ pub enum Verb {
     Backup,
     Restore(Restore),
     Join(Join),
+    Inspect(Inspect),
     Guard,
 }
 
@@ -119,6 +120,26 @@ static VERBS: &[VerbTable] = &[
             )
             .default("10m"),
         ]),
+    verb("inspect", "Show what a data directory, an archive or one of their files holds", || {
+        Verb::Inspect(Inspect::default())
+    })
+    .argument(valued(
+        "path",
+        "PATH",
+        "A data directory, a machine's folder of the archive, or a .wal, .snap or .part file",
+        into!(Inspect.path),
+    ))
+    .options(&[
+        valued("wal-dir", "DIR", "Where the log is, if not in the data directory", into!(Inspect.wal_dir)),
+        flag("json", "Print JSON; a line each for entries and keys", into!(Inspect.json)),
+        valued(
+            "entries",
+            "[FROM..TO]",
+            "List the log's entries, with values, instead: all, or those of these indexes",
+            into!(Inspect.entries),
+        ),
+        flag("keys", "List the snapshot's keys, with values, instead", into!(Inspect.keys)),
+    ]),
     verb("guard", "Refuse to start etcd on an empty data directory (run by etcd's unit)", || Verb::Guard)
         .hidden(),
 ];
@@ -157,6 +178,23 @@ impl Major {
 pub struct Join {
     pub no_start: bool,
     pub wait: Duration,
+}
+
+/// The argument and the options of `inspect`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Inspect {
+    pub path: PathBuf,
+    pub wal_dir: Option<PathBuf>,
+    pub json: bool,
+    pub entries: Option<IndexRange>,
+    pub keys: bool,
+}
+
+/// Indexes from the first to the last, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexRange {
+    pub first: u64,
+    pub last: u64,
 }
 
 /// Name, version, commit and target, as `cargo xtask build` knows them.

@@ -11,7 +11,7 @@ pub(super) type Put = fn(&mut Cli, &OsStr) -> Result<(), &'static str>;
 pub(super) struct Opt {
     pub(super) name: &'static str,
     pub(super) short: Option<char>,
-    /// What its value is called; empty when it takes none.
+    /// What its value is called; empty when it takes none, in brackets when it may be left out.
     pub(super) value: &'static str,
     pub(super) help: &'static str,
     /// The only values there are, with their help; empty when there are too many to list.
@@ -40,6 +40,10 @@ pub(super) const fn valued(name: &'static str, value: &'static str, help: &'stat
 }
 
 impl Opt {
+    pub(super) fn may_be_alone(&self) -> bool {
+        self.value.starts_with('[')
+    }
+
     pub(super) const fn short(self, letter: char) -> Self {
         Self { short: Some(letter), ..self }
     }
@@ -74,18 +78,24 @@ pub(super) struct VerbTable {
     /// Not for people: left out of help and hints.
     pub(super) hidden: bool,
     pub(super) options: &'static [Opt],
+    /// What stands behind the verb without dashes, exactly once.
+    pub(super) argument: Option<Opt>,
     /// The verb before any option or default.
     pub(super) begin: fn() -> Verb,
 }
 
-/// A verb without options.
+/// A verb without options or argument.
 pub(super) const fn verb(name: &'static str, summary: &'static str, begin: fn() -> Verb) -> VerbTable {
-    VerbTable { name, summary, hidden: false, options: &[], begin }
+    VerbTable { name, summary, hidden: false, options: &[], argument: None, begin }
 }
 
 impl VerbTable {
     pub(super) const fn options(self, options: &'static [Opt]) -> Self {
         Self { options, ..self }
+    }
+
+    pub(super) const fn argument(self, argument: Opt) -> Self {
+        Self { argument: Some(argument), ..self }
     }
 
     pub(super) const fn hidden(self) -> Self {

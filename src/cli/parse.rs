@@ -53,6 +53,11 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed, UsageE
                 match verb {
                     None if word == "help" => helping = true,
                     None => verb = Some(verb_named(&word)?),
+                    Some(VerbTable { argument: Some(argument), .. })
+                        if !helping && !given.iter().any(|(o, _)| o.name == argument.name) =>
+                    {
+                        given.push((argument, word));
+                    }
                     Some(known) => {
                         let what = format!("{} takes no argument {}", known.name, word.display());
                         return Err(error(what, see(verb)));
@@ -96,8 +101,14 @@ fn value_of(option: &Opt, parser: &mut Parser, verb: Table) -> Result<OsString, 
     }
     let value = parser.optional_value().or_else(|| {
         let dashed = |a: &OsStr| a.as_encoded_bytes().starts_with(b"-");
-        parser.try_raw_args()?.next_if(|a| !dashed(a))
+        // Where the value may be left out, what cannot be it is the next argument.
+        let fits =
+            |a: &OsStr| !option.may_be_alone() || verb.is_some_and(|v| put(&mut begin(v), option, a).is_ok());
+        parser.try_raw_args()?.next_if(|a| !dashed(a) && fits(a))
     });
+    if value.is_none() && option.may_be_alone() {
+        return Ok(OsString::new());
+    }
     value.filter(|v| !v.is_empty()).ok_or_else(|| {
         let choices = if option.choices.is_empty() { String::new() } else { one_of(option) + "; " };
         error(format!("--{} needs a value, {}", option.name, option.value), choices + &see(verb))
@@ -106,7 +117,10 @@ fn value_of(option: &Opt, parser: &mut Parser, verb: Table) -> Result<OsString, 
 
 /// The command line of a verb: the defaults first, then what was given.
 fn fill(verb: &'static VerbTable, given: &[(&Opt, OsString)]) -> Result<Cli, UsageError> {
-    let mut cli = Cli { root: PathBuf::new(), verbose: false, verb: (verb.begin)() };
+    if let Some(argument) = verb.argument.as_ref().filter(|a| !given.iter().any(|(o, _)| o.name == a.name)) {
+        return Err(error(format!("{} needs a {}", verb.name, argument.value), see(Some(verb))));
+    }
+    let mut cli = begin(verb);
     let defaults = options(Some(verb)).filter_map(|o| Some((o, OsStr::new(o.default?))));
     for (option, value) in defaults.chain(given.iter().map(|(o, v)| (*o, v.as_os_str()))) {
         put(&mut cli, option, value).map_err(|wanted| {
@@ -116,6 +130,11 @@ fn fill(verb: &'static VerbTable, given: &[(&Opt, OsString)]) -> Result<Cli, Usa
         })?;
     }
     Ok(cli)
+}
+
+/// The command line before any option or default.
+fn begin(verb: &VerbTable) -> Cli {
+    Cli { root: PathBuf::new(), verbose: false, verb: (verb.begin)() }
 }
 
 /// Puts a value into its field; the error is what it is not.

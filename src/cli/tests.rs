@@ -29,12 +29,18 @@ fn puts(option: &Opt) -> bool {
     matches!(option.does, Does::Put(_))
 }
 
+/// A verb with what must stand behind it.
+fn words(verb: &VerbTable) -> String {
+    if verb.argument.is_some() { format!("{} /some/path", verb.name) } else { verb.name.to_owned() }
+}
+
 /// Values an option takes, none of them its default.
 fn samples(option: &Opt) -> Vec<&'static str> {
     let samples = match option.value {
         "DIR" => vec!["/some/dir"],
         "N" => vec!["7"],
         "TIME" => vec!["90s"],
+        "[FROM..TO]" => vec!["7", "5..9", "5..", "..9"],
         _ => option.choices.iter().map(|(name, _)| *name).collect(),
     };
     samples.into_iter().filter(|s| option.default != Some(s)).collect()
@@ -54,12 +60,13 @@ fn ways(option: &Opt) -> Vec<[String; 2]> {
 #[test]
 fn every_option_of_the_table_parses_into_a_field_of_its_own() {
     for verb in VERBS {
-        let mut seen = BTreeSet::from([format!("{:?}", run(verb.name))]);
+        let verb_line = words(verb);
+        let mut seen = BTreeSet::from([format!("{:?}", run(&verb_line))]);
         for option in verb.options.iter().chain(GLOBALS).filter(|o| puts(o)) {
             for [one, other] in ways(option) {
-                let line = format!("{} {one}", verb.name);
+                let line = format!("{verb_line} {one}");
                 let cli = run(&line);
-                assert_eq!(cli, run(&format!("{} {other}", verb.name)), "{line}: both forms");
+                assert_eq!(cli, run(&format!("{verb_line} {other}")), "{line}: both forms");
                 assert!(seen.insert(format!("{cli:?}")), "{line}: changes nothing of its own: {cli:?}");
                 let repeated = parsed(&format!("{line} {other}")).unwrap_err();
                 assert_eq!(repeated.what, format!("--{} is given twice", option.name), "{line}");
@@ -67,8 +74,8 @@ fn every_option_of_the_table_parses_into_a_field_of_its_own() {
         }
         for option in GLOBALS.iter().filter(|o| puts(o)) {
             for [one, other] in ways(option) {
-                let before = run(&format!("{one} {}", verb.name));
-                assert_eq!(before, run(&format!("{} {other}", verb.name)), "{one} before {}", verb.name);
+                let before = run(&format!("{one} {verb_line}"));
+                assert_eq!(before, run(&format!("{verb_line} {other}")), "{one} before {verb_line}");
             }
         }
     }
@@ -142,6 +149,10 @@ fn a_line_means_what_it_says() {
     let cli = |root: &str, verbose, verb| Cli { root: root.into(), verbose, verb };
     let restore = || Restore { source: Choice::Archive, ..Restore::default() };
     let ten_minutes = Duration::from_secs(600);
+    let inspect = |entries: Option<(u64, u64)>| {
+        let entries = entries.map(|(first, last)| IndexRange { first, last });
+        Inspect { path: "a".into(), entries, ..Inspect::default() }
+    };
     for (line, want) in [
         ("backup", cli("/", false, Verb::Backup)),
         ("guard", cli("/", false, Verb::Guard)),
@@ -162,6 +173,22 @@ fn a_line_means_what_it_says() {
         ("join --no-start --wait 1m30s", {
             cli("/", false, Verb::Join(Join { no_start: true, wait: Duration::from_secs(90) }))
         }),
+        ("inspect a", cli("/", false, Verb::Inspect(inspect(None)))),
+        ("inspect --keys a --json --wal-dir b", {
+            let wal_dir = Some("b".into());
+            cli("/", false, Verb::Inspect(Inspect { keys: true, json: true, wal_dir, ..inspect(None) }))
+        }),
+        ("inspect --entries a", cli("/", false, Verb::Inspect(inspect(Some((0, u64::MAX)))))),
+        ("inspect a --entries", cli("/", false, Verb::Inspect(inspect(Some((0, u64::MAX)))))),
+        ("inspect --entries 5..9 a", cli("/", false, Verb::Inspect(inspect(Some((5, 9)))))),
+        ("inspect --entries=..9 a", cli("/", false, Verb::Inspect(inspect(Some((0, 9)))))),
+        ("inspect a --entries 7", cli("/", false, Verb::Inspect(inspect(Some((7, 7)))))),
+        ("inspect --entries ..", {
+            cli("/", false, Verb::Inspect(Inspect { path: "..".into(), ..inspect(Some((0, u64::MAX))) }))
+        }),
+        ("inspect --entries 5.. -- -v", {
+            cli("/", false, Verb::Inspect(Inspect { path: "-v".into(), ..inspect(Some((5, u64::MAX))) }))
+        }),
     ] {
         assert_eq!(parsed(line), Ok(Parsed::Run(want)), "{line}");
     }
@@ -173,12 +200,16 @@ fn a_line_means_what_it_says() {
 #[test]
 fn what_is_not_understood_is_refused_with_the_next_step() {
     for (line, what, hint) in [
-        ("", "there is no verb", "one of install, backup, restore, join; see etcd2-backup --help"),
-        ("-v", "there is no verb", "one of install, backup, restore, join; see etcd2-backup --help"),
+        ("", "there is no verb", "one of install, backup, restore, join, inspect; see etcd2-backup --help"),
+        ("-v", "there is no verb", "one of install, backup, restore, join, inspect; see etcd2-backup --help"),
         ("restor", "there is no verb restor", "is it restore? see etcd2-backup --help"),
         ("hepl", "there is no verb hepl", "is it help? see etcd2-backup --help"),
         ("help jion", "there is no verb jion", "is it join? see etcd2-backup --help"),
-        ("gaurd", "there is no verb gaurd", "one of install, backup, restore, join; see etcd2-backup --help"),
+        (
+            "gaurd",
+            "there is no verb gaurd",
+            "one of install, backup, restore, join, inspect; see etcd2-backup --help",
+        ),
         ("restore --forse", "there is no option --forse", "is it --force? see etcd2-backup restore --help"),
         ("restore --colour", "there is no option --colour", "see etcd2-backup restore --help"),
         ("backup --force", "there is no option --force", "see etcd2-backup backup --help"),
@@ -210,6 +241,14 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         ("restore --for-etcd 4", "--for-etcd 4 is not one of 2, 3", "see etcd2-backup restore --help"),
         ("restore --generation x", "--generation x is not a number", "see etcd2-backup restore --help"),
         ("join --wait soon", "--wait soon is not a time like 90s or 10m", "see etcd2-backup join --help"),
+        ("inspect", "inspect needs a PATH", "see etcd2-backup inspect --help"),
+        ("inspect --entries 7", "inspect needs a PATH", "see etcd2-backup inspect --help"),
+        ("inspect a b", "inspect takes no argument b", "see etcd2-backup inspect --help"),
+        (
+            "inspect a --entries=9..5",
+            "--entries 9..5 is not a range of indexes like 5..9, 5.. or ..9",
+            "see etcd2-backup inspect --help",
+        ),
         ("-vv backup", "--verbose is given twice", "say it once"),
         ("--root /a backup --root /b", "--root is given twice", "say it once"),
     ] {

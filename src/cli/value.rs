@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Major;
+use super::{IndexRange, Major};
 use crate::recovery::source::Choice;
 
 /// A type that an option's value can have.
@@ -51,6 +51,24 @@ impl Value for u64 {
 
     fn of(given: &OsStr) -> Option<Self> {
         given.to_str()?.parse().ok()
+    }
+}
+
+/// Empty for all; `7`, `5..9`, `5..` and `..9` otherwise.
+impl Value for IndexRange {
+    const WANTED: &str = "a range of indexes like 5..9, 5.. or ..9";
+
+    fn of(given: &OsStr) -> Option<Self> {
+        let text = given.to_str()?;
+        let (first, last) = match text.split_once("..") {
+            None if text.is_empty() => ("", ""),
+            None => (text, text),
+            Some(("", "")) => return None,
+            Some(ends) => ends,
+        };
+        let number = |text: &str, open: u64| if text.is_empty() { Some(open) } else { text.parse().ok() };
+        let range = Self { first: number(first, 0)?, last: number(last, u64::MAX)? };
+        (range.first <= range.last).then_some(range)
     }
 }
 

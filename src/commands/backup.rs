@@ -10,7 +10,7 @@ use crate::archive::spool::Spool;
 use crate::archive::state::State;
 use crate::archive::{chain, lineage};
 use crate::etcd::datadir::DataDir;
-use crate::exit::Exit;
+use crate::exit::{Exit, fault};
 use crate::fence;
 use crate::identity::{self, Identity};
 use crate::paths::Root;
@@ -44,6 +44,9 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
         log::info!("nothing new since index {}", state.map_or(0, |s| s.last.index));
         return Ok(Exit::Done);
     };
+    if let Some(seen) = &capture.v3_data {
+        refuse_v3_data(&settings, seen)?;
+    }
     identity::record(root, &identity_of(root, &settings, &capture))?;
 
     let head = head(&settings, &remote, state.as_ref(), &capture)?;
@@ -87,6 +90,20 @@ fn finish_earlier(
         _ => {}
     }
     spool.drop_parts()
+}
+
+/// Only v2 data is backed up. Who has v3 data too must know, and say that it may be left out.
+fn refuse_v3_data(settings: &Settings, seen: &str) -> Result<()> {
+    if settings.v2_only {
+        log::warn!("this member holds data of the v3 store, which is not backed up: {seen}");
+        return Ok(());
+    }
+    Err(fault(
+        Exit::Refused,
+        format!("this member holds data of the v3 store, which cannot be backed up: {seen}"),
+        "to back up the v2 store alone, set v2_only = true in the site, or ETCD2_BACKUP_V2_ONLY=true in \
+         30-etcd2-backup-restore.conf; the v3 store needs etcdctl snapshot save",
+    ))
 }
 
 /// Sends the spool in one call, and notes that it arrived.
@@ -135,6 +152,7 @@ fn head(settings: &Settings, remote: &dyn Remote, state: Option<&State>, capture
         start_state: capture.start_state,
         predecessor,
         parent,
+        v3_data: capture.v3_data.is_some(),
         snapshot,
         log: capture.tail.extents.clone(),
     })

@@ -8,6 +8,7 @@ use crate::paths::Root;
 
 mod backup;
 mod guard;
+mod inspect;
 mod install;
 mod join;
 mod restore;
@@ -23,6 +24,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Verb::Backup => backup::run(&root),
         Verb::Restore(options) => restore::run(&root, options),
         Verb::Join(options) => join::run(&root, options),
+        Verb::Inspect(options) => inspect::run(options),
         Verb::Guard => guard::run(&root),
     }
 }

@@ -151,6 +151,7 @@ impl Plan {
         if let Some(reason) = contents.torn() {
             log::warn!("the log's last write was torn ({reason}); everything before it is restored");
         }
+        warn_of_v3_data(source);
         log::info!(
             "becomes cluster {:x} with one member, {:x} at {urls}",
             self.rewrite.cluster_id,
@@ -237,6 +238,12 @@ fn publish(settings: &Settings, remote: &dyn Remote, record: &Record) {
     }
 }
 
+fn warn_of_v3_data(source: &Source) {
+    if let Some(seen) = &source.v3_data {
+        log::warn!("the member held data of the v3 store, and only the v2 store is restored: {seen}");
+    }
+}
+
 fn report(settings: &Settings, source: &Source, plan: &Plan, kept: &[std::path::PathBuf], started: Instant) {
     let last = source.contents.last();
     log::info!(
@@ -253,6 +260,7 @@ fn report(settings: &Settings, source: &Source, plan: &Plan, kept: &[std::path::
     for given_up in &source.given_up {
         log::warn!("given up: {given_up}");
     }
+    warn_of_v3_data(source);
     log::info!("next: systemctl start {}, then etcd2-join.service on the other nodes", settings.etcd_unit);
     log::info!(
         "restart everything that watches etcd: its index went back, and a waiting watch would wait for ever"

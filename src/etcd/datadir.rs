@@ -20,6 +20,7 @@ use super::members;
 use super::proto::{HardState, LogPosition, Metadata};
 use super::snap::{self, Snapshot, SnapshotName};
 use super::store::{self, StoredMember};
+use super::v3::{Db, Seen};
 use super::wal::{self, Place, Reading, Walk};
 use crate::exit::{Exit, OrFault, exit_of, fault};
 
@@ -66,6 +67,8 @@ pub struct Contents {
     pub family: Family,
     /// Snapshots that were passed over, and why.
     pub passed_over: Vec<String>,
+    /// What the v3 store's file says.
+    pub db: Db,
 }
 
 impl DataDir {
@@ -96,49 +99,79 @@ impl DataDir {
     /// back to its beginning, or that ends with a received snapshot; [`Exit::NotFound`] for a segment that is gone each
     /// time it is to be read.
     pub fn scan(&self, reading: Reading) -> Result<Contents> {
+        let Survey { log: whole, walk, beginning, fault, base, mark, passed_over, db, .. } =
+            self.survey(reading)?;
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        let metadata = whole.metadata.context("the log has no metadata record")?;
+        let from = base.as_ref().map_or_else(LogPosition::default, |b| b.metadata.position);
+        let start = mark.map_or(beginning, |m| m.place);
+        let start_state = mark.map_or_else(HardState::default, |m| m.hard_state);
+        let tail = walk.behind(start);
+        let family = self.family(&whole);
+        let log = log_behind(whole, from, mark, &tail);
+        Ok(Contents { metadata, base, start, start_state, tail, log, family, passed_over, db })
+    }
+
+    /// Reads what [`DataDir::scan`] reads, as far as it can be read: why that refuses it is in [`Survey::fault`].
+    ///
+    /// # Errors
+    /// The folders cannot be listed.
+    pub fn survey(&self, reading: Reading) -> Result<Survey> {
         let tries = if reading == Reading::Live { LIVE_TRIES } else { 1 };
         for _ in 1..tries {
-            match self.look(reading) {
-                Ok(Ok(contents)) => return Ok(contents),
-                Ok(Err(Misfit(_))) => {}
-                Err(e) if exit_of(&e) == Exit::NotFound => {}
-                Err(e) => return Err(e),
+            let survey = self.look(reading)?;
+            let damaged = |e: &anyhow::Error| survey.damaged && exit_of(e) != Exit::NotFound;
+            if survey.fault.as_ref().is_none_or(damaged) {
+                return Ok(survey);
             }
             thread::sleep(LIVE_PAUSE);
         }
-        self.look(reading)?.map_err(|Misfit(e)| e)
+        self.look(reading)
     }
 
-    fn look(&self, reading: Reading) -> Result<Look<Contents>> {
+    fn look(&self, reading: Reading) -> Result<Survey> {
         let names = snap::list(&self.snap)?;
         let first = *wal::segments(&self.wal)?.first().context("no segment of the log is there")?;
+        let beginning = Place::start_of(first);
         let mut whole = Log::default();
         let mut marks = Marks::new(names.iter().map(|n| n.index));
-        let walk = wal::walk(&self.wal, Place::start_of(first), reading, &mut |segment, record| {
+        let (walk, damage) = wal::walk_to_fault(&self.wal, beginning, reading, &mut |segment, record| {
             whole.add(record).with_context(|| format!("at {segment}@{}", record.start))?;
             if record.kind == Kind::Entry {
                 marks.add(&whole, Place { segment, offset: record.end, crc: record.crc });
             }
             Ok(())
-        })?;
-        let metadata = whole.metadata.context("the log has no metadata record")?;
-        let (base, passed_over) = match self.base(&names, &whole) {
-            Ok(found) => found,
-            Err(misfit) => return Ok(Err(misfit)),
+        });
+        let damaged = damage.is_some();
+        let mut passed_over = Vec::new();
+        let (base, missing) = match self.base(&names, &whole, &mut passed_over) {
+            Ok(base) => (base, None),
+            Err(e) => (None, Some(e)),
         };
-        let from = base.as_ref().map_or_else(LogPosition::default, |b| b.metadata.position);
         let mark = base.as_ref().and_then(|b| marks.of(b.name.index));
-        let start = mark.map_or(Place::start_of(first), |m| m.place);
-        let start_state = mark.map_or_else(HardState::default, |m| m.hard_state);
-        let tail = walk.behind(start);
-        let family = if whole.padded || self.snap.join("db").exists() { Family::Three } else { Family::Two };
-        let log = log_behind(whole, from, mark, &tail);
-        Ok(Ok(Contents { metadata, base, start, start_state, tail, log, family, passed_over }))
+        let fault = damage.or(missing).or_else(|| {
+            let what = format!("the log in {} does not say whose it is", self.wal.display());
+            let hint = "take another member's data or an older backup";
+            whole.metadata.is_none().then(|| fault(Exit::Corrupt, what, hint))
+        });
+        let db = Db::look(&self.snap);
+        Ok(Survey { log: whole, walk, beginning, fault, damaged, base, mark, passed_over, db })
+    }
+
+    /// Which etcd wrote the log and what lies beside it.
+    pub fn family(&self, log: &Log) -> Family {
+        if log.padded || self.snap.join("db").exists() { Family::Three } else { Family::Two }
     }
 
     /// The newest snapshot that the log fits and that is whole, and what was passed over for it.
-    fn base(&self, names: &[SnapshotName], whole: &Log) -> Look<(Option<Snapshot>, Vec<String>)> {
-        let mut passed_over = Vec::new();
+    fn base(
+        &self,
+        names: &[SnapshotName],
+        whole: &Log,
+        passed_over: &mut Vec<String>,
+    ) -> Result<Option<Snapshot>> {
         for &name in names {
             let mut pass_over = |why: &str| {
                 passed_over.push(format!("{}: {why}", self.snap.join(name.to_string()).display()));
@@ -149,13 +182,13 @@ impl DataDir {
                 pass_over("entries are missing behind it");
             } else {
                 match Snapshot::open(&self.snap, name) {
-                    Ok(snapshot) => return Ok((Some(snapshot), passed_over)),
+                    Ok(snapshot) => return Ok(Some(snapshot)),
                     Err(e) => passed_over.push(format!("{e:#}")),
                 }
             }
         }
         if whole.continues(0) {
-            return Ok((None, passed_over));
+            return Ok(None);
         }
         let what = match whole.received() {
             Some(index) => format!("ends with the snapshot of index {index}, received from the leader,"),
@@ -163,14 +196,32 @@ impl DataDir {
         };
         let why = if passed_over.is_empty() { "there is none".into() } else { passed_over.join("; ") };
         let what = format!("the log in {} {what} and no snapshot fits it: {why}", self.wal.display());
-        Err(Misfit(fault(Exit::Corrupt, what, "take another member's data or an older backup")))
+        Err(fault(Exit::Corrupt, what, "take another member's data or an older backup"))
     }
 }
 
-/// Snapshots and log do not make a state together, each whole as it may be.
-struct Misfit(anyhow::Error);
-
-type Look<T> = std::result::Result<T, Misfit>;
+/// What a data directory holds as far as it can be read, damaged or not.
+#[derive(Debug)]
+pub struct Survey {
+    /// What all records before the first fault add up to.
+    pub log: Log,
+    /// How far they were read.
+    pub walk: Walk,
+    /// Where the log begins.
+    beginning: Place,
+    /// Why this is not a member's whole data; a torn tail is no fault.
+    pub fault: Option<anyhow::Error>,
+    /// The fault is at the end of `walk`, and not that something is missing.
+    pub damaged: bool,
+    /// The snapshot to begin with.
+    pub base: Option<Snapshot>,
+    /// Where the entries behind it begin.
+    mark: Option<Mark>,
+    /// Snapshots that were passed over, and why.
+    pub passed_over: Vec<String>,
+    /// What the v3 store's file says.
+    pub db: Db,
+}
 
 /// What is behind `from` in a log that was read whole; `mark` is where that begins.
 fn log_behind(mut whole: Log, from: LogPosition, mark: Option<Mark>, tail: &Walk) -> Log {
@@ -262,6 +313,11 @@ impl Contents {
             Stop::Torn(reason) => Some(reason),
             _ => None,
         }
+    }
+
+    /// Where data of the v3 store was seen, if any: in the whole log, or in `snap/db`.
+    pub fn v3_data(&self) -> Option<String> {
+        Seen::new(self.log.v3_write, &self.db).map(|seen| seen.to_string())
     }
 
     /// The size of the base, 0 without one.

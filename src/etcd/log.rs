@@ -5,6 +5,8 @@ use anyhow::{Context, Result, ensure};
 use super::frame::{Kind, Record};
 use super::members::Change;
 use super::proto::{Entry, EntryKind, HardState, LogPosition, Metadata};
+use super::request;
+use super::v3::V3Write;
 use crate::exit::{Exit, fault};
 
 /// A log with more membership entries than this behind its base is not one.
@@ -28,6 +30,8 @@ pub struct Log {
     pub snapshots: Vec<LogPosition>,
     /// Membership entries that are still valid (a later entry with a lower index overwrites).
     pub changes: Vec<Change>,
+    /// The first entry that writes to the v3 store and is still valid.
+    pub v3_write: Option<V3Write>,
     /// A frame was padded: etcd 3.x wrote it.
     pub padded: bool,
     /// Offset of the last record, and the rolling CRC before it.
@@ -79,6 +83,10 @@ impl Log {
         if self.changes.last().is_some_and(|c| c.index >= entry.index) {
             self.changes.retain(|c| c.index < entry.index);
         }
+        self.v3_write = self.v3_write.filter(|w| w.index < entry.index).or_else(|| {
+            let request = request::v3_write(entry.data).filter(|_| entry.kind == EntryKind::Normal)?;
+            Some(V3Write { index: entry.index, request })
+        });
         if entry.kind == EntryKind::ConfChange {
             ensure!(self.changes.len() < MAX_CHANGES, "more than {MAX_CHANGES} membership entries");
             self.changes.push(Change::decode(entry.index, entry.data)?);
@@ -112,6 +120,7 @@ impl Log {
 mod tests {
     use super::*;
     use crate::etcd::proto::{ConfChange, ConfChangeKind};
+    use crate::etcd::wire::Encoder;
 
     fn add(log: &mut Log, kind: Kind, data: &[u8]) -> Result<()> {
         log.add(&Record { kind, data, start: 0, end: 0, crc_before: 0, crc: 0, padded: false })
@@ -167,6 +176,27 @@ mod tests {
         let entry = Entry { kind: EntryKind::Normal, term: 2, index: 3, data: &[] };
         add(&mut log, Kind::Entry, &entry.encode()).unwrap();
         assert_eq!((log.changes.len(), log.last), (0, LogPosition { index: 3, term: 2 }));
+    }
+
+    #[test]
+    fn the_first_valid_write_to_the_v3_store_is_remembered() {
+        let put = Encoder::default().number(1, 9).bytes(4, b"").done();
+        let v2 = Encoder::default().number(1, 9).bytes(2, b"PUT").done();
+        let mut log = Log::default();
+        let mut write = |index, data: &[u8]| {
+            let entry = Entry { kind: EntryKind::Normal, term: 1, index, data };
+            add(&mut log, Kind::Entry, &entry.encode()).unwrap();
+            log.v3_write.map(|w| (w.index, w.request))
+        };
+        for (index, data, first) in [
+            (1, &v2, None),
+            (2, &put, Some((2, "put"))),
+            (3, &put, Some((2, "put"))),
+            (2, &v2, None),
+            (3, &put, Some((3, "put"))),
+        ] {
+            assert_eq!(write(index, data), first, "behind {index}");
+        }
     }
 
     #[test]

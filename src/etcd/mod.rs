@@ -8,7 +8,8 @@
 //! - [`log`]: what the records of a log add up to · `marks`: where in it the entries behind a snapshot begin
 //! - [`datadir`]: which snapshot and which log a data directory really holds
 //! - [`members`]: who is a voter, following the log · [`rewrite`]: the restored member directory
-//! - [`boltdb`]: the `snap/db` that 3.x wants beside a snapshot
+//! - [`boltdb`]: the `snap/db` that 3.x wants beside a snapshot, and whether one has keys
+//! - [`request`]: what an entry asks of the store · [`v3`]: whether a member holds data of the v3 store
 
 pub mod boltdb;
 pub mod datadir;
@@ -17,8 +18,10 @@ pub mod log;
 mod marks;
 pub mod members;
 pub mod proto;
+pub mod request;
 pub mod rewrite;
 pub mod snap;
 pub mod store;
+pub mod v3;
 pub mod wal;
 pub mod wire;

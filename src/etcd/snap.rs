@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{BufReader, Read, Seek, SeekFrom, Take, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Take, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +14,7 @@ use super::wire::varint;
 
 /// The metadata of a snapshot is some IDs; more than this is none.
 const MAX_METADATA_BYTES: u64 = 1 << 20;
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// Name of a snapshot file; ordered as etcd orders them, by term and then by index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,45 +95,11 @@ impl Snapshot {
     fn read(path: &Path, name: SnapshotName) -> Result<Self> {
         let mut file = File::open(path)?;
         let size = file.metadata()?.len();
-        let mut start = Vec::new();
-        (&file).take(64).read_to_end(&mut start)?;
-
-        // snappb.Snapshot{1 crc, 2 data}: etcd always writes it in this order.
-        let mut rest = &start[..];
-        ensure!(varint(&mut rest)? == 1 << 3, "no CRC at its start");
-        let expected = u32::try_from(varint(&mut rest)?)?;
-        ensure!(varint(&mut rest)? == 2 << 3 | 2, "no data behind its CRC");
-        let length = varint(&mut rest)?;
-        let data = (start.len() - rest.len()) as u64;
-        ensure!(data.checked_add(length) == Some(size), "{length} bytes announced, {} there", size - data);
-        ensure!(expected != 0 && length != 0, "it is empty");
-
-        // raftpb.Snapshot{1 data, 2 metadata}
-        let before = rest.len();
-        ensure!(varint(&mut rest)? == 1 << 3 | 2, "no store in it");
-        let store_length = varint(&mut rest)?;
-        let store = data + (before - rest.len()) as u64;
-        let behind =
-            store.checked_add(store_length).filter(|&end| end <= size).context("its store is cut off")?;
-
-        file.seek(SeekFrom::Start(data))?;
-        let crc = crc_of(&mut file, &mut |_| Ok(()))?;
-        ensure!(crc == expected, "CRC is {crc:08x}, not {expected:08x}");
-
-        ensure!(size - behind <= MAX_METADATA_BYTES, "{} bytes of metadata", size - behind);
-        file.seek(SeekFrom::Start(behind))?;
-        let mut tail = Vec::new();
-        file.read_to_end(&mut tail)?;
-        let mut rest = &tail[..];
-        ensure!(varint(&mut rest)? == 2 << 3 | 2, "no metadata behind its store");
-        let metadata_length = varint(&mut rest)?;
-        ensure!(
-            metadata_length == rest.len() as u64,
-            "metadata of {metadata_length} bytes in {}",
-            rest.len()
-        );
-        let metadata = SnapshotMetadata::decode(rest)?;
-        let (store, crc) = ((store, store_length), (expected, data));
+        let mut store = (0, 0);
+        let Outline { metadata, crc } = read_through(&mut file, size, &mut |offset, json| {
+            store = (offset, io::copy(json, &mut io::sink())?);
+            Ok(())
+        })?;
         Ok(Self { name, path: path.to_path_buf(), size, metadata, store, crc })
     }
 
@@ -159,7 +126,7 @@ impl Snapshot {
     pub fn store(&self) -> Result<Take<BufReader<File>>> {
         let mut file = File::open(&self.path).with_context(|| format!("opening {}", self.path.display()))?;
         file.seek(SeekFrom::Start(self.store.0))?;
-        Ok(BufReader::with_capacity(256 << 10, file).take(self.store.1))
+        Ok(BufReader::with_capacity(BUFFER_BYTES, file).take(self.store.1))
     }
 }
 
@@ -176,6 +143,85 @@ fn crc_of(input: &mut impl Read, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> R
             }
         }
     }
+}
+
+/// What a snapshot says beside its store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// Its place in the log and the voters there.
+    pub metadata: SnapshotMetadata,
+    /// The CRC that the file says, and where the data begins that it is of.
+    crc: (u32, u64),
+}
+
+/// Reads a snapshot of `size` bytes through, in constant memory, and checks its CRC. `store` gets the store's offset and
+/// its JSON, before anybody knows whether the CRC is right.
+///
+/// # Errors
+/// It cannot be read, is damaged, or `store` fails.
+pub fn read_through(
+    input: &mut dyn Read,
+    size: u64,
+    store: &mut dyn FnMut(u64, &mut dyn Read) -> Result<()>,
+) -> Result<Outline> {
+    let input = &mut BufReader::with_capacity(BUFFER_BYTES, input);
+    // snappb.Snapshot{1 crc, 2 data}: etcd always writes it in this order.
+    let mut head = 0;
+    ensure!(next_varint(input, &mut head)? == 1 << 3, "no CRC at its start");
+    let expected = u32::try_from(next_varint(input, &mut head)?)?;
+    ensure!(next_varint(input, &mut head)? == 2 << 3 | 2, "no data behind its CRC");
+    let length = next_varint(input, &mut head)?;
+    let there = size.saturating_sub(head);
+    ensure!(length == there, "{length} bytes announced, {there} there");
+    ensure!(expected != 0 && length != 0, "it is empty");
+
+    // raftpb.Snapshot{1 data, 2 metadata}
+    let (mut data, mut at) = (Summed { input: input.take(length), crc: 0 }, 0);
+    ensure!(next_varint(&mut data, &mut at)? == 1 << 3 | 2, "no store in it");
+    let store_length = next_varint(&mut data, &mut at)?;
+    let behind = length.checked_sub(at).and_then(|rest| rest.checked_sub(store_length));
+    let behind = behind.context("its store is cut off")?;
+    ensure!(behind <= MAX_METADATA_BYTES, "{behind} bytes of metadata");
+    // A parser of JSON takes single bytes.
+    let mut json = BufReader::with_capacity(BUFFER_BYTES, (&mut data).take(store_length));
+    let stored = store(head + at, &mut json);
+    io::copy(&mut json, &mut io::sink())?;
+    let mut tail = Vec::new();
+    data.read_to_end(&mut tail)?;
+    ensure!(data.crc == expected, "CRC is {:08x}, not {expected:08x}", data.crc);
+
+    let mut rest = &tail[..];
+    ensure!(varint(&mut rest)? == 2 << 3 | 2, "no metadata behind its store");
+    let metadata_length = varint(&mut rest)?;
+    ensure!(metadata_length == rest.len() as u64, "metadata of {metadata_length} bytes in {}", rest.len());
+    stored?;
+    Ok(Outline { metadata: SnapshotMetadata::decode(rest)?, crc: (expected, head) })
+}
+
+/// Sums the CRC of what passes.
+struct Summed<'a, 'r> {
+    input: io::Take<&'a mut BufReader<&'r mut dyn Read>>,
+    crc: u32,
+}
+
+impl Read for Summed<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.input.read(buffer)?;
+        self.crc = crc32c_append(self.crc, &buffer[..n]);
+        Ok(n)
+    }
+}
+
+/// Reads a varint and counts its bytes.
+fn next_varint(input: &mut dyn Read, count: &mut u64) -> Result<u64> {
+    let mut bytes = Vec::new();
+    while bytes.last().is_none_or(|b| b & 0x80 != 0) && bytes.len() < 10 {
+        let mut byte = [0];
+        input.read_exact(&mut byte)?;
+        bytes.extend(byte);
+    }
+    *count += bytes.len() as u64;
+    varint(&mut &bytes[..])
 }
 
 #[cfg(test)]

@@ -27,7 +27,12 @@ pub struct StoredMember {
 ///
 /// # Errors
 /// Not the JSON of a v2 store.
-pub fn members(store: impl Read) -> Result<BTreeMap<u64, StoredMember>> {
+pub fn members(mut store: impl Read) -> Result<BTreeMap<u64, StoredMember>> {
+    members_in(&mut store)
+}
+
+/// One copy of the parser, whatever is read from.
+fn members_in(store: &mut dyn Read) -> Result<BTreeMap<u64, StoredMember>> {
     let mut cluster = None;
     let path = Child("Root", Child("Children", Child("0", Keep(&mut cluster))));
     let read = path.deserialize(&mut serde_json::Deserializer::from_reader(store));

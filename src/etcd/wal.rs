@@ -153,49 +153,74 @@ pub fn walk(
     reading: Reading,
     visit: &mut dyn FnMut(SegmentName, &Record<'_>) -> Result<()>,
 ) -> Result<Walk> {
-    let mut extents = Vec::new();
-    let mut at = from;
+    let (walk, fault) = walk_to_fault(wal_dir, from, reading, visit);
+    fault.map_or(Ok(walk), Err)
+}
+
+/// The same for a log that may be damaged: the walk as far as it went, with the fault's place as its end, and the fault.
+pub fn walk_to_fault(
+    wal_dir: &Path,
+    from: Place,
+    reading: Reading,
+    visit: &mut dyn FnMut(SegmentName, &Record<'_>) -> Result<()>,
+) -> (Walk, Option<anyhow::Error>) {
+    let mut walk = Walk { extents: Vec::new(), end: from, stop: Stop::Eof };
+    let fault = walk_on(&mut walk, wal_dir, reading, visit).err();
+    if let (Some(fault), Stop::Eof | Stop::Zeros) = (&fault, &walk.stop) {
+        walk.stop = Stop::Corrupt(format!("{fault:#}"));
+    }
+    (walk, fault)
+}
+
+fn walk_on(
+    walk: &mut Walk,
+    wal_dir: &Path,
+    reading: Reading,
+    visit: &mut dyn FnMut(SegmentName, &Record<'_>) -> Result<()>,
+) -> Result<()> {
     let mut known = segments(wal_dir)?;
     let mut tries = 0;
     loop {
-        let (offset, crc, stop) = read_segment(wal_dir, at, visit)?;
-        if offset > at.offset {
-            extend(&mut extents, Extent { from: at, to: offset, crc });
+        let from = walk.end;
+        walk.stop = read_segment(wal_dir, &mut walk.end, visit)?;
+        let at = walk.end;
+        if at.offset > from.offset {
+            extend(&mut walk.extents, Extent { from, to: at.offset, crc: at.crc });
             tries = 0;
         }
-        at = Place { offset, crc, ..at };
         let next = |all: &[SegmentName]| all.iter().copied().find(|s| s.sequence > at.segment.sequence);
-        match (next(&known), stop) {
+        match (next(&known), &walk.stop) {
             (Some(next), Stop::Eof | Stop::Zeros) => {
                 if next.sequence != at.segment.sequence + 1 {
                     return Err(damage(at, &format!("the next segment is {next}: one is missing")));
                 }
-                at = Place { segment: next, offset: 0, crc };
+                walk.end = Place { segment: next, offset: 0, crc: at.crc };
             }
             (Some(_), stop) => return Err(damage(at, &stop.to_string())),
-            (None, stop) => {
+            (None, _) => {
                 // etcd may have cut the log since we listed it; what it wrote here before that is still to be read. It
                 // purges the oldest first: where the next segment is gone, so is this one when it is opened again.
                 known = segments(wal_dir)?;
                 if next(&known).is_some() {
                     continue;
                 }
-                let (reason, torn) = match &stop {
-                    Stop::Eof | Stop::Zeros => return Ok(Walk { extents, end: at, stop }),
-                    Stop::Torn(reason) => (reason, true),
-                    Stop::Corrupt(reason) => (reason, false),
+                let (reason, torn) = match &walk.stop {
+                    Stop::Eof | Stop::Zeros => return Ok(()),
+                    Stop::Torn(reason) => (reason.clone(), true),
+                    Stop::Corrupt(reason) => (reason.clone(), false),
                 };
                 let live = reading == Reading::Live;
                 if live && is_unfinished(wal_dir, at)? {
-                    return Ok(Walk { extents, end: at, stop: Stop::Torn(reason.clone()) });
+                    walk.stop = Stop::Torn(reason);
+                    return Ok(());
                 }
                 if live && tries < LIVE_TRIES {
                     tries += 1;
                     thread::sleep(LIVE_PAUSE);
-                } else if torn && !(live && extents.is_empty()) {
-                    return Ok(Walk { extents, end: at, stop });
+                } else if torn && !(live && walk.extents.is_empty()) {
+                    return Ok(());
                 } else {
-                    return Err(damage(at, reason));
+                    return Err(damage(at, &reason));
                 }
             }
         }
@@ -249,19 +274,23 @@ fn open(wal_dir: &Path, at: Place) -> Result<File> {
     Ok(file)
 }
 
+/// Reads on from a place, and leaves it behind the last record that was read and visited.
 fn read_segment(
     wal_dir: &Path,
-    at: Place,
+    at: &mut Place,
     visit: &mut dyn FnMut(SegmentName, &Record<'_>) -> Result<()>,
-) -> Result<(u64, u32, Stop)> {
-    let mut reader = FrameReader::new(open(wal_dir, at)?, at.offset, at.crc);
+) -> Result<Stop> {
+    let mut reader = FrameReader::new(open(wal_dir, *at)?, at.offset, at.crc);
     loop {
         match reader
             .next_record()
             .with_context(|| format!("reading {}", at.segment.path(wal_dir).display()))?
         {
-            Ok(record) => visit(at.segment, &record)?,
-            Err(stop) => return Ok((reader.offset(), reader.crc(), stop)),
+            Ok(record) => {
+                visit(at.segment, &record)?;
+                (at.offset, at.crc) = (record.end, record.crc);
+            }
+            Err(stop) => return Ok(stop),
         }
     }
 }
@@ -383,6 +412,26 @@ mod tests {
             assert!(format!("{error:#}").contains(message), "{error:#}");
             assert!(error.to_string().contains(".wal@"), "{error}");
             assert_eq!(exit_of(&error), Exit::Corrupt);
+            let (read, fault) =
+                walk_to_fault(dir.path(), Place::start_of(name(0)), Reading::Still, &mut |_, _| Ok(()));
+            assert_eq!(fault.unwrap().to_string(), error.to_string());
+            assert!(error.to_string().contains(&format!("at {}: ", read.end)), "{error}: {}", read.end);
         }
+    }
+
+    #[test]
+    fn a_record_that_the_visitor_refuses_is_the_faults_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, _) = segment(0, &[b"a", b"b"]);
+        write_atomic(&name(0).path(dir.path()), &first, 0o600).unwrap();
+        let mut refused = 0;
+        let (walk, fault) =
+            walk_to_fault(dir.path(), Place::start_of(name(0)), Reading::Still, &mut |_, r| {
+                refused = r.start;
+                anyhow::ensure!(r.data != b"b", "no");
+                Ok(())
+            });
+        assert_eq!((fault.unwrap().to_string().as_str(), walk.end.offset), ("no", refused));
+        assert!(refused > 0);
     }
 }

@@ -38,6 +38,8 @@ pub struct Fetched {
     pub family: Family,
     /// What was given up, and why.
     pub given_up: Vec<String>,
+    /// The member held data of the v3 store, which was not backed up.
+    pub v3_data: bool,
 }
 
 /// Brings a restore point of `folder` into `dir`, which is emptied first.
@@ -122,6 +124,7 @@ fn fetched(opened: &[Part], part: PartName, dir: &Path, given_up: Vec<String>) -
         // A part of few records need not show what wrote it, and a member may have been upgraded in between.
         family: opened.iter().map(|p| p.head.family).find(|f| *f == Family::Three).unwrap_or(Family::Two),
         given_up,
+        v3_data: opened.iter().any(|p| p.head.v3_data),
     }
 }
 

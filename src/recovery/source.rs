@@ -40,6 +40,8 @@ pub struct Source {
     pub hash: String,
     /// What was given up on the way, and why.
     pub given_up: Vec<String>,
+    /// Where data of the v3 store was seen, if any: it does not come back.
+    pub v3_data: Option<String>,
 }
 
 /// Where data came from.
@@ -139,8 +141,7 @@ fn raft_order(source: &Source) -> (u64, u64) {
 pub fn local(settings: &Settings) -> Result<Source> {
     let dir = DataDir::open(&settings.data_dir, settings.wal_dir.as_deref())?;
     let contents = dir.scan(Reading::Still)?;
-    let hash = hash(&contents);
-    Ok(Source { dir, contents, origin: Origin::Local, hash, given_up: Vec::new() })
+    Ok(read(dir, contents, Origin::Local))
 }
 
 /// Says what a restore from the archive would leave behind on this disk. It is kept aside in any case.
@@ -176,7 +177,10 @@ fn archive(settings: &Settings, remote: &dyn Remote, wanted: Wanted) -> Result<S
     }
     let part = fetched.part;
     let origin = Origin::Archive { generation: fetched.generation, part: part.sequence, time: part.time };
-    Ok(Source { dir, contents, origin, hash: fetched.checksum, given_up: fetched.given_up })
+    // The archive has no snap/db that would say it.
+    let noted = fetched.v3_data.then(|| "the backup says so".to_owned());
+    let v3_data = contents.v3_data().or(noted);
+    Ok(Source { dir, contents, origin, hash: fetched.checksum, given_up: fetched.given_up, v3_data })
 }
 
 fn nothing_there(settings: &Settings, remote: &dyn Remote) -> anyhow::Error {
@@ -210,8 +214,13 @@ fn old_layout(remote: &dyn Remote, folder: &str, objects: &[Object], incoming: &
     remote.get(folder, &paths, &data)?;
     let dir = DataDir::open(&data, None)?;
     let contents = dir.scan(Reading::Still)?;
-    let hash = hash(&contents);
-    Ok(Source { dir, contents, origin: Origin::OldLayout, hash, given_up: Vec::new() })
+    Ok(read(dir, contents, Origin::OldLayout))
+}
+
+/// A source that no checksum came with.
+fn read(dir: DataDir, contents: Contents, origin: Origin) -> Source {
+    let (hash, v3_data) = (hash(&contents), contents.v3_data());
+    Source { dir, contents, origin, hash, given_up: Vec::new(), v3_data }
 }
 
 /// What stands for data that no checksum came with: whose it is, where it ends, and the log's own rolling CRC there.

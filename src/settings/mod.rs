@@ -56,6 +56,8 @@ pub struct Settings {
     pub rclone_password_file: Option<PathBuf>,
     /// The longest one rclone call may take (`ETCD2_BACKUP_RCLONE_TIMEOUT`, default 10m).
     pub rclone_timeout: std::time::Duration,
+    /// Whether a member that holds v3 data is backed up without it (`ETCD2_BACKUP_V2_ONLY`, default false).
+    pub v2_only: bool,
     /// etcd's program and arguments, variables expanded; empty if no unit was asked.
     pub etcd_command: Vec<String>,
     /// The user etcd runs as (`User=`, or `ETCD_USER` of Flatcar's unit), empty for root or if no unit was asked.

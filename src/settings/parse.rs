@@ -87,6 +87,7 @@ pub fn parse(
             .transpose()?
             .map(|p| root.join(p)),
         rclone_timeout: timeout(ours)?,
+        v2_only: truth(ours, "ETCD2_BACKUP_V2_ONLY")?,
         etcd_command: unit.command.clone(),
         etcd_user: unit.user.clone(),
         etcd_unit,
@@ -186,6 +187,18 @@ fn timeout(ours: &BTreeMap<String, String>) -> Result<Duration> {
     Ok(duration)
 }
 
+/// A switch, off when it is not set.
+fn truth(ours: &BTreeMap<String, String>, name: &str) -> Result<bool> {
+    match get(ours, name) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => {
+            let hint = format!("write true or false in {OURS}");
+            Err(fault(Exit::Settings, format!("{name}={other:?} is neither true nor false"), hint))
+        }
+    }
+}
+
 fn parse_machine_id(text: &str) -> Result<String> {
     let id = text.trim();
     if id.len() != 32 || !id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
@@ -233,6 +246,10 @@ mod tests {
         assert_eq!((got.endpoint.as_str(), got.machine_id.len()), ("r:b/p", 32));
         assert_eq!((got.runner, got.rclone_timeout), (Runner::Bundled, Duration::from_secs(600)));
         assert_eq!((got.name.as_str(), got.peer_urls.len(), got.founder_urls.len()), ("", 0, 0));
+        for (text, expected) in [(None, false), (Some("false"), false), (Some("true"), true)] {
+            let set = ours(&[("ETCD2_BACKUP_V2_ONLY", text.unwrap_or(""))]);
+            assert_eq!(parse(&set, &unit(&[], &[]), ID, &Root::new("/")).unwrap().v2_only, expected);
+        }
     }
 
     #[test]
@@ -277,6 +294,7 @@ mod tests {
             ("ETCD2_BACKUP_RCLONE_RUNNER", "docker", "ETCD2_BACKUP_RCLONE_IMAGE is not set", "entry point"),
             ("ETCD2_BACKUP_RCLONE_TIMEOUT", "soon", "ETCD2_BACKUP_RCLONE_TIMEOUT", "10m"),
             ("ETCD2_BACKUP_RCLONE_TIMEOUT", "0s", "is zero", "10m"),
+            ("ETCD2_BACKUP_V2_ONLY", "yes", "neither true nor false", "30-etcd2-backup-restore.conf"),
             ("ETCD2_BACKUP_ETCD_UNIT", "etcd2", "not the name of a service", "etcd2.service"),
             ("ETCD2_BACKUP_ETCD_UNIT", "a/b.service", "not the name of a service", "etcd2.service"),
             ("ETCD_BACKUP_DIR", "var/x", "not an absolute path", "beginning with /"),

@@ -7,8 +7,12 @@ pub fn compact(seconds: u64) -> String {
     rfc3339(seconds).replace(['-', ':'], "")
 }
 
-/// `2026-01-31T23:59:59Z`.
+/// The last second that four digits of a year can say.
+const LAST: u64 = 253_402_300_799;
+
+/// `2026-01-31T23:59:59Z`. What lies behind the year 9999 becomes its end.
 pub fn rfc3339(seconds: u64) -> String {
+    let seconds = seconds.min(LAST);
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }
 
@@ -44,6 +48,7 @@ mod tests {
     fn both_ways_of_writing() {
         assert_eq!(rfc3339(1_769_903_999), "2026-01-31T23:59:59Z");
         assert_eq!(compact(1_769_903_999), "20260131T235959Z");
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59Z");
         assert_eq!(parse_compact("20260131T235959Z"), Some(1_769_903_999));
         assert!(parse_compact(&compact(now())).is_some());
         for bad in [

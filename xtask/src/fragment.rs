@@ -24,6 +24,7 @@ pub(crate) struct Fragment {
     pub(crate) backup_dir: Option<String>,
     pub(crate) restore_dir: Option<String>,
     pub(crate) etcd_unit: Option<String>,
+    pub(crate) v2_only: Option<bool>,
     #[serde(default)]
     pub(crate) rclone: RcloneFragment,
     #[serde(default)]
@@ -138,13 +139,14 @@ mod tests {
     #[test]
     fn every_known_key_is_taken() {
         let known = known_keys();
-        assert_eq!(known.len(), 18, "{known:?}");
-        let text: String = known
-            .iter()
-            .filter(|k| !["version", "nice"].contains(&k.as_str()))
-            .map(|k| format!("{k} = \"x\"\n"))
-            .collect();
-        parse_fragment(&format!("version = 1\nnice = 1\n{text}[vars]\nany = true\n")).unwrap();
+        assert_eq!(known.len(), 19, "{known:?}");
+        let value = |key: &str| match key {
+            "version" | "nice" => "1",
+            "v2_only" => "true",
+            _ => "\"x\"",
+        };
+        let text: String = known.iter().map(|k| format!("{k} = {}\n", value(k))).collect();
+        parse_fragment(&format!("{text}[vars]\nany = true\n")).unwrap();
     }
 
     #[test]
@@ -164,7 +166,7 @@ mod tests {
             ),
             (
                 "colour = \"x\"",
-                "the key colour is not known | the known keys are: backup_dir, boot_delay, calendar, data_dir, endpoint, etcd_unit, founder, interval, io_class, jitter, nice, restore_dir, version, rclone.bundle, rclone.image, rclone.password_file, rclone.runner, rclone.timeout",
+                "the key colour is not known | the known keys are: backup_dir, boot_delay, calendar, data_dir, endpoint, etcd_unit, founder, interval, io_class, jitter, nice, restore_dir, v2_only, version, rclone.bundle, rclone.image, rclone.password_file, rclone.runner, rclone.timeout",
             ),
         ] {
             assert_eq!(said(&format!("version = 1\n{text}")), want);
@@ -206,6 +208,10 @@ mod tests {
                 "line 3: interval: invalid type: integer `30`, expected a string",
             ),
             ("version = 1\nrclone = 3\n", "line 2: rclone: invalid type: integer `3`, expected a table"),
+            (
+                "version = 1\nv2_only = \"true\"\n",
+                "line 2: v2_only: invalid type: string \"true\", expected a boolean",
+            ),
         ] {
             assert!(said(text).starts_with(line), "{}", said(text));
         }

@@ -45,6 +45,7 @@ struct Values<'a> {
     backup_dir: &'a str,
     restore_dir: &'a str,
     etcd_unit: &'a str,
+    v2_only: bool,
     runner: &'static str,
     /// Only where a container runs rclone.
     image: Option<&'a str>,
@@ -86,6 +87,7 @@ impl<'a> Values<'a> {
             backup_dir: dir(&site.backup_dir),
             restore_dir: dir(&site.restore_dir),
             etcd_unit: &site.etcd_unit,
+            v2_only: site.v2_only,
             runner: site.runner.name(),
             image,
             docker: matches!(site.runner, Runner::Docker(_)),

@@ -43,6 +43,8 @@ pub(crate) struct Site {
     pub(crate) restore_dir: PathBuf,
     /// The service that runs etcd.
     pub(crate) etcd_unit: String,
+    /// Whether members that hold v3 data are backed up without it.
+    pub(crate) v2_only: bool,
     /// How rclone is run on a node.
     pub(crate) runner: Runner,
     /// The longest one rclone call may take.
@@ -150,6 +152,7 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         backup_dir,
         restore_dir,
         etcd_unit,
+        v2_only: said.v2_only.unwrap_or(false),
         rclone_timeout,
         warnings: warn::about_runner(&runner).into_iter().collect(),
         runner,

@@ -3,6 +3,8 @@
 //! A bolt file of four pages: two metas, a freelist, and one leaf with the bucket `meta` inline, whose only key
 //! `consistent_index` is the index. Bolt is little-endian; the index is 8 bytes big-endian. etcd 3.4 and 3.5 open it.
 
+pub mod read;
+
 const PAGE: usize = 4096;
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;

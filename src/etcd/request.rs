@@ -1,0 +1,281 @@
+//! What an ordinary entry carries: an operation on the v2 store, or a request of 3.x.
+//!
+//! etcdserverpb.Request is proposed bare in every version; etcdserverpb.InternalRaftRequest, of 3.x, is the union of
+//! all others. A bare one has its method's name in field 2, where a union has a nested message, or nothing.
+
+use anyhow::{Context, Result};
+
+use super::wire::{Fields, Value};
+
+/// The methods of a v2 request.
+const METHODS: [&str; 7] = ["PUT", "POST", "DELETE", "QGET", "SYNC", "GET", "HEAD"];
+const ID: u64 = 1;
+const METHOD_OR_V2: u64 = 2;
+const HEADER: u64 = 100;
+
+/// A kind of request in the union.
+#[derive(Debug, PartialEq, Eq)]
+struct Kind {
+    field: u64,
+    name: &'static str,
+    /// Whether it brings something into the v3 store. Compactions do not: etcd may be set to make them by itself, and an
+    /// empty store is compacted too.
+    writes: bool,
+}
+
+const fn kind(field: u64, name: &'static str, writes: bool) -> Kind {
+    Kind { field, name, writes }
+}
+
+/// 3.0 to 3.5. Those from 1300 on are 3.5's way to keep the member list and the cluster's version.
+static KINDS: &[Kind] = &[
+    kind(3, "range", false),
+    kind(4, "put", true),
+    kind(5, "delete_range", true),
+    kind(6, "txn", true),
+    kind(7, "compaction", false),
+    kind(8, "lease_grant", true),
+    kind(9, "lease_revoke", false),
+    kind(10, "alarm", false),
+    kind(11, "lease_checkpoint", false),
+    kind(1000, "auth_enable", true),
+    kind(1011, "auth_disable", false),
+    kind(1012, "authenticate", false),
+    kind(1013, "auth_status", false),
+    kind(1100, "auth_user_add", true),
+    kind(1101, "auth_user_delete", true),
+    kind(1102, "auth_user_get", false),
+    kind(1103, "auth_user_change_password", true),
+    kind(1104, "auth_user_grant_role", true),
+    kind(1105, "auth_user_revoke_role", true),
+    kind(1106, "auth_user_list", false),
+    kind(1107, "auth_role_list", false),
+    kind(1200, "auth_role_add", true),
+    kind(1201, "auth_role_delete", true),
+    kind(1202, "auth_role_get", false),
+    kind(1203, "auth_role_grant_permission", true),
+    kind(1204, "auth_role_revoke_permission", true),
+    kind(1300, "cluster_version_set", false),
+    kind(1301, "cluster_member_attr_set", false),
+    kind(1302, "downgrade_info_set", false),
+];
+
+/// What an ordinary entry carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload<'a> {
+    /// Nothing: a new leader's entry.
+    NoOp,
+    /// An operation on the v2 store.
+    V2(Request<'a>),
+    /// A request of 3.x by its name; empty for one that only has a header.
+    V3(&'static str),
+    /// No request that etcd up to 3.5 knows.
+    Unknown,
+}
+
+/// etcdserverpb.Request. Its texts may be any bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// PUT, POST, DELETE, QGET, SYNC, GET or HEAD.
+    pub method: &'static str,
+    /// With the store's prefix: `/1` for the users' keys, `/0` for the cluster's own.
+    pub path: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+    /// A directory is meant.
+    pub dir: bool,
+    /// Only if this is the value; empty for no such condition.
+    pub prev_value: &'a [u8],
+    /// Only if this is the modifiedIndex; 0 for no such condition.
+    pub prev_index: u64,
+    /// Only if the key is there, or is not.
+    pub prev_exist: Option<bool>,
+    /// When the key expires, in nanoseconds since 1970; 0 for never.
+    pub expiration: i64,
+    /// With all that lies below.
+    pub recursive: bool,
+    /// A SYNC's clock, in nanoseconds since 1970: what expires before it goes.
+    pub time: i64,
+    /// Keeps the value and sets the expiration (2.3 and later).
+    pub refresh: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Decodes it.
+    ///
+    /// # Errors
+    /// Not such a message, or not a method of the v2 store.
+    pub fn decode(message: &'a [u8]) -> Result<Self> {
+        let mut this = Self::default();
+        for field in Fields::new(message) {
+            match field? {
+                (2, v) => this.method = method(v.bytes()?).context("no method of the v2 store")?,
+                (3, v) => this.path = v.bytes()?,
+                (4, v) => this.value = v.bytes()?,
+                (5, v) => this.dir = v.number()? != 0,
+                (6, v) => this.prev_value = v.bytes()?,
+                (7, v) => this.prev_index = v.number()?,
+                (8, v) => this.prev_exist = Some(v.number()? != 0),
+                (9, v) => this.expiration = v.number()?.cast_signed(),
+                (12, v) => this.recursive = v.number()? != 0,
+                (15, v) => this.time = v.number()?.cast_signed(),
+                (17, v) => this.refresh = v.number()? != 0,
+                _ => {}
+            }
+        }
+        anyhow::ensure!(!this.method.is_empty(), "no method");
+        Ok(this)
+    }
+}
+
+impl<'a> Payload<'a> {
+    /// Says what an ordinary entry's data is.
+    pub fn of(data: &'a [u8]) -> Self {
+        if data.is_empty() {
+            return Self::NoOp;
+        }
+        if let Ok(request) = Request::decode(data) {
+            return Self::V2(request);
+        }
+        match union(data) {
+            Some(Union::V2(wrapped)) => Request::decode(wrapped).map_or(Self::Unknown, Self::V2),
+            Some(Union::Kind(kind)) => Self::V3(kind.name),
+            Some(Union::HeaderOnly) => Self::V3(""),
+            None => Self::Unknown,
+        }
+    }
+}
+
+/// The kind of a request that brings something into the v3 store. Of a v2 request two fields are read, no more.
+pub fn v3_write(data: &[u8]) -> Option<&'static str> {
+    for field in Fields::new(data) {
+        match field.ok()? {
+            (METHOD_OR_V2, Value::Bytes(text)) if method(text).is_some() => return None,
+            (ID, _) => {}
+            _ => break,
+        }
+    }
+    match union(data) {
+        Some(Union::Kind(kind)) => kind.writes.then_some(kind.name),
+        _ => None,
+    }
+}
+
+fn method(text: &[u8]) -> Option<&'static str> {
+    METHODS.into_iter().find(|m| m.as_bytes() == text)
+}
+
+enum Union<'a> {
+    V2(&'a [u8]),
+    Kind(&'static Kind),
+    HeaderOnly,
+}
+
+fn union(data: &[u8]) -> Option<Union<'_>> {
+    let mut found = Union::HeaderOnly;
+    for field in Fields::new(data) {
+        match field.ok()? {
+            (ID, Value::Varint(_)) | (HEADER, Value::Bytes(_)) => {}
+            (METHOD_OR_V2, Value::Bytes(wrapped)) => found = Union::V2(wrapped),
+            (number, Value::Bytes(_)) => found = Union::Kind(KINDS.iter().find(|k| k.field == number)?),
+            _ => return None,
+        }
+    }
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::wire::Encoder;
+
+    /// A bare request as etcd writes it: every field that is not optional, in order.
+    fn put(path: &[u8], value: &[u8]) -> Vec<u8> {
+        let e = Encoder::default().number(1, 77).bytes(2, b"PUT").bytes(3, path).bytes(4, value).number(5, 0);
+        let e = e.bytes(6, b"old").number(7, 12).number(8, 0).number(9, 5_000_000_000).number(10, 0);
+        e.number(11, 0)
+            .number(12, 1)
+            .number(13, 0)
+            .number(14, 0)
+            .number(15, 9)
+            .number(16, 0)
+            .number(17, 1)
+            .done()
+    }
+
+    fn header() -> Vec<u8> {
+        Encoder::default().number(1, 5).done()
+    }
+
+    #[test]
+    fn a_bare_request_is_read_whole() {
+        let message = put(b"/1/\xffk", b"v");
+        let expected = Request {
+            method: "PUT",
+            path: b"/1/\xffk",
+            value: b"v",
+            dir: false,
+            prev_value: b"old",
+            prev_index: 12,
+            prev_exist: Some(false),
+            expiration: 5_000_000_000,
+            recursive: true,
+            time: 9,
+            refresh: true,
+        };
+        assert_eq!(Payload::of(&message), Payload::V2(expected.clone()));
+        let wrapped = Encoder::default().number(1, 3).bytes(2, &message).done();
+        assert_eq!(Payload::of(&wrapped), Payload::V2(expected));
+        let negative = Encoder::default().bytes(2, b"SYNC").number(15, u64::MAX).done();
+        assert!(matches!(Payload::of(&negative), Payload::V2(Request { time: -1, .. })));
+    }
+
+    #[test]
+    fn what_an_entry_carries_and_whether_it_writes_to_the_v3_store() {
+        let of = |field, body: &[u8]| {
+            Encoder::default().number(1, 3).bytes(field, body).bytes(100, &header()).done()
+        };
+        let put_request = Encoder::default().bytes(1, b"k").bytes(2, b"v").done();
+        let table: &[(Vec<u8>, Payload<'_>, Option<&str>)] = &[
+            (vec![], Payload::NoOp, None),
+            (of(3, &header()), Payload::V3("range"), None),
+            (of(4, &put_request), Payload::V3("put"), Some("put")),
+            (of(5, b""), Payload::V3("delete_range"), Some("delete_range")),
+            (of(6, b""), Payload::V3("txn"), Some("txn")),
+            (of(7, b""), Payload::V3("compaction"), None),
+            (of(8, b""), Payload::V3("lease_grant"), Some("lease_grant")),
+            (of(1000, b""), Payload::V3("auth_enable"), Some("auth_enable")),
+            (of(1012, b""), Payload::V3("authenticate"), None),
+            (of(1200, b""), Payload::V3("auth_role_add"), Some("auth_role_add")),
+            (of(1300, b""), Payload::V3("cluster_version_set"), None),
+            (of(1301, b""), Payload::V3("cluster_member_attr_set"), None),
+            (of(1302, b""), Payload::V3("downgrade_info_set"), None),
+            (Encoder::default().number(1, 3).bytes(100, &header()).done(), Payload::V3(""), None),
+            (of(55, b""), Payload::Unknown, None),
+            (of(2, b"PATCH"), Payload::Unknown, None),
+            (b"\x0a".to_vec(), Payload::Unknown, None),
+            (b"text".to_vec(), Payload::Unknown, None),
+        ];
+        for (data, payload, write) in table {
+            assert_eq!((&Payload::of(data), v3_write(data)), (payload, *write), "{data:02x?}");
+        }
+        for method in METHODS {
+            // A value that looks like a v3 put does not make a v2 request one.
+            let bare =
+                Encoder::default().number(1, 3).bytes(2, method.as_bytes()).bytes(4, &put_request).done();
+            assert!(matches!(Payload::of(&bare), Payload::V2(r) if r.method == method), "{method}");
+            assert_eq!(v3_write(&bare), None, "{method}");
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic() {
+        let whole = put(b"/1/a", b"v");
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0xff;
+            let (_, _) = (Payload::of(&bytes), v3_write(&bytes));
+            let (_, _) = (Payload::of(&whole[..at]), v3_write(&whole[..at]));
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What a path is, and its content as one stream: the snapshot to begin with, and the log's records.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::archive::chain::{self, Generation};
+use crate::archive::names::GenerationName;
+use crate::archive::part::Part;
+use crate::archive::unpack::{Sink, read_part};
+use crate::etcd::datadir::DataDir;
+use crate::etcd::frame::{FrameReader, Stop};
+use crate::etcd::snap::SnapshotName;
+use crate::etcd::wal::{self, Extent, Place, Reading, SegmentName};
+use crate::exit::{Exit, OrFault, fault};
+use crate::remote::Object;
+
+/// Something that can be inspected.
+#[derive(Debug)]
+pub enum Subject {
+    /// etcd's data directory.
+    DataDir(DataDir),
+    /// A copy of a machine's folder in the remote, or of one of its generations.
+    Archive(Archive),
+    /// One segment of a log.
+    Segment(PathBuf),
+    /// One snapshot.
+    Snapshot(PathBuf),
+    /// One part of an archive.
+    Part(PathBuf),
+}
+
+/// A local folder with generations in it.
+#[derive(Debug)]
+pub struct Archive {
+    /// Where they lie.
+    pub folder: PathBuf,
+    /// Oldest first; there is one at least.
+    pub generations: Vec<Generation>,
+}
+
+impl Subject {
+    /// Finds out what lies at a path.
+    ///
+    /// # Errors
+    /// [`Exit::NotFound`] if it is nothing that this program knows.
+    pub fn find(path: &Path, wal_dir: Option<&Path>) -> Result<Self> {
+        let known =
+            "give a data directory, a machine's folder of the archive, or a .wal, .snap or .part file";
+        let is_dir = match fs::metadata(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                return Err(fault(Exit::NotFound, format!("there is no {}", path.display()), known));
+            }
+            metadata => metadata.with_context(|| format!("looking at {}", path.display()))?.is_dir(),
+        };
+        if is_dir {
+            if let Some(archive) = Archive::find(path)?.filter(|_| wal_dir.is_none()) {
+                return Ok(Self::Archive(archive));
+            }
+            let what = format!("{} is neither a data directory nor an archive", path.display());
+            return DataDir::open(path, wal_dir).or_fault(Exit::NotFound, what, known).map(Self::DataDir);
+        }
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("wal") => Ok(Self::Segment(path.into())),
+            Some("snap") => Ok(Self::Snapshot(path.into())),
+            Some("part") => Ok(Self::Part(path.into())),
+            _ => Err(fault(Exit::NotFound, format!("{} is no file of etcd or ours", path.display()), known)),
+        }
+    }
+
+    /// Reads the snapshot to begin with, if there is one.
+    ///
+    /// # Errors
+    /// It is damaged or was purged, or the sink fails.
+    pub fn snapshot(&self, sink: &mut dyn Sink) -> Result<()> {
+        match self {
+            Self::DataDir(dir) => match dir.survey(Reading::Still)?.base {
+                Some(base) => snapshot_file(&base.path, sink),
+                None => Ok(()),
+            },
+            Self::Snapshot(path) => snapshot_file(path, sink),
+            Self::Segment(_) => Ok(()),
+            Self::Part(path) => part_file(path, sink),
+            Self::Archive(archive) => archive.read(archive.newest(), 1, sink).1,
+        }
+    }
+
+    /// Reads the log's records, up to the first fault.
+    ///
+    /// # Errors
+    /// The fault, or the sink's.
+    pub fn records(&self, sink: &mut dyn Sink) -> Result<()> {
+        match self {
+            Self::DataDir(dir) => {
+                let Some(first) = wal::segments(&dir.wal)?.first().copied() else { return Ok(()) };
+                let from = Place::start_of(first);
+                wal::walk(&dir.wal, from, Reading::Still, &mut |s, record| sink.record(s, record)).map(drop)
+            }
+            Self::Snapshot(_) => Ok(()),
+            Self::Segment(path) => match segment_file(path, sink) {
+                (_, Ok(Stop::Corrupt(reason))) => bail!(reason),
+                (_, read) => read.map(drop),
+            },
+            Self::Part(path) => part_file(path, sink),
+            Self::Archive(archive) => archive.read(archive.newest(), usize::MAX, sink).1,
+        }
+    }
+}
+
+/// Reads a snapshot file, whatever its name.
+pub(super) fn snapshot_file(path: &Path, sink: &mut dyn Sink) -> Result<()> {
+    let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let size = file.metadata()?.len();
+    let name = file_name(path);
+    let name = SnapshotName::parse(&name).unwrap_or(SnapshotName { term: 0, index: 0 });
+    sink.snapshot(name, size, &mut file).with_context(|| format!("reading {}", path.display()))
+}
+
+/// Reads one segment alone: the offset behind the last record, and why there is no other. A record that the sink does
+/// not take is corrupt.
+pub(super) fn segment_file(path: &Path, sink: &mut dyn Sink) -> (u64, Result<Stop>) {
+    let name = SegmentName::parse(&file_name(path)).unwrap_or(SegmentName { sequence: 0, index: 0 });
+    let file = match File::open(path).with_context(|| format!("opening {}", path.display())) {
+        Ok(file) => file,
+        Err(e) => return (0, Err(e)),
+    };
+    let mut reader = FrameReader::new(file, 0, 0);
+    let mut end = 0;
+    loop {
+        match reader.next_record().with_context(|| format!("reading {}", path.display())) {
+            Ok(Ok(record)) => {
+                if let Err(e) = sink.record(name, &record) {
+                    return (end, Ok(Stop::Corrupt(format!("{e:#}"))));
+                }
+                end = record.end;
+            }
+            Ok(Err(stop)) => return (end, Ok(stop)),
+            Err(e) => return (end, Err(e)),
+        }
+    }
+}
+
+fn part_file(path: &Path, sink: &mut dyn Sink) -> Result<()> {
+    read_part(&Part::read_unnamed(path)?, &mut None, sink)
+}
+
+/// A file's name, as far as it is text.
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+impl Archive {
+    fn find(path: &Path) -> Result<Option<Self>> {
+        let path = &path.canonicalize().with_context(|| format!("looking at {}", path.display()))?;
+        let one = GenerationName::parse(&file_name(path)).is_some();
+        let folder = if one { path.parent().unwrap_or(path).to_path_buf() } else { path.clone() };
+        let mut objects = Vec::new();
+        if one {
+            list(path, &mut objects)?;
+        } else {
+            for entry in fs::read_dir(path).with_context(|| format!("listing {}", path.display()))? {
+                let entry = entry?;
+                let name = entry.file_name();
+                if name.to_str().and_then(GenerationName::parse).is_some() && entry.path().is_dir() {
+                    list(&entry.path(), &mut objects)?;
+                }
+            }
+        }
+        let generations = chain::generations(&objects);
+        Ok((!generations.is_empty()).then_some(Self { folder, generations }))
+    }
+
+    /// The one that a restore takes.
+    pub fn newest(&self) -> &Generation {
+        &self.generations[self.generations.len() - 1]
+    }
+
+    /// Reads the first `count` parts of a generation: the number of parts that were read whole, and the first fault.
+    pub fn read(&self, generation: &Generation, count: usize, sink: &mut dyn Sink) -> (usize, Result<()>) {
+        let mut at: Option<Extent> = None;
+        let mut before = String::new();
+        for (read, name) in generation.parts.iter().take(count).enumerate() {
+            let path = generation.path(name);
+            let mut step = || {
+                let part = Part::open(&self.folder.join(&path), generation.name, *name)?;
+                if part.head.predecessor != before {
+                    let what = format!("{path} does not follow the part before it");
+                    return Err(fault(Exit::Corrupt, what, "objects of the archive were mixed up"));
+                }
+                before.clone_from(&part.checksum);
+                read_part(&part, &mut at, sink).with_context(|| path.clone())
+            };
+            if let Err(e) = step() {
+                return (read, Err(e));
+            }
+        }
+        (generation.parts.len().min(count), Ok(()))
+    }
+}
+
+/// The files of a generation's folder, as a remote lists them.
+fn list(folder: &Path, objects: &mut Vec<Object>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
+        let entry = entry?;
+        let path = format!("{}/{}", file_name(folder), entry.file_name().to_string_lossy());
+        objects.push(Object { path, size: entry.metadata()?.len() });
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! A report for people.
+
+use super::report::{LogSummary, Report, State};
+use super::text;
+use crate::etcd::datadir::Family;
+
+/// Width of the left column.
+const LABEL: usize = 14;
+
+/// The table. It has no key and no value of the store.
+pub fn render(report: &Report) -> String {
+    let mut table = Table(String::new());
+    table.row("what", report.kind);
+    table.row("state", state(report.state));
+    for fault in &report.faults {
+        let at = fault.at.as_ref().map_or(String::new(), |at| format!("{at}: "));
+        table.row("fault", &format!("{at}{}", fault.reason));
+    }
+    match report.etcd {
+        Some(Family::Two) => table.row("etcd", "2.0 to 2.3"),
+        Some(Family::Three) => table.row("etcd", "3.0 to 3.5"),
+        None => {}
+    }
+    if let Some(p) = &report.part {
+        table.row("part", &format!("{} of generation {}, captured {}", p.sequence, p.generation, p.time));
+        table.row("of", &format!("{} {}", p.member_name, p.peer_urls.join(",")));
+    }
+    table.some("cluster", report.cluster_id.as_deref());
+    table.some("member", report.member_id.as_deref());
+    for member in &report.members {
+        let name = if member.name.is_empty() { "(not started yet)" } else { &member.name };
+        table.row("members", &format!("{:<16}  {name}  {}", member.id, member.peer_urls.join(",")));
+    }
+    if let Some(s) = &report.snapshot {
+        table.row("snapshot", &format!("{}, index {}, term {}, {} bytes", s.file, s.index, s.term, s.bytes));
+    } else if report.log.is_some() && report.kind != "segment" {
+        table.row("snapshot", "none");
+    }
+    for why in &report.passed_over {
+        table.row("passed over", why);
+    }
+    if let Some(log) = &report.log {
+        of_log(&mut table, log);
+    }
+    table.some("v3 data", report.v3_data.as_deref());
+    for g in &report.generations {
+        let span = [&g.from, &g.to].map(|t| t.as_deref().unwrap_or("?"));
+        table.row(
+            "generations",
+            &format!(
+                "{}: {}, cluster {}, member {}, {} parts, {} bytes, {} to {}, up to index {} of term {}{}",
+                g.number,
+                state(g.state),
+                g.cluster_id,
+                g.member_id,
+                g.parts,
+                g.bytes,
+                span[0],
+                span[1],
+                g.last_index,
+                g.last_term,
+                if g.absent > 0 { format!(", {} objects do not count", g.absent) } else { String::new() },
+            ),
+        );
+    }
+    table.0
+}
+
+fn of_log(table: &mut Table, log: &LogSummary) {
+    let span = match (log.first_index, log.last_index) {
+        (Some(first), Some(last)) => format!(", index {first} to {last}"),
+        _ => String::new(),
+    };
+    let segments = if log.segments == 1 { "segment" } else { "segments" };
+    table.row("log", &format!("{} entries in {} {segments}{span}", log.entries, log.segments));
+    if let Some(term) = log.last_term {
+        table.row("last entry", &format!("index {}, term {term}", log.last_index.unwrap_or_default()));
+    }
+    table.row("hard state", &format!("commit {}, term {}", log.commit, log.term));
+    let tail = match log.tail {
+        "end" => "end of file",
+        "zeros" => "preallocated zeros",
+        "torn" => "a torn write, which etcd and a restore leave out",
+        other => other,
+    };
+    table.row("tail", &format!("{} {tail}", log.end));
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Whole => "whole",
+        State::Torn => "torn at its end",
+        State::Corrupt => "corrupt",
+        State::Unreadable => "unreadable",
+    }
+}
+
+struct Table(String);
+
+impl Table {
+    /// A label is written once for all of its rows.
+    fn row(&mut self, label: &str, what: &str) {
+        let again = self.0.lines().rfind(|l| !l.starts_with(' ')).is_some_and(|l| l[..LABEL].trim() == label);
+        let label = if again { "" } else { label };
+        self.0 += format!("{label:<LABEL$}{}", text::name(what.as_bytes())).trim_end();
+        self.0.push('\n');
+    }
+
+    fn some(&mut self, label: &str, what: Option<&str>) {
+        what.into_iter().for_each(|what| self.row(label, what));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::{Damage, Member};
+    use super::*;
+
+    #[test]
+    fn every_row_is_one_line_whatever_is_in_it() {
+        let member =
+            |id: &str, name: &str| Member { id: id.into(), name: name.into(), peer_urls: vec!["u".into()] };
+        let report = Report {
+            kind: "data-dir",
+            state: State::Corrupt,
+            faults: vec![Damage { at: Some("x.wal@7".into()), reason: "bad".into() }],
+            members: vec![member("a", "one\nx"), member("b", "")],
+            ..Report::default()
+        };
+        assert_eq!(
+            render(&report),
+            "what          data-dir\n\
+             state         corrupt\n\
+             fault         x.wal@7: bad\n\
+             members       a                 one\\nx  u\n\
+             \x20             b                 (not started yet)  u\n"
+        );
+    }
+}
