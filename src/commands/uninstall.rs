@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{installed, tell};
-use crate::exit::{Exit, fault};
+use crate::exit::{Exit, exit_of, fault};
 use crate::install::plan::{self, Action, Plan};
 use crate::install::record::Record;
 use crate::install::{payload, settle, transaction};
@@ -17,7 +17,13 @@ const TIMER: &str = "etcd2-backup.timer";
 pub(super) fn run(root: &Root, options: &cli::Uninstall) -> Result<Exit> {
     privilege::become_root(root)?;
     let _lock = if options.dry_run { None } else { Some(transaction::begin(root)?) };
-    let record = installed(root)?;
+    let record = match installed(root) {
+        Err(e) if exit_of(&e) == Exit::NotFound && !options.dry_run => {
+            transaction::remove_empty_folder(root)?;
+            return Err(e);
+        }
+        record => record?,
+    };
     refuse_in_a_recovery(root, &record)?;
     let plan = Plan::uninstall(root, &record, options.force)?;
     if options.dry_run {

@@ -1,6 +1,6 @@
 //! What is to be done to which file: worked out by looking, shown, and carried out by [`super::transaction`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -183,12 +183,8 @@ impl Plan {
 
     /// The folders that were made for files which go now.
     fn prune_recorded(&mut self, old: &Record) {
-        let goes = |f: &&String| {
-            let removed = self.steps.iter().filter(|s| s.action == Action::Remove);
-            removed
-                .map(|s| s.target.strip_prefix(f.as_str()))
-                .any(|rest| rest.is_some_and(|r| r.starts_with('/')))
-        };
+        let removed = || self.steps.iter().filter(|s| s.action == Action::Remove);
+        let goes = |f: &&String| removed().any(|s| Path::new(&s.target).starts_with(f.as_str()));
         let folders: Vec<String> = old.folders.iter().filter(goes).cloned().collect();
         self.prune.extend(folders);
         // Deeper folders have longer paths than what they lie in.

@@ -26,7 +26,7 @@ pub struct Record {
     pub commit: String,
     /// Every file, in the order in which they were placed.
     pub files: Vec<Entry>,
-    /// Folders that were made for them; each behind the one it lies in.
+    /// Folders that were made for them, sorted.
     pub folders: Vec<String>,
 }
 

@@ -21,7 +21,7 @@ use super::record::Record;
 use super::sums;
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{INSTALL_JOURNAL, RECORD, Root, STAMP_DIR};
-use crate::sys::fs::{create_dirs, parent, remove_if_there, sync_dir, write_atomic};
+use crate::sys::fs::{create_dirs, parent, remove_if_there, sweep, sync_dir, write_atomic};
 use crate::sys::lock::Lock;
 
 const VERSION: u32 = 1;
@@ -60,6 +60,7 @@ pub fn begin(root: &Root) -> Result<Lock> {
         let what = "another installation or uninstallation is at work on this node";
         fault(Exit::Refused, what, "wait until it has ended, and run this again")
     })?;
+    sweep(&root.join(INSTALL_JOURNAL));
     if let Some(journal) = Journal::load(root)? {
         if journal.done {
             journal.finish(root)
@@ -74,6 +75,14 @@ pub fn begin(root: &Root) -> Result<Lock> {
         )?;
     }
     Ok(lock)
+}
+
+/// Removes our folder if a run that was killed at the very end of uninstalling left it empty.
+///
+/// # Errors
+/// It is empty and cannot be removed.
+pub fn remove_empty_folder(root: &Root) -> Result<()> {
+    remove_if_empty(&root.join(STAMP_DIR))
 }
 
 /// Whether a run was killed half-way, so that what lies here is neither the old nor the new.
@@ -154,11 +163,13 @@ fn record_step(root: &Root, record: &Record, new_folders: &[String]) -> Result<O
     }
     let mut record = record.clone();
     // A run that was killed before its journal was there may have made the last of them.
-    for folder in new_folders.iter().map(String::as_str).chain([STAMP_DIR]) {
-        if record.folders.iter().all(|f| f != folder) {
-            record.folders.push(folder.to_owned());
-        }
-    }
+    record.folders.extend(new_folders.iter().cloned().chain([STAMP_DIR.to_owned()]));
+    let targets = || record.files.iter().map(|e| e.target.as_str()).chain([RECORD]);
+    let mut folders = record.folders.clone();
+    folders.retain(|f| targets().any(|t| Path::new(t).starts_with(f)));
+    folders.sort();
+    folders.dedup();
+    record.folders = folders;
     let content = record.text()?.into_bytes();
     let digest = sums::of_bytes(&content);
     if matches!(there, Found::File { digest: d, .. } if d == digest) {
