@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 
 use super::{refuse_edited, tell};
 use crate::exit::{Exit, OrFault, fault};
 use crate::install::payload::{self, Payload};
 use crate::install::plan::{Action, Plan};
-use crate::install::record::{Difference, Record};
+use crate::install::record::Record;
 use crate::install::{settle, system, transaction};
 use crate::paths::{FENCE, Root};
 use crate::sys::{fs, privilege, systemd};
@@ -88,14 +87,6 @@ fn refuse_behind_the_fence(root: &Root, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-#[derive(Serialize)]
-struct Checked<'a> {
-    version: u32,
-    program: &'a str,
-    commit: &'a str,
-    differences: &'a [Difference],
-}
-
 /// Compares the node with what was placed on it.
 fn check(root: &Root, json: bool) -> Result<Exit> {
     let again = "install again: it puts back what is missing, and says what was edited";
@@ -105,9 +96,7 @@ fn check(root: &Root, json: bool) -> Result<Exit> {
     }
     let differences = record.differences(root)?;
     if json {
-        let Record { program, commit, .. } = &record;
-        let checked = Checked { version: 1, program, commit, differences: &differences };
-        cli::print(&(serde_json::to_string_pretty(&checked)? + "\n"));
+        cli::print(&record.checked_json(&differences));
     }
     if differences.is_empty() {
         let (files, program, commit) = (record.files.len(), &record.program, &record.commit);

@@ -62,7 +62,7 @@ fn refuse_edited(plan: &Plan, force: bool) -> Result<()> {
 /// Says what a plan does to each file, before it is carried out or after; for a program on stdout.
 fn tell(plan: &Plan, json: bool, dry_run: bool) -> Result<()> {
     if json {
-        cli::print(&plan.json()?);
+        cli::print(&plan.json());
         return Ok(());
     }
     for step in &plan.steps {

@@ -5,6 +5,7 @@
 
 pub mod found;
 pub mod founder;
+mod json;
 pub mod original;
 pub mod payload;
 pub mod plan;

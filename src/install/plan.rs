@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::found::{self, Found, look, our_user};
+use super::json;
 use super::original;
 use super::payload::{self, Payload};
 use super::record::{Entry, Record};
@@ -14,8 +15,7 @@ use crate::exit::{Exit, fault};
 use crate::paths::{self, Root};
 
 /// What is done to a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// It is not there.
     Create,
@@ -204,40 +204,33 @@ impl Plan {
     }
 
     /// The plan for a program to read.
-    ///
-    /// # Errors
-    /// None that could be met.
-    pub fn json(&self) -> Result<String> {
-        let steps = self.steps.iter().map(|s| Line {
-            action: s.action,
-            target: &s.target,
-            mode: s.wanted.as_ref().map(|w| format!("{:04o}", w.mode)),
-            sha256: s.wanted.as_ref().map(|w| sums::to_hex(&w.digest)),
-            edited: s.edited,
-            why: s.why,
-        });
-        let shown = Shown { version: 1, steps: steps.collect() };
-        Ok(serde_json::to_string_pretty(&shown)? + "\n")
+    pub fn json(&self) -> String {
+        let line = |s: &Step| {
+            let mut line = json!({ "action": s.action.name(), "target": s.target, "edited": s.edited });
+            if let Some(wanted) = &s.wanted {
+                line["mode"] = json!(format!("{:04o}", wanted.mode));
+                line["sha256"] = json!(sums::to_hex(&wanted.digest));
+            }
+            if !s.why.is_empty() {
+                line["why"] = json!(s.why);
+            }
+            line
+        };
+        let steps: Vec<Value> = self.steps.iter().map(line).collect();
+        json::text(&json!({ "version": 1, "steps": steps }))
     }
 }
 
-#[derive(Serialize)]
-struct Shown<'a> {
-    version: u32,
-    steps: Vec<Line<'a>>,
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    action: Action,
-    target: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mode: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sha256: Option<String>,
-    edited: bool,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    why: &'static str,
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Replace => "replace",
+            Self::Same => "same",
+            Self::Remove => "remove",
+            Self::Keep => "keep",
+        }
+    }
 }
 
 impl Step {

@@ -3,23 +3,20 @@
 use std::fs;
 use std::io;
 
-use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
 
 use super::found::{Found, look, our_user};
+use super::json;
 use super::plan::{Content, Wanted};
 use super::rclone_conf::digest_without_tokens;
 use super::sums::{of_bytes, to_hex};
 use crate::exit::{Exit, OrFault};
 use crate::paths::{FOUNDER_DROP_IN, RECORD, Root};
 
-const VERSION: u32 = 1;
-
 /// All that was placed, and by whom.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The version of this format.
-    pub version: u32,
     /// The version of the program that placed it.
     pub program: String,
     /// Its commit.
@@ -31,21 +28,20 @@ pub struct Record {
 }
 
 /// One file that was placed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its path on the node.
     pub target: String,
     /// The checksum of what was placed.
     pub sha256: String,
     /// For rclone.conf, the checksum of what counts: rclone writes tokens into it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256_without_tokens: Option<String>,
     /// Its mode, in octal.
     pub mode: String,
 }
 
 /// One way in which the node differs from the record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The file.
     pub target: String,
@@ -63,7 +59,7 @@ impl Record {
     /// The record of what this program places.
     pub fn new(files: Vec<Entry>, folders: Vec<String>) -> Self {
         let commit = option_env!("ETCD2_BACKUP_COMMIT").unwrap_or("unknown").to_owned();
-        Self { version: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), commit, files, folders }
+        Self { program: env!("CARGO_PKG_VERSION").to_owned(), commit, files, folders }
     }
 
     /// The record of this node; `None` if there is none.
@@ -72,7 +68,7 @@ impl Record {
     /// [`Exit::Corrupt`]: there is one that cannot be read or understood.
     pub fn load(root: &Root) -> Result<Option<Self>> {
         let path = root.join(RECORD);
-        let read = || match fs::read_to_string(&path) {
+        let read = || match fs::read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             text => parse(&text?).map(Some),
         };
@@ -85,11 +81,20 @@ impl Record {
     }
 
     /// As a file.
-    ///
-    /// # Errors
-    /// None that could be met.
-    pub fn text(&self) -> Result<String> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
+    pub fn text(&self) -> String {
+        let files: Vec<Value> = self.files.iter().map(Entry::json).collect();
+        let Self { program, commit, folders, .. } = self;
+        json::text(
+            &json!({ "version": 1, "program": program, "commit": commit, "files": files, "folders": folders }),
+        )
+    }
+
+    /// What `differences` found, for a program to read.
+    pub fn checked_json(&self, found: &[Difference]) -> String {
+        let found: Vec<Value> =
+            found.iter().map(|d| json!({ "target": d.target, "problem": d.problem })).collect();
+        let Self { program, commit, .. } = self;
+        json::text(&json!({ "version": 1, "program": program, "commit": commit, "differences": found }))
     }
 
     /// What was placed at a path.
@@ -137,6 +142,26 @@ impl Entry {
         Self { sha256_without_tokens: Some(to_hex(&digest_without_tokens(content))), ..self }
     }
 
+    fn json(&self) -> Value {
+        let Self { target, sha256, mode, .. } = self;
+        let mut entry = json!({ "target": target, "sha256": sha256, "mode": mode });
+        if let Some(sha256) = &self.sha256_without_tokens {
+            entry["sha256_without_tokens"] = json!(sha256);
+        }
+        entry
+    }
+
+    fn parse(entry: &Value) -> Result<Self> {
+        let string = |key| json::string(entry, key);
+        let sha256_without_tokens = string("sha256_without_tokens").ok();
+        Ok(Self {
+            target: string("target")?,
+            sha256: string("sha256")?,
+            sha256_without_tokens,
+            mode: string("mode")?,
+        })
+    }
+
     /// Whether `set-founder` placed it.
     pub fn is_founders(&self) -> bool {
         self.target.ends_with(FOUNDER_DROP_IN)
@@ -173,9 +198,14 @@ impl Entry {
     }
 }
 
-fn parse(text: &str) -> Result<Record> {
-    let record: Record = serde_json::from_str(text)?;
-    ensure!(record.version <= VERSION, "it is of a newer etcd2-backup (version {})", record.version);
+fn parse(text: &[u8]) -> Result<Record> {
+    let value = json::parse(text)?;
+    let record = Record {
+        program: json::string(&value, "program")?,
+        commit: json::string(&value, "commit")?,
+        files: json::list(&value, "files")?.iter().map(Entry::parse).collect::<Result<_>>()?,
+        folders: json::strings(&value, "folders")?,
+    };
     // Files are removed by this list.
     let ours = |p: &String| {
         ["/etc/", "/opt/"].iter().any(|top| p.starts_with(top)) && p.split('/').all(|part| part != "..")

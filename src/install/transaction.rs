@@ -12,10 +12,11 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
 
 use super::found::{Found, look};
+use super::json;
 use super::plan::{Action, Content, Plan, Step, Wanted};
 use super::record::Record;
 use super::sums;
@@ -24,13 +25,11 @@ use crate::paths::{INSTALL_JOURNAL, RECORD, Root, STAMP_DIR};
 use crate::sys::fs::{create_dirs, parent, remove_if_there, sweep, sync_dir, write_atomic};
 use crate::sys::lock::Lock;
 
-const VERSION: u32 = 1;
 /// Secret: it tells checksums of rclone.conf.
 const MODE: u32 = 0o600;
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 struct Journal {
-    version: u32,
     /// Whether the new state holds.
     done: bool,
     changes: Vec<Change>,
@@ -40,7 +39,7 @@ struct Journal {
     prune: Vec<String>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 struct Change {
     target: String,
     /// Whether there was anything.
@@ -111,7 +110,7 @@ pub fn apply(root: &Root, plan: &Plan) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
     }
-    let mut journal = Journal { version: VERSION, done: false, changes, folders, prune: plan.prune.clone() };
+    let mut journal = Journal { done: false, changes, folders, prune: plan.prune.clone() };
     if plan.record.files.is_empty() {
         journal.prune.push(STAMP_DIR.to_owned());
     }
@@ -170,7 +169,7 @@ fn record_step(root: &Root, record: &Record, new_folders: &[String]) -> Result<O
     folders.sort();
     folders.dedup();
     record.folders = folders;
-    let content = record.text()?.into_bytes();
+    let content = record.text().into_bytes();
     let digest = sums::of_bytes(&content);
     if matches!(there, Found::File { digest: d, .. } if d == digest) {
         return Ok(None);
@@ -179,16 +178,28 @@ fn record_step(root: &Root, record: &Record, new_folders: &[String]) -> Result<O
     Ok(Some(Step { action: Action::Replace, wanted, ..Step::removal(RECORD.to_owned(), "") }))
 }
 
+impl Change {
+    fn json(&self) -> Value {
+        let Self { target, existed, sha256, keep } = self;
+        json!({ "target": target, "existed": existed, "sha256": sha256, "keep": keep })
+    }
+
+    fn parse(change: &Value) -> Result<Self> {
+        Ok(Self {
+            target: json::string(change, "target")?,
+            existed: json::flag(change, "existed")?,
+            sha256: json::string(change, "sha256").ok(),
+            keep: json::flag(change, "keep")?,
+        })
+    }
+}
+
 impl Journal {
     fn load(root: &Root) -> Result<Option<Self>> {
         let path = root.join(INSTALL_JOURNAL);
         let read = || match fs::read(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            bytes => {
-                let journal: Self = serde_json::from_slice(&bytes?)?;
-                ensure!(journal.version <= VERSION, "it is of a newer etcd2-backup");
-                anyhow::Ok(Some(journal))
-            }
+            text => Self::parse(&text?).map(Some),
         };
         read().or_fault(
             Exit::Corrupt,
@@ -198,7 +209,21 @@ impl Journal {
     }
 
     fn save(&self, root: &Root) -> Result<()> {
-        write_atomic(&root.join(INSTALL_JOURNAL), &serde_json::to_vec_pretty(self)?, MODE)
+        let changes: Vec<Value> = self.changes.iter().map(Change::json).collect();
+        let Self { done, folders, prune, .. } = self;
+        let all =
+            json!({ "version": 1, "done": done, "changes": changes, "folders": folders, "prune": prune });
+        write_atomic(&root.join(INSTALL_JOURNAL), json::text(&all).as_bytes(), MODE)
+    }
+
+    fn parse(text: &[u8]) -> Result<Self> {
+        let value = json::parse(text)?;
+        Ok(Self {
+            done: json::flag(&value, "done")?,
+            changes: json::list(&value, "changes")?.iter().map(Change::parse).collect::<Result<_>>()?,
+            folders: json::strings(&value, "folders")?,
+            prune: json::strings(&value, "prune")?,
+        })
     }
 
     fn carry_out(&mut self, root: &Root, steps: &[&Step]) -> Result<()> {
