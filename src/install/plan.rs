@@ -117,9 +117,9 @@ impl Plan {
             plan.prune.extend(super::original::folder(&target));
             plan.steps.push(Step::removal(target, original::WHY));
         }
-        plan.prune_recorded(old);
         files.extend(kept);
         plan.record = Record::new(files, old.folders.clone());
+        plan.prune_recorded(old);
         Ok(plan)
     }
 
@@ -138,10 +138,10 @@ impl Plan {
             plan.prune.extend(target.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
             plan.steps.insert(0, Step::removal(target, "the unit is enabled by it"));
         }
-        plan.prune_recorded(old);
         let stays = |e: &&Entry| plan.steps.iter().any(|s| s.action == Action::Keep && s.target == e.target);
         let files: Vec<Entry> = old.files.iter().filter(stays).cloned().collect();
         plan.record = Record { files, ..old.clone() };
+        plan.prune_recorded(old);
         Ok(plan)
     }
 
@@ -181,14 +181,13 @@ impl Plan {
         Ok(())
     }
 
-    /// The folders that were made for files which go now.
+    /// The folders that were made for files which are not installed any more.
     fn prune_recorded(&mut self, old: &Record) {
-        let removed = || self.steps.iter().filter(|s| s.action == Action::Remove);
-        let goes = |f: &&String| removed().any(|s| Path::new(&s.target).starts_with(f.as_str()));
-        let folders: Vec<String> = old.folders.iter().filter(goes).cloned().collect();
-        self.prune.extend(folders);
+        let files = &self.record.files;
+        let goes = |f: &&String| !files.iter().any(|e| Path::new(&e.target).starts_with(f.as_str()));
+        self.prune.extend(old.folders.iter().filter(goes).cloned());
         // Deeper folders have longer paths than what they lie in.
-        self.prune.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
+        self.prune.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
         self.prune.dedup();
     }
 
@@ -274,6 +273,6 @@ fn enabled(root: &Root) -> Vec<String> {
             }
         }
     }
-    all.sort();
+    all.sort_unstable();
     all
 }

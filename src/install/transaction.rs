@@ -5,7 +5,6 @@
 //! which the new state holds. An error before it, or a run that finds the journal of a killed one, takes everything back;
 //! after it, what is left over is removed.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -166,7 +165,7 @@ fn record_step(root: &Root, record: &Record, new_folders: &[String]) -> Result<O
     let targets = || record.files.iter().map(|e| e.target.as_str()).chain([RECORD]);
     let mut folders = record.folders.clone();
     folders.retain(|f| targets().any(|t| Path::new(t).starts_with(f)));
-    folders.sort();
+    folders.sort_unstable();
     folders.dedup();
     record.folders = folders;
     let content = record.text().into_bytes();
@@ -317,7 +316,10 @@ impl Journal {
     fn sync(&self, root: &Root) -> Result<()> {
         let targets = self.changes.iter().map(|c| parent(&root.join(&c.target)));
         let folders = self.folders.iter().chain(&self.prune).map(|f| parent(&root.join(f)));
-        for folder in targets.chain(folders).collect::<BTreeSet<PathBuf>>() {
+        let mut all: Vec<PathBuf> = targets.chain(folders).collect();
+        all.sort_unstable();
+        all.dedup();
+        for folder in all {
             if folder.is_dir() {
                 sync_dir(&folder).with_context(|| format!("syncing {}", folder.display()))?;
             }
