@@ -8,7 +8,7 @@ use super::{refuse_edited, tell};
 use crate::exit::{Exit, OrFault, fault};
 use crate::install::payload::{self, Payload};
 use crate::install::plan::{Action, Plan};
-use crate::install::record::Record;
+use crate::install::record::{Entry, Record};
 use crate::install::{settle, system, transaction};
 use crate::paths::{FENCE, Root};
 use crate::sys::{fs, privilege, systemd};
@@ -58,6 +58,11 @@ pub(super) fn run(root: &Root, options: &cli::Install) -> Result<Exit> {
             format!("run: sudo systemctl enable --now {TIMER}"),
         )?;
         log::info!("{TIMER} is enabled and started");
+    }
+    if plan.record.files.iter().any(Entry::is_founders) {
+        log::info!(
+            "the founding member that set-founder chose stays; back to the tarball's: set-founder --reset"
+        );
     }
     tell_next(root, &from, payload.etcd_unit(), options);
     if options.remove_source {
