@@ -11,7 +11,10 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use etcd2_backup::paths::Root;
+use etcd2_backup::settings::{UnitEnvironment, parse};
 use etcd2_backup::sys::fs::{create_dirs, parent, write_atomic};
+use etcd2_backup::sys::unit_file::parse_environment;
 use inject::{Fault, calls, run_with};
 use sha2::{Digest as _, Sha256};
 use testkit::tools;
@@ -267,6 +270,106 @@ fn what_was_killed_does_not_stand_in_the_way_of_anything_else() {
         bench.ok(next);
         assert_same(&format!("{next}, killed at {call}"), &timeless(&read_tree(&bench.root())), expected);
         assert!(check.status.success() || check.status.code() == Some(11), "{call}: {check:?}");
+    }
+}
+
+/// Somebody else's file at a place where a killed run was about to put one is not taken away with the rest.
+#[test]
+fn what_appears_after_a_kill_is_nobodys_leftover() {
+    let Some(strace) = tools::strace_from_env() else { return };
+    let bench = Bench::new();
+    bench.save();
+    let first = bench.command("install --from v1");
+    let all = calls(strace, &first, &bench.root());
+    let last = all.iter().rfind(|call| call.to_string().starts_with("rename ")).unwrap();
+    bench.reset();
+    run_with(strace, &first, last, Fault::Kill);
+    let timer = bench.root().join(UNITS).join("etcd2-backup.timer");
+    assert!(timer.exists(), "killed at {last}");
+    put(&timer, "somebody's");
+    let output = bench.run("uninstall");
+    assert_eq!(output.status.code(), Some(12), "{output:?}");
+    assert_eq!(fs::read(&timer).unwrap(), b"somebody's");
+    assert!(!bench.root().join("opt").exists());
+}
+
+#[test]
+fn two_at_once_do_not_mix() {
+    let bench = Bench::new();
+    let lock = etcd2_backup::sys::lock::Lock::try_take_folder(&bench.root()).unwrap().unwrap();
+    let old = read_tree(&bench.root());
+    for line in ["install --from v1", "uninstall", "set-founder http://172.17.4.52:2380"] {
+        let output = bench.run(line);
+        assert_eq!(output.status.code(), Some(10), "{line}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("another installation"), "{output:?}");
+        assert_same(line, &read_tree(&bench.root()), &old);
+    }
+    drop(lock);
+    bench.ok("install --from v1");
+}
+
+#[test]
+fn the_source_is_removed_and_nothing_else() {
+    let bench = Bench::new();
+    let from = bench.path("v1");
+    put(&from.join("etcd2-backup.tgz"), "packed");
+    put(&from.join("etcd2-backup.tgz.sha256"), "sum");
+    put(&from.join("notes"), "the operator's");
+    bench.ok("install --remove-source --from v1");
+    let left: Vec<PathBuf> = fs::read_dir(&from).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(left, [from.join("notes")]);
+    bench.ok("install --check");
+    let from = bench.path("v2");
+    let refused = bench.run("install --remove-source --dry-run --from v2");
+    assert!(refused.status.success() && from.join("rclone.conf").exists(), "{refused:?}");
+    bench.ok("install --remove-source --from v2");
+    assert!(!from.exists());
+}
+
+/// /usr may be read-only: nothing is written outside these, on the way neither.
+#[test]
+fn only_etc_opt_and_run_are_touched() {
+    let Some(strace) = tools::strace_from_env() else { return };
+    let bench = Bench::new();
+    for line in ["install --from v1", "install --from v2", "set-founder http://172.17.4.52:2380", "uninstall"]
+    {
+        for call in calls(strace, &bench.command(line), &bench.root()) {
+            let text = call.to_string();
+            let root = format!("{}/", bench.root().display());
+            for at in text.match_indices(&root).map(|(at, found)| &text[at + found.len()..]) {
+                let inside = ["etc/", "etc\"", "etc>", "opt/", "opt\"", "opt>", "run/", "\"", ">"];
+                assert!(inside.iter().any(|top| at.starts_with(top)), "{line}: {text}");
+            }
+        }
+    }
+}
+
+/// What a unit gets of our drop-ins, as systemd reads them: in the order of their names, the last one counts.
+#[test]
+fn the_founder_that_was_chosen_is_the_one_of_the_settings() {
+    let bench = Bench::new();
+    let founder = || {
+        let mut all = BTreeMap::new();
+        for (path, (_, text, ..)) in read_tree(&bench.root().join(UNITS).join("etcd2-restore.service.d")) {
+            if path.extension().is_some_and(|e| e == "conf") {
+                all.extend(parse_environment(&String::from_utf8(text).unwrap()));
+            }
+        }
+        let settings = parse(&all, &UnitEnvironment::default(), &"0".repeat(32), &Root::new("/")).unwrap();
+        settings.founder_urls
+    };
+    bench.ok("install --from v1");
+    assert_eq!(founder(), ["http://172.17.4.51:2380"]);
+    bench.ok("set-founder http://172.17.4.52:2380 http://172.17.4.52:7001");
+    assert_eq!(founder(), ["http://172.17.4.52:2380", "http://172.17.4.52:7001"]);
+    bench.ok("set-founder http://172.17.4.53:2380");
+    bench.ok("install --from v2");
+    assert_eq!(founder(), ["http://172.17.4.53:2380"]);
+    bench.ok("install --check");
+    bench.ok("set-founder --reset");
+    assert_eq!(founder(), ["http://172.17.4.51:2380"]);
+    for line in ["set-founder", "set-founder --reset http://172.17.4.52:2380"] {
+        assert_eq!(bench.run(line).status.code(), Some(2), "{line}");
     }
 }
 
