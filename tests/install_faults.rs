@@ -200,7 +200,6 @@ impl Bench {
             all.len()
         );
         assert!(overcome > 0, "{line}");
-        println!("{line}: {} calls, {taken_back} errors taken back, {overcome} overcome", all.len());
         self.reset();
         self.ok(line);
     }

@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use crate::exit::{Exit, OrFault};
 use crate::paths::Root;
 
-fn is_root() -> bool {
+/// Whether this process may do what root may.
+pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
