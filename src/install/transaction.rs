@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::found::{Found, look};
@@ -233,15 +233,14 @@ impl Journal {
         }
         for step in steps {
             if let Some(wanted) = &step.wanted {
-                stage(&beside(root, &step.target, NEW), wanted)
-                    .with_context(|| format!("placing {}", step.target))?;
+                stage(&beside(root, &step.target, NEW), wanted)?;
             }
         }
         for change in self.changes.iter().filter(|c| c.existed) {
             let old = beside(root, &change.target, OLD);
             remove_if_there(&old)?;
             fs::hard_link(root.join(&change.target), old)
-                .with_context(|| format!("keeping {}", change.target))?;
+                .map_err(|e| at(e, "keeping", change.target.as_ref()))?;
         }
         self.sync(root)?;
         for change in &self.changes {
@@ -250,7 +249,7 @@ impl Journal {
                 Some(_) => fs::rename(beside(root, &change.target, NEW), &target),
                 None => fs::remove_file(&target),
             }
-            .with_context(|| format!("exchanging {}", change.target))?;
+            .map_err(|e| at(e, "exchanging", &target))?;
         }
         self.sync(root)?;
         self.done = true;
@@ -262,7 +261,7 @@ impl Journal {
         for change in self.changes.iter().rev() {
             let (target, old) = (root.join(&change.target), beside(root, &change.target, OLD));
             if old.symlink_metadata().is_ok() {
-                fs::rename(&old, &target).with_context(|| format!("putting back {}", change.target))?;
+                fs::rename(&old, &target).map_err(|e| at(e, "putting back", &target))?;
                 // Two names of one file: then rename does nothing.
                 remove_if_there(&old)?;
             } else if !change.existed {
@@ -288,7 +287,7 @@ impl Journal {
             let old = beside(root, &change.target, OLD);
             if change.keep && old.exists() {
                 let kept = with_suffix(&root.join(&change.target), KEPT);
-                fs::rename(&old, &kept).with_context(|| format!("keeping {}", kept.display()))?;
+                fs::rename(&old, &kept).map_err(|e| at(e, "keeping", &kept))?;
             }
             remove_if_there(&old)?;
         }
@@ -321,7 +320,7 @@ impl Journal {
         all.dedup();
         for folder in all {
             if folder.is_dir() {
-                sync_dir(&folder).with_context(|| format!("syncing {}", folder.display()))?;
+                sync_dir(&folder).map_err(|e| at(e, "syncing", &folder))?;
             }
         }
         Ok(())
@@ -332,6 +331,11 @@ const NEW: &str = ".etcd2-backup-new";
 const OLD: &str = ".etcd2-backup-old";
 /// What an edited file is called once it was replaced: systemd reads no drop-in of that name.
 pub const KEPT: &str = ".edited";
+
+/// One function for all contexts: each closure of its own would cost the node program some.
+fn at(error: io::Error, doing: &str, path: &Path) -> anyhow::Error {
+    anyhow::Error::new(error).context(format!("{doing} {}", path.display()))
+}
 
 /// A hidden name beside a file.
 fn beside(root: &Root, target: &str, suffix: &str) -> PathBuf {
@@ -356,7 +360,7 @@ fn remove_if_empty(folder: &Path) -> Result<()> {
                 ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory
             ) =>
         {
-            Err(e).with_context(|| format!("removing {}", folder.display()))
+            Err(at(e, "removing", folder))
         }
         _ => Ok(()),
     }
@@ -376,7 +380,7 @@ fn stage(path: &Path, wanted: &Wanted) -> Result<()> {
         }
         file.sync_all()
     };
-    write().with_context(|| format!("writing {}", path.display()))
+    write().map_err(|e| at(e, "writing", path))
 }
 
 /// Checked again while it is copied: the folder is not ours alone, and what was verified is what gets placed.
