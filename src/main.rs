@@ -1,7 +1,6 @@
 //! The node program: parse, start the log, call the library, map the outcome to an exit code.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use etcd2_backup::cli::{self, Parsed};
@@ -12,8 +11,8 @@ fn main() -> ExitCode {
     sys::log::start(matches!(&parsed, Ok(Parsed::Run(cli)) if cli.verbose));
     let outcome = match parsed {
         Ok(Parsed::Run(cli)) => commands::run(&cli),
-        Ok(Parsed::Help(text)) => Ok(print(&text)),
-        Ok(Parsed::Version) => Ok(print(&cli::version())),
+        Ok(Parsed::Help(text)) => Ok(cli::print(&text)),
+        Ok(Parsed::Version) => Ok(cli::print(&cli::version())),
         Err(e) => Err(e.into_fault()),
     };
     let exit = outcome.unwrap_or_else(|e| {
@@ -22,12 +21,6 @@ fn main() -> ExitCode {
         exit::exit_of(&e)
     });
     ExitCode::from(exit as u8)
-}
-
-/// Who closed our output does not want to read it.
-fn print(text: &str) -> exit::Exit {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    exit::Exit::Done
 }
 
 /// Under the name `etcd2-backup-install`, as it is in the tarball, the program is its own `install`. Started again

@@ -22,6 +22,14 @@ pub const FENCE: &str = "/etc/etcd2-backup/fence";
 pub const IDENTITY: &str = "/etc/etcd2-backup/identity.json";
 /// Lets etcd's unit start on an empty data directory once more.
 pub const ALLOW_EMPTY: &str = "/etc/etcd2-backup/allow-empty-data-dir";
+/// What the installer placed, with checksums; it survives a reboot.
+pub const RECORD: &str = "/etc/etcd2-backup/installed.json";
+/// What an installation that is under way, or was interrupted, was about to change.
+pub const INSTALL_JOURNAL: &str = "/etc/etcd2-backup/install-journal.json";
+/// Name of the drop-in of `set-founder`: it sorts behind the one with all settings, and before an operator's `40-`.
+pub const FOUNDER_DROP_IN: &str = "31-etcd2-backup-founder.conf";
+/// Units and drop-ins that are gone after a reboot.
+pub const RUNTIME_UNIT_DIR: &str = "/run/systemd/system";
 /// Name of the drop-in that makes a joining member start; removed once it has caught up. systemd reads drop-ins in the order
 /// of their names, wherever they lie: it has to come behind the operator's, whatever that is called (`override.conf`).
 pub const JOIN_DROP_IN: &str = "zz-etcd2-join.conf";
@@ -73,6 +81,12 @@ mod tests {
         assert_eq!(root.strip(&root.join("/var/lib/etcd2")), Path::new("/var/lib/etcd2"));
         assert_eq!(Root::new("/").strip(Path::new("/var/lib/etcd2")), Path::new("/var/lib/etcd2"));
         assert_eq!(Root::new("/").join(MACHINE_ID), Path::new("/etc/machine-id"));
+    }
+
+    #[test]
+    fn the_drop_in_of_set_founder_sorts_behind_the_settings_and_before_an_operators() {
+        assert!(FOUNDER_DROP_IN > crate::install::payload::SETTINGS);
+        assert!(FOUNDER_DROP_IN < "40-mine.conf");
     }
 
     #[test]

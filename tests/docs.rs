@@ -124,6 +124,9 @@ fn every_file_and_variable_is_in_the_readme() {
         paths::IDENTITY,
         paths::ALLOW_EMPTY,
         paths::JOIN_DROP_IN,
+        paths::FOUNDER_DROP_IN,
+        paths::RECORD,
+        paths::INSTALL_JOURNAL,
     ]);
     let (_, chapter) = README.split_once("\n## Files and variables\n").unwrap();
     for name in files {
@@ -142,12 +145,14 @@ fn every_file_and_variable_is_in_the_readme() {
 fn command_lines(text: &str) -> Vec<String> {
     let end = |rest: &str| rest.find(['`', '&', ';', '|', '#', '"', '\n']).unwrap_or(rest.len());
     let typed = text.match_indices("/opt/bin/etcd2-backup ").map(|(at, found)| &text[at + found.len()..]);
-    let verbs = ["`restore --", "`join --", "`install --"];
+    let verbs = ["`restore --", "`join --", "`install --", "`uninstall --", "`set-founder --"];
     let spans = verbs.iter().flat_map(|v| text.match_indices(v).map(|(at, _)| &text[at + 1..]));
     let mut all: Vec<String> = typed.chain(spans).map(|rest| rest[..end(rest)].trim().to_owned()).collect();
-    // The table of restore's options.
-    let rows = text.lines().filter_map(|l| l.trim_start().strip_prefix("| `--")?.split_once('`'));
-    all.extend(rows.map(|(option, _)| format!("restore --{option}")));
+    // The tables of install's and restore's options; restore's is the indented one.
+    for (start, verb) in [("   | `--", "restore"), ("| `--", "install")] {
+        let rows = text.lines().filter_map(|l| l.strip_prefix(start)?.split_once('`'));
+        all.extend(rows.map(|(option, _)| format!("{verb} --{option}")));
+    }
     all
 }
 

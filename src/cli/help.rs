@@ -12,7 +12,10 @@ pub(super) fn text(verb: Option<&VerbTable>) -> String {
     match verb {
         Some(verb) => {
             let argument = verb.argument.as_ref();
-            let name = argument.map_or(String::new(), |a| format!(" {}", a.value));
+            let name = argument.map_or(String::new(), |a| match verb.any_number {
+                true => format!(" [{}]…", a.value),
+                false => format!(" {}", a.value),
+            });
             out += &format!("{}\n\nUsage: {PROGRAM} {} [OPTIONS]{name}\n", verb.summary, verb.name);
             if let Some(argument) = argument {
                 out += "\nArgument:\n";

@@ -1,9 +1,10 @@
 //! The command line: what a verb is called, which options it has and what they mean, once for parsing and help.
 //!
-//! A new verb is a variant of [`Verb`], a struct if it has options, and an entry in `VERBS`; an option is a field and a
-//! line in that entry. A type that options did not have before gets an `impl Value`.
+//! A new verb is a variant of [`Verb`], a struct if it has options, and an entry in `VERBS`; an option, or the arguments
+//! it takes, is a field and a line in that entry. A type that options did not have before gets an `impl Value`.
 #![allow(missing_docs, reason = "the tables say what each verb, option and choice means")]
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ mod value;
 use option::{Does, Opt, VerbTable, flag, into, valued, verb};
 pub use parse::{Parsed, UsageError, parse};
 
+use crate::exit::Exit;
 use crate::recovery::source::Choice;
 
 /// A whole command line.
@@ -34,6 +36,8 @@ pub struct Cli {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verb {
     Install(Install),
+    Uninstall(Uninstall),
+    SetFounder(SetFounder),
     Backup,
     Restore(Restore),
     Join(Join),
@@ -67,11 +71,19 @@ const SOURCES: &[(&str, &str)] = &[
 
 /// Every verb, in the order of the help.
 static VERBS: &[VerbTable] = &[
-    verb("install", "Place the unpacked tarball's files on this node", || Verb::Install(Install::default()))
+    verb("install", "Make this node what the unpacked tarball says", || Verb::Install(Install::default()))
         .options(&[
             flag(
+                "check",
+                "Only compare the node with what was installed: every checksum, mode and owner",
+                into!(Install.check),
+            ),
+            flag("dry-run", "Only show what would be done to which file", into!(Install.dry_run)),
+            flag("enable-timer", "Enable and start etcd2-backup.timer too", into!(Install.enable_timer)),
+            flag(
                 "force",
-                "Install on a system that is not CoreOS, Flatcar or Fedora CoreOS",
+                "Install on a system that is not CoreOS, Flatcar or Fedora CoreOS; replace files that were edited \
+                 since they were placed, each kept as NAME.edited",
                 into!(Install.force),
             ),
             valued(
@@ -80,7 +92,26 @@ static VERBS: &[VerbTable] = &[
                 "The folder the tarball was unpacked to [default: where this program is]",
                 into!(Install.from),
             ),
+            flag("json", "Say what is done or found as JSON on stdout", into!(Install.json)),
+            flag(
+                "remove-source",
+                "Remove the unpacked files and the tarball afterwards: they hold secrets",
+                into!(Install.remove_source),
+            ),
         ]),
+    verb("uninstall", "Remove what was installed; data and backups stay", || {
+        Verb::Uninstall(Uninstall::default())
+    })
+    .options(&[
+        flag("dry-run", "Only show what would be done to which file", into!(Uninstall.dry_run)),
+        flag("force", "Remove files too that were edited since they were placed", into!(Uninstall.force)),
+        flag("json", "Say what is done as JSON on stdout", into!(Uninstall.json)),
+    ]),
+    verb("set-founder", "Name another founding member on this node", || {
+        Verb::SetFounder(SetFounder::default())
+    })
+    .arguments(valued("url", "URL", "The founding member's advertised peer URLs", into!(SetFounder.urls)))
+    .options(&[flag("reset", "Go back to the founding member of the tarball", into!(SetFounder.reset))]),
     verb("backup", "Send what changed since the last backup to the remote", || Verb::Backup),
     verb("restore", "Restore this node as the founding member of a new cluster", || {
         Verb::Restore(Restore::default())
@@ -120,7 +151,7 @@ static VERBS: &[VerbTable] = &[
             )
             .default("10m"),
         ]),
-    verb("inspect", "Show what a data directory, an archive or one of their files holds", || {
+    verb("inspect", "Show what a data directory, an archive or a file of them holds", || {
         Verb::Inspect(Inspect::default())
     })
     .argument(valued(
@@ -147,8 +178,28 @@ static VERBS: &[VerbTable] = &[
 /// The options of `install`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Install {
+    pub check: bool,
+    pub dry_run: bool,
+    pub enable_timer: bool,
     pub force: bool,
     pub from: Option<PathBuf>,
+    pub json: bool,
+    pub remove_source: bool,
+}
+
+/// The options of `uninstall`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Uninstall {
+    pub dry_run: bool,
+    pub force: bool,
+    pub json: bool,
+}
+
+/// The options of `set-founder`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct SetFounder {
+    pub urls: Vec<String>,
+    pub reset: bool,
 }
 
 /// The options of `restore`.
@@ -202,4 +253,10 @@ pub fn version() -> String {
     let commit = option_env!("ETCD2_BACKUP_COMMIT").unwrap_or("unknown");
     let target = option_env!("ETCD2_BACKUP_TARGET").unwrap_or(std::env::consts::ARCH);
     format!("{PROGRAM} {} (commit {commit}, {target})\n", env!("CARGO_PKG_VERSION"))
+}
+
+/// Prints to stdout what was asked for. Who closed it does not want to read it.
+pub fn print(text: &str) -> Exit {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Exit::Done
 }

@@ -80,13 +80,15 @@ pub(super) struct VerbTable {
     pub(super) options: &'static [Opt],
     /// What stands behind the verb without dashes, exactly once.
     pub(super) argument: Option<Opt>,
+    /// Or rather as often as one likes.
+    pub(super) any_number: bool,
     /// The verb before any option or default.
     pub(super) begin: fn() -> Verb,
 }
 
 /// A verb without options or argument.
 pub(super) const fn verb(name: &'static str, summary: &'static str, begin: fn() -> Verb) -> VerbTable {
-    VerbTable { name, summary, hidden: false, options: &[], argument: None, begin }
+    VerbTable { name, summary, hidden: false, options: &[], argument: None, any_number: false, begin }
 }
 
 impl VerbTable {
@@ -96,6 +98,10 @@ impl VerbTable {
 
     pub(super) const fn argument(self, argument: Opt) -> Self {
         Self { argument: Some(argument), ..self }
+    }
+
+    pub(super) const fn arguments(self, argument: Opt) -> Self {
+        Self { argument: Some(argument), any_number: true, ..self }
     }
 
     pub(super) const fn hidden(self) -> Self {

@@ -53,8 +53,9 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed, UsageE
                 match verb {
                     None if word == "help" => helping = true,
                     None => verb = Some(verb_named(&word)?),
-                    Some(VerbTable { argument: Some(argument), .. })
-                        if !helping && !given.iter().any(|(o, _)| o.name == argument.name) =>
+                    Some(VerbTable { argument: Some(argument), any_number, .. })
+                        if !helping
+                            && (*any_number || !given.iter().any(|(o, _)| o.name == argument.name)) =>
                     {
                         given.push((argument, word));
                     }
@@ -117,7 +118,8 @@ fn value_of(option: &Opt, parser: &mut Parser, verb: Table) -> Result<OsString, 
 
 /// The command line of a verb: the defaults first, then what was given.
 fn fill(verb: &'static VerbTable, given: &[(&Opt, OsString)]) -> Result<Cli, UsageError> {
-    if let Some(argument) = verb.argument.as_ref().filter(|a| !given.iter().any(|(o, _)| o.name == a.name)) {
+    let missing = |a: &&Opt| !verb.any_number && !given.iter().any(|(o, _)| o.name == a.name);
+    if let Some(argument) = verb.argument.as_ref().filter(missing) {
         return Err(error(format!("{} needs a {}", verb.name, argument.value), see(Some(verb))));
     }
     let mut cli = begin(verb);
@@ -125,7 +127,9 @@ fn fill(verb: &'static VerbTable, given: &[(&Opt, OsString)]) -> Result<Cli, Usa
     for (option, value) in defaults.chain(given.iter().map(|(o, v)| (*o, v.as_os_str()))) {
         put(&mut cli, option, value).map_err(|wanted| {
             let near = nearest(&value.to_string_lossy(), option.choices.iter().map(|(name, _)| *name));
-            let what = format!("--{} {} is not {wanted}", option.name, value.display());
+            let is_argument = verb.argument.as_ref().is_some_and(|a| a.name == option.name);
+            let dashes = if is_argument { "" } else { "--" };
+            let what = format!("{dashes}{} {} is not {wanted}", option.name, value.display());
             error(what, is_it("", near) + &see(Some(verb)))
         })?;
     }

@@ -103,6 +103,10 @@ fn help_lists_what_parses_and_nothing_else() {
         let known: Vec<_> = options.clone().map(|o| (o.name.to_owned(), o.value.to_owned())).collect();
         assert_eq!(listed(&text), known, "{text}");
         let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if let Some(argument) = verb.argument.as_ref().filter(|_| verb.any_number) {
+            let head = format!(" {} [OPTIONS] [{}]… ", verb.name, argument.value);
+            assert!(flat.contains(&head) && flat.contains(argument.help), "{text}");
+        }
         for option in options {
             let default = option.default.map_or(String::new(), |d| format!(" [default: {d}]"));
             assert!(flat.contains(&format!("{}{default}", option.help)), "{}: {text}", option.name);
@@ -116,7 +120,7 @@ fn help_lists_what_parses_and_nothing_else() {
         assert_eq!(help(line), text, "{line}");
     }
     for verb in VERBS {
-        let row = format!("\n  {:<7}  {}\n", verb.name, verb.summary);
+        let row = format!("\n  {:<11}  {}\n", verb.name, verb.summary);
         assert_eq!(text.contains(&row), !verb.hidden, "{}: {text}", verb.name);
     }
     assert_eq!(listed(&text).len(), GLOBALS.len(), "{text}");
@@ -158,7 +162,17 @@ fn a_line_means_what_it_says() {
         ("guard", cli("/", false, Verb::Guard)),
         ("-v --root=/x backup", cli("/x", true, Verb::Backup)),
         ("--root /x install --from . -v", {
-            cli("/x", true, Verb::Install(Install { force: false, from: Some(".".into()) }))
+            cli("/x", true, Verb::Install(Install { from: Some(".".into()), ..Install::default() }))
+        }),
+        ("uninstall --force", {
+            cli("/", false, Verb::Uninstall(Uninstall { force: true, ..Uninstall::default() }))
+        }),
+        ("set-founder http://a:1 -v http://b:2", {
+            let urls = vec!["http://a:1".to_owned(), "http://b:2".to_owned()];
+            cli("/", true, Verb::SetFounder(SetFounder { urls, reset: false }))
+        }),
+        ("set-founder --reset", {
+            cli("/", false, Verb::SetFounder(SetFounder { urls: Vec::new(), reset: true }))
         }),
         ("restore", cli("/", false, Verb::Restore(restore()))),
         ("restore --source auto --generation=12 --for-etcd 3 --plan", {
@@ -200,15 +214,23 @@ fn a_line_means_what_it_says() {
 #[test]
 fn what_is_not_understood_is_refused_with_the_next_step() {
     for (line, what, hint) in [
-        ("", "there is no verb", "one of install, backup, restore, join, inspect; see etcd2-backup --help"),
-        ("-v", "there is no verb", "one of install, backup, restore, join, inspect; see etcd2-backup --help"),
+        (
+            "",
+            "there is no verb",
+            "one of install, uninstall, set-founder, backup, restore, join, inspect; see etcd2-backup --help",
+        ),
+        (
+            "-v",
+            "there is no verb",
+            "one of install, uninstall, set-founder, backup, restore, join, inspect; see etcd2-backup --help",
+        ),
         ("restor", "there is no verb restor", "is it restore? see etcd2-backup --help"),
         ("hepl", "there is no verb hepl", "is it help? see etcd2-backup --help"),
         ("help jion", "there is no verb jion", "is it join? see etcd2-backup --help"),
         (
             "gaurd",
             "there is no verb gaurd",
-            "one of install, backup, restore, join, inspect; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, restore, join, inspect; see etcd2-backup --help",
         ),
         ("restore --forse", "there is no option --forse", "is it --force? see etcd2-backup restore --help"),
         ("restore --colour", "there is no option --colour", "see etcd2-backup restore --help"),
@@ -268,6 +290,7 @@ fn only_a_path_may_be_other_than_utf_8() {
         (&[&b"back\xff"[..]][..], "there is no verb back\u{fffd}"),
         (&[b"backup", b"--\xff"], "there is no option --\u{fffd}"),
         (&[b"join", b"--wait=1\xff"], "--wait 1\u{fffd} is not a time like 90s or 10m"),
+        (&[b"set-founder", b"\xff"], "url \u{fffd} is not a text"),
         (&[b"restore", b"--source", b"\xff"], "--source \u{fffd} is not one of archive, local, auto"),
     ] {
         assert_eq!(with(words).unwrap_err().what, what);

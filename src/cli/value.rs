@@ -14,10 +14,15 @@ pub(super) trait Value: Sized {
 
     /// The value, if this is one. Only paths may be other than UTF-8.
     fn of(given: &OsStr) -> Option<Self>;
+
+    /// Puts a further one behind those that are there; most fields hold only the last.
+    fn add(&mut self, given: Self) {
+        *self = given;
+    }
 }
 
 pub(super) fn put<T: Value>(field: &mut T, given: &OsStr) -> Result<(), &'static str> {
-    *field = T::of(given).ok_or(T::WANTED)?;
+    field.add(T::of(given).ok_or(T::WANTED)?);
     Ok(())
 }
 
@@ -43,6 +48,18 @@ impl Value for PathBuf {
 
     fn of(given: &OsStr) -> Option<Self> {
         Some(given.into())
+    }
+}
+
+impl Value for Vec<String> {
+    const WANTED: &str = "a text";
+
+    fn of(given: &OsStr) -> Option<Self> {
+        given.to_str().map(|text| vec![text.to_owned()])
+    }
+
+    fn add(&mut self, given: Self) {
+        self.extend(given);
     }
 }
 

@@ -1,41 +1,73 @@
-//! `install`: check everything, then place the unpacked tarball's files.
+//! `install`: check everything, then make the node what the unpacked tarball says, or leave it as it was.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::cli;
-use crate::exit::{Exit, OrFault};
+use super::{refuse_edited, tell};
+use crate::exit::{Exit, OrFault, fault};
 use crate::install::payload::{self, Payload};
-use crate::install::place::{self, Placed};
-use crate::install::{plan, system};
-use crate::paths::{Root, STAMP_DIR};
+use crate::install::plan::{Action, Plan};
+use crate::install::record::{Entry, Record};
+use crate::install::{settle, system, transaction};
+use crate::paths::{FENCE, Root};
 use crate::sys::{fs, privilege, systemd};
+use crate::{cli, fence};
+
+const TIMER: &str = "etcd2-backup.timer";
+/// What the tarball is called, and its checksum.
+const TARBALL: [&str; 2] = ["etcd2-backup.tgz", "etcd2-backup.tgz.sha256"];
 
 pub(super) fn run(root: &Root, options: &cli::Install) -> Result<Exit> {
+    if options.check {
+        privilege::become_root(root)?;
+        return check(root, options.json);
+    }
     system::check(root, options.force)?;
+    if options.enable_timer && !root.is_live() {
+        let what = "--enable-timer needs the running system, and this is a tree";
+        let hint = format!("leave it out; on the node: systemctl enable --now {TIMER}");
+        return Err(fault(Exit::Refused, what, hint));
+    }
     let from = folder(options)?;
-    if root.is_live() && !privilege::is_root() {
-        privilege::exec_with_sudo(&arguments(options, &from))?;
-    }
+    privilege::become_root(root)?;
     let payload = Payload::verify(&from)?;
-    let plan = plan::placements(&payload);
-    place::check(root, &plan)?;
-
-    let placed = place::place_all(root, &plan)?;
-    // etcd's user looks for stamps in it.
-    fs::create_dirs(&root.join(STAMP_DIR), 0o755)?;
-    if root.is_live() {
-        systemd::daemon_reload().or_fault(
-            Exit::Failed,
-            "all files are in place, but systemd did not read them",
-            "run: sudo systemctl daemon-reload",
-        )?;
+    let lock = if options.dry_run { None } else { Some(transaction::begin(root)?) };
+    if transaction::is_interrupted(root) {
+        let what = "an installation was interrupted here, and what is there is neither the old nor the new";
+        return Err(fault(Exit::Refused, what, "install without --dry-run: it begins by taking that back"));
     }
-    let count = |what| placed.iter().filter(|p| **p == what).count();
-    let (new, replaced, same) = (count(Placed::New), count(Placed::Replaced), count(Placed::Same));
-    log::info!("installed: {new} placed, {replaced} replaced, {same} the same");
-    tell_next(root, &from, payload.etcd_unit());
+    let plan = Plan::install(root, &payload, &Record::load(root)?.unwrap_or_default())?;
+    refuse_behind_the_fence(root, &plan)?;
+    if options.dry_run {
+        tell(&plan, options.json, true)?;
+        return refuse_edited(&plan, options.force).map(|()| Exit::Done);
+    }
+    refuse_edited(&plan, options.force)?;
+    transaction::apply(root, &plan)?;
+    tell(&plan, options.json, false)?;
+    for target in plan.edited() {
+        log::warn!("{target} was edited: what it was is now {target}{}", transaction::KEPT);
+    }
+    settle::settle(root, &plan)?;
+    drop(lock);
+    if options.enable_timer {
+        systemd::enable_now(TIMER).or_fault(
+            Exit::Failed,
+            "everything is installed, but the timer was not enabled and started",
+            format!("run: sudo systemctl enable --now {TIMER}"),
+        )?;
+        log::info!("{TIMER} is enabled and started");
+    }
+    if plan.record.files.iter().any(Entry::is_founders) {
+        log::info!(
+            "the founding member that set-founder chose stays; back to the tarball's: set-founder --reset"
+        );
+    }
+    tell_next(root, &from, payload.etcd_unit(), options);
+    if options.remove_source {
+        remove_source(&payload, &from)?;
+    }
     Ok(Exit::Done)
 }
 
@@ -48,22 +80,66 @@ fn folder(options: &cli::Install) -> Result<PathBuf> {
     std::path::absolute(&from).with_context(|| format!("looking up {}", from.display()))
 }
 
-/// The same command for sudo to run; there is no `--root`, as only the running node needs sudo.
-fn arguments(options: &cli::Install, from: &Path) -> Vec<PathBuf> {
-    let mut all = vec!["install".into(), "--from".into(), from.to_path_buf()];
-    all.extend(options.force.then(|| "--force".into()));
-    all.extend((log::max_level() >= log::LevelFilter::Debug).then(|| "--verbose".into()));
-    all
+/// With another unit of etcd's, the fence moves there: while it is up, nothing would stop the old one.
+fn refuse_behind_the_fence(root: &Root, plan: &Plan) -> Result<()> {
+    let moves =
+        |s: &crate::install::plan::Step| s.action == Action::Remove && s.target.ends_with(payload::FENCE);
+    if fence::is_up(root) && plan.steps.iter().any(moves) {
+        let what =
+            format!("{FENCE} keeps another unit of etcd's from starting than the one of these settings");
+        return Err(fault(Exit::Refused, what, "finish the recovery first: the file says which command"));
+    }
+    Ok(())
 }
 
-fn tell_next(root: &Root, from: &Path, etcd_unit: &str) {
-    if root.is_live() {
-        log::info!("next, if this node is to make backups:");
-        log::info!("  sudo systemctl enable etcd2-backup.timer");
-        log::info!("  sudo systemctl start etcd2-backup.timer");
-    } else {
+/// Compares the node with what was placed on it.
+fn check(root: &Root, json: bool) -> Result<Exit> {
+    let again = "install again: it puts back what is missing, and says what was edited";
+    let record = super::installed(root)?;
+    if transaction::is_interrupted(root) {
+        return Err(fault(Exit::Corrupt, "an installation was interrupted here", again));
+    }
+    let differences = record.differences(root)?;
+    if json {
+        cli::print(&record.checked_json(&differences));
+    }
+    if differences.is_empty() {
+        let (files, program, commit) = (record.files.len(), &record.program, &record.commit);
+        log::info!("{files} files are as etcd2-backup {program} (commit {commit}) placed them");
+        return Ok(Exit::Done);
+    }
+    let all: Vec<String> = differences.iter().map(|d| format!("{} {}", d.target, d.problem)).collect();
+    Err(fault(Exit::Corrupt, format!("not as it was installed: {}", all.join(", ")), again))
+}
+
+/// Removes the unpacked files, the tarball beside them, and their folder if nothing else is in it.
+fn remove_source(payload: &Payload, from: &Path) -> Result<()> {
+    let remove = || -> Result<()> {
+        for file in payload.files().chain(TARBALL.map(|name| from.join(name))) {
+            fs::remove_if_there(&file)?;
+        }
+        fs::sync_dir(from)?;
+        // Others of the operator's may be in it.
+        let _ = std::fs::remove_dir(from);
+        Ok(())
+    };
+    remove().or_fault(
+        Exit::Failed,
+        "everything is installed, but the unpacked files are not removed",
+        format!("they hold secrets: remove {}", from.display()),
+    )?;
+    log::info!("removed the unpacked files in {}", from.display());
+    Ok(())
+}
+
+fn tell_next(root: &Root, from: &Path, etcd_unit: &str, options: &cli::Install) {
+    if !root.is_live() {
         log::info!("systemd was not told, since this is not the running system; on the node, for backups:");
-        log::info!("  systemctl enable etcd2-backup.timer");
+        log::info!("  systemctl enable {TIMER}");
+    } else if !options.enable_timer {
+        log::info!("next, if this node is to make backups:");
+        log::info!("  sudo systemctl enable {TIMER}");
+        log::info!("  sudo systemctl start {TIMER}");
     }
     log::info!("to recover a cluster that lost its quorum, with {etcd_unit} stopped on all nodes:");
     log::info!("  sudo systemctl start etcd2-restore.service && sudo systemctl start {etcd_unit}");
@@ -71,10 +147,13 @@ fn tell_next(root: &Root, from: &Path, etcd_unit: &str) {
         "    on the founding member; then on the others, one at a time (this starts {etcd_unit} too):"
     );
     log::info!("  sudo systemctl start etcd2-join.service");
+    if options.remove_source {
+        return;
+    }
     log::info!(
         "the unpacked files and the tarball contain the rclone secrets; when they are needed no more:"
     );
-    let secret = [payload::RCLONE_CONF, "etcd2-backup.tgz"].map(|name| from.join(name));
+    let secret = [payload::RCLONE_CONF, TARBALL[0]].map(|name| from.join(name));
     let secret: Vec<String> = secret.iter().filter(|p| p.exists()).map(|p| p.display().to_string()).collect();
     log::info!("  rm {}", secret.join(" "));
 }

@@ -1,7 +1,17 @@
-//! The unpacked tarball on a node: is it whole, what goes where, and placing it.
+//! The unpacked tarball on a node: is it whole, what goes where, placing it, and taking it away again.
+//!
+//! A [`plan`] says what is to be done to which file; [`transaction`] does it all or not at all; [`record`] remembers what
+//! was placed.
 
+pub mod found;
+pub mod founder;
+mod json;
+pub mod original;
 pub mod payload;
-pub mod place;
 pub mod plan;
+pub mod rclone_conf;
+pub mod record;
+pub mod settle;
 pub mod sums;
 pub mod system;
+pub mod transaction;

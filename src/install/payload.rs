@@ -30,6 +30,7 @@ pub const MANIFEST: &str = "manifest.json";
 pub const SUMS: &str = "SHA256SUMS";
 
 const RUNNER_KEY: &str = "ETCD2_BACKUP_RCLONE_RUNNER";
+const DATA_DIR_KEY: &str = "ETCD_DATA_DIR";
 const UNIT_KEY: &str = "ETCD2_BACKUP_ETCD_UNIT";
 /// The text files we read are a few hundred bytes.
 const MAX_TEXT_BYTES: u64 = 64 << 10;
@@ -40,6 +41,7 @@ pub struct Payload {
     dir: PathBuf,
     sums: BTreeMap<String, Digest>,
     etcd_unit: String,
+    data_dir: String,
 }
 
 impl Payload {
@@ -68,7 +70,8 @@ impl Payload {
             return Err(fault(Exit::Corrupt, what, again));
         }
         let etcd_unit = etcd_unit(value(UNIT_KEY))?;
-        Ok(Self { dir: dir.to_path_buf(), sums, etcd_unit })
+        let data_dir = value(DATA_DIR_KEY).unwrap_or_default().to_owned();
+        Ok(Self { dir: dir.to_path_buf(), sums, etcd_unit, data_dir })
     }
 
     /// Where a file of the tarball lies.
@@ -79,6 +82,34 @@ impl Payload {
     /// The checksum of a file, if the tarball has it.
     pub fn digest(&self, name: &str) -> Option<Digest> {
         self.sums.get(name).copied()
+    }
+
+    /// Every file that was vouched for, and the list that vouches for them.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.sums.keys().map(String::as_str).chain([SUMS]).map(|name| self.path(name))
+    }
+
+    /// The content of a file that a node can hold in memory.
+    ///
+    /// # Errors
+    /// [`Exit::Corrupt`]: it changed since it was checked. Or it cannot be read.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.path(name);
+        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        if self.digest(name) == Some(sums::of_bytes(&bytes)) {
+            return Ok(bytes);
+        }
+        let what = format!("{} changed after it was checked", path.display());
+        Err(fault(
+            Exit::Corrupt,
+            what,
+            "unpack the tarball again into an empty folder, and install from there",
+        ))
+    }
+
+    /// Which data directory of etcd's the settings are for.
+    pub fn data_dir(&self) -> &str {
+        &self.data_dir
     }
 
     /// Which unit of etcd's the settings are for.

@@ -1,49 +1,278 @@
-//! Which file of the tarball goes where on the node.
+//! What is to be done to which file: worked out by looking, shown, and carried out by [`super::transaction`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::found::{self, Found, look, our_user};
+use super::json;
+use super::original;
 use super::payload::{self, Payload};
-use super::sums::Digest;
-use crate::paths;
+use super::record::{Entry, Record};
+use super::sums::{self, Digest};
+use crate::exit::{Exit, fault};
+use crate::paths::{self, Root};
 
-/// One file to place.
+/// What is done to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It is not there.
+    Create,
+    /// It is there with another content, mode or owner.
+    Replace,
+    /// It is there as it should be.
+    Same,
+    /// It is there and should not be.
+    Remove,
+    /// It should not be there, but was edited, and stays.
+    Keep,
+}
+
+/// Where a file's content comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placement {
-    /// The file in the unpacked folder.
-    pub source: PathBuf,
-    /// Its checksum.
+pub enum Content {
+    /// A file of the unpacked tarball.
+    Copy(PathBuf),
+    /// These bytes.
+    Bytes(Vec<u8>),
+}
+
+/// What a file should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its content.
+    pub content: Content,
+    /// The content's checksum.
     pub digest: Digest,
-    /// Its path on the node, without the root.
-    pub target: String,
-    /// Its mode on the node.
+    /// Its mode.
     pub mode: u32,
 }
 
-/// All files to place, each behind what it needs: programs, settings, then the units that use them.
-pub fn placements(payload: &Payload) -> Vec<Placement> {
-    let mut all = Vec::new();
-    let mut add = |name: &str, target: String, mode| {
-        // Only the bundled rclone can be absent from a payload that was verified.
-        all.extend(payload.digest(name).map(|digest| Placement {
-            source: payload.path(name),
-            digest,
-            target,
-            mode,
-        }));
-    };
-    add(payload::PROGRAM, paths::PROGRAM.to_owned(), 0o755);
-    add(payload::RCLONE, paths::BUNDLED_RCLONE.to_owned(), 0o755);
-    add(payload::RCLONE_CONF, paths::RCLONE_CONF.to_owned(), 0o600);
-    for unit in payload::UNITS.iter().filter(|u| u.ends_with(".service")) {
-        add(payload::SETTINGS, drop_in(unit, payload::SETTINGS), 0o644);
+/// One file and what is done to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What is done.
+    pub action: Action,
+    /// The path on the node, without the root.
+    pub target: String,
+    /// What it should be; nothing if it should not be there.
+    pub wanted: Option<Wanted>,
+    /// Whether somebody edited it since it was placed.
+    pub edited: bool,
+    /// Why, if that is not plain.
+    pub why: &'static str,
+}
+
+/// All of it, in the order in which it is carried out: what a file needs comes before it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// One for each file.
+    pub steps: Vec<Step>,
+    /// Folders to remove if that leaves them empty, the deepest first.
+    pub prune: Vec<String>,
+    /// Whether an edited file that is replaced or removed is kept beside, as `NAME.edited`.
+    pub keep_edited: bool,
+    /// What is installed then.
+    pub record: Record,
+}
+
+const TOKENS: &str = "it has newer tokens, and is the same otherwise";
+const OUTDATED: &str = "an older version placed it";
+
+impl Plan {
+    /// The plan of an installation: the payload over what is there, of which `old` was placed before.
+    ///
+    /// # Errors
+    /// [`Exit::Refused`]: something is in the way that is not ours to replace. Or a file cannot be read.
+    pub fn install(root: &Root, payload: &Payload, old: &Record) -> Result<Self> {
+        let mut plan = Self { keep_edited: true, ..Self::default() };
+        let mut files = Vec::new();
+        for (name, target, mode) in targets(payload) {
+            // Only the bundled rclone can be absent from a payload that was verified.
+            let Some(digest) = payload.digest(name) else { continue };
+            let wanted = Wanted { content: Content::Copy(payload.path(name)), digest, mode };
+            let mut entry = Entry::of(&target, &wanted);
+            let placed = old.entry(&target);
+            let mut why = "";
+            let mut chosen = wanted;
+            if target == paths::RCLONE_CONF {
+                entry = entry.with_tokens_apart(&payload.read(name)?);
+                // A tarball with other tokens than the last one: then the operator made them anew.
+                let unchanged = placed.is_none_or(|p| p.sha256 == entry.sha256);
+                if unchanged && let Some(own) = entry.tokens_of_the_node(root)? {
+                    (chosen, why) = (Wanted { mode, ..own }, TOKENS);
+                }
+            }
+            plan.put(root, target, chosen, placed, why)?;
+            files.push(entry);
+        }
+        let kept: Vec<Entry> = old.files.iter().filter(|e| e.is_founders()).cloned().collect();
+        for entry in
+            old.files.iter().filter(|e| !e.is_founders() && files.iter().all(|f| f.target != e.target))
+        {
+            plan.remove(root, entry, OUTDATED, Action::Remove)?;
+        }
+        for target in original::leftovers(root, payload.data_dir(), |t| files.iter().any(|f| f.target == t)) {
+            plan.prune.extend(super::original::folder(&target));
+            plan.steps.push(Step::removal(target, original::WHY));
+        }
+        files.extend(kept);
+        plan.record = Record::new(files, old.folders.clone());
+        plan.prune_recorded(old);
+        Ok(plan)
     }
-    for unit in payload::UNITS {
-        add(unit, format!("{}/{unit}", paths::UNIT_DIR), 0o644);
+
+    /// The plan of an uninstallation: `old` is what was placed. What was edited stays, unless `force` is given.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn uninstall(root: &Root, old: &Record, force: bool) -> Result<Self> {
+        let mut plan = Self::default();
+        let edited = if force { Action::Remove } else { Action::Keep };
+        // Backwards: the units go before the program they run.
+        for entry in old.files.iter().rev() {
+            plan.remove(root, entry, "", edited)?;
+        }
+        for target in enabled(root) {
+            plan.prune.extend(target.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
+            plan.steps.insert(0, Step::removal(target, "the unit is enabled by it"));
+        }
+        let stays = |e: &&Entry| plan.steps.iter().any(|s| s.action == Action::Keep && s.target == e.target);
+        let files: Vec<Entry> = old.files.iter().filter(stays).cloned().collect();
+        plan.record = Record { files, ..old.clone() };
+        plan.prune_recorded(old);
+        Ok(plan)
     }
-    add(payload::FENCE, drop_in(payload.etcd_unit(), payload::FENCE), 0o644);
+
+    /// Adds a file that should be there.
+    pub(super) fn put(
+        &mut self,
+        root: &Root,
+        target: String,
+        wanted: Wanted,
+        placed: Option<&Entry>,
+        why: &'static str,
+    ) -> Result<()> {
+        if let Some(reason) = found::obstacle(root, &target)? {
+            let hint = "move it away and run this again; no file has been changed";
+            return Err(fault(Exit::Refused, format!("cannot place {target}: {reason}"), hint));
+        }
+        let (action, edited) = match look(&root.join(&target))? {
+            Found::Nothing => (Action::Create, false),
+            Found::File { digest, mode, owner } if digest == wanted.digest => {
+                let same = mode == wanted.mode && owner == our_user();
+                (if same { Action::Same } else { Action::Replace }, false)
+            }
+            _ => (Action::Replace, placed.map_or(Ok(false), |p| p.is_edited(root))?),
+        };
+        self.steps.push(Step { action, target, wanted: Some(wanted), edited, why });
+        Ok(())
+    }
+
+    /// Adds a file that was placed and should not be there any more; one that is not there is nothing to do.
+    fn remove(&mut self, root: &Root, entry: &Entry, why: &'static str, if_edited: Action) -> Result<()> {
+        if look(&root.join(&entry.target))? == Found::Nothing {
+            return Ok(());
+        }
+        let edited = entry.is_edited(root)?;
+        let action = if edited { if_edited } else { Action::Remove };
+        self.steps.push(Step { action, edited, ..Step::removal(entry.target.clone(), why) });
+        Ok(())
+    }
+
+    /// The folders that were made for files which are not installed any more.
+    fn prune_recorded(&mut self, old: &Record) {
+        let files = &self.record.files;
+        let goes = |f: &&String| !files.iter().any(|e| Path::new(&e.target).starts_with(f.as_str()));
+        self.prune.extend(old.folders.iter().filter(goes).cloned());
+        // Deeper folders have longer paths than what they lie in.
+        self.prune.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
+        self.prune.dedup();
+    }
+
+    /// Files that somebody edited, of those that are about to be replaced or removed.
+    pub fn edited(&self) -> Vec<&str> {
+        let lost = self.steps.iter().filter(|s| s.edited && s.action != Action::Keep);
+        lost.map(|s| s.target.as_str()).collect()
+    }
+
+    /// How many steps do this.
+    pub fn count(&self, action: Action) -> usize {
+        self.steps.iter().filter(|s| s.action == action).count()
+    }
+
+    /// The plan for a program to read.
+    pub fn json(&self) -> String {
+        let line = |s: &Step| {
+            let mut line = json!({ "action": s.action.name(), "target": s.target, "edited": s.edited });
+            if let Some(wanted) = &s.wanted {
+                line["mode"] = json!(format!("{:04o}", wanted.mode));
+                line["sha256"] = json!(sums::to_hex(&wanted.digest));
+            }
+            if !s.why.is_empty() {
+                line["why"] = json!(s.why);
+            }
+            line
+        };
+        let steps: Vec<Value> = self.steps.iter().map(line).collect();
+        json::text(&json!({ "version": 1, "steps": steps }))
+    }
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Replace => "replace",
+            Self::Same => "same",
+            Self::Remove => "remove",
+            Self::Keep => "keep",
+        }
+    }
+}
+
+impl Step {
+    pub(super) fn removal(target: String, why: &'static str) -> Self {
+        Self { action: Action::Remove, target, wanted: None, edited: false, why }
+    }
+}
+
+/// Name in the tarball, path on the node and mode of every file: programs, settings, then the units that use them.
+fn targets(payload: &Payload) -> Vec<(&'static str, String, u32)> {
+    let mut all = vec![
+        (payload::PROGRAM, paths::PROGRAM.to_owned(), 0o755),
+        (payload::RCLONE, paths::BUNDLED_RCLONE.to_owned(), 0o755),
+        (payload::RCLONE_CONF, paths::RCLONE_CONF.to_owned(), 0o600),
+    ];
+    all.extend(services().map(|unit| (payload::SETTINGS, drop_in(unit, payload::SETTINGS), 0o644)));
+    all.extend(payload::UNITS.map(|unit| (unit, format!("{}/{unit}", paths::UNIT_DIR), 0o644)));
+    all.push((payload::FENCE, drop_in(payload.etcd_unit(), payload::FENCE), 0o644));
     all
 }
 
-fn drop_in(unit: &str, name: &str) -> String {
+/// Our services, without the timer.
+pub fn services() -> impl Iterator<Item = &'static str> {
+    payload::UNITS.into_iter().filter(|u| u.ends_with(".service"))
+}
+
+/// The path of a drop-in of a unit.
+pub fn drop_in(unit: &str, name: &str) -> String {
     format!("{}/{unit}.d/{name}", paths::UNIT_DIR)
+}
+
+/// The links that `systemctl enable` made for our units.
+fn enabled(root: &Root) -> Vec<String> {
+    let mut all = Vec::new();
+    for units in [paths::UNIT_DIR, paths::RUNTIME_UNIT_DIR] {
+        for folder in std::fs::read_dir(root.join(units)).into_iter().flatten().flatten() {
+            let folder = folder.file_name().to_string_lossy().into_owned();
+            if folder.ends_with(".wants") || folder.ends_with(".requires") {
+                let links = payload::UNITS.map(|unit| format!("{units}/{folder}/{unit}"));
+                all.extend(links.into_iter().filter(|l| root.join(l).is_symlink()));
+            }
+        }
+    }
+    all.sort_unstable();
+    all
 }

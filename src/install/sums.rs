@@ -40,6 +40,16 @@ fn parse_digest(hex: &str) -> Option<Digest> {
     Some(digest)
 }
 
+/// A checksum as `sha256sum` prints it.
+pub fn to_hex(digest: &Digest) -> String {
+    digest.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The checksum of some bytes.
+pub fn of_bytes(bytes: &[u8]) -> Digest {
+    Sha256::digest(bytes).into()
+}
+
 fn is_plain_name(name: &str) -> bool {
     !name.is_empty()
         && name != "."
@@ -79,6 +89,8 @@ mod tests {
         let text = format!("{EMPTY}  a\n{} *b c\n", EMPTY.to_uppercase());
         let sums = parse(&text).unwrap();
         let empty = copy(&b""[..], io::sink()).unwrap();
+        assert_eq!(to_hex(&empty), EMPTY);
+        assert_eq!(of_bytes(b""), empty);
         assert_eq!(sums, BTreeMap::from([("a".to_owned(), empty), ("b c".to_owned(), empty)]));
         assert_eq!(parse("").unwrap(), BTreeMap::new());
     }

@@ -26,6 +26,32 @@ fn parse(name: &str, url: &str) -> Result<String> {
     }
 }
 
+/// Why this is not an advertised peer URL as etcd takes it, `http(s)://host:port`; nothing if it is one.
+pub fn peer_url_problem(url: &str) -> Option<String> {
+    let no = |why: &str| Some(why.to_owned());
+    let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else {
+        return no("it does not begin with http:// or https://");
+    };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return no("it names a user");
+    }
+    let Some((host, port)) = authority.rsplit_once(':').filter(|(h, _)| !h.is_empty()) else {
+        return no("it has no host and port");
+    };
+    let host_is_good = match host.strip_prefix('[') {
+        Some(v6) => v6.strip_suffix(']').is_some_and(|a| a.parse::<std::net::Ipv6Addr>().is_ok()),
+        None => host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
+    };
+    if !host_is_good {
+        return Some(format!("{host:?} is not a host"));
+    }
+    if !port.bytes().all(|b| b.is_ascii_digit()) || !port.parse::<u16>().is_ok_and(|p| p > 0) {
+        return Some(format!("{port:?} is not a port"));
+    }
+    (!path.is_empty()).then(|| format!("etcd takes no path, and {path:?} is one"))
+}
+
 /// Host and port of a member's URL; an IPv6 address comes without its brackets.
 pub fn host_port(url: &str) -> Option<(&str, u16)> {
     let (_, authority) = url.split_once("://")?;

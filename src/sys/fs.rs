@@ -17,7 +17,8 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<()> {
 }
 
 /// Removes what killed processes left of their attempts at this file: it may be a copy of secrets.
-fn sweep(dir: &Path, name: &str) {
+pub fn sweep(path: &Path) {
+    let (dir, name) = (parent(path), path.file_name().unwrap_or_default().to_string_lossy());
     let prefix = format!(".{name}.tmp");
     // The new file is there; that something old is as well does no harm but to tidiness.
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -59,7 +60,7 @@ pub fn write_atomic_with(
         fill(&mut file)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        sweep(&dir, &name);
+        sweep(path);
         sync_dir(&dir)
     };
     write()

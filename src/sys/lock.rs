@@ -24,6 +24,18 @@ impl Lock {
             .write(true)
             .open(path)
             .with_context(|| format!("opening {}", path.display()))?;
+        Self::of(file, path)
+    }
+
+    /// Takes the lock of a folder, which is there already and stays as it is; `None` if another process holds it.
+    ///
+    /// # Errors
+    /// The folder cannot be opened or locked.
+    pub fn try_take_folder(path: &Path) -> Result<Option<Self>> {
+        Self::of(File::open(path).with_context(|| format!("opening {}", path.display()))?, path)
+    }
+
+    fn of(file: File, path: &Path) -> Result<Option<Self>> {
         match file.try_lock() {
             Ok(()) => Ok(Some(Self(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -69,5 +81,8 @@ mod tests {
         drop(first);
         assert!(!is_locked(&path).unwrap());
         assert!(Lock::try_take(&path).unwrap().is_some());
+        let first = Lock::try_take_folder(dir.path()).unwrap();
+        assert!(first.is_some());
+        assert!(Lock::try_take_folder(dir.path()).unwrap().is_none());
     }
 }

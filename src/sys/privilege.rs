@@ -7,17 +7,26 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::exit::{Exit, OrFault};
+use crate::paths::Root;
 
 /// Whether this process may do what root may.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Replaces this process by `sudo` running this same program with `arguments`.
+/// Goes on as root on the running node: replaces this process by `sudo` running the same command line, if need be.
 ///
 /// # Errors
-/// Returns only when it did not work: sudo is missing or cannot be started.
-pub fn exec_with_sudo<S: AsRef<OsStr>>(arguments: &[S]) -> Result<std::convert::Infallible> {
+/// It did not work: sudo is missing or cannot be started.
+pub fn become_root(root: &Root) -> Result<()> {
+    if root.is_live() && !is_root() {
+        exec_with_sudo(&std::env::args_os().skip(1).collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
+/// Replaces this process by `sudo` running this same program with `arguments`.
+fn exec_with_sudo<S: AsRef<OsStr>>(arguments: &[S]) -> Result<std::convert::Infallible> {
     let program = std::env::current_exe().context("looking up the path of this program")?;
     // The user is named, since sudoers may have another default; else this would start itself for ever.
     let error = Command::new("sudo").args(["-u", "root", "--"]).arg(&program).args(arguments).exec();

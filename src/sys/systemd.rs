@@ -54,6 +54,14 @@ pub fn start_no_block(unit: &str) -> Result<()> {
     systemctl(&["start", "--no-block", unit], LIMIT)
 }
 
+/// Has a unit started at every boot, and now.
+///
+/// # Errors
+/// systemd cannot be reached or refused.
+pub fn enable_now(unit: &str) -> Result<()> {
+    systemctl(&["enable", "--now", unit], LIMIT)
+}
+
 /// Stops a unit and waits until it is stopped.
 ///
 /// # Errors

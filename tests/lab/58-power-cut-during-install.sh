@@ -23,8 +23,9 @@ install_is_cut() {
 }
 
 backed_up_cluster
+install_is_cut "the journal is there" there e1 /etc/etcd2-backup/install-journal.json
 install_is_cut "the program is there" there e1 /opt/bin/etcd2-backup
 install_is_cut "the remote's secrets are there" there e1 /etc/rclone.conf
 install_is_cut "the first unit is there" there e1 "$units/etcd2-*.service"
 install_is_cut "the fence's drop-in is there" there e1 "$units/etcd2.service.d/30-*"
-install_is_cut "all files are there" there e1 /etc/etcd2-backup
+install_is_cut "all files are there" there e1 /etc/etcd2-backup/installed.json

@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
 use etcd2_backup::exit::{Exit, fault};
+use etcd2_backup::settings::urls::peer_url_problem;
 
 use crate::rclone_conf::Section;
 
@@ -37,34 +38,10 @@ pub(crate) fn check_one_line(key: &str, value: &str) -> Result<()> {
 
 /// An advertised peer URL as etcd takes it: `http(s)://host:port`.
 pub(crate) fn check_peer_url(url: &str) -> Result<()> {
-    let no = |why: &str| {
-        let hint = "write the founding member's advertised peer URL, for example founder = \"http://172.17.4.51:2380\"";
-        Err(refuse(format!("founder {url:?} is not a peer URL: {why}"), hint))
-    };
-    let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else {
-        return no("it does not begin with http:// or https://");
-    };
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    if authority.contains('@') {
-        return no("it names a user");
-    }
-    let Some((host, port)) = authority.rsplit_once(':').filter(|(h, _)| !h.is_empty()) else {
-        return no("it has no host and port");
-    };
-    let host_is_good = match host.strip_prefix('[') {
-        Some(v6) => v6.strip_suffix(']').is_some_and(|a| a.parse::<std::net::Ipv6Addr>().is_ok()),
-        None => host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
-    };
-    if !host_is_good {
-        return no(&format!("{host:?} is not a host"));
-    }
-    if !port.bytes().all(|b| b.is_ascii_digit()) || !port.parse::<u16>().is_ok_and(|p| p > 0) {
-        return no(&format!("{port:?} is not a port"));
-    }
-    if !path.is_empty() {
-        return no(&format!("etcd takes no path, and {path:?} is one"));
-    }
-    Ok(())
+    let Some(why) = peer_url_problem(url) else { return Ok(()) };
+    let hint =
+        "write the founding member's advertised peer URL, for example founder = \"http://172.17.4.51:2380\"";
+    Err(refuse(format!("founder {url:?} is not a peer URL: {why}"), hint))
 }
 
 /// An rclone path below one of the sections of rclone.conf, without a trailing slash. No sections are known of an encrypted

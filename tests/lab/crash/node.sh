@@ -39,9 +39,10 @@ uninstall)
     systemctl daemon-reload
     ;;
 files)
-    # Whole folders, since half a file has another name. identity.json is of the data, not of the package.
+    # Whole folders, since half a file has another name. identity.json is of the data, not of the package; installed.json
+    # lists which folders the package made, and these depend on what was there before.
     find /etc/rclone.conf /etc/.rclone.conf* /etc/etcd2-backup /etc/systemd/system /opt/bin -type f \
-        ! -name identity.json | LC_ALL=C sort | xargs sha256sum
+        ! -name identity.json ! -name installed.json | LC_ALL=C sort | xargs sha256sum
     ;;
 clean)
     for left in /etc/etcd2-backup/fence /var/lib/etcd2/member.restoring /etc/systemd/system/*.d/*-etcd2-join.conf; do

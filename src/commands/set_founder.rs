@@ -1,0 +1,70 @@
+//! `set-founder`: another founding member, chosen on the node instead of built into the tarball.
+
+use anyhow::Result;
+
+use super::installed;
+use crate::cli;
+use crate::exit::{Exit, fault};
+use crate::install::{founder, settle, transaction};
+use crate::paths::Root;
+use crate::settings::urls::peer_url_problem;
+use crate::sys::{privilege, systemd};
+
+/// The services have the same drop-ins.
+const SERVICE: &str = "etcd2-restore.service";
+
+pub(super) fn run(root: &Root, options: &cli::SetFounder) -> Result<Exit> {
+    check(options)?;
+    privilege::become_root(root)?;
+    let _lock = transaction::begin(root)?;
+    let record = installed(root)?;
+    let plan = founder::plan(root, &record, &options.urls)?;
+    transaction::apply(root, &plan)?;
+    if founder::changes(&plan) {
+        settle::settle(root, &plan)?;
+    }
+    let urls = options.urls.join(",");
+    if root.is_live() {
+        let effective = effective()?;
+        if !options.reset && effective != urls {
+            let what = format!(
+                "it is written, but another drop-in of {SERVICE} sets {}={effective}",
+                founder::VARIABLE
+            );
+            return Err(fault(Exit::Settings, what, format!("see: systemctl cat {SERVICE}")));
+        }
+        log::info!("the founding member is {effective}, for this node");
+    } else if options.reset {
+        log::info!("the founding member is the one of the installed settings, for this node");
+    } else {
+        log::info!("the founding member is {urls}, for this node");
+    }
+    log::info!("all nodes must name the same: run this on every one of them");
+    Ok(Exit::Done)
+}
+
+fn check(options: &cli::SetFounder) -> Result<()> {
+    let hint = "see etcd2-backup set-founder --help";
+    if options.reset != options.urls.is_empty() {
+        let what = match options.reset {
+            true => "--reset takes no URL",
+            false => "set-founder needs the founding member's peer URL, or --reset",
+        };
+        return Err(fault(Exit::Usage, what, hint));
+    }
+    for url in &options.urls {
+        if let Some(why) = peer_url_problem(url) {
+            let what = format!("{url:?} is not a peer URL: {why}");
+            let hint = "write the founding member's advertised peer URL, for example http://172.17.4.51:2380";
+            return Err(fault(Exit::Settings, what, hint));
+        }
+    }
+    Ok(())
+}
+
+/// What systemd would tell the services.
+fn effective() -> Result<String> {
+    let environment = systemd::service_unit(SERVICE)?.environment;
+    let value = |v: &String| v.strip_prefix(founder::VARIABLE)?.strip_prefix('=').map(str::to_owned);
+    Ok(environment.iter().rev().find_map(value).unwrap_or_default())
+}

@@ -1,0 +1,76 @@
+//! `uninstall`: the inverse of `install`. It takes away what the record lists and nothing else: no data, no backups.
+
+use anyhow::Result;
+
+use super::{installed, tell};
+use crate::exit::{Exit, exit_of, fault};
+use crate::install::plan::{self, Action, Plan};
+use crate::install::record::Record;
+use crate::install::{payload, settle, transaction};
+use crate::paths::{FENCE, JOIN_DROP_IN, Root};
+use crate::sys::fs::parent;
+use crate::sys::{privilege, systemd};
+use crate::{cli, fence};
+
+const TIMER: &str = "etcd2-backup.timer";
+
+pub(super) fn run(root: &Root, options: &cli::Uninstall) -> Result<Exit> {
+    privilege::become_root(root)?;
+    let _lock = if options.dry_run { None } else { Some(transaction::begin(root)?) };
+    let record = match installed(root) {
+        Err(e) if exit_of(&e) == Exit::NotFound && !options.dry_run => {
+            transaction::remove_empty_folder(root)?;
+            return Err(e);
+        }
+        record => record?,
+    };
+    refuse_in_a_recovery(root, &record)?;
+    let plan = Plan::uninstall(root, &record, options.force)?;
+    if options.dry_run {
+        tell(&plan, options.json, true)?;
+        return Ok(Exit::Done);
+    }
+    // A timer that fires now would start a program that is gone.
+    let timer_runs = root.is_live() && systemd::is_active(TIMER)?;
+    if timer_runs {
+        systemd::stop(TIMER)?;
+    }
+    if let Err(e) = transaction::apply(root, &plan) {
+        if timer_runs && let Err(e) = systemd::start_no_block(TIMER) {
+            log::warn!("{TIMER} was stopped and does not start again: {e:#}");
+        }
+        return Err(e);
+    }
+    tell(&plan, options.json, false)?;
+    for step in plan.steps.iter().filter(|s| s.action == Action::Keep) {
+        log::warn!("{} was edited and stays; --force removes it too", step.target);
+    }
+    settle::settle(root, &plan)?;
+    log::info!("etcd's data, the backups, what is known of the member, and the remote are untouched");
+    Ok(Exit::Done)
+}
+
+fn refuse_in_a_recovery(root: &Root, record: &Record) -> Result<()> {
+    if fence::is_up(root) {
+        let what = format!(
+            "a recovery is not finished: {FENCE} keeps etcd from starting, which needs what is installed"
+        );
+        return Err(fault(Exit::Refused, what, "finish it first: the file says which command"));
+    }
+    let drop_ins = record.files.iter().filter(|e| e.target.ends_with(payload::FENCE));
+    for drop_in in drop_ins.map(|e| parent(&root.join(&e.target)).join(JOIN_DROP_IN)) {
+        if drop_in.exists() {
+            let what = format!("a join is not finished: {} is still there", drop_in.display());
+            return Err(fault(Exit::Refused, what, "run `etcd2-backup join` again: it goes on where it was"));
+        }
+    }
+    if root.is_live() {
+        for service in plan::services() {
+            if systemd::is_active(service)? {
+                let hint = format!("wait until it has ended, or stop it: sudo systemctl stop {service}");
+                return Err(fault(Exit::Refused, format!("{service} is running"), hint));
+            }
+        }
+    }
+    Ok(())
+}

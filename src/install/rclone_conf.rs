@@ -1,0 +1,62 @@
+//! Two rclone.confs compared: rclone writes OAuth tokens back into its file, and that is no edit.
+
+use super::sums::{Digest, of_bytes};
+
+/// The checksum of what an operator writes into a rclone.conf: without `token` lines, empty lines, and the spaces that
+/// rclone lays out anew when it writes the file.
+pub fn digest_without_tokens(conf: &[u8]) -> Digest {
+    of_bytes(&without_tokens(conf))
+}
+
+fn without_tokens(conf: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(conf.len());
+    for line in conf.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()) {
+        match line.iter().position(|b| *b == b'=') {
+            Some(at) => {
+                let (key, value) = (line[..at].trim_ascii(), line[at + 1..].trim_ascii());
+                if key == b"token" {
+                    continue;
+                }
+                kept.extend_from_slice(key);
+                kept.push(b'=');
+                kept.extend_from_slice(value);
+            }
+            None => kept.extend_from_slice(line),
+        }
+        kept.push(b'\n');
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tokens_and_layout_may_differ() {
+        let placed =
+            "[drive]\ntype = drive\ntoken = {\"access_token\":\"a\"}\n\n[s3]\ntype=s3\nsecret = x=y\n";
+        for (other, same) in [
+            (placed.to_owned(), true),
+            (placed.replace("\"a\"", "\"b=c\""), true),
+            (placed.replace("token = {\"access_token\":\"a\"}\n", ""), true),
+            (placed.replace("type=s3", "  type = s3\r"), true),
+            (placed.replace("\n\n", "\n"), true),
+            (placed.replace("x=y", "x=z"), false),
+            (placed.replace("token = ", "tokens = "), false),
+            (placed.replace("[s3]", "[s4]"), false),
+            (placed.replace("secret = x=y\n", ""), false),
+            (format!("{placed}bearer_token = x\n"), false),
+            (format!("# {placed}"), false),
+            (String::new(), false),
+        ] {
+            let equal = digest_without_tokens(other.as_bytes()) == digest_without_tokens(placed.as_bytes());
+            assert_eq!(equal, same, "{other}");
+        }
+    }
+
+    #[test]
+    fn any_bytes_will_do() {
+        assert_eq!(without_tokens(b"\xff = \xfe\n=\n\n token\t=x"), b"\xff=\xfe\n=\n");
+    }
+}
