@@ -9,6 +9,7 @@ use super::found::{self, Found, look, our_user};
 use super::json;
 use super::original;
 use super::payload::{self, Payload};
+use super::rclone_conf::is_encrypted;
 use super::record::{Entry, Record};
 use super::sums::{self, Digest};
 use crate::exit::{Exit, fault};
@@ -78,6 +79,7 @@ pub struct Plan {
 }
 
 const TOKENS: &str = "it has newer tokens, and is the same otherwise";
+const ENCRYPTED_ANEW: &str = "it was encrypted anew on the node, as rclone does for each token";
 const OUTDATED: &str = "an older version placed it";
 
 impl Plan {
@@ -97,11 +99,14 @@ impl Plan {
             let mut why = "";
             let mut chosen = wanted;
             if target == paths::RCLONE_CONF {
-                entry = entry.with_tokens_apart(&payload.read(name)?);
-                // A tarball with other tokens than the last one: then the operator made them anew.
-                let unchanged = placed.is_none_or(|p| p.sha256 == entry.sha256);
+                let conf = payload.read(name)?;
+                entry = entry.with_tokens_apart(&conf);
+                // A tarball with other tokens than the last one: then the operator made them anew. What is encrypted
+                // cannot be compared with what somebody else placed.
+                let unchanged = placed.map_or(!is_encrypted(&conf), |p| p.sha256 == entry.sha256);
                 if unchanged && let Some(own) = entry.tokens_of_the_node(root)? {
-                    (chosen, why) = (Wanted { mode, ..own }, TOKENS);
+                    (chosen, why) =
+                        (Wanted { mode, ..own }, if is_encrypted(&conf) { ENCRYPTED_ANEW } else { TOKENS });
                 }
             }
             plan.put(root, target, chosen, placed, why)?;

@@ -1,14 +1,26 @@
-//! Two rclone.confs compared: rclone writes OAuth tokens back into its file, and that is no edit.
+//! Two rclone.confs compared: rclone writes OAuth tokens back into its file, and that is no edit. An encrypted one it encrypts
+//! anew for that, so that nothing of it stays the same.
 
 use super::sums::{Digest, of_bytes};
 
+/// What rclone writes before the encrypted part.
+const ENCRYPTED: &[u8] = b"RCLONE_ENCRYPT_V";
+
+/// Whether rclone needs a password to read it.
+pub fn is_encrypted(conf: &[u8]) -> bool {
+    conf.split(|b| *b == b'\n').any(|line| line.trim_ascii().starts_with(ENCRYPTED))
+}
+
 /// The checksum of what an operator writes into a rclone.conf: without `token` lines, empty lines, and the spaces that
-/// rclone lays out anew when it writes the file.
+/// rclone lays out anew when it writes the file. Of an encrypted one, that it is encrypted.
 pub fn digest_without_tokens(conf: &[u8]) -> Digest {
     of_bytes(&without_tokens(conf))
 }
 
 fn without_tokens(conf: &[u8]) -> Vec<u8> {
+    if is_encrypted(conf) {
+        return ENCRYPTED.to_vec();
+    }
     let mut kept = Vec::with_capacity(conf.len());
     for line in conf.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()) {
         match line.iter().position(|b| *b == b'=') {
@@ -53,6 +65,16 @@ mod tests {
             let equal = digest_without_tokens(other.as_bytes()) == digest_without_tokens(placed.as_bytes());
             assert_eq!(equal, same, "{other}");
         }
+    }
+
+    #[test]
+    fn an_encrypted_one_is_like_any_other_encrypted_one_alone() {
+        let encrypted =
+            |text: &str| format!("# Encrypted rclone configuration File\n\nRCLONE_ENCRYPT_V0:\n{text}\n");
+        let digest = |text: &str| digest_without_tokens(text.as_bytes());
+        assert_eq!(digest(&encrypted("abc")), digest(&encrypted("def=")));
+        assert_ne!(digest(&encrypted("abc")), digest("[s3]\ntype = s3\n"));
+        assert!(!is_encrypted(b"[s3]\nsecret = RCLONE_ENCRYPT_V0:\n"));
     }
 
     #[test]

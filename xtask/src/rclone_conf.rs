@@ -27,11 +27,6 @@ pub(crate) fn parse_sections(text: &str) -> Vec<Section> {
     sections
 }
 
-/// Whether `rclone config` was told to encrypt the file: then nobody can read it on a node without a password.
-pub(crate) fn is_encrypted(text: &str) -> bool {
-    text.lines().any(|l| l.trim().starts_with("RCLONE_ENCRYPT_V"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,11 +37,5 @@ mod tests {
         let section = |name: &str, kind: &str| Section { name: name.into(), kind: kind.into() };
         assert_eq!(parse_sections(text), [section("s3-conf", "s3"), section("b 2", "")]);
         assert_eq!(parse_sections(""), []);
-    }
-
-    #[test]
-    fn an_encrypted_file_is_recognised() {
-        assert!(is_encrypted("# Encrypted rclone configuration File\n\nRCLONE_ENCRYPT_V0:\nabc"));
-        assert!(!is_encrypted("[a]\ntype = s3\n"));
     }
 }

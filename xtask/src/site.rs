@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, OrFault};
+use etcd2_backup::install::rclone_conf::is_encrypted;
 
 use crate::bundle;
 use crate::check::{self, refuse};
@@ -127,7 +128,7 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         let hint = "save it as UTF-8: what some editors call Unicode is UTF-16, which rclone does not read";
         return Err(refuse("rclone.conf contains a NUL byte, so it is no plain text", hint));
     }
-    let password_file = password_file(said.rclone.password_file.as_deref(), &text)?;
+    let password_file = password_file(said.rclone.password_file.as_deref(), is_encrypted(&conf))?;
     // Nothing can be seen in an encrypted one.
     let sections = password_file.is_none().then(|| rclone_conf::parse_sections(&text));
     let schedule = schedule::resolve(&said)?;
@@ -164,9 +165,9 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
 }
 
 /// The password file, which goes with an encrypted rclone.conf and with no other.
-fn password_file(said: Option<&str>, conf: &str) -> Result<Option<PathBuf>> {
+fn password_file(said: Option<&str>, encrypted: bool) -> Result<Option<PathBuf>> {
     const EXAMPLE: &str = "password_file = \"/etc/etcd2-backup/rclone.pass\"";
-    match (said, rclone_conf::is_encrypted(conf)) {
+    match (said, encrypted) {
         (Some(path), true) => check::check_file("rclone.password_file", path, EXAMPLE).map(Some),
         (None, false) => Ok(None),
         (None, true) => {
