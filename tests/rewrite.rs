@@ -1,6 +1,9 @@
 //! Member directories written offline, for several new members at once, for one that joins and for an exact index, started
 //! under the real etcd of this machine. (For one new member: tests/fixtures.rs.)
 
+#[path = "../benches/store/mod.rs"]
+mod store;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -194,6 +197,23 @@ fn an_empty_member_joins_by_a_snapshot() {
     empty.start().unwrap();
     assert_holds(&empty, &keys, "empty");
     assert!(took_a_snapshot(&empty) && !took_a_snapshot(&founder));
+}
+
+/// What the benchmarks measure is what etcd would have written.
+#[test]
+fn etcd_starts_on_the_store_of_the_benchmarks() {
+    let Some(tools) = Tools::from_env() else { return };
+    let work = tempfile::tempdir().unwrap();
+    for snapshot in [0, 150] {
+        let dir = work.path().join(snapshot.to_string());
+        store::data_dir(&dir.join("old"), 200, 256, snapshot);
+        let source = Source::open(&dir.join("old"), Keys::new());
+        assert_eq!(source.contents.base.is_some(), snapshot > 0);
+        let (_founder, keys) = founder(tools, &source, &dir.join("founder"));
+        let values: Vec<_> = keys.iter().filter(|(key, _)| key.starts_with("/bench/")).collect();
+        assert_eq!(values.len(), 200, "{snapshot}");
+        assert!(values.iter().all(|(_, node)| node.value.as_ref().is_some_and(|v| v.len() == 256)));
+    }
 }
 
 #[test]

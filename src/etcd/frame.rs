@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 
 use crc32c::crc32c_append;
 
-use super::wire::put_varint;
+use super::wire::{Head, put_varint};
 
 /// No version of etcd writes a larger record. A v2 request comes in one form of at most 10 MiB (Go's limit) and a URL of
 /// at most 1 MiB (Go's limit for a header), the rest are numbers. 3.2.32, 3.3 and later refuse from 10 MiB on what they
@@ -117,26 +117,30 @@ impl<R: Read> FrameReader<R> {
     /// # Errors
     /// The file could not be read; damage is a [`Stop`], not an error.
     pub fn next_record(&mut self) -> io::Result<Result<Record<'_>, Stop>> {
-        let Some(head) = self.peek(8)?.first_chunk() else { return Ok(Err(self.cut_off(8))) };
-        let field = u64::from_le_bytes(*head);
+        if !self.holds(8)? {
+            return Ok(Err(self.cut_off(8)));
+        }
+        let at = self.start + 8;
+        let field =
+            u64::from_le_bytes(self.buffer[self.start..at].first_chunk().copied().unwrap_or_default());
         if field == 0 {
             return self.zero_tail().map(Err);
         }
-        let (length, padding) = match lengths(field) {
-            Ok(lengths) => lengths,
-            Err(reason) => return Ok(Err(Stop::Corrupt(reason))),
-        };
+        let Some((length, padding)) = lengths(field) else { return Ok(Err(wrong_length(field))) };
         let whole = 8 + length + padding;
-        if self.peek(whole)?.len() < whole {
+        if !self.holds(whole)? {
             return Ok(Err(self.cut_off(whole)));
         }
-        let message = &self.buffer[self.start + 8..][..length];
+        // One slice, and all else taken from it: `holds` may have moved it, and each bound checked is time.
+        let frame = &self.buffer[self.start..self.start + whole];
+        let (message, zeros) = frame[8..].split_at(length);
         let Some(Parsed { kind, crc: expected, data }) = parse(message) else {
             return Ok(Err(self.torn_or(whole, "not a record as etcd writes it".into())));
         };
-        if self.buffer[self.start + 8 + length..][..padding].iter().any(|&b| b != 0) {
+        if padding > 0 && zeros.iter().any(|&b| b != 0) {
             return Ok(Err(self.torn_or(whole, "padding that is not zero".into())));
         }
+        let data = &message[data..];
         let crc_before = self.crc;
         if kind == Kind::Crc {
             if crc_before != 0 && crc_before != expected {
@@ -145,32 +149,25 @@ impl<R: Read> FrameReader<R> {
                 ))));
             }
         } else {
-            let crc = crc32c_append(crc_before, &message[data..]);
+            let crc = crc32c_append(crc_before, data);
             if crc != expected {
                 return Ok(Err(self.torn_or(whole, format!("CRC is {crc:08x}, not {expected:08x}"))));
             }
         }
-        let (start, at) = (self.offset, self.start + 8);
+        let start = self.offset;
         self.offset += whole as u64;
         self.start += whole;
         self.crc = expected;
-        Ok(Ok(Record {
-            kind,
-            data: &self.buffer[at + data..at + length],
-            start,
-            end: self.offset,
-            crc_before,
-            crc: expected,
-            padded: padding > 0,
-        }))
+        Ok(Ok(Record { kind, data, start, end: self.offset, crc_before, crc: expected, padded: padding > 0 }))
     }
 
-    /// What lies ahead, `wanted` bytes of it at least unless the input ends before.
-    fn peek(&mut self, wanted: usize) -> io::Result<&[u8]> {
+    /// Whether `wanted` bytes lie ahead; reads on if need be.
+    #[inline(always)]
+    fn holds(&mut self, wanted: usize) -> io::Result<bool> {
         if self.end - self.start < wanted {
             self.fill(wanted)?;
         }
-        Ok(&self.buffer[self.start..self.end])
+        Ok(self.end - self.start >= wanted)
     }
 
     /// The buffer grows with what has arrived: a wrong length costs no more memory than the file has bytes.
@@ -208,12 +205,12 @@ impl<R: Read> FrameReader<R> {
     fn zero_tail(&mut self) -> io::Result<Stop> {
         let mut checked = 0;
         while checked < ZERO_TAIL_CHECKED {
-            let ahead = self.peek(1)?;
+            if !self.holds(1)? {
+                break;
+            }
+            let ahead = &self.buffer[self.start..self.end];
             if ahead.iter().any(|&b| b != 0) {
                 return Ok(Stop::Torn("zeros where a record should begin".into()));
-            }
-            if ahead.is_empty() {
-                break;
             }
             checked += ahead.len();
             self.start = self.end;
@@ -239,17 +236,18 @@ impl<R: Read> FrameReader<R> {
 }
 
 /// Length of a record and of its padding. Padding is always to a multiple of 8, and never said to be none.
-fn lengths(field: u64) -> Result<(usize, usize), String> {
+#[inline(always)]
+fn lengths(field: u64) -> Option<(usize, usize)> {
     let (length, top) = (field & !(0xff << 56), field >> 56);
-    if length > MAX_RECORD_BYTES {
-        return Err(format!("a record of {length} bytes with the top byte {top:#04x}"));
-    }
-    let padding = (8 - length % 8) % 8;
-    match top {
-        0 => Ok((length as usize, 0)),
-        _ if padding > 0 && top == 0x80 | padding => Ok((length as usize, padding as usize)),
-        _ => Err(format!("length {length} with the top byte {top:#04x}")),
-    }
+    let padding = length.wrapping_neg() & 7;
+    let right = top == 0 || (padding > 0 && top == 0x80 | padding);
+    let padding = if top == 0 { 0 } else { padding };
+    (right && length <= MAX_RECORD_BYTES).then_some((length as usize, padding as usize))
+}
+
+#[cold]
+fn wrong_length(field: u64) -> Stop {
+    Stop::Corrupt(format!("length {} with the top byte {:#04x}", field & !(0xff << 56), field >> 56))
 }
 
 struct Parsed {
@@ -261,41 +259,42 @@ struct Parsed {
 
 /// Type, CRC and payload, in this order and nothing else, each number in as few bytes as it needs: no version of etcd
 /// writes a record in another way, so what is different is damaged.
+#[inline(always)]
 fn parse(message: &[u8]) -> Option<Parsed> {
-    let [0x08, kind, 0x10, ..] = message else { return None };
-    let kind = match kind {
-        1 => Kind::Metadata,
-        2 => Kind::Entry,
-        3 => Kind::HardState,
-        4 => Kind::Crc,
-        5 => Kind::Snapshot,
+    let mut head = Head::new(match message.first_chunk() {
+        Some(head) => *head,
+        None => short_head(message),
+    });
+    let kind = match head.three() {
+        0x10_0108 => Kind::Metadata,
+        0x10_0208 => Kind::Entry,
+        0x10_0308 => Kind::HardState,
+        0x10_0408 => Kind::Crc,
+        0x10_0508 => Kind::Snapshot,
         _ => return None,
     };
-    let (crc, behind) = varint(message, 3)?;
-    let crc = u32::try_from(crc).ok()?;
-    match (message.get(behind), kind) {
-        (None, _) => Some(Parsed { kind, crc, data: behind }),
-        (Some(0x1a), Kind::Metadata | Kind::Entry | Kind::HardState | Kind::Snapshot) => {
-            let (length, data) = varint(message, behind + 1)?;
-            (length == (message.len() - data) as u64).then_some(Parsed { kind, crc, data })
-        }
-        _ => None,
+    let crc = u32::try_from(shortest(head.number())?).ok()?;
+    if head.taken == message.len() {
+        return Some(Parsed { kind, crc, data: head.taken });
     }
+    let data_follows = head.byte() == 0x1a && kind != Kind::Crc;
+    let size = shortest(head.number())?;
+    let whole = head.taken as u64 + size == message.len() as u64;
+    (data_follows && whole).then_some(Parsed { kind, crc, data: head.taken })
 }
 
-/// A number of at most 35 bits, and where it ends.
+/// A number that has no more bytes than it needs.
 #[inline(always)]
-fn varint(message: &[u8], mut at: usize) -> Option<(u64, usize)> {
-    let mut value = 0;
-    for shift in [0, 7, 14, 21, 28] {
-        let byte = *message.get(at)?;
-        at += 1;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return (byte > 0 || shift == 0).then_some((value, at));
-        }
-    }
-    None
+fn shortest((value, length): (u64, u32)) -> Option<u64> {
+    (length == 1 || value >> (7 * (length - 1)) != 0).then_some(value)
+}
+
+/// What is in front of the payload, with bytes that end no number behind a message that is shorter than that.
+#[cold]
+fn short_head(message: &[u8]) -> [u8; 16] {
+    let mut head = [0xff; 16];
+    head[..message.len()].copy_from_slice(message);
+    head
 }
 
 /// Writes unpadded frames, which every version from 2.0 to 3.5 reads.

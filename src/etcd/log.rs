@@ -51,6 +51,11 @@ impl Log {
     pub fn add(&mut self, record: &Record<'_>) -> Result<()> {
         self.padded |= record.padded;
         self.last_record = Some((record.start, record.crc_before));
+        if record.kind == Kind::Entry
+            && let Some(entry) = &Entry::usual(record.data)
+        {
+            return self.add_entry(entry);
+        }
         match record.kind {
             Kind::Crc => {}
             Kind::Metadata => {

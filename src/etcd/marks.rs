@@ -23,8 +23,10 @@ pub(super) struct Mark {
 pub(super) struct Marks {
     /// Index of each snapshot, ascending, and its mark.
     snapshots: Vec<(u64, Option<Mark>)>,
-    /// The entry before, and the mark behind it.
-    last: Option<(u64, Mark)>,
+    /// Index of the entry before; 0 if there is none.
+    last: u64,
+    /// The mark behind it, if a snapshot may still be passed.
+    mark: Option<Mark>,
     /// The first snapshot that is not older than that entry. It alone can be passed by the next one.
     next: u64,
 }
@@ -34,36 +36,36 @@ impl Marks {
         let mut snapshots: Vec<_> = snapshots.into_iter().map(|index| (index, None)).collect();
         snapshots.sort_unstable_by_key(|s| s.0);
         let next = snapshots.first().map_or(u64::MAX, |s| s.0);
-        Self { snapshots, last: None, next }
+        Self { snapshots, last: 0, mark: None, next }
     }
 
     /// To be called behind each entry, which `log` has seen already.
     pub(super) fn add(&mut self, log: &Log, place: Place) {
         let index = log.last.index;
-        let overwrites = self.last.is_some_and(|(last, _)| index <= last);
-        if overwrites || self.next < index {
+        if index <= self.last || self.next < index {
             self.pass(index);
         }
-        let (hard_state, entries, snapshots) = (log.hard_state, log.entries, log.snapshots.len());
-        self.last = Some((index, Mark { place, hard_state, entries, snapshots }));
+        self.last = index;
+        if self.next < u64::MAX {
+            let (hard_state, entries, snapshots) = (log.hard_state, log.entries, log.snapshots.len());
+            self.mark = Some(Mark { place, hard_state, entries, snapshots });
+        }
     }
 
     /// Marks the snapshots between the last entry and the one at `index`.
     #[cold]
     fn pass(&mut self, index: u64) {
-        if let Some((last, mark)) = self.last {
-            let passed = self.snapshots.iter_mut().filter(|s| (last..index).contains(&s.0));
-            passed.for_each(|s| s.1 = Some(mark));
-        }
+        let passed = self.snapshots.iter_mut().filter(|s| (self.last..index).contains(&s.0));
+        passed.for_each(|s| s.1 = self.mark);
         self.next = self.snapshots.iter().map(|s| s.0).find(|&s| s >= index).unwrap_or(u64::MAX);
     }
 
     /// The mark of a snapshot when the whole log was read; `None`: all entries lie behind it.
     pub(super) fn of(&self, snapshot: u64) -> Option<Mark> {
-        match self.last {
-            Some((last, mark)) if last <= snapshot => Some(mark),
-            _ => self.snapshots.iter().find(|s| s.0 == snapshot)?.1,
+        if self.last <= snapshot {
+            return self.mark;
         }
+        self.snapshots.iter().find(|s| s.0 == snapshot)?.1
     }
 }
 

@@ -5,7 +5,7 @@
 
 use anyhow::{Result, bail};
 
-use super::wire::{Encoder, Fields};
+use super::wire::{Encoder, Fields, Head};
 
 /// etcdserverpb.Metadata: in the second record of every segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +138,9 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// Not such a message.
     pub fn decode(message: &'a [u8]) -> Result<Self> {
+        if let Some(usual) = Self::usual(message) {
+            return Ok(usual);
+        }
         let mut this = Self { kind: EntryKind::Normal, term: 0, index: 0, data: &[] };
         for field in Fields::new(message) {
             match field? {
@@ -155,6 +158,27 @@ impl<'a> Entry<'a> {
             }
         }
         Ok(this)
+    }
+
+    /// The form that etcd gives to nearly all entries, when all that is in front of the data fits in 16 bytes.
+    #[inline(always)]
+    pub(super) fn usual(message: &'a [u8]) -> Option<Self> {
+        let mut head = Head::new(*message.first_chunk()?);
+        let kind = match head.three() {
+            0x10_0008 => EntryKind::Normal,
+            0x10_0108 => EntryKind::ConfChange,
+            _ => return None,
+        };
+        let (term, _) = head.number();
+        let index_follows = head.byte() == 0x18;
+        let (index, _) = head.number();
+        let data_follows = head.byte() == 0x22;
+        let (size, _) = head.number();
+        if !index_follows || !data_follows || head.taken > 16 {
+            return None;
+        }
+        let data = message.get(head.taken..)?;
+        (data.len() as u64 == size).then_some(Self { kind, term, index, data })
     }
 
     /// Encodes it.
@@ -279,6 +303,16 @@ mod tests {
         assert_eq!(ConfChange::decode(&encoded).unwrap(), change);
         let entry = Entry { kind: EntryKind::ConfChange, term: 2, index: 5, data: &encoded };
         assert_eq!(Entry::decode(&entry.encode()).unwrap(), entry);
+    }
+
+    #[test]
+    fn entries_with_numbers_of_every_length_survive() {
+        for index in (0..64).map(|bits| u64::MAX >> bits) {
+            for (term, data) in [(2, &[7; 100][..]), (index, &[7; 300]), (index, b"")] {
+                let entry = Entry { kind: EntryKind::ConfChange, term, index, data };
+                assert_eq!(Entry::decode(&entry.encode()).unwrap(), entry);
+            }
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn a_record_in_any_other_form_than_etcds_is_damaged() {
     whole.extend([0x1a, 1, b'x']);
     assert_eq!(read(&frame(&whole, 0, &[])), (vec![b"x".to_vec()], Stop::Eof));
     let [head, tail] = [&whole[..3], &whole[3..]];
-    let damaged: [(&str, Vec<u8>); 9] = [
+    let damaged: [(&str, Vec<u8>); 10] = [
         ("nothing", vec![1]),
         ("a type that does not exist", [&[0x08, 6, 0x10], tail].concat()),
         ("CRC before type", [&[0x10], &tail[..5], &[0x08, 2], &tail[5..]].concat()),
@@ -80,6 +80,7 @@ fn a_record_in_any_other_form_than_etcds_is_damaged() {
         ("a shorter payload", [&whole[..whole.len() - 2], &[2, b'x']].concat()),
         ("an unknown field behind it", [&whole[..], &[0x20, 0]].concat()),
         ("a CRC of more bytes than it needs", [head, &[0x81, 0x00, 0x1a, 1, b'x']].concat()),
+        ("a CRC of nine bytes", [head, &[0x80; 8], &[1, 0x1a, 1, b'x']].concat()),
         ("a CRC of more than 32 bits", [head, &[0xff, 0xff, 0xff, 0xff, 0x7f, 0x1a, 1, b'x']].concat()),
         ("a payload in a CRC record", [&[0x08, 4, 0x10], tail].concat()),
     ];
