@@ -11,7 +11,6 @@ use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 
 use crate::bundle::Bundle;
 use crate::facts::{Facts, first_line};
-use crate::runner::Runner;
 use crate::site::{self, Site};
 use crate::{bundle, inspect, paths, prebuilt, rules, tarball};
 
@@ -79,10 +78,7 @@ pub(crate) fn run(site_dir: &Path, dist: &Path) -> Result<Built> {
 /// `dist`.
 fn package(site: &Site, prebuilt: Option<Vec<u8>>, facts: &Facts, dist: &Path) -> Result<Built> {
     let cache = paths::cache();
-    let rclone = match &site.runner {
-        Runner::Bundled(rclone) => Some(bundle::examine(&rclone.0, &facts.target, &cache)?),
-        _ => None,
-    };
+    let rclone = bundle::examine_of(&site.runner, &facts.target, &cache)?;
     let program = prebuilt.map_or_else(|| program(facts).map(|(shipped, _)| shipped), Ok)?;
     create_dirs(dist, 0o755)?;
     let tarball = dist.join("etcd2-backup.tgz");

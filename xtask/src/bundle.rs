@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::refuse;
 use crate::fragment::RcloneFragment;
+use crate::runner::Runner;
 use crate::site::Content;
 use crate::{elf, input, inspect, tarball};
 
@@ -79,6 +80,14 @@ pub(crate) fn examine(rclone: &[u8], target: &str, cache: &Path) -> Result<Bundl
     create_dirs(cache, 0o700)?;
     write_atomic(&known, said.as_bytes(), 0o644)?;
     Ok(Bundle { version, sha256 })
+}
+
+/// The same for a runner that may have no rclone with it.
+pub(crate) fn examine_of(runner: &Runner, target: &str, cache: &Path) -> Result<Option<Bundle>> {
+    match runner {
+        Runner::Bundled(rclone) => examine(&rclone.0, target, cache).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// The version in what `rclone version` printed, if it is one we serve.

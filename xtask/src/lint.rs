@@ -22,7 +22,7 @@ use crate::render::{Rendered, expand};
 use crate::rules;
 use crate::site::{self, Site};
 use crate::templates::{SUFFIX, Texts};
-use crate::{build, inspect, paths as checkout};
+use crate::{build, bundle, inspect, paths as checkout};
 
 /// `lint`: judge a site without building its tarball.
 #[derive(Debug, clap::Args)]
@@ -38,6 +38,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The task.
 pub(crate) fn main(options: &Options) -> Result<()> {
     let site = site::load(&options.site)?;
+    bundle::examine_of(&site.runner, build::TARGET, &checkout::cache())?;
     let mut findings = look(&site)?;
     let files = expand(&site, &site.templates)?;
     match systemd(&files, &site.etcd_unit)? {
