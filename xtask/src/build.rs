@@ -204,7 +204,7 @@ etcd2-backup {} (commit {}, {})
   {}             the same program, for this workstation
 The program has {} bytes of {}.{}
 
-It contains the rclone secrets: whoever has the tarball has the remote. Its mode is 0600; delete the copies on the nodes.
+It contains the rclone secrets: whoever has the tarball has the remote. Its mode is 0600.
 
 For each node, here:
   scp {tarball} core@NODE:
@@ -212,8 +212,7 @@ For each node, here:
 and there:
   mkdir -p ~/etcd2-backup && mv ~/etcd2-backup.tgz ~/etcd2-backup/ && cd ~/etcd2-backup
   tar zxf etcd2-backup.tgz
-  ./etcd2-backup-install
-  sudo systemctl enable --now etcd2-backup.timer    # only where backups are to be made
+  ./etcd2-backup-install --remove-source    # and --enable-timer where backups are to be made
 
 Backups go to {}/<machine-id>/ {}. Founding member: {}",
         facts.version,
