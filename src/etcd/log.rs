@@ -115,10 +115,15 @@ impl Log {
         if self.changes.last().is_some_and(|c| c.index >= entry.index) {
             self.changes.retain(|c| c.index < entry.index);
         }
-        self.v3_write = self.v3_write.filter(|w| w.index < entry.index).or_else(|| {
-            let request = request::v3_write(entry.data).filter(|_| entry.kind == EntryKind::Normal)?;
-            Some(V3Write { index: entry.index, request })
-        });
+        if self.v3_write.as_ref().is_some_and(|w| w.index >= entry.index) {
+            self.v3_write = None;
+        }
+        if self.v3_write.is_none()
+            && entry.kind == EntryKind::Normal
+            && let Some(request) = request::v3_write(entry.data)
+        {
+            self.v3_write = Some(V3Write { index: entry.index, request });
+        }
         if entry.kind == EntryKind::ConfChange {
             ensure!(self.changes.len() < MAX_CHANGES, "more than {MAX_CHANGES} membership entries");
             self.changes.push(Change::decode(entry.index, entry.data)?);
