@@ -21,6 +21,7 @@ const URL: &str = "http://127.0.0.1:2380";
 /// A log of `keys` writes, with the record of a snapshot behind `snapshot` of them, if not 0.
 pub(crate) fn log(keys: u64, value_bytes: usize, snapshot: u64) -> Vec<u8> {
     let mut log = FrameWriter::new(Vec::new(), 0);
+    log.crc_record().unwrap();
     let mut add = |kind, data: &[u8]| log.record(kind, data).unwrap();
     let entry = |kind, index, data: &[u8]| Entry { kind, term: TERM, index, data }.encode();
     let normal = |index, data: &[u8]| entry(EntryKind::Normal, index, data);
