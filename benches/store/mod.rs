@@ -21,6 +21,7 @@ const URL: &str = "http://127.0.0.1:2380";
 /// A log of `keys` writes, with the record of a snapshot behind `snapshot` of them, if not 0.
 pub(crate) fn log(keys: u64, value_bytes: usize, snapshot: u64) -> Vec<u8> {
     let mut log = FrameWriter::new(Vec::new(), 0);
+    log.crc_record().unwrap();
     let mut add = |kind, data: &[u8]| log.record(kind, data).unwrap();
     let entry = |kind, index, data: &[u8]| Entry { kind, term: TERM, index, data }.encode();
     let normal = |index, data: &[u8]| entry(EntryKind::Normal, index, data);
@@ -72,9 +73,9 @@ fn value(bytes: usize) -> String {
     "0123456789abcdef".chars().cycle().take(bytes).collect()
 }
 
-/// etcdserverpb.Request, with every field that etcd writes.
+/// etcdserverpb.Request, with every field that etcd writes. Its IDs begin with a part of the member's.
 fn put(id: u64, path: &str, value: &str) -> Vec<u8> {
-    let text = Encoder::default().number(1, id).bytes(2, b"PUT").bytes(3, path.as_bytes());
+    let text = Encoder::default().number(1, MEMBER << 48 | id).bytes(2, b"PUT").bytes(3, path.as_bytes());
     let head = text.bytes(4, value.as_bytes()).number(5, 0).bytes(6, b"").number(7, 0);
     [9, 10, 11, 12, 13, 14, 15, 16].into_iter().fold(head, |e, field| e.number(field, 0)).done()
 }

@@ -55,12 +55,12 @@ pub fn unpack(parts: &[Part], target: &Path) -> Result<()> {
 
 /// Each part must name the one before as its predecessor, and all the same generation.
 fn check_links(parts: &[Part]) -> Result<()> {
-    let mut expected = (0, String::new());
+    let mut expected = (Some(0), String::new());
     let mut broken = parts.is_empty();
     for part in parts {
-        broken |= (part.head.sequence, &part.head.predecessor) != (expected.0, &expected.1);
+        broken |= (Some(part.head.sequence), &part.head.predecessor) != (expected.0, &expected.1);
         broken |= part.head.generation_name() != parts[0].head.generation_name();
-        expected = (part.head.sequence + 1, part.checksum.clone());
+        expected = (part.head.sequence.checked_add(1), part.checksum.clone());
     }
     if !broken {
         return Ok(());
@@ -111,7 +111,8 @@ pub fn read_part(part: &Part, at: &mut Option<Extent>, sink: &mut dyn Sink) -> R
 
 fn follows(before: &Extent, next: &Extent) -> bool {
     let same = next.from.segment == before.from.segment && next.from.offset == before.to;
-    let following = next.from.segment.sequence == before.from.segment.sequence + 1 && next.from.offset == 0;
+    let following = Some(next.from.segment.sequence) == before.from.segment.sequence.checked_add(1)
+        && next.from.offset == 0;
     (same || following) && next.from.crc == before.crc
 }
 

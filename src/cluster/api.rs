@@ -55,8 +55,7 @@ pub enum Applied {
 /// No answer, or not that of a member.
 pub fn members_by_peer(http: &Client, peer_url: &str) -> Result<Membership> {
     let response = expect(200, http.get(&format!("{peer_url}/members"))?)?;
-    let list = json(&response)?;
-    membership(&response, list.as_array())
+    parse_members(&response)
 }
 
 /// The members, asked at a client URL.
@@ -65,8 +64,20 @@ pub fn members_by_peer(http: &Client, peer_url: &str) -> Result<Membership> {
 /// No answer, or not that of a member.
 pub fn members(http: &Client, client_url: &str) -> Result<Membership> {
     let response = expect(200, http.get(&format!("{client_url}/v2/members"))?)?;
-    let answer = json(&response)?;
-    membership(&response, answer.get("members").and_then(Value::as_array))
+    parse_members(&response)
+}
+
+/// The members in an answer of either port: a bare list on the peer port, `{"members": …}` on the client port.
+///
+/// # Errors
+/// Not the answer of a member.
+pub fn parse_members(response: &Response) -> Result<Membership> {
+    let answer = json(response)?;
+    let list = answer.get("members").unwrap_or(&answer).as_array();
+    let id = response.header("X-Etcd-Cluster-Id").context("the answer names no cluster")?;
+    let cluster_id = u64::from_str_radix(id, 16).with_context(|| format!("cluster ID {id}"))?;
+    let members = list.context("the answer has no member list")?.iter().map(member).collect::<Result<_>>()?;
+    Ok(Membership { cluster_id, members })
 }
 
 /// Asks for a new member.
@@ -122,7 +133,7 @@ pub fn is_healthy(http: &Client, client_url: &str) -> bool {
 /// No answer, or none that has it.
 pub fn raft_status(http: &Client, client_url: &str) -> Result<RaftStatus> {
     let response = expect(200, http.get(&format!("{client_url}/debug/vars"))?)?;
-    parse_raft_status(&json(&response)?)
+    parse_raft_status(&response)
 }
 
 /// How far a member's own store is.
@@ -163,13 +174,6 @@ fn json(response: &Response) -> Result<Value> {
     serde_json::from_slice(&response.body).with_context(|| format!("not JSON: {}", response.summary()))
 }
 
-fn membership(response: &Response, list: Option<&Vec<Value>>) -> Result<Membership> {
-    let id = response.header("X-Etcd-Cluster-Id").context("the answer names no cluster")?;
-    let cluster_id = u64::from_str_radix(id, 16).with_context(|| format!("cluster ID {id}"))?;
-    let members = list.context("the answer has no member list")?.iter().map(member).collect::<Result<_>>()?;
-    Ok(Membership { cluster_id, members })
-}
-
 fn member(value: &Value) -> Result<Member> {
     let id = match value.get("id") {
         Some(Value::Number(n)) => n.as_u64().context("a member's ID is no 64-bit number")?,
@@ -188,7 +192,12 @@ fn hex(value: Option<&Value>) -> Result<u64> {
     u64::from_str_radix(text, 16).with_context(|| format!("not hex: {text}"))
 }
 
-fn parse_raft_status(vars: &Value) -> Result<RaftStatus> {
+/// Raft's status in an answer of `/debug/vars`.
+///
+/// # Errors
+/// Not the answer of a member.
+pub fn parse_raft_status(response: &Response) -> Result<RaftStatus> {
+    let vars = json(response)?;
     let status = vars.get("raft.status").context("/debug/vars has no raft.status")?;
     let mut progress = BTreeMap::new();
     for (id, p) in status.get("progress").and_then(Value::as_object).into_iter().flatten() {
@@ -232,12 +241,11 @@ mod tests {
         let client = response(
             200,
             Some("5a535ced1069e3a8"),
-            r#"[{"id":"24640107e757f215","name":"h1","peerURLs":["http://127.0.0.1:48010"],"clientURLs":["http://127.0.0.1:48000"]},
-                {"id":"ffffffffffffffff","name":"","peerURLs":["http://127.0.0.1:48011"],"clientURLs":[]}]"#,
+            r#"{"members":[{"id":"24640107e757f215","name":"h1","peerURLs":["http://127.0.0.1:48010"],"clientURLs":["http://127.0.0.1:48000"]},
+                {"id":"ffffffffffffffff","name":"","peerURLs":["http://127.0.0.1:48011"],"clientURLs":[]}]}"#,
         );
-        let parse = |r: &Response| membership(r, json(r).unwrap().as_array()).unwrap();
-        assert_eq!(parse(&peer), parse(&client));
-        let got = parse(&peer);
+        let got = parse_members(&peer).unwrap();
+        assert_eq!(got, parse_members(&client).unwrap());
         assert_eq!((got.cluster_id, got.members.len()), (0x5a53_5ced_1069_e3a8, 2));
         assert!(got.members[0].has_started() && !got.members[1].has_started());
         assert_eq!(got.members[1].label(), "ffffffffffffffff (http://127.0.0.1:48011)");
@@ -253,7 +261,7 @@ mod tests {
             (Some("1"), r#"[{"id":"no"}]"#),
         ] {
             let r = response(200, header, body);
-            assert!(membership(&r, json(&r).unwrap().as_array()).is_err(), "{body}");
+            assert!(parse_members(&r).is_err(), "{body}");
         }
     }
 
@@ -264,15 +272,15 @@ mod tests {
             "progress":{"2e1259d415f2a040":{"match":5,"next":6,"state":"StateReplicate"}},"leadtransferee":"0"}}"#;
         let v2 = r#"{"raft.status":{"id":"a","term":2,"vote":"a","commit":9,"lead":"a","raftState":"StateLeader",
             "progress":{"a":{"match":9,"next":10,"state":"ProgressStateReplicate"},"b":{"match":0,"next":1,"state":"ProgressStateProbe"}}}}"#;
-        let got = parse_raft_status(&serde_json::from_str(v3).unwrap()).unwrap();
+        let got = parse_raft_status(&response(200, None, v3)).unwrap();
         let leader = 0x2e12_59d4_15f2_a040;
         assert_eq!((got.commit, got.lead), (5, leader));
         assert_eq!(got.progress[&leader], Progress { matched: 5, replicating: true });
-        let got = parse_raft_status(&serde_json::from_str(v2).unwrap()).unwrap();
+        let got = parse_raft_status(&response(200, None, v2)).unwrap();
         assert_eq!(got.progress[&10], Progress { matched: 9, replicating: true });
         assert_eq!(got.progress[&11], Progress { matched: 0, replicating: false });
         let follower = r#"{"raft.status":{"commit":5,"lead":"0","progress":{}}}"#;
-        let got = parse_raft_status(&serde_json::from_str(follower).unwrap()).unwrap();
+        let got = parse_raft_status(&response(200, None, follower)).unwrap();
         assert!(got.progress.is_empty() && got.lead == 0);
     }
 

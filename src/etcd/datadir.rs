@@ -138,7 +138,8 @@ impl DataDir {
         let mut whole = Log::default();
         let mut marks = Marks::new(names.iter().map(|n| n.index));
         let (walk, damage) = wal::walk_to_fault(&self.wal, beginning, reading, &mut |segment, record| {
-            whole.add(record).with_context(|| format!("at {segment}@{}", record.start))?;
+            let at = Place { segment, offset: record.start, crc: record.crc_before };
+            whole.add(record).map_err(|e| wal::senseless(at, e))?;
             if record.kind == Kind::Entry {
                 marks.add(&whole, Place { segment, offset: record.end, crc: record.crc });
             }

@@ -118,7 +118,7 @@ impl<R: Read> FrameReader<R> {
     /// The file could not be read; damage is a [`Stop`], not an error.
     pub fn next_record(&mut self) -> io::Result<Result<Record<'_>, Stop>> {
         if !self.holds(8)? {
-            return Ok(Err(self.cut_off(8)));
+            return Ok(Err(self.cut_off(8, 0)));
         }
         let at = self.start + 8;
         let field =
@@ -129,7 +129,7 @@ impl<R: Read> FrameReader<R> {
         let Some((length, padding)) = lengths(field) else { return Ok(Err(wrong_length(field))) };
         let whole = 8 + length + padding;
         if !self.holds(whole)? {
-            return Ok(Err(self.cut_off(whole)));
+            return Ok(Err(self.cut_off(whole, length)));
         }
         // One slice, and all else taken from it: `holds` may have moved it, and each bound checked is time.
         let frame = &self.buffer[self.start..self.start + whole];
@@ -192,15 +192,26 @@ impl<R: Read> FrameReader<R> {
     }
 
     #[cold]
-    fn cut_off(&self, wanted: usize) -> Stop {
+    fn cut_off(&self, wanted: usize, length: usize) -> Stop {
         match self.end - self.start {
             0 => Stop::Eof,
             n if wanted == 8 => Stop::Torn(format!("{n} of 8 length bytes")),
-            n => Stop::Torn(format!("{} of {} record bytes", n - 8, wanted - 8)),
+            n => {
+                let reason = format!("{} of {} record bytes", n - 8, wanted - 8);
+                let body = &self.buffer[self.start + 8..self.end];
+                match announced(body) {
+                    // The length was altered: a write that was cut off leaves what it wrote as it was.
+                    Some(other) if other != length => {
+                        self.torn_or(n, format!("{reason}, and the record says it has {other}"))
+                    }
+                    _ => Stop::Torn(reason),
+                }
+            }
         }
     }
 
-    /// A length of 0 ends the segment; bytes other than 0 behind it mean that sectors arrived out of order.
+    /// A length of 0 ends the segment. If other bytes follow from a later sector on, sectors arrived out of order; in the
+    /// same sector no crash leaves zeros before them.
     #[cold]
     fn zero_tail(&mut self) -> io::Result<Stop> {
         let mut checked = 0;
@@ -209,8 +220,11 @@ impl<R: Read> FrameReader<R> {
                 break;
             }
             let ahead = &self.buffer[self.start..self.end];
-            if ahead.iter().any(|&b| b != 0) {
-                return Ok(Stop::Torn("zeros where a record should begin".into()));
+            if let Some(at) = ahead.iter().position(|&b| b != 0) {
+                let reason = "zeros where a record should begin".to_owned();
+                let sector = |offset: u64| offset / SECTOR_BYTES;
+                let same = sector(self.offset) == sector(self.offset + (checked + at) as u64);
+                return Ok(if same { Stop::Corrupt(reason) } else { Stop::Torn(reason) });
             }
             checked += ahead.len();
             self.start = self.end;
@@ -250,6 +264,19 @@ fn wrong_length(field: u64) -> Stop {
     Stop::Corrupt(format!("length {} with the top byte {:#04x}", field & !(0xff << 56), field >> 56))
 }
 
+/// The length that the head of a record announces, if the head is there and one that etcd writes.
+fn announced(record: &[u8]) -> Option<usize> {
+    let mut head = head_of(record);
+    let kind = kind_of(head.three())?;
+    shortest(head.number())?;
+    if kind == Kind::Crc {
+        return Some(head.taken);
+    }
+    let data_follows = head.byte() == 0x1a;
+    let size = shortest(head.number())?;
+    (data_follows && head.taken <= record.len()).then_some(head.taken + size as usize)
+}
+
 struct Parsed {
     kind: Kind,
     crc: u32,
@@ -261,18 +288,8 @@ struct Parsed {
 /// writes a record in another way, so what is different is damaged.
 #[inline(always)]
 fn parse(message: &[u8]) -> Option<Parsed> {
-    let mut head = Head::new(match message.first_chunk() {
-        Some(head) => *head,
-        None => short_head(message),
-    });
-    let kind = match head.three() {
-        0x10_0108 => Kind::Metadata,
-        0x10_0208 => Kind::Entry,
-        0x10_0308 => Kind::HardState,
-        0x10_0408 => Kind::Crc,
-        0x10_0508 => Kind::Snapshot,
-        _ => return None,
-    };
+    let mut head = head_of(message);
+    let kind = kind_of(head.three())?;
     let crc = u32::try_from(shortest(head.number())?).ok()?;
     if head.taken == message.len() {
         return Some(Parsed { kind, crc, data: head.taken });
@@ -283,13 +300,35 @@ fn parse(message: &[u8]) -> Option<Parsed> {
     (data_follows && whole).then_some(Parsed { kind, crc, data: head.taken })
 }
 
+/// What is in front of the payload.
+#[inline(always)]
+fn head_of(message: &[u8]) -> Head {
+    Head::new(match message.first_chunk() {
+        Some(head) => *head,
+        None => short_head(message),
+    })
+}
+
+/// The kind of a record that begins with these three bytes, lowest first: field 1, its value, field 2.
+#[inline(always)]
+fn kind_of(three: u32) -> Option<Kind> {
+    Some(match three {
+        0x10_0108 => Kind::Metadata,
+        0x10_0208 => Kind::Entry,
+        0x10_0308 => Kind::HardState,
+        0x10_0408 => Kind::Crc,
+        0x10_0508 => Kind::Snapshot,
+        _ => return None,
+    })
+}
+
 /// A number that has no more bytes than it needs.
 #[inline(always)]
 fn shortest((value, length): (u64, u32)) -> Option<u64> {
     (length == 1 || value >> (7 * (length - 1)) != 0).then_some(value)
 }
 
-/// What is in front of the payload, with bytes that end no number behind a message that is shorter than that.
+/// A message that is shorter than the longest head, with bytes behind it that end no number.
 #[cold]
 fn short_head(message: &[u8]) -> [u8; 16] {
     let mut head = [0xff; 16];

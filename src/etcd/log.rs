@@ -12,6 +12,11 @@ use crate::exit::{Exit, fault};
 /// A log with more membership entries than this behind its base is not one.
 const MAX_CHANGES: usize = 100_000;
 
+/// No log has an index near the end of all numbers: it can be counted on from any.
+const MAX_INDEX: u64 = u64::MAX >> 1;
+/// raftpb.EntryConfChangeV2: no etcd up to 3.5 writes it, but it is known.
+const CONF_CHANGE_V2: u64 = 2;
+
 /// The running sum over a log's records. Start one with [`Log::default`] or, in the middle of a log, with
 /// [`Log::behind`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,8 +52,13 @@ impl Log {
     /// Adds a record.
     ///
     /// # Errors
-    /// A payload cannot be read, or the segments are of different members.
+    /// A payload cannot be read, the segments are of different members, or the record cannot follow those before it. The
+    /// CRC does not cover a record's type: only what a record says, and where, tells that it has another one.
     pub fn add(&mut self, record: &Record<'_>) -> Result<()> {
+        ensure!((record.start == 0) == (record.kind == Kind::Crc), "a segment begins with a CRC, once");
+        if let Some((before, _)) = self.last_record {
+            ensure!((before == 0) == (record.kind == Kind::Metadata), "a segment's IDs follow its CRC, once");
+        }
         self.padded |= record.padded;
         self.last_record = Some((record.start, record.crc_before));
         if record.kind == Kind::Entry
@@ -65,10 +75,20 @@ impl Log {
                 self.metadata = Some(metadata);
             }
             Kind::HardState => {
-                self.hard_state = HardState::decode(record.data).context("reading a hard state")?;
+                let state = HardState::decode(record.data).context("reading a hard state")?;
+                let HardState { term, commit, .. } = self.hard_state;
+                ensure!(state.term >= term, "the term goes back from {term} to {}", state.term);
+                ensure!(
+                    state.commit >= commit,
+                    "the commit index goes back from {commit} to {}",
+                    state.commit
+                );
+                self.hard_state = state;
             }
             Kind::Snapshot => {
-                self.snapshots.push(LogPosition::decode(record.data).context("reading a snapshot record")?);
+                let position = LogPosition::decode(record.data).context("reading a snapshot record")?;
+                ensure!(position.index <= MAX_INDEX, "a snapshot with the index {}", position.index);
+                self.snapshots.push(position);
             }
             Kind::Entry => self.add_entry(&Entry::decode(record.data).context("reading an entry")?)?,
         }
@@ -76,8 +96,15 @@ impl Log {
     }
 
     fn add_entry(&mut self, entry: &Entry<'_>) -> Result<()> {
-        ensure!(entry.index > 0, "an entry with the index 0");
+        ensure!((1..=MAX_INDEX).contains(&entry.index), "an entry with the index {}", entry.index);
+        if entry.index - 1 == self.last.index && entry.term < self.last.term {
+            // Unless a snapshot from the leader replaced the entry before.
+            let replaced = |s: &LogPosition| s.index >= self.last.index && s.term <= entry.term;
+            let term = self.last.term;
+            ensure!(self.snapshots.iter().any(replaced), "the term goes back from {term} to {}", entry.term);
+        }
         if let EntryKind::Other(kind) = entry.kind {
+            ensure!(kind == CONF_CHANGE_V2, "an entry of kind {kind}");
             let hint = "the data is of an etcd newer than 3.5: use the etcd2-backup made for it";
             return Err(fault(
                 Exit::Refused,
@@ -88,10 +115,15 @@ impl Log {
         if self.changes.last().is_some_and(|c| c.index >= entry.index) {
             self.changes.retain(|c| c.index < entry.index);
         }
-        self.v3_write = self.v3_write.filter(|w| w.index < entry.index).or_else(|| {
-            let request = request::v3_write(entry.data).filter(|_| entry.kind == EntryKind::Normal)?;
-            Some(V3Write { index: entry.index, request })
-        });
+        if self.v3_write.as_ref().is_some_and(|w| w.index >= entry.index) {
+            self.v3_write = None;
+        }
+        if self.v3_write.is_none()
+            && entry.kind == EntryKind::Normal
+            && let Some(request) = request::v3_write(entry.data)
+        {
+            self.v3_write = Some(V3Write { index: entry.index, request });
+        }
         if entry.kind == EntryKind::ConfChange {
             ensure!(self.changes.len() < MAX_CHANGES, "more than {MAX_CHANGES} membership entries");
             self.changes.push(Change::decode(entry.index, entry.data)?);
@@ -128,7 +160,11 @@ mod tests {
     use crate::etcd::wire::Encoder;
 
     fn add(log: &mut Log, kind: Kind, data: &[u8]) -> Result<()> {
-        log.add(&Record { kind, data, start: 0, end: 0, crc_before: 0, crc: 0, padded: false })
+        add_at(log, 80, kind, data)
+    }
+
+    fn add_at(log: &mut Log, start: u64, kind: Kind, data: &[u8]) -> Result<()> {
+        log.add(&Record { kind, data, start, end: start + 8, crc_before: 0, crc: 0, padded: false })
     }
 
     fn entries(indexes: &[u64]) -> Log {
@@ -209,12 +245,79 @@ mod tests {
         let entry = Entry { kind: EntryKind::Other(2), term: 1, index: 1, data: &[] };
         let error = add(&mut Log::default(), Kind::Entry, &entry.encode()).unwrap_err();
         assert_eq!(crate::exit::exit_of(&error), Exit::Refused);
+        let entry = Entry { kind: EntryKind::Other(3), ..entry };
+        let error = add(&mut Log::default(), Kind::Entry, &entry.encode()).unwrap_err();
+        assert_eq!(crate::exit::exit_of(&error), Exit::Failed);
     }
 
     #[test]
     fn segments_of_two_members_are_refused() {
         let mut log = Log::default();
-        add(&mut log, Kind::Metadata, &Metadata { member_id: 1, cluster_id: 2 }.encode()).unwrap();
-        assert!(add(&mut log, Kind::Metadata, &Metadata { member_id: 1, cluster_id: 3 }.encode()).is_err());
+        let mut segment = |cluster_id| {
+            add_at(&mut log, 0, Kind::Crc, b"")?;
+            add_at(&mut log, 14, Kind::Metadata, &Metadata { member_id: 1, cluster_id }.encode())?;
+            add(&mut log, Kind::Snapshot, &LogPosition::default().encode())
+        };
+        segment(2).unwrap();
+        segment(2).unwrap();
+        assert_eq!(segment(3).unwrap_err().to_string(), "the log's segments belong to different members");
+    }
+
+    #[test]
+    fn a_segment_begins_with_crc_and_ids_and_has_neither_further_on() {
+        use Kind::{Crc, Entry, Metadata};
+        let table: [(&[(u64, Kind)], bool); 7] = [
+            (&[(0, Crc), (14, Metadata), (40, Entry), (0, Crc), (14, Metadata)], true),
+            (&[(0, Entry)], false),
+            (&[(0, Metadata)], false),
+            (&[(0, Crc), (14, Entry)], false),
+            (&[(0, Crc), (0, Crc)], false),
+            (&[(0, Crc), (14, Metadata), (40, Metadata)], false),
+            (&[(0, Crc), (14, Metadata), (40, Crc)], false),
+        ];
+        for (records, legal) in table {
+            let mut log = Log::default();
+            let added = records.iter().try_for_each(|&(start, kind)| match kind {
+                Metadata => {
+                    add_at(&mut log, start, kind, &super::Metadata { member_id: 1, cluster_id: 2 }.encode())
+                }
+                Entry => add_at(&mut log, start, kind, &[8, 0, 0x10, 1, 0x18, 1]),
+                _ => add_at(&mut log, start, kind, b""),
+            });
+            assert_eq!(added.is_ok(), legal, "{records:?}");
+        }
+    }
+
+    #[test]
+    fn terms_and_commits_do_not_go_back() {
+        let state = |log: &mut Log, term, commit| {
+            add(log, Kind::HardState, &HardState { term, vote: 0, commit }.encode()).is_ok()
+        };
+        let entry = |log: &mut Log, term, index| {
+            let entry = Entry { kind: EntryKind::Normal, term, index, data: &[] };
+            add(log, Kind::Entry, &entry.encode()).is_ok()
+        };
+        let mut log = Log::default();
+        assert!(state(&mut log, 2, 5) && state(&mut log, 2, 5) && state(&mut log, 3, 6));
+        assert!(!state(&mut log, 2, 7) && !state(&mut log, 3, 5));
+
+        assert!(entry(&mut log, 4, 8) && !entry(&mut log, 3, 9) && entry(&mut log, 4, 9));
+        // A new leader's log may hold older terms than what it replaces.
+        assert!(entry(&mut log, 3, 9) && entry(&mut log, 5, 10));
+        add(&mut log, Kind::Snapshot, &LogPosition { index: 10, term: 4 }.encode()).unwrap();
+        assert!(!entry(&mut log, 3, 11) && entry(&mut log, 4, 11));
+    }
+
+    #[test]
+    fn indexes_at_the_end_of_all_numbers_are_read() {
+        for (index, legal) in
+            [(0, false), (1, true), (MAX_INDEX, true), (MAX_INDEX + 1, false), (u64::MAX, false)]
+        {
+            let entry = Entry { kind: EntryKind::Normal, term: 1, index, data: &[] };
+            assert_eq!(add(&mut Log::default(), Kind::Entry, &entry.encode()).is_ok(), legal, "{index}");
+            let snapshot = LogPosition { index, term: 1 }.encode();
+            assert_eq!(add(&mut Log::default(), Kind::Snapshot, &snapshot).is_ok(), legal || index == 0);
+        }
+        assert!(entries(&[MAX_INDEX]).continues(MAX_INDEX));
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::frame::{FrameReader, Record, Stop};
-use crate::exit::{Exit, fault};
+use crate::exit::{Exit, Fault, fault};
 
 /// How often a record that looks corrupt at the end of a growing log is read again before it is believed.
 const LIVE_TRIES: u32 = 10;
@@ -258,6 +258,11 @@ fn is_unfinished(wal_dir: &Path, at: Place) -> Result<bool> {
     let mut rest = Vec::new();
     input.take(TAIL_CHECKED).read_to_end(&mut rest)?;
     Ok(rest.iter().all(|&b| b == 0))
+}
+
+/// The error of a record that was read whole and makes no sense: damage, unless something better is known of it.
+pub(super) fn senseless(at: Place, error: anyhow::Error) -> anyhow::Error {
+    if error.is::<Fault>() { error.context(format!("at {at}")) } else { damage(at, &format!("{error:#}")) }
 }
 
 /// Opens a segment at a place.

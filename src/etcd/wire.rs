@@ -1,6 +1,6 @@
 //! protobuf's wire format: fields in, fields out. By hand: six small messages need no build step, and borrow their bytes.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 /// One field of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,10 +79,64 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// A message whose fields are read one by one, in the order in which etcd writes them: by their numbers, each once. What
+/// is missing, out of order or unknown is an error.
+#[derive(Debug)]
+pub struct Message<'a>(Fields<'a>);
+
+impl<'a> Message<'a> {
+    /// An encoded message.
+    pub fn new(message: &'a [u8]) -> Self {
+        Self(Fields::new(message))
+    }
+
+    /// The next field, if it has this number.
+    ///
+    /// # Errors
+    /// There is no whole field.
+    pub fn optional(&mut self, field: u64) -> Result<Option<Value<'a>>> {
+        let mut ahead = self.0.clone();
+        match ahead.next().transpose()? {
+            Some((number, value)) if number == field => {
+                self.0 = ahead;
+                Ok(Some(value))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The next field, which must be a number with this field number.
+    ///
+    /// # Errors
+    /// It is another one, or missing.
+    pub fn number(&mut self, field: u64) -> Result<u64> {
+        self.optional(field)?.with_context(|| format!("the number of field {field} is missing"))?.number()
+    }
+
+    /// The next field, if it has this number: its bytes, empty if it is not there.
+    ///
+    /// # Errors
+    /// It is there and no bytes.
+    pub fn optional_bytes(&mut self, field: u64) -> Result<&'a [u8]> {
+        self.optional(field)?.map_or(Ok(&[]), Value::bytes)
+    }
+
+    /// To be called when all known fields are read.
+    ///
+    /// # Errors
+    /// There are others.
+    pub fn end(mut self) -> Result<()> {
+        match self.0.next().transpose()? {
+            None => Ok(()),
+            Some((field, _)) => bail!("field {field} is not expected here"),
+        }
+    }
+}
+
 /// Reads a varint off the front of `bytes`.
 ///
 /// # Errors
-/// The bytes end too early, or the number has more than 64 bits.
+/// The bytes end too early, or the number has more than 64 bits, or more bytes than it needs: etcd writes none such.
 pub fn varint(bytes: &mut &[u8]) -> Result<u64> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
@@ -91,6 +145,7 @@ pub fn varint(bytes: &mut &[u8]) -> Result<u64> {
         ensure!(shift < 63 || byte <= 1, "a number has more than 64 bits");
         value |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
+            ensure!(byte > 0 || shift == 0, "a number has more bytes than it needs");
             return Ok(value);
         }
     }
@@ -239,6 +294,29 @@ mod tests {
                 assert_eq!((number, head.byte()), ((value, length), 5), "{value:x}");
                 assert_eq!(head.taken, 5 + length as usize, "{value:x}");
             }
+        }
+    }
+
+    #[test]
+    fn a_message_is_read_in_order_and_to_its_end() {
+        let read = |bytes: &[u8]| -> Result<(u64, Vec<u8>)> {
+            let mut message = Message::new(bytes);
+            let read = (message.number(1)?, message.optional_bytes(2)?.to_vec());
+            message.end().map(|()| read)
+        };
+        assert_eq!(read(&[8, 7]).unwrap(), (7, vec![]));
+        assert_eq!(read(&[8, 7, 0x12, 1, 9]).unwrap(), (7, vec![9]));
+        for (bytes, error) in [
+            (&[][..], "the number of field 1 is missing"),
+            (&[0x12, 0], "the number of field 1 is missing"),
+            (&[0x0a, 0], "a number is expected, another wire type is there"),
+            (&[8, 7, 8, 7], "field 1 is not expected here"),
+            (&[8, 7, 0x10, 7], "bytes are expected, another wire type is there"),
+            (&[8, 7, 0x18, 7], "field 3 is not expected here"),
+            (&[8, 0x87, 0], "a number has more bytes than it needs"),
+            (&[8, 7, 0x12, 1], "a field of 1 bytes is cut off after 0"),
+        ] {
+            assert_eq!(read(bytes).unwrap_err().to_string(), error, "{bytes:02x?}");
         }
     }
 

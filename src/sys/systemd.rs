@@ -75,14 +75,21 @@ pub fn stop(unit: &str) -> Result<()> {
 /// # Errors
 /// systemd cannot be reached, or does not know the unit as a service.
 pub fn service_unit(unit: &str) -> Result<ServiceUnit> {
+    let property = |name: &str| -> Result<String> {
+        let mut command = Command::new("busctl");
+        command.args(["get-property", "org.freedesktop.systemd1", &object_path(unit)]);
+        Ok(command.args(["org.freedesktop.systemd1.Service", name]).run_ok(LIMIT)?.text())
+    };
+    parse_service_unit(property).with_context(|| format!("asking about {unit}"))
+}
+
+/// The same from the answers of `busctl get-property`, by the property's name.
+///
+/// # Errors
+/// There is none, or it is no such answer.
+pub fn parse_service_unit(answer: impl Fn(&str) -> Result<String>) -> Result<ServiceUnit> {
     let property = |name: &str| -> Result<Vec<Value>> {
-        let text = Command::new("busctl")
-            .args(["get-property", "org.freedesktop.systemd1", &object_path(unit)])
-            .args(["org.freedesktop.systemd1.Service", name])
-            .run_ok(LIMIT)
-            .with_context(|| format!("reading {name} of {unit}"))?
-            .text();
-        parse_property(&text).with_context(|| format!("reading {name} of {unit}"))
+        answer(name).and_then(|text| parse_property(&text)).with_context(|| format!("reading {name}"))
     };
     let environment = strings(&property("Environment")?);
     let environment_files = pairs(&property("EnvironmentFiles")?);

@@ -38,7 +38,38 @@ fn padded_frames_and_a_zero_tail_are_read() {
     let mut bytes = frame(&[0x08, 4, 0x10, 0], 0x84, &[0; 4 + 64]);
     let (seen, stop) = read(&bytes);
     assert_eq!((seen.len(), stop), (1, Stop::Zeros));
-    *bytes.last_mut().unwrap() = 1;
+    // The sector of the record that should be there ends at 512: what comes from there on was a write of its own.
+    bytes.resize(600, 0);
+    for (at, torn) in [(24, false), (300, false), (511, false), (512, true), (599, true)] {
+        let mut bytes = bytes.clone();
+        bytes[at] = 1;
+        let stop = read(&bytes).1;
+        assert_eq!(matches!(stop, Stop::Torn(_)), torn, "{at}: {stop}");
+        assert_ne!(stop, Stop::Zeros, "{at}");
+    }
+}
+
+#[test]
+fn a_length_that_the_record_contradicts_is_no_torn_tail() {
+    let whole = log();
+    let mut reader = FrameReader::new(&whole[..], 0, 0);
+    let mut starts = Vec::new();
+    while let Ok(record) = reader.next_record().unwrap() {
+        starts.push(record.start as usize);
+    }
+    for start in starts {
+        for bit in 0..64 {
+            let mut bytes = whole.clone();
+            bytes[start + bit / 8] ^= 1 << (bit % 8);
+            let stop = read(&bytes).1;
+            assert!(matches!(stop, Stop::Corrupt(_)), "bit {bit} of the length at {start}: {stop}");
+        }
+    }
+    // Of a torn write the rest may have come as zeros.
+    let mut bytes = whole.clone();
+    let last = bytes.len() - 2000;
+    bytes[last - 9..].fill(0);
+    bytes.truncate(whole.len() - 50);
     assert!(matches!(read(&bytes).1, Stop::Torn(_)));
 }
 

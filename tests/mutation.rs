@@ -1,0 +1,293 @@
+//! Damage of one byte, and every cut: what is read from a damaged data directory is the same data, a prefix of it that is
+//! called torn, or an older snapshot with the log behind it; or it is refused. It is never other data, and never a prefix
+//! that is said to be whole. Judged by what the undamaged directory holds, which `tests/fixtures.rs` compares with what
+//! etcd said was in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, OpenOptions};
+use std::num::NonZero;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+
+use etcd2_backup::etcd::datadir::{Contents, DataDir, Family};
+use etcd2_backup::etcd::frame::Kind;
+use etcd2_backup::etcd::proto::{Entry, EntryKind, HardState};
+use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, write_member_dirs};
+use etcd2_backup::etcd::wal::{self, Place, Reading};
+use etcd2_backup::exit::{Exit, exit_of};
+use testkit::fixtures::Fixture;
+
+/// What is xored to each byte of a log: every bit alone, and all of them.
+const ALL_MASKS: [u8; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 0xff];
+/// The same for larger files: a bit at either end, and all of them.
+const FEW_MASKS: [u8; 3] = [0x01, 0x80, 0xff];
+
+/// An entry of the log, by what it means.
+type Meaning = (u64, u64, EntryKind, Vec<u8>);
+
+/// Damage to one file.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    Flip { at: u64, mask: u8 },
+    Cut { at: u64 },
+}
+
+/// What became of all damage, each alone.
+#[derive(Debug, Default)]
+struct Sum {
+    /// How often each legal outcome was met.
+    outcomes: BTreeMap<Outcome, u64>,
+    /// What must not be.
+    wrong: Vec<String>,
+}
+
+/// What may be read from a damaged directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    Same,
+    /// A prefix that is called torn.
+    Torn,
+    /// Cut between two records: what the log was at an earlier time, and nothing can tell.
+    Earlier,
+    Refused,
+}
+use Outcome::{Earlier, Refused, Same, Torn};
+
+/// A fixture as it was made.
+struct Truth {
+    dir: PathBuf,
+    wal: String,
+    contents: Contents,
+    entries: Vec<Meaning>,
+    hard_states: Vec<HardState>,
+    snapshots: BTreeMap<String, Vec<u8>>,
+    /// Offsets at which a record ends.
+    ends: BTreeSet<u64>,
+    /// Outcomes that were restored already.
+    restored: Mutex<BTreeSet<String>>,
+}
+
+impl Truth {
+    fn of(name: &str, work: &Path) -> Self {
+        let fixture = Fixture::unpack(name, work).unwrap();
+        let dir = DataDir::open(&fixture.data_dir, None).unwrap();
+        let contents = dir.scan(Reading::Still).unwrap();
+        let first = wal::segments(&dir.wal).unwrap();
+        assert_eq!(first.len(), 1, "{name}: the damage is done to one segment");
+        let (mut hard_states, mut ends) = (vec![HardState::default()], BTreeSet::from([0]));
+        wal::walk(&dir.wal, Place::start_of(first[0]), Reading::Still, &mut |_, record| {
+            if record.kind == Kind::HardState {
+                hard_states.push(HardState::decode(record.data)?);
+            }
+            ends.insert(record.end);
+            Ok(())
+        })
+        .unwrap();
+        let entries = entries(&dir, Place::start_of(first[0]), 0);
+        let snapshots = fs::read_dir(&dir.snap).unwrap().map(|e| {
+            let e = e.unwrap();
+            (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap())
+        });
+        let snapshots = snapshots.collect();
+        let wal = first[0].to_string();
+        let restored = Mutex::default();
+        Self { dir: fixture.data_dir, wal, contents, entries, hard_states, snapshots, ends, restored }
+    }
+
+    /// What is read from a damaged copy of it.
+    ///
+    /// `before` is what was read last. What lies in the undamaged files needs not be compared over and over.
+    fn judge(
+        &self,
+        copy: &DataDir,
+        damage: Damage,
+        file: &Path,
+        before: &mut Option<Contents>,
+    ) -> Result<Outcome, String> {
+        let contents = match copy.scan(Reading::Still) {
+            Ok(contents) => contents,
+            Err(e) if matches!(exit_of(&e), Exit::Corrupt | Exit::Refused) => return Ok(Refused),
+            Err(e) => return Err(format!("refused as {:?}: {e:#}", exit_of(&e))),
+        };
+        let used = file.starts_with(&copy.wal) || contents.base.as_ref().is_some_and(|b| b.path == file);
+        if !used && before.as_ref() == Some(&contents) {
+            return self.outcome(&contents, damage);
+        }
+        must(contents.metadata == self.contents.metadata, "other IDs")?;
+        if let Some(base) = &contents.base {
+            let known = self.snapshots.get(&base.name.to_string());
+            must(fs::read(&base.path).ok().as_ref() == known, "another snapshot")?;
+        }
+        let (from, last) = (contents.base_index(), contents.last());
+        let expected = self.entries.get(from as usize..last.index as usize);
+        must(Some(&entries(copy, contents.start, from)[..]) == expected, "other entries")?;
+        must(self.hard_states.contains(&contents.log.hard_state), "another hard state")?;
+        self.restore(copy, &contents);
+        let outcome = self.outcome(&contents, damage);
+        *before = Some(contents);
+        outcome
+    }
+
+    fn outcome(&self, contents: &Contents, damage: Damage) -> Result<Outcome, String> {
+        let last = contents.last();
+        let complete =
+            last == self.contents.last() && contents.log.hard_state == self.contents.log.hard_state;
+        match (complete, contents.torn().is_some(), damage) {
+            (true, _, _) => Ok(Same),
+            (false, true, _) => Ok(Torn),
+            (false, false, Damage::Cut { at }) if self.ends.contains(&at) => Ok(Earlier),
+            _ => Err(format!("a log to {last:?} is said to be whole: {:?}", contents.tail.stop)),
+        }
+    }
+
+    /// Restores what was read, once for each outcome that differs, and reads that.
+    fn restore(&self, copy: &DataDir, contents: &Contents) {
+        let outcome =
+            format!("{} {:?} {:?}", contents.base_index(), contents.last(), contents.log.hard_state);
+        if !self.restored.lock().unwrap().insert(outcome) {
+            return;
+        }
+        let work = tempfile::tempdir_in(copy.wal.parent().unwrap()).unwrap();
+        let target = Target { member_id: 0xabc, path: &work.path().join("new") };
+        let new = NewMember { id: target.member_id, peer_urls: vec!["http://a:1".into()] };
+        let purpose = Purpose::Found(vec![new]);
+        let rewrite = Rewrite { cluster_id: 7, purpose, up_to: None, family: Family::Two };
+        write_member_dirs(copy, contents, &rewrite, &[target]).unwrap();
+        let dir = DataDir { snap: target.path.join("snap"), wal: target.path.join("wal") };
+        let found = dir.scan(Reading::Still).unwrap();
+        assert_eq!(found.base_index(), contents.base_index());
+        let all = entries(&dir, found.start, found.base_index());
+        let kept = (contents.last().index - contents.base_index()) as usize;
+        let from = contents.base_index() as usize;
+        assert!(all[..kept] == self.entries[from..from + kept], "other entries were restored");
+        assert!(all[kept..].iter().all(|e| e.2 == EntryKind::ConfChange), "{:?}", &all[kept..]);
+    }
+}
+
+/// The entries behind an index, those left out that a later one replaced.
+fn entries(dir: &DataDir, start: Place, behind: u64) -> Vec<Meaning> {
+    let mut all: Vec<Meaning> = Vec::new();
+    wal::walk(&dir.wal, start, Reading::Still, &mut |_, record| {
+        if record.kind == Kind::Entry {
+            let e = Entry::decode(record.data)?;
+            if e.index > behind {
+                all.truncate((e.index - behind - 1) as usize);
+                all.push((e.index, e.term, e.kind, e.data.to_vec()));
+            }
+        }
+        Ok(())
+    })
+    .unwrap();
+    all
+}
+
+/// A copy for one thread, in memory where there is a file system for that.
+fn copy(truth: &Truth) -> (tempfile::TempDir, DataDir) {
+    let memory = Path::new("/dev/shm");
+    let work = tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).unwrap();
+    for folder in ["snap", "wal"] {
+        let to = work.path().join("member").join(folder);
+        fs::create_dir_all(&to).unwrap();
+        for entry in fs::read_dir(truth.dir.join("member").join(folder)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+    let dir = DataDir::open(work.path(), None).unwrap();
+    (work, dir)
+}
+
+/// Does all damage to one file (below `member/`), each alone, and adds up what becomes of it.
+fn damaged(truth: &Truth, file: &str, masks: &[u8]) -> Sum {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let sum = Mutex::new(Sum::default());
+    let add = |dir: &DataDir, damage: Damage, path: &Path, before: &mut Option<Contents>| {
+        let judged = truth.judge(dir, damage, path, before);
+        let mut sum = sum.lock().unwrap();
+        match judged {
+            Ok(outcome) => *sum.outcomes.entry(outcome).or_default() += 1,
+            Err(why) => sum.wrong.push(format!("{damage:?}: {why}")),
+        }
+    };
+    let share = |thread: usize| {
+        let (work, dir) = copy(truth);
+        let path = work.path().join("member").join(file);
+        let whole = fs::read(&path).unwrap();
+        let mut before = None;
+        let open = OpenOptions::new().write(true).open(&path).unwrap();
+        for at in (thread..whole.len()).step_by(threads) {
+            for &mask in masks {
+                open.write_all_at(&[whole[at] ^ mask], at as u64).unwrap();
+                add(&dir, Damage::Flip { at: at as u64, mask }, &path, &mut before);
+            }
+            open.write_all_at(&[whole[at]], at as u64).unwrap();
+        }
+        // From the end on: what is cut off is not needed again.
+        for at in (0..whole.len()).rev().filter(|at| at % threads == thread) {
+            open.set_len(at as u64).unwrap();
+            add(&dir, Damage::Cut { at: at as u64 }, &path, &mut before);
+        }
+    };
+    thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn({
+                let share = &share;
+                move || share(thread)
+            });
+        }
+    });
+    sum.into_inner().unwrap()
+}
+
+fn must(holds: bool, otherwise: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise.to_owned()) }
+}
+
+/// Damages one file of a fixture in every way: it must come to just these outcomes.
+fn check(name: &str, masks: &[u8], file: impl FnOnce(&Truth) -> String, expected: &[Outcome]) {
+    let work = tempfile::tempdir().unwrap();
+    let truth = Truth::of(name, work.path());
+    let Sum { outcomes, wrong } = damaged(&truth, &file(&truth), masks);
+    let (first, count) = (&wrong[..wrong.len().min(40)], wrong.len());
+    assert!(wrong.is_empty(), "{name}: {count} wrong: {first:#?}");
+    assert_eq!(outcomes.keys().copied().collect::<Vec<_>>(), expected, "{name}: {outcomes:?}");
+}
+
+/// Its one segment.
+fn log(truth: &Truth) -> String {
+    format!("wal/{}", truth.wal)
+}
+
+/// Its chosen snapshot.
+fn snapshot(truth: &Truth) -> String {
+    format!("snap/{}", truth.contents.base.as_ref().unwrap().name)
+}
+
+#[test]
+fn the_log_of_2_3_without_a_snapshot() {
+    check("v238-single-nosnap", &ALL_MASKS, log, &[Torn, Earlier, Refused]);
+}
+
+#[test]
+fn the_log_of_3_4_without_a_snapshot() {
+    // Zeros that were preallocated lie behind its last record.
+    check("v3423-single-nosnap-trimmed", &ALL_MASKS, log, &[Same, Torn, Earlier, Refused]);
+}
+
+#[test]
+fn the_log_of_2_3_behind_a_snapshot() {
+    check("v238-single-snap", &FEW_MASKS, log, &[Torn, Earlier, Refused]);
+}
+
+/// Older snapshots and the whole log are there, too.
+#[test]
+fn the_snapshot_of_2_3() {
+    check("v238-single-snap", &FEW_MASKS, snapshot, &[Same]);
+}
+
+#[test]
+fn the_only_snapshot_of_2_3() {
+    check("v238-etcdctl-backup", &FEW_MASKS, snapshot, &[Refused]);
+}
