@@ -21,6 +21,7 @@ mod rclone_conf;
 mod render;
 mod rules;
 mod runner;
+mod sandbox;
 mod schedule;
 mod site;
 mod span;

@@ -145,9 +145,15 @@ fn check_read(site: &Site, files: &[Rendered], templates: bool) -> BTreeMap<Stri
         assert!(!setting.value.replace("%%", "").contains('%'), "{setting:?}");
     }
     if !templates {
-        static PLAIN: LazyLock<Vec<(String, String, String)>> =
-            LazyLock::new(|| skeleton(&render(&site::tests::load_of(MINIMAL, CONF).unwrap()).unwrap()));
-        assert_eq!(skeleton(files), *PLAIN);
+        // Of folders that not every systemd takes as they are, some directives do not speak.
+        static KNOWN: LazyLock<[Vec<(String, String, String)>; 2]> = LazyLock::new(|| {
+            ["", "backup_dir = \"/srv/%\"\n"].map(|more| {
+                let site = site::tests::load_of(&format!("{MINIMAL}{more}"), CONF).unwrap();
+                skeleton(&render(&site).unwrap())
+            })
+        });
+        let odd = site.backup_dir.to_string_lossy().contains(['%', '\\', '"', '\'', '$']);
+        assert_eq!(skeleton(files), KNOWN[usize::from(odd)]);
     }
     read
 }
