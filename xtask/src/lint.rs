@@ -16,6 +16,7 @@ use etcd2_backup::sys::unit_file::parse_settings;
 use similar::TextDiff;
 
 use crate::check::refuse;
+use crate::exposure::{self, Exposure};
 use crate::facts::Facts;
 use crate::render::{Rendered, expand};
 use crate::rules::{self, Finding};
@@ -47,6 +48,9 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     for finding in &findings {
         let label = if finding.refused { "refused" } else { "warning" };
         println!("{label}: {}\n   hint: {}", finding.what, finding.hint);
+    }
+    for line in ratings(&files) {
+        println!("{line}");
     }
     let program = build::program(&Facts::gather(checkout::root(), build::TARGET)?)?;
     println!("program: {} bytes of at most {}, static, resolves no names", program.len(), build::MAX_BYTES);
@@ -88,6 +92,22 @@ fn difference(path: &str, stock: &[Rendered], files: &[Rendered]) -> String {
     let diff = TextDiff::from_lines(&old, &new);
     let (a, b) = (format!("built-in/{path}"), format!("site/{path}"));
     diff.unified_diff().header(&a, &b).to_string()
+}
+
+/// What the services may do, as systemd rates it. For the operator to see: no reason against a build.
+fn ratings(files: &[Rendered]) -> Vec<String> {
+    let services = files.iter().filter_map(|f| {
+        let name = Path::new(&f.path).file_name()?.to_str()?;
+        name.ends_with(".service").then_some((name, &f.text))
+    });
+    let line = |(name, text): (&str, &String)| match exposure::rate(name, text) {
+        Ok(Exposure::Rated(level)) => {
+            format!("{name}: systemd rates what it may do {level:.1} (0 is nothing, 10 everything)")
+        }
+        Ok(Exposure::Skipped(why)) => format!("{name}: not rated, {why}"),
+        Err(e) => format!("{name}: not rated, {e:#}"),
+    };
+    services.map(line).collect()
 }
 
 /// systemd is not here: said, and in CI an error.

@@ -9,6 +9,7 @@ mod check;
 mod demo;
 mod directives;
 mod elf;
+mod exposure;
 mod facts;
 mod fragment;
 mod import;
