@@ -181,7 +181,7 @@ fn is_founders(path: &str) -> bool {
     path.ends_with("31-etcd2-backup-founder.conf")
 }
 
-fn without_tokens(text: &str) -> String {
+fn the_operators(text: &str) -> String {
     text.lines().filter(|l| !l.starts_with("token = ")).collect::<Vec<_>>().join("\n")
 }
 
@@ -191,7 +191,7 @@ impl Model {
             return false;
         };
         match path {
-            "etc/rclone.conf" => without_tokens(is) != without_tokens(was),
+            "etc/rclone.conf" => the_operators(is) != the_operators(was),
             _ => is != was,
         }
     }
@@ -223,7 +223,7 @@ impl Model {
                 && let Some((own, _)) = self.files.get(path)
             {
                 let unchanged = self.placed.get(path).is_none_or(|(was, _)| *was == text);
-                if unchanged && without_tokens(own) == without_tokens(&text) {
+                if unchanged && the_operators(own) == the_operators(&text) {
                     text.clone_from(own);
                 }
             }
@@ -316,7 +316,7 @@ fn act(model: &mut Model, root: &Path, payloads: &Path, step: &Step) -> (Exit, E
         }
         Step::Token(n) => match model.files.get("etc/rclone.conf") {
             Some((text, _)) => {
-                let text = format!("{}\ntoken = {{\"a\":{n}}}\n", without_tokens(text));
+                let text = format!("{}\ntoken = {{\"a\":{n}}}\n", the_operators(text));
                 write(model, "etc/rclone.conf".into(), text)
             }
             None => (Exit::Done, Exit::Done),

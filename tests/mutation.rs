@@ -29,6 +29,7 @@ type Meaning = (u64, u64, EntryKind, Vec<u8>);
 
 /// Damage to one file.
 #[derive(Debug, Clone, Copy)]
+#[expect(dead_code, reason = "the fields are there to be shown where a test fails")]
 enum Damage {
     Flip { at: u64, mask: u8 },
     Cut { at: u64 },

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::found::{Found, look, our_user};
 use super::json;
 use super::plan::{Content, Wanted};
-use super::rclone_conf::digest_without_tokens;
+use super::rclone_conf::digest_of_the_operators;
 use super::sums::{of_bytes, to_hex};
 use crate::exit::{Exit, OrFault};
 use crate::paths::{FOUNDER_DROP_IN, RECORD, Root};
@@ -139,7 +139,7 @@ impl Entry {
 
     /// The same for a rclone.conf of this content.
     pub fn with_tokens_apart(self, content: &[u8]) -> Self {
-        Self { sha256_without_tokens: Some(to_hex(&digest_without_tokens(content))), ..self }
+        Self { sha256_without_tokens: Some(to_hex(&digest_of_the_operators(content))), ..self }
     }
 
     fn json(&self) -> Value {
@@ -193,7 +193,7 @@ impl Entry {
             return Ok(None);
         }
         let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        let same = to_hex(&digest_without_tokens(&bytes)) == *expected;
+        let same = to_hex(&digest_of_the_operators(&bytes)) == *expected;
         Ok(same.then(|| Wanted { digest: of_bytes(&bytes), content: Content::Bytes(bytes), mode }))
     }
 }

@@ -16,6 +16,7 @@ use etcd2_backup::sys::unit_file::parse_settings;
 use similar::TextDiff;
 
 use crate::check::refuse;
+use crate::exposure::{self, Exposure};
 use crate::facts::Facts;
 use crate::finding::Finding;
 use crate::render::{Rendered, expand};
@@ -48,6 +49,9 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     findings.sort_by_key(|f| !f.refused);
     for finding in &findings {
         println!("{finding}");
+    }
+    for line in ratings(&files) {
+        println!("{line}");
     }
     let (program, _) = build::program(&Facts::gather(checkout::root(), build::TARGET)?)?;
     println!("program: {} bytes of at most {}, static, resolves no names", program.len(), inspect::MAX_BYTES);
@@ -84,6 +88,22 @@ fn difference(path: &str, stock: &[Rendered], files: &[Rendered]) -> String {
     let diff = TextDiff::from_lines(&old, &new);
     let (a, b) = (format!("built-in/{path}"), format!("site/{path}"));
     diff.unified_diff().header(&a, &b).to_string()
+}
+
+/// What the services may do, as systemd rates it. For the operator to see: no reason against a build.
+fn ratings(files: &[Rendered]) -> Vec<String> {
+    let services = files.iter().filter_map(|f| {
+        let name = Path::new(&f.path).file_name()?.to_str()?;
+        name.ends_with(".service").then_some((name, &f.text))
+    });
+    let line = |(name, text): (&str, &String)| match exposure::rate(name, text) {
+        Ok(Exposure::Rated(level)) => {
+            format!("{name}: systemd rates what it may do {level:.1} (0 is nothing, 10 everything)")
+        }
+        Ok(Exposure::Skipped(why)) => format!("{name}: not rated, {why}"),
+        Err(e) => format!("{name}: not rated, {e:#}"),
+    };
+    services.map(line).collect()
 }
 
 /// systemd is not here: said, and in CI an error.

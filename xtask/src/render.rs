@@ -10,6 +10,7 @@ use tera::{Context, ErrorKind, Kwargs, State, Tera, Value};
 use crate::check::refuse;
 use crate::rules;
 use crate::runner::Runner;
+use crate::sandbox::Sandbox;
 use crate::schedule::When;
 use crate::site::Site;
 use crate::templates::{SUFFIX, Texts, effective};
@@ -54,6 +55,7 @@ struct Values<'a> {
     password_file: Option<&'a str>,
     rclone_timeout: String,
     backup_timeout: String,
+    sandbox: Sandbox,
     /// The operator's own.
     vars: &'a Vars,
 }
@@ -98,6 +100,7 @@ impl<'a> Values<'a> {
                 "{}s",
                 site.rclone_timeout.as_secs().saturating_mul(4).saturating_add(60)
             ),
+            sandbox: Sandbox::of(site),
             vars: &site.vars,
         }
     }

@@ -6,7 +6,7 @@ use etcd2_backup::paths;
 use etcd2_backup::sys::unit_file::{Setting, parse_environment, parse_settings};
 
 use crate::check::refuse;
-use crate::directives::{OLDEST, since};
+use crate::directives::{OLDEST, is_protection, since};
 use crate::finding::Finding;
 use crate::render::{Rendered, expand};
 use crate::runner::Runner;
@@ -150,7 +150,7 @@ fn directives(file: &Rendered, findings: &mut Findings) {
             findings.warn(format!("{name}: {key}= stands in no section"), "systemd ignores it there");
         }
         match since(&key) {
-            Some(version) if version <= OLDEST => {}
+            Some(version) if version <= OLDEST || is_protection(&key) => {}
             Some(version) => findings.warn(
                 format!("{name}: {key}= came with systemd {version}"),
                 "an older one ignores it; look at systemctl --version on the nodes",
@@ -192,6 +192,12 @@ fn service(unit: &Unit, verb: &str, findings: &mut Findings) {
     if !unit.list("Service", "EnvironmentFile").is_empty() {
         let what = format!("{name} has EnvironmentFile=");
         findings.warn(what, "what that file sets wins over etcd2-backup.toml, and nobody checks it");
+    }
+    let filter = unit.list("Service", "SystemCallFilter");
+    if filter.first().is_some_and(|first| !first.starts_with('~')) {
+        let what = format!("{name} has a SystemCallFilter= that lists what is allowed");
+        let hint = "write SystemCallFilter=~ and what is not: an old systemd does not know all names, and the service would be killed";
+        findings.warn(what, hint);
     }
     if verb == "backup" && ["", "0", "infinity"].contains(&unit.last("Service", "TimeoutStartSec")) {
         let what = format!("{name} has no TimeoutStartSec=");

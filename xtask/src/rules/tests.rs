@@ -155,6 +155,14 @@ fn what_may_work_is_a_warning() {
             "",
             vec!["etcd2-backup.service has no TimeoutStartSec=".into()],
         ),
+        (
+            restore,
+            "SystemCallFilter=~@clock",
+            "SystemCallFilter=@system-service",
+            vec!["etcd2-restore.service has a SystemCallFilter= that lists what is allowed".into()],
+        ),
+        // Taking rights away and being ignored in that does no harm.
+        (backup, "Nice=", "ProtectProc=ptraceable\nNice=", vec![]),
         (backup, "{{ program }} backup", "{{ program }} backup\nExecStartPre=/bin/true", vec![]),
         (restore, "{{ program }} restore", "{{ program }} restore --source auto", vec![]),
         (

@@ -1,10 +1,10 @@
 #!/bin/bash
-# The runner docker with a real container: back up, lose everything, restore, join.
+# The runner podman with a real container: back up, lose everything, restore, join.
 source "$(dirname "$0")/lib.sh"
 
 remote_up
 load_rclone_image "${nodes[@]}"
-write_site e1 docker
+write_site e1 podman
 build_tarball
 install_on "${nodes[@]}"
 write_keys e1 some 20
