@@ -105,7 +105,7 @@ fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
     if log.metadata.is_some_and(|m| m != state.metadata()) {
         return broken("the data directory belongs to another member now");
     }
-    if !log.continues(state.last.index) {
+    if log.replaced || !log.continues(state.last.index) {
         return broken("the log jumps: this member received a snapshot from its leader");
     }
     if tail.extents.is_empty() {

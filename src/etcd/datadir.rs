@@ -225,12 +225,11 @@ pub struct Survey {
 }
 
 /// What is behind `from` in a log that was read whole; `mark` is where that begins.
-fn log_behind(mut whole: Log, from: LogPosition, mark: Option<Mark>, tail: &Walk) -> Log {
+fn log_behind(whole: Log, from: LogPosition, mark: Option<Mark>, tail: &Walk) -> Log {
     let (entries, snapshots) = mark.map_or((0, 0), |m| (m.entries, m.snapshots));
     let entries = whole.entries - entries;
-    whole.changes.retain(|c| c.index > from.index);
+    let mut whole = whole.cut_to(from);
     Log {
-        run_first: Some(from.index + 1),
         last: if entries > 0 { whole.last } else { from },
         entries,
         snapshots: whole.snapshots.split_off(snapshots),

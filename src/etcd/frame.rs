@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 
 use crc32c::crc32c_append;
 
-use super::wire::{Head, put_varint};
+use super::wire::{Head, put_varint, shortest};
 
 /// No version of etcd writes a larger record. A v2 request comes in one form of at most 10 MiB (Go's limit) and a URL of
 /// at most 1 MiB (Go's limit for a header), the rest are numbers. 3.2.32, 3.3 and later refuse from 10 MiB on what they
@@ -320,12 +320,6 @@ fn kind_of(three: u32) -> Option<Kind> {
         0x10_0508 => Kind::Snapshot,
         _ => return None,
     })
-}
-
-/// A number that has no more bytes than it needs.
-#[inline(always)]
-fn shortest((value, length): (u64, u32)) -> Option<u64> {
-    (length == 1 || value >> (7 * (length - 1)) != 0).then_some(value)
 }
 
 /// A message that is shorter than the longest head, with bytes behind it that end no number.

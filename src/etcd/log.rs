@@ -6,6 +6,7 @@ use super::frame::{Kind, Record};
 use super::members::Change;
 use super::proto::{Entry, EntryKind, HardState, LogPosition, Metadata};
 use super::request;
+use super::terms::Terms;
 use super::v3::V3Write;
 use crate::exit::{Exit, fault};
 
@@ -41,12 +42,17 @@ pub struct Log {
     pub padded: bool,
     /// Offset of the last record, and the rolling CRC before it.
     pub last_record: Option<(u64, u32)>,
+    /// A snapshot from the leader took the place of entries that are in the log.
+    pub replaced: bool,
+    /// The terms of the last run of entries.
+    pub terms: Terms,
 }
 
 impl Log {
     /// A log that is read on from behind an entry that was read before.
     pub fn behind(last: LogPosition, hard_state: HardState) -> Self {
-        Self { last, hard_state, run_first: Some(last.index + 1), ..Self::default() }
+        let (run_first, terms) = (Some(last.index + 1), Terms::behind(last));
+        Self { last, hard_state, run_first, terms, ..Self::default() }
     }
 
     /// Adds a record.
@@ -88,20 +94,39 @@ impl Log {
             Kind::Snapshot => {
                 let position = LogPosition::decode(record.data).context("reading a snapshot record")?;
                 ensure!(position.index <= MAX_INDEX, "a snapshot with the index {}", position.index);
-                self.snapshots.push(position);
+                self.add_snapshot(position);
             }
             Kind::Entry => self.add_entry(&Entry::decode(record.data).context("reading an entry")?)?,
         }
         Ok(())
     }
 
+    /// A member's own snapshot lies at an entry that it has. With another term there it came from the leader, in the place
+    /// of all entries: what was before it is not reachable any more.
+    fn add_snapshot(&mut self, position: LogPosition) {
+        self.snapshots.push(position);
+        if position.index <= self.last.index && self.terms.contradict(position) {
+            self.replaced = true;
+            self.run_first = Some(position.index + 1);
+            self.last = position;
+            self.terms = Terms::behind(position);
+            self.changes.clear();
+        }
+    }
+
+    /// The same log had it been read from behind one of its entries on, as far as the run of entries goes.
+    #[must_use]
+    pub(super) fn cut_to(mut self, from: LogPosition) -> Self {
+        self.changes.retain(|c| c.index > from.index);
+        let (run_first, terms) = (Some(from.index + 1), self.terms.split_off(from));
+        Self { run_first, terms, replaced: false, ..self }
+    }
+
     fn add_entry(&mut self, entry: &Entry<'_>) -> Result<()> {
         ensure!((1..=MAX_INDEX).contains(&entry.index), "an entry with the index {}", entry.index);
-        if entry.index - 1 == self.last.index && entry.term < self.last.term {
-            // Unless a snapshot from the leader replaced the entry before.
-            let replaced = |s: &LogPosition| s.index >= self.last.index && s.term <= entry.term;
-            let term = self.last.term;
-            ensure!(self.snapshots.iter().any(replaced), "the term goes back from {term} to {}", entry.term);
+        let follows = entry.index <= self.last.index + 1;
+        if follows && let Some(term) = self.terms.at(entry.index - 1) {
+            ensure!(entry.term >= term, "the term goes back from {term} to {}", entry.term);
         }
         if let EntryKind::Other(kind) = entry.kind {
             ensure!(kind == CONF_CHANGE_V2, "an entry of kind {kind}");
@@ -130,12 +155,14 @@ impl Log {
         }
         // A jump is legal where a follower received a snapshot; what was before it is not reachable any more.
         match self.run_first {
-            Some(first) if entry.index <= self.last.index + 1 => {
-                self.run_first = Some(first.min(entry.index));
+            Some(first) if follows => self.run_first = Some(first.min(entry.index)),
+            _ => {
+                self.run_first = Some(entry.index);
+                self.terms = Terms::default();
             }
-            _ => self.run_first = Some(entry.index),
         }
         self.last = LogPosition { index: entry.index, term: entry.term };
+        self.terms.add(self.last);
         self.entries += 1;
         Ok(())
     }
@@ -302,10 +329,35 @@ mod tests {
         assert!(!state(&mut log, 2, 7) && !state(&mut log, 3, 5));
 
         assert!(entry(&mut log, 4, 8) && !entry(&mut log, 3, 9) && entry(&mut log, 4, 9));
-        // A new leader's log may hold older terms than what it replaces.
-        assert!(entry(&mut log, 3, 9) && entry(&mut log, 5, 10));
-        add(&mut log, Kind::Snapshot, &LogPosition { index: 10, term: 4 }.encode()).unwrap();
-        assert!(!entry(&mut log, 3, 11) && entry(&mut log, 4, 11));
+        // A new leader's log may hold older terms than what it replaces, not than what stays.
+        assert!(entry(&mut log, 6, 10) && entry(&mut log, 5, 10) && !entry(&mut log, 3, 9));
+    }
+
+    #[test]
+    fn a_snapshot_with_another_term_than_the_entry_replaces_all_before_it() {
+        let log = |position: LogPosition| {
+            let mut log = entries(&[1, 2, 3, 4]);
+            let entry = Entry { kind: EntryKind::Normal, term: 9, index: 5, data: &[] };
+            add(&mut log, Kind::Entry, &entry.encode()).unwrap();
+            add(&mut log, Kind::Snapshot, &position.encode()).unwrap();
+            assert_eq!(log.replaced, !log.continues(0));
+            (log.run_first, log.last.index, log.continues(0), log.continues(position.index))
+        };
+        for (index, term, expected) in [
+            (3, 1, (Some(1), 5, true, true)),
+            (5, 9, (Some(1), 5, true, true)),
+            (0, 0, (Some(1), 5, true, true)),
+            (5, 2, (Some(6), 5, false, true)),
+            (3, 2, (Some(4), 3, false, true)),
+        ] {
+            assert_eq!(log(LogPosition { index, term }), expected, "{index} in {term}");
+        }
+        // What was before is not known when reading goes on, but that it was of no later term.
+        let mut log = Log::behind(LogPosition { index: 70, term: 2 }, HardState::default());
+        for (term, replaced) in [(2, false), (3, true)] {
+            add(&mut log, Kind::Snapshot, &LogPosition { index: 65, term }.encode()).unwrap();
+            assert_eq!(log.replaced, replaced, "{term}");
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //!
 //! - [`wire`], [`proto`]: the few protobuf messages · [`frame`]: one WAL record at a time · [`wal`]: segments and their order
 //! - [`snap`]: a snapshot file · [`store`]: the member list inside a v2 store's JSON
-//! - [`log`]: what the records of a log add up to · `marks`: where in it the entries behind a snapshot begin
+//! - [`log`]: what the records of a log add up to · [`terms`]: the terms of its entries ·
+//!   `marks`: where in it the entries behind a snapshot begin
 //! - [`datadir`]: which snapshot and which log a data directory really holds
 //! - [`members`]: who is a voter, following the log · [`rewrite`]: the restored member directory
 //! - [`boltdb`]: the `snap/db` that 3.x wants beside a snapshot, and whether one has keys
@@ -22,6 +23,7 @@ pub mod request;
 pub mod rewrite;
 pub mod snap;
 pub mod store;
+pub mod terms;
 pub mod v3;
 pub mod wal;
 pub mod wire;

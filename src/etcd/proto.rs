@@ -6,7 +6,7 @@
 
 use anyhow::{Result, bail, ensure};
 
-use super::wire::{Encoder, Fields, Head, Message};
+use super::wire::{Encoder, Fields, Head, Message, shortest};
 
 /// etcdserverpb.Metadata: in the second record of every segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,11 +148,11 @@ impl<'a> Entry<'a> {
             0x10_0108 => EntryKind::ConfChange,
             _ => return None,
         };
-        let (term, _) = head.number();
+        let term = shortest(head.number())?;
         let index_follows = head.byte() == 0x18;
-        let (index, _) = head.number();
+        let index = shortest(head.number())?;
         let data_follows = head.byte() == 0x22;
-        let (size, _) = head.number();
+        let size = shortest(head.number())?;
         if !index_follows || !data_follows || head.taken > 16 {
             return None;
         }
@@ -292,6 +292,20 @@ mod tests {
                 let entry = Entry { kind: EntryKind::ConfChange, term, index, data };
                 assert_eq!(Entry::decode(&entry.encode()).unwrap(), entry);
             }
+        }
+    }
+
+    /// The way that nearly all entries take is as strict as the other.
+    #[test]
+    fn an_entry_has_no_number_longer_than_it_needs() {
+        let long = |n: u8| [n | 0x80, 0];
+        let data = [7; 100];
+        let whole = [&[8, 0, 0x10, 2, 0x18, 3, 0x22, 100][..], &data].concat();
+        assert_eq!(Entry::decode(&whole).unwrap().index, 3);
+        for at in [1, 3, 5, 7] {
+            let longer = [&whole[..at], &long(whole[at]), &whole[at + 1..]].concat();
+            let error = Entry::decode(&longer).unwrap_err();
+            assert_eq!(error.to_string(), "a number has more bytes than it needs", "{at}");
         }
     }
 

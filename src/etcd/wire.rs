@@ -215,6 +215,12 @@ impl Head {
     }
 }
 
+/// A number and how many bytes it had, if it has no more of them than it needs.
+#[inline(always)]
+pub(super) fn shortest((value, length): (u64, u32)) -> Option<u64> {
+    (length == 1 || value >> (7 * (length - 1)) != 0).then_some(value)
+}
+
 fn take<'a>(bytes: &mut &'a [u8], length: u64) -> Result<&'a [u8]> {
     let Some((head, rest)) = usize::try_from(length).ok().and_then(|n| bytes.split_at_checked(n)) else {
         bail!("a field of {length} bytes is cut off after {}", bytes.len())
