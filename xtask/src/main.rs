@@ -14,6 +14,7 @@ mod exposure;
 mod facts;
 mod finding;
 mod fragment;
+mod fuzz;
 mod import;
 mod init;
 mod input;
@@ -67,6 +68,8 @@ enum Task {
     Demo,
     /// Real nodes on this machine, and the scenarios that run on them
     Lab(lab::Options),
+    /// Give the readers of others' bytes made-up ones, and see whether what they say holds
+    Fuzz(fuzz::Options),
     /// Run every check and test, with the tools they need
     Test,
 }
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
             demo::run(&dir, &tools, |site, dist| build::run(site, dist).map(|b| b.tarball))
         }
         Task::Lab(options) => lab::main(&options),
+        Task::Fuzz(options) => fuzz::main(&options),
         Task::Test => test::run(),
     };
     match outcome {

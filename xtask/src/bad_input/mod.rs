@@ -123,8 +123,11 @@ fn text<'a>(files: &'a [Rendered], name: &str) -> &'a str {
     &files.iter().find(|f| f.path.ends_with(name)).unwrap().text
 }
 
+/// File, section and name of each setting.
+type Skeleton = Vec<(String, String, String)>;
+
 /// Sections and directives without their values: no value may add one.
-fn skeleton(files: &[Rendered]) -> Vec<(String, String, String)> {
+fn skeleton(files: &[Rendered]) -> Skeleton {
     let services = files.iter().filter(|f| !f.path.ends_with(".timer"));
     let of = |f: &Rendered| {
         let settings = parse_settings(&f.text).into_iter();
@@ -147,7 +150,7 @@ fn check_read(site: &Site, files: &[Rendered], templates: bool) -> BTreeMap<Stri
     if !templates {
         // Without a password file and with one; and of folders that not every systemd takes as they are, some directives
         // do not speak.
-        static KNOWN: LazyLock<[[Vec<(String, String, String)>; 2]; 2]> = LazyLock::new(|| {
+        static KNOWN: LazyLock<[[Skeleton; 2]; 2]> = LazyLock::new(|| {
             ["", "backup_dir = \"/srv/%\"\n"].map(|more| {
                 [None, Some("/p".into())].map(|file| {
                     let mut site = site::tests::load_of(&format!("{MINIMAL}{more}"), CONF).unwrap();
