@@ -7,6 +7,7 @@ mod demo;
 mod elf;
 mod facts;
 mod fragment;
+mod fuzz;
 mod init;
 mod lab;
 mod paths;
@@ -41,6 +42,8 @@ enum Task {
     Demo,
     /// Real nodes on this machine, and the scenarios that run on them
     Lab(lab::Options),
+    /// Give the readers of others' bytes made-up ones, and see whether what they say holds
+    Fuzz(fuzz::Options),
     /// Run every check and test, with the tools they need
     Test,
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
             demo::run(&dir, &tools, |site, dist| build::run(site, dist).map(|b| b.tarball))
         }
         Task::Lab(options) => lab::main(&options),
+        Task::Fuzz(options) => fuzz::main(&options),
         Task::Test => test::run(),
     };
     match outcome {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, fault};
 use testkit::tools::{FOLDER_VARIABLE, Missing, Tools, default_folder, strace_or_fetch};
 
-use crate::lab;
+use crate::{fuzz, lab};
 
 /// One check: the arguments of cargo, and the component without which there is nothing to run.
 struct Check {
@@ -80,15 +80,35 @@ pub(crate) fn run() -> Result<()> {
         }
         println!("   ok, {}", seconds(begun.elapsed()));
     }
+    run_fuzz()?;
     run_lab()?;
     println!("== all checks passed in {}", seconds(started.elapsed()));
+    Ok(())
+}
+
+/// Each fuzz target for a moment, where the machine allows.
+fn run_fuzz() -> Result<()> {
+    let name = format!("cargo xtask fuzz --seconds {}", fuzz::SMOKE_SECONDS);
+    match decide_section(fuzz::obstacle(), env::var_os("CI").is_some()) {
+        Decision::Run => println!("== {name}"),
+        Decision::Skip(why) => {
+            println!("== {name}: SKIPPED, {why}");
+            return Ok(());
+        }
+        Decision::Fail(why) => {
+            return Err(fault(Exit::NotFound, format!("{name}: not possible, and this is CI"), why));
+        }
+    }
+    let begun = Instant::now();
+    fuzz::smoke()?;
+    println!("   ok, {}", seconds(begun.elapsed()));
     Ok(())
 }
 
 /// The scenarios on real nodes, where the machine allows.
 fn run_lab() -> Result<()> {
     let name = "cargo xtask lab run all --short";
-    match decide_lab(lab::obstacle(), env::var_os("CI").is_some()) {
+    match decide_section(lab::obstacle(), env::var_os("CI").is_some()) {
         Decision::Run => println!("== {name}"),
         Decision::Skip(why) => {
             println!("== {name}: SKIPPED, {why}");
@@ -149,7 +169,7 @@ fn decide(check: &Check, is_installed: impl Fn(&str) -> bool, ci: bool) -> Decis
     }
 }
 
-fn decide_lab(obstacle: Option<&str>, ci: bool) -> Decision {
+fn decide_section(obstacle: Option<&str>, ci: bool) -> Decision {
     match obstacle {
         None => Decision::Run,
         Some(why) if ci => Decision::Fail(why.to_owned()),
@@ -164,7 +184,7 @@ fn is_installed(subcommand: &str) -> bool {
 }
 
 /// The cargo that runs us, so that its toolchain is used throughout.
-fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
@@ -192,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lab_runs_where_it_can_and_always_in_ci() {
+    fn lab_and_fuzz_run_where_they_can_and_always_in_ci() {
         let why = "it needs root";
         for (obstacle, ci, expected) in [
             (None, false, Decision::Run),
@@ -200,7 +220,7 @@ mod tests {
             (Some(why), false, Decision::Skip(why.into())),
             (Some(why), true, Decision::Fail(why.into())),
         ] {
-            assert_eq!(decide_lab(obstacle, ci), expected, "{obstacle:?} {ci}");
+            assert_eq!(decide_section(obstacle, ci), expected, "{obstacle:?} {ci}");
         }
     }
 

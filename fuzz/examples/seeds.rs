@@ -1,0 +1,133 @@
+//! Makes the seeds: `seeds OUT` writes a folder for each target, from the fixtures of the tests.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use anyhow::{Context, Result};
+use etcd2_backup::archive::part::{self, Head};
+use etcd2_backup::etcd::datadir::{Contents, DataDir};
+use etcd2_backup::etcd::frame::FrameReader;
+use etcd2_backup::etcd::wal::{Extent, Reading};
+use etcd2_backup_fuzz::input::put_sized;
+use etcd2_backup_fuzz::{script, tree};
+use testkit::fixtures::{Fixture, NAMES};
+
+/// Larger files than this say nothing new, and make each run slow.
+const MAX_RAW: usize = 16 << 10;
+/// Records of each segment that become seeds of their own.
+const RECORDS: usize = 12;
+
+/// Where the seeds go, counted by target.
+struct Seeds {
+    out: PathBuf,
+    count: usize,
+}
+
+impl Seeds {
+    fn put(&mut self, target: &str, name: &str, bytes: &[u8]) -> Result<()> {
+        let dir = self.out.join(target);
+        fs::create_dir_all(&dir)?;
+        self.count += 1;
+        fs::write(dir.join(format!("{}-{name}", self.count)), bytes).context("writing a seed")
+    }
+
+    fn fixture(&mut self, name: &str, data_dir: &Path) -> Result<()> {
+        self.put("data_dir", name, &tree::describe(data_dir))?;
+        for path in files(&data_dir.join("member/wal"))? {
+            let bytes = fs::read(path)?;
+            let some = &bytes[..bytes.len().min(MAX_RAW)];
+            self.put("segment", name, &[&[0], some].concat())?;
+            self.put("segment", name, &[vec![1], script::describe(&bytes)].concat())?;
+            let mut reader = FrameReader::new(&bytes[..], 0, 0);
+            for _ in 0..RECORDS {
+                let Ok(record) = reader.next_record()? else { break };
+                let frame = &bytes[record.start as usize..record.end as usize];
+                let place =
+                    [&record.crc_before.to_le_bytes()[..], &(record.start as u16).to_le_bytes()].concat();
+                self.put("record", name, &[&[0], &place[..], frame].concat())?;
+                self.put("proto", name, record.data)?;
+            }
+        }
+        for path in files(&data_dir.join("member/snap"))? {
+            let Some(message) = tree::message(&fs::read(path)?) else { continue };
+            self.put("snapshot", name, &[&[1], &message[..]].concat())?;
+            self.put("snapshot", name, &[vec![0], tree::with_crc(&message)].concat())?;
+            let store = message.get(3..).unwrap_or_default();
+            self.put("members_json", name, &store[store.iter().position(|b| *b == b'{').unwrap_or(0)..])?;
+        }
+        if let Ok(contents) = DataDir::open(data_dir, None).and_then(|dir| dir.scan(Reading::Still)) {
+            self.part(name, data_dir, &contents)?;
+        }
+        Ok(())
+    }
+
+    /// The start of the log as a part, as a file and as a head with its payload.
+    fn part(&mut self, name: &str, data_dir: &Path, contents: &Contents) -> Result<()> {
+        let from = contents.start;
+        let wal = fs::read(from.segment.path(&data_dir.join("member/wal")))?;
+        let mut reader = FrameReader::new(&wal[from.offset as usize..], from.offset, from.crc);
+        for _ in 0..RECORDS {
+            if reader.next_record()?.is_err() {
+                break;
+            }
+        }
+        let (to, crc) = (reader.offset(), reader.crc());
+        let head = Head {
+            log: vec![Extent { from, to, crc }],
+            ..serde_json::from_value(serde_json::json!({
+                "generation": 1, "sequence": 0, "cluster_id": contents.metadata.cluster_id,
+                "member_id": contents.metadata.member_id, "member_name": "e1", "peer_urls": ["http://e1:2380"],
+                "family": contents.family, "time": 1_769_903_999, "first": 1, "last": contents.last(),
+                "start_state": contents.start_state, "predecessor": "", "log": [],
+            }))?
+        };
+        let payload = &wal[from.offset as usize..to as usize];
+        let mut seed = vec![1];
+        put_sized(&mut seed, &serde_json::to_vec(&head)?, 2);
+        self.put("archive_part", name, &[&seed, payload].concat())?;
+        let work = self.out.join("work");
+        fs::create_dir_all(&work)?;
+        let written = part::write(&work, &head, |out| Ok(out.write_all(payload)?))?;
+        let file = fs::read(work.join(written.name.to_string()))?;
+        fs::remove_dir_all(work)?;
+        self.put("archive_part", name, &[&[0], &file[..file.len() - 32]].concat())
+    }
+}
+
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut all: Vec<PathBuf> = fs::read_dir(dir)?.map(|e| Ok(e?.path())).collect::<Result<_>>()?;
+    all.sort();
+    Ok(all)
+}
+
+fn main() -> Result<()> {
+    let out = PathBuf::from(env::args_os().nth(1).context("usage: seeds OUT")?);
+    fs::create_dir_all(&out)?;
+    let mut seeds = Seeds { out, count: 0 };
+    let work = seeds.out.join("fixtures");
+    for name in NAMES {
+        let fixture = Fixture::unpack(name, &work)?;
+        seeds.fixture(name, &fixture.data_dir)?;
+    }
+    fs::remove_dir_all(work)?;
+    for text in MEMBERS {
+        seeds.put("members_json", "answer", text.as_bytes())?;
+    }
+    for text in UNITS {
+        seeds.put("unit_environment", "unit", text.as_bytes())?;
+    }
+    Ok(())
+}
+
+const MEMBERS: [&str; 4] = [
+    r#"{"members":[{"id":"24640107e757f215","name":"h1","peerURLs":["http://127.0.0.1:48010"],"clientURLs":["http://127.0.0.1:48000"]}]}"#,
+    r#"[{"id":18446744073709551615,"peerURLs":["http://127.0.0.1:48011"],"name":""}]"#,
+    r#"{"id":7,"peerURLs":["http://a:1"],"name":"n"}"#,
+    r#"{"raft.status":{"id":"a","term":2,"vote":"a","commit":9,"lead":"a","raftState":"StateLeader","progress":{"a":{"match":9,"next":10,"state":"ProgressStateReplicate"}}}}"#,
+];
+
+const UNITS: [&str; 3] = [
+    "as 3 \"ETCD_NAME=e1\" \"A=say \\\"x\\\" \\\\ \\303\\274\\n\" \"ETCD_DATA_DIR=/d\"\na(sb) 1 \"/etc/a b\" true\na(sasbttttuii) 1 \"/usr/bin/etcd2\" 3 \"/usr/bin/etcd2\" \"--name=a b\" \"$OPTS\" false 0 0 0 0 0 0 0\ns \"etcd\"\nRCLONE_ENDPOINT=r:b/p\tETCD_BACKUP_DIR=/b\nOPTS=--wal-dir /w --debug\n# comment\nETCD_INITIAL_ADVERTISE_PEER_URLS=\"http://a:1,http://b:2\"\n",
+    "as 0\na(sb) 0\na(sasbttttuii) 1 \"/e\" 2 \"/e\" \"--data-dir=${D}/x\" false 0\ns \"\"\nETCD2_BACKUP_RCLONE_RUNNER=podman\tETCD2_BACKUP_RCLONE_IMAGE=i:1\tETCD2_BACKUP_RCLONE_TIMEOUT=90s\nD=/d \\\n  e\n",
+    "as 1 \"ETCD_LISTEN_CLIENT_URLS=http://0.0.0.0:2379\"\na(sb) 0\na(sasbttttuii) 0\ns \"\"\nETCD_RESTORE_MASTER_ADV_PEER_URLS=http://m:2380\n[Service]\nEnvironment=\"A=a\\x41\\101\\u00e9\" B=%%m\nEnvironment=\nEnvironment=C=1 \\\n  D=2\n",
+];
