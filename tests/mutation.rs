@@ -4,6 +4,7 @@
 //! etcd said was in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::num::NonZero;
 use std::os::unix::fs::FileExt;
@@ -31,8 +32,19 @@ type Meaning = (u64, u64, EntryKind, Vec<u8>);
 #[derive(Debug, Clone, Copy)]
 #[expect(dead_code, reason = "the fields are there to be shown where a test fails")]
 enum Damage {
-    Flip { at: u64, mask: u8 },
-    Cut { at: u64 },
+    /// The byte here, xor that.
+    Flip(u64, u8),
+    /// All from here on is gone.
+    Cut(u64),
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flip(at, mask) => write!(f, "byte {at} xor {mask:#04x}"),
+            Self::Cut(at) => write!(f, "cut at {at}"),
+        }
+    }
 }
 
 /// What became of all damage, each alone.
@@ -138,7 +150,7 @@ impl Truth {
         match (complete, contents.torn().is_some(), damage) {
             (true, _, _) => Ok(Same),
             (false, true, _) => Ok(Torn),
-            (false, false, Damage::Cut { at }) if self.ends.contains(&at) => Ok(Earlier),
+            (false, false, Damage::Cut(at)) if self.ends.contains(&at) => Ok(Earlier),
             _ => Err(format!("a log to {last:?} is said to be whole: {:?}", contents.tail.stop)),
         }
     }
@@ -209,7 +221,7 @@ fn damaged(truth: &Truth, file: &str, masks: &[u8]) -> Sum {
         let mut sum = sum.lock().unwrap();
         match judged {
             Ok(outcome) => *sum.outcomes.entry(outcome).or_default() += 1,
-            Err(why) => sum.wrong.push(format!("{damage:?}: {why}")),
+            Err(why) => sum.wrong.push(format!("{damage}: {why}")),
         }
     };
     let share = |thread: usize| {
@@ -221,14 +233,14 @@ fn damaged(truth: &Truth, file: &str, masks: &[u8]) -> Sum {
         for at in (thread..whole.len()).step_by(threads) {
             for &mask in masks {
                 open.write_all_at(&[whole[at] ^ mask], at as u64).unwrap();
-                add(&dir, Damage::Flip { at: at as u64, mask }, &path, &mut before);
+                add(&dir, Damage::Flip(at as u64, mask), &path, &mut before);
             }
             open.write_all_at(&[whole[at]], at as u64).unwrap();
         }
         // From the end on: what is cut off is not needed again.
         for at in (0..whole.len()).rev().filter(|at| at % threads == thread) {
             open.set_len(at as u64).unwrap();
-            add(&dir, Damage::Cut { at: at as u64 }, &path, &mut before);
+            add(&dir, Damage::Cut(at as u64), &path, &mut before);
         }
     };
     thread::scope(|scope| {
