@@ -30,7 +30,6 @@ type Meaning = (u64, u64, EntryKind, Vec<u8>);
 
 /// Damage to one file.
 #[derive(Debug, Clone, Copy)]
-#[expect(dead_code, reason = "the fields are there to be shown where a test fails")]
 enum Damage {
     /// The byte here, xor that.
     Flip(u64, u8),
