@@ -145,7 +145,7 @@ pub fn varint(bytes: &mut &[u8]) -> Result<u64> {
         ensure!(shift < 63 || byte <= 1, "a number has more than 64 bits");
         value |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
-            let _ = shift;
+            ensure!(byte > 0 || shift == 0, "a number has more bytes than it needs");
             return Ok(value);
         }
     }
