@@ -41,7 +41,7 @@ for node in e1 e2 e3; do
         ssh core@$node "sudo systemctl start etcd2.service"
     ssh core@$node "sudo systemctl stop etcd2.service"
 done
-claim "and the journal says why" grep -q 'allow-empty-data-dir' <(journal e1 etcd2.service)
+claim "and the journal says why" await_word e1 etcd2.service allow-empty-data-dir
 
 # Restore the cluster
 ssh core@e1 "sudo systemctl start etcd2-restore.service && sudo systemctl start etcd2.service"

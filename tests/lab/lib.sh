@@ -78,6 +78,8 @@ machine_id() { on "$1" cat /etc/machine-id; }
 journal() { on "$1" sudo journalctl --no-pager -o cat -u "$2"; }
 # journal_says NODE UNIT PATTERN: at any time, also before the last boot.
 journal_says() { grep -qE -- "$3" <(journal "$1" "$2"); }
+# await_word NODE UNIT PATTERN: the same of what has just ended; journald may be behind it.
+await_word() { wait_for 20 "'$3' in the journal of $2" journal_says "$@"; }
 
 # The power fails: all of a node's processes die at once. What was written stays, as on a disk that keeps its cache.
 power_cut() { "$LAB_XTASK" lab --lab "$LAB" cut "$1"; }
@@ -305,7 +307,7 @@ ended_with() { [ "$(on "$1" systemctl show "$2" -p ExecMainStatus --value)" = "$
 fails_with() {
     refuses "$1" "$3 failed" on "$2" sudo systemctl start "$3"
     ended_with "$2" "$3" "$4" || fail "$1: $3 ended with another code than $4: $(journal "$2" "$3" | tail -n 3)"
-    journal "$2" "$3" | grep -Eq -- "$5" || fail "$1: $3 does not say $5: $(journal "$2" "$3" | tail -n 3)"
+    await_word "$2" "$3" "$5"
 }
 # was_fenced NODE: since it booted, the fence has stopped a start of etcd2.
 was_fenced() { on "$1" "sudo journalctl -b -o cat -u $LAB_ETCD_UNIT | grep 'asserts failed'"; }
