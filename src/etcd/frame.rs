@@ -219,7 +219,9 @@ impl<R: Read> FrameReader<R> {
             if !self.holds(1)? {
                 break;
             }
-            let ahead = &self.buffer[self.start..self.end];
+            // No further, however much has been read at once.
+            let there = (self.end - self.start).min(ZERO_TAIL_CHECKED - checked);
+            let ahead = &self.buffer[self.start..self.start + there];
             if let Some(at) = ahead.iter().position(|&b| b != 0) {
                 let reason = "zeros where a record should begin".to_owned();
                 let sector = |offset: u64| offset / SECTOR_BYTES;

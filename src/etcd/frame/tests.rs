@@ -180,3 +180,15 @@ fn a_wrong_carried_crc_is_corrupt() {
     let mut reader = FrameReader::new(&bytes[..], 0, 5);
     assert!(matches!(reader.next_record().unwrap(), Err(Stop::Corrupt(_))));
 }
+
+#[test]
+fn how_far_zeros_are_looked_at_does_not_depend_on_how_they_are_read() {
+    let whole = log();
+    for (zeros, stop) in [
+        (ZERO_TAIL_CHECKED - 1, "zeros where a record should begin"),
+        (ZERO_TAIL_CHECKED, "preallocated zeros"),
+    ] {
+        let bytes = [&whole[..], &vec![0; zeros], b"x"].concat();
+        assert!(read(&bytes).1.to_string().ends_with(stop), "{zeros}");
+    }
+}
