@@ -76,7 +76,8 @@ impl Seeds {
             log: vec![Extent { from, to, crc }],
             ..serde_json::from_value(serde_json::json!({
                 "generation": 1, "sequence": 0, "cluster_id": contents.metadata.cluster_id,
-                "member_id": contents.metadata.member_id, "member_name": "e1", "peer_urls": ["http://e1:2380"],
+                "member_id": contents.metadata.member_id, "writer": 7, "member_name": "e1",
+                "peer_urls": ["http://e1:2380"],
                 "family": contents.family, "time": 1_769_903_999, "first": 1, "last": contents.last(),
                 "start_state": contents.start_state, "predecessor": "", "log": [],
             }))?

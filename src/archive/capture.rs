@@ -211,6 +211,7 @@ impl Capture {
             version: State::VERSION,
             folder: folder.into(),
             generation: head.generation,
+            writer: head.writer,
             sequence: head.sequence,
             checksum: written.checksum.clone(),
             cluster_id: head.cluster_id,

@@ -87,7 +87,7 @@ pub fn next_number(objects: &[Object]) -> u64 {
 mod tests {
     use super::*;
 
-    const NAME: GenerationName = GenerationName { number: 4, cluster_id: 0xc, member_id: 0xa };
+    const NAME: GenerationName = GenerationName { number: 4, cluster_id: 0xc, member_id: 0xa, writer: 0xb };
 
     fn part(sequence: u64) -> PartName {
         let previous = if sequence == 0 { 0 } else { 100 + sequence - 1 };

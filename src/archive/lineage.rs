@@ -167,7 +167,7 @@ mod tests {
 
     fn generation(number: u64, cluster_id: u64) -> Generation {
         Generation {
-            name: GenerationName { number, cluster_id, member_id: 1 },
+            name: GenerationName { number, cluster_id, member_id: 1, writer: 1 },
             parts: Vec::new(),
             beyond: Vec::new(),
         }

@@ -1,7 +1,7 @@
 //! Names in the archive, parsed and built as inverses.
 //!
 //! ```text
-//! <generation:8 digits>-<cluster ID:16 hex>-<member ID:16 hex>/
+//! <generation:8 digits>-<cluster ID:16 hex>-<member ID:16 hex>-<writer:8 hex>/
 //!     <sequence:8 digits>-<first>-<last>-<term>-<time>-<size>-<predecessor:16 hex>-<checksum:16 hex>.part
 //! ```
 //!
@@ -21,6 +21,8 @@ pub struct GenerationName {
     pub cluster_id: u64,
     /// The member.
     pub member_id: u64,
+    /// Random, fresh for each generation: two machines of one machine-id do not write into one folder.
+    pub writer: u32,
 }
 
 impl GenerationName {
@@ -29,13 +31,15 @@ impl GenerationName {
         let mut fields = name.split('-');
         let number = decimal(fields.next()?, 8)?;
         let (cluster_id, member_id) = (hex16(fields.next()?)?, hex16(fields.next()?)?);
-        fields.next().is_none().then_some(Self { number, cluster_id, member_id })
+        let writer = fields.next().filter(|w| w.len() == 8).and_then(hex)?.try_into().ok()?;
+        fields.next().is_none().then_some(Self { number, cluster_id, member_id, writer })
     }
 }
 
 impl fmt::Display for GenerationName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08}-{:016x}-{:016x}", self.number, self.cluster_id, self.member_id)
+        let Self { number, cluster_id, member_id, writer } = self;
+        write!(f, "{number:08}-{cluster_id:016x}-{member_id:016x}-{writer:08x}")
     }
 }
 
@@ -121,8 +125,8 @@ mod tests {
     fn names_are_read_as_they_are_written() {
         assert_eq!(PART.to_string(), TEXT);
         assert_eq!(PartName::parse(TEXT), Some(PART));
-        let generation = GenerationName { number: 7, cluster_id: 0xa, member_id: u64::MAX };
-        assert_eq!(generation.to_string(), "00000007-000000000000000a-ffffffffffffffff");
+        let generation = GenerationName { number: 7, cluster_id: 0xa, member_id: u64::MAX, writer: 0xbeef };
+        assert_eq!(generation.to_string(), "00000007-000000000000000a-ffffffffffffffff-0000beef");
         assert_eq!(GenerationName::parse(&generation.to_string()), Some(generation));
     }
 
@@ -139,6 +143,8 @@ mod tests {
         };
         assert!(longest.to_string().len() <= 143, "{}", longest.to_string().len());
         assert_eq!(PartName::parse(&longest.to_string()), Some(longest));
+        let folder = GenerationName { number: 99_999_999, cluster_id: max, member_id: max, writer: u32::MAX };
+        assert!(folder.to_string().len() <= 143);
     }
 
     #[test]
@@ -158,7 +164,15 @@ mod tests {
         for name in bad {
             assert_eq!(PartName::parse(name), None, "{name}");
         }
-        for name in ["member", "00000007-a-b", "00000007-000000000000000a-ffffffffffffffff-1"] {
+        let bad = [
+            "member",
+            "00000007-a-b-c",
+            "00000007-000000000000000a-ffffffffffffffff",
+            "00000007-000000000000000a-ffffffffffffffff-1",
+            "00000007-000000000000000a-ffffffffffffffff-0000BEEF",
+            "00000007-000000000000000a-ffffffffffffffff-0000beef-1",
+        ];
+        for name in bad {
             assert_eq!(GenerationName::parse(name), None, "{name}");
         }
     }

@@ -47,6 +47,8 @@ pub struct Head {
     pub cluster_id: u64,
     /// The member whose data this is.
     pub member_id: u64,
+    /// Of the generation, see [`GenerationName::writer`].
+    pub writer: u32,
     /// The member's name, as far as its settings say it.
     pub member_name: String,
     /// The member's peer URLs, as far as its settings say them.
@@ -79,7 +81,8 @@ pub struct Head {
 impl Head {
     /// The generation's name.
     pub fn generation_name(&self) -> GenerationName {
-        GenerationName { number: self.generation, cluster_id: self.cluster_id, member_id: self.member_id }
+        let Self { generation: number, cluster_id, member_id, writer, .. } = *self;
+        GenerationName { number, cluster_id, member_id, writer }
     }
 
     /// The part's name, given the size of the whole file and its checksum.
@@ -297,6 +300,7 @@ pub(super) mod tests {
             sequence,
             cluster_id: 0xc,
             member_id: 0xa,
+            writer: 0xb,
             member_name: "e1".into(),
             peer_urls: vec!["http://e1:2380".into()],
             family: Family::Two,
@@ -370,8 +374,11 @@ pub(super) mod tests {
     fn a_part_under_another_name_or_in_another_generation_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (path, generation, name) = sample(dir.path());
-        let other = GenerationName { cluster_id: 0xd, ..generation };
-        assert!(Part::open(&path, other, name).is_err());
+        let others =
+            [GenerationName { cluster_id: 0xd, ..generation }, GenerationName { writer: 0xd, ..generation }];
+        for other in others {
+            assert!(Part::open(&path, other, name).is_err(), "{other}");
+        }
         assert!(Part::open(&path, generation, PartName { last: 10, ..name }).is_err());
     }
 

@@ -108,7 +108,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(dir.path()).unwrap();
         assert!(is_empty(&spool));
-        let generation = GenerationName { number: 1, cluster_id: 2, member_id: 3 };
+        let generation = GenerationName { number: 1, cluster_id: 2, member_id: 3, writer: 4 };
         write_atomic(&spool.generation(generation).unwrap().join("x.part"), b"x", 0o600).unwrap();
         spool.drop_parts().unwrap();
         assert!(is_empty(&spool));

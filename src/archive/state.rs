@@ -21,6 +21,8 @@ pub struct State {
     pub folder: String,
     /// The generation being written.
     pub generation: u64,
+    /// Its writer, as its folder's name says it.
+    pub writer: u32,
     /// The last part's place in it.
     pub sequence: u64,
     /// The last part's checksum, 64 hex digits.

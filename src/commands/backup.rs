@@ -17,7 +17,7 @@ use crate::paths::Root;
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
-use crate::sys::time;
+use crate::sys::{random, time};
 
 pub(super) fn run(root: &Root) -> Result<Exit> {
     let started = Instant::now();
@@ -127,14 +127,16 @@ fn identity_of(root: &Root, settings: &Settings, capture: &Capture) -> Identity 
 /// The part's head: its place in the chain, or the start of a new generation behind all that the remote has.
 fn head(settings: &Settings, remote: &dyn Remote, state: Option<&State>, capture: &Capture) -> Result<Head> {
     let cluster_id = capture.metadata.cluster_id;
-    let (generation, sequence, predecessor, parent) = match (state, &capture.begins) {
-        (Some(state), None) => (state.generation, state.sequence + 1, state.checksum.clone(), None),
+    let (generation, writer, sequence, predecessor, parent) = match (state, &capture.begins) {
+        (Some(state), None) => {
+            (state.generation, state.writer, state.sequence + 1, state.checksum.clone(), None)
+        }
         (_, why) => {
             let objects = remote.list(&settings.machine_id).context("looking for earlier generations")?;
             let number = chain::next_number(&objects).max(state.map_or(0, |s| s.generation + 1));
             log::info!("generation {number} begins: {}", why.as_deref().unwrap_or("the first one"));
             let parent = lineage::Parent::of(&settings.backup_dir, cluster_id)?;
-            (number, 0, String::new(), parent)
+            (number, u32::from_ne_bytes(random::bytes()?), 0, String::new(), parent)
         }
     };
     let snapshot = capture.base.as_ref().map(|b| (b.name.to_string(), b.size));
@@ -143,6 +145,7 @@ fn head(settings: &Settings, remote: &dyn Remote, state: Option<&State>, capture
         sequence,
         cluster_id,
         member_id: capture.metadata.member_id,
+        writer,
         member_name: settings.name.clone(),
         peer_urls: settings.peer_urls.clone(),
         family: capture.family,

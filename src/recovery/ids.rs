@@ -2,22 +2,18 @@
 //!
 //! Two recoveries from one point with equal IDs would accept each other's leftovers, and health would say all is well.
 
-use std::fs::File;
-use std::io::Read;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use sha2::{Digest, Sha256};
 
 use crate::archive::part::to_hex;
+use crate::sys::random;
 
 /// A fresh random token, 32 hex digits.
 ///
 /// # Errors
 /// The kernel gives no random bytes.
 pub fn token() -> Result<String> {
-    let mut bytes = [0; 16];
-    File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes)).context("reading /dev/urandom")?;
-    Ok(to_hex(&bytes))
+    Ok(to_hex(&random::bytes::<16>()?))
 }
 
 /// New IDs of the cluster and of its members, in the order of `members` (name, peer URLs), derived from the source's

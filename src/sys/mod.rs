@@ -7,6 +7,7 @@ pub mod lock;
 pub mod log;
 pub mod os_release;
 pub mod privilege;
+pub mod random;
 pub mod systemd;
 pub mod time;
 pub mod unit_file;

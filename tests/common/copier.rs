@@ -106,6 +106,7 @@ impl Copier {
             sequence: going_on.map_or(0, |s| s.sequence + 1),
             cluster_id: capture.metadata.cluster_id,
             member_id: capture.metadata.member_id,
+            writer: 1,
             member_name: String::new(),
             peer_urls: Vec::new(),
             family: capture.family,
