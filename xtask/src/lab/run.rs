@@ -260,7 +260,8 @@ fn last_lines(text: &str, count: usize) -> Vec<&str> {
 fn own_copy(lab: &Lab) -> Result<PathBuf> {
     let copy = lab.dir.join("xtask");
     remove_if_there(&copy)?;
-    fs::copy("/proc/self/exe", &copy).context("copying this program (/proc/self/exe) into the lab's folder")?;
+    fs::copy("/proc/self/exe", &copy)
+        .context("copying this program (/proc/self/exe) into the lab's folder")?;
     Ok(copy)
 }
 
