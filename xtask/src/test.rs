@@ -36,7 +36,7 @@ const CHECKS: [Check; 4] = [
         needs: Some(Component { probe: "clippy", hint: "rustup component add clippy", optional: false }),
     },
     Check {
-        arguments: &["deny", "check", "bans", "licenses", "sources"],
+        arguments: &["deny", "--workspace", "check", "bans", "licenses", "sources"],
         needs: Some(Component { probe: "deny", hint: "cargo install --locked cargo-deny", optional: true }),
     },
     Check { arguments: &["test", "--workspace", "--locked"], needs: None },
