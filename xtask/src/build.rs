@@ -18,20 +18,39 @@ use crate::{bundle, inspect, paths, prebuilt, rules, tarball};
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The node program's name; the workstation's copy in dist/ has it too.
 const PROGRAM: &str = "etcd2-backup";
+
 /// `build`: make the tarball of a site.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     site: site::Options,
+    #[command(flatten)]
+    program: Source,
+    /// Where to leave what is made, instead of the checkout's dist
+    #[arg(long, value_name = "DIR")]
+    dist: Option<PathBuf>,
+}
+
+/// Where the node program comes from.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct Source {
     /// Take this node program and its manifest, as a release publishes them, instead of compiling one
     #[arg(long, value_name = "PATH", conflicts_with = "target")]
     prebuilt: Option<PathBuf>,
     /// What the nodes are
     #[arg(long, value_name = "TRIPLE", default_value = TARGET)]
     target: String,
-    /// Where to leave what is made, instead of the checkout's dist
-    #[arg(long, value_name = "DIR")]
-    dist: Option<PathBuf>,
+}
+
+impl Source {
+    /// The facts of its build, and the program itself if it was built elsewhere.
+    pub(crate) fn load(&self) -> Result<(Option<Vec<u8>>, Facts)> {
+        match &self.prebuilt {
+            Some(path) => prebuilt::load(path).map(|(program, facts)| (Some(program), facts)),
+            None => Ok((None, Facts::gather(paths::root(), &self.target)?)),
+        }
+    }
 }
 
 /// What a build made.
@@ -55,10 +74,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     let site = site::load(&options.site)?;
     // Before the compiler is started.
     let warnings = rules::judge(&site)?;
-    let (program, facts) = match &options.prebuilt {
-        Some(path) => prebuilt::load(path).map(|(program, facts)| (Some(program), facts))?,
-        None => (None, Facts::gather(paths::root(), &options.target)?),
-    };
+    let (program, facts) = options.program.load()?;
     let built = package(&site, program, &facts, options.dist.as_deref().unwrap_or(&paths::dist()))?;
     report(&site, &facts, &built);
     for warning in warnings {

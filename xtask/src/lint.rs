@@ -17,7 +17,6 @@ use similar::TextDiff;
 
 use crate::check::refuse;
 use crate::exposure::{self, Exposure};
-use crate::facts::Facts;
 use crate::finding::Finding;
 use crate::render::{Rendered, expand};
 use crate::rules;
@@ -30,6 +29,8 @@ use crate::{build, bundle, inspect, paths as checkout};
 pub(crate) struct Options {
     #[command(flatten)]
     site: site::Options,
+    #[command(flatten)]
+    program: build::Source,
 }
 
 /// systemd's own checker.
@@ -39,7 +40,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The task.
 pub(crate) fn main(options: &Options) -> Result<()> {
     let site = site::load(&options.site)?;
-    bundle::examine_of(&site.runner, build::TARGET, &checkout::cache())?;
+    let (prebuilt, facts) = options.program.load()?;
+    bundle::examine_of(&site.runner, &facts.target, &checkout::cache())?;
     let mut findings = look(&site)?;
     let files = expand(&site, &site.templates)?;
     match systemd(&files, &site.etcd_unit)? {
@@ -53,7 +55,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     for line in ratings(&files) {
         println!("{line}");
     }
-    let (program, _) = build::program(&Facts::gather(checkout::root(), build::TARGET)?)?;
+    let program = prebuilt.map_or_else(|| build::program(&facts).map(|(shipped, _)| shipped), Ok)?;
     println!("program: {} bytes of at most {}, static, resolves no names", program.len(), inspect::MAX_BYTES);
     match findings.iter().filter(|f| f.refused).count() {
         0 => {

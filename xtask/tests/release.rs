@@ -127,6 +127,14 @@ fn a_release_is_the_same_twice_and_is_packed_without_a_compiler() {
     assert_eq!(packed[0].2, one[1].2);
     assert_eq!(fs::metadata(at("packed")).unwrap().mode() & 0o7777, 0o755);
 
+    // Who compiles it gets the same tarball, and the second time soon.
+    let build = || ok(xtask(&["build", "--site", &site, "--dist", &at("built")], None));
+    build();
+    let started = Instant::now();
+    build();
+    say(&format!("no-op build: {:.2} s", started.elapsed().as_secs_f64()));
+    assert_eq!(files(&dir.path().join("built")), packed);
+
     // Under both of its names the program says the same, and the tarball is as good a source as the release.
     let unpacked = dir.path().join("unpacked");
     unpack(&dir.path().join("packed/etcd2-backup.tgz"), &unpacked);
@@ -143,6 +151,13 @@ fn a_release_is_the_same_twice_and_is_packed_without_a_compiler() {
     ok(xtask(&[&arguments[..], &[&at("again")]].concat(), Some(NOTHING)));
     assert_eq!(files(&dir.path().join("again")), packed);
 
+    // It is judged the same way.
+    let lint = || xtask(&["lint", "--site", &site, "--prebuilt", &program], Some(NOTHING));
+    let said = ok(lint());
+    let size = one[1].2.len();
+    let want = format!("\nprogram: {size} bytes of at most 2097152, static, resolves no names\n");
+    assert!(said.contains(&want), "{said}");
+
     // What was altered is refused before anything is touched.
     let mut bytes = one[1].2.clone();
     let middle = bytes.len() / 2;
@@ -154,6 +169,9 @@ fn a_release_is_the_same_twice_and_is_packed_without_a_compiler() {
         assert!(refused.err.contains(word), "{}", refused.err);
     }
     assert_eq!(files(&dir.path().join("packed")), packed);
+    let refused = lint();
+    assert_eq!(refused.code, 15, "{}", refused.err);
+    assert!(refused.err.contains("its SHA-256 is "), "{}", refused.err);
     write(Path::new(&program), &one[1].2, 0o755);
 
     // What the tarball of the release is of.
@@ -246,6 +264,14 @@ fn contradictions_and_missing_things_are_refused() {
         assert_eq!(ran.code, code, "{arguments:?}: {}", ran.err);
         assert!(ran.err.contains(want), "{arguments:?}: {}", ran.err);
         assert!(!Path::new(&dist).exists(), "{arguments:?}");
+    }
+    for (arguments, code, want) in [
+        (&["lint", "--prebuilt", "/x"][..], 15, "--prebuilt: there is no /x"),
+        (&["lint", "--prebuilt", "/x", "--target", "y"], 2, "cannot be used with '--target"),
+    ] {
+        let ran = xtask(&[arguments, &["--site", &at]].concat(), Some(NOTHING));
+        assert_eq!(ran.code, code, "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains(want), "{arguments:?}: {}", ran.err);
     }
     for (arguments, code, want) in [
         (&["release", "--tag", "v9.9.9"][..], 10, "the tag \"v9.9.9\" is not v"),
