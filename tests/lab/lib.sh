@@ -44,7 +44,7 @@ claim() {
 refuses() {
     local text=$1 pattern=$2 said
     shift 2
-    if said=$("$@" 2>&1); then fail "$text: it was done ($*): $said"; fi
+    if said=$(trap - ERR && "$@" 2>&1); then fail "$text: it was done ($*): $said"; fi
     grep -Eq -- "$pattern" <<<"$said" || fail "$text: it said something else than $pattern: $said"
     ok "$text"
 }
