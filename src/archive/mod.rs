@@ -6,9 +6,11 @@
 //!
 //! - [`names`]: names of generations and parts · [`part`]: the bytes of a part · [`chain`]: what a listing means
 //! - [`capture`]: what the next part holds · [`state`]: what is known of the last one · [`spool`]: parts on their way
+//! - [`catalog`]: the generations of a folder, and what their bases say
 //! - [`unpack`]: parts back into a data directory · [`lineage`]: which history follows which
 
 pub mod capture;
+pub mod catalog;
 pub mod chain;
 pub mod lineage;
 pub mod names;

@@ -26,15 +26,15 @@ use crate::etcd::proto::{HardState, LogPosition};
 use crate::etcd::wal::Extent;
 use crate::exit::{Exit, Fault, OrFault, fault};
 
-const MAGIC: &[u8; 8] = b"E2BKPART";
+pub(super) const MAGIC: &[u8; 8] = b"E2BKPART";
 const VERSION: u8 = 1;
 const ZSTD: u8 = 2;
 /// The compression of zstd's own default: about 1/5 of the log's size at several hundred MB a second.
 const LEVEL: i32 = 3;
-const FIXED_BYTES: u64 = 16;
+pub(super) const FIXED_BYTES: u64 = 16;
 const CHECKSUM_BYTES: u64 = 32;
 /// The head names some files; more than this is damage.
-const MAX_HEAD_BYTES: u32 = 4 << 20;
+pub(super) const MAX_HEAD_BYTES: u32 = 4 << 20;
 
 /// What a part says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +83,12 @@ impl Head {
     pub fn generation_name(&self) -> GenerationName {
         let Self { generation: number, cluster_id, member_id, writer, .. } = *self;
         GenerationName { number, cluster_id, member_id, writer }
+    }
+
+    /// Whether it is what a part of this name says, as far as that can be seen without the rest of the part.
+    pub fn is_of(&self, generation: GenerationName, part: PartName) -> bool {
+        let says = PartName { checksum: part.checksum, ..self.part_name(part.size, "") };
+        (self.generation_name(), says) == (generation, part)
     }
 
     /// The part's name, given the size of the whole file and its checksum.
@@ -201,19 +207,8 @@ impl Part {
         file.seek(SeekFrom::Start(0))?;
         let mut fixed = [0; FIXED_BYTES as usize];
         file.read_exact(&mut fixed)?;
-        let [.., version, codec, _, _, a, b, c, d] = fixed;
-        ensure!(fixed.starts_with(MAGIC), "not a part of this program");
-        if (version, codec) != (VERSION, ZSTD) {
-            let what = format!(
-                "format version {version}, codec {codec}; this program reads version {VERSION}, codec {ZSTD}"
-            );
-            return Err(fault(Exit::Refused, what, "use the etcd2-backup that wrote it, or a newer one"));
-        }
-        let length = u32::from_le_bytes([a, b, c, d]);
-        ensure!(
-            length <= MAX_HEAD_BYTES && u64::from(length) <= body - FIXED_BYTES,
-            "a head of {length} bytes"
-        );
+        let length = head_length(fixed)?;
+        ensure!(u64::from(length) <= body - FIXED_BYTES, "a head of {length} bytes");
         let mut json = vec![0; length as usize];
         file.read_exact(&mut json)?;
         let head: Head = serde_json::from_slice(&json).context("reading its head")?;
@@ -230,6 +225,32 @@ impl Part {
         file.seek(SeekFrom::Start(self.payload.0))?;
         Ok(zstd::Decoder::new(file.take(self.payload.1))?)
     }
+}
+
+/// The head's length, as the bytes before it say.
+fn head_length(fixed: [u8; FIXED_BYTES as usize]) -> Result<u32> {
+    let [.., version, codec, _, _, a, b, c, d] = fixed;
+    ensure!(fixed.starts_with(MAGIC), "not a part of this program");
+    if (version, codec) != (VERSION, ZSTD) {
+        let what = format!(
+            "format version {version}, codec {codec}; this program reads version {VERSION}, codec {ZSTD}"
+        );
+        return Err(fault(Exit::Refused, what, "use the etcd2-backup that wrote it, or a newer one"));
+    }
+    let length = u32::from_le_bytes([a, b, c, d]);
+    ensure!(length <= MAX_HEAD_BYTES, "a head of {length} bytes");
+    Ok(length)
+}
+
+/// The head out of a part's first bytes, unproven; `None` if it goes on behind them.
+///
+/// # Errors
+/// They are no part's.
+pub fn peek(bytes: &[u8]) -> Result<Option<Head>> {
+    let Some(fixed) = bytes.first_chunk() else { return Ok(None) };
+    let (start, length) = (FIXED_BYTES as usize, head_length(*fixed)? as usize);
+    let json = bytes.get(start..start + length);
+    json.map(|json| serde_json::from_slice(json).context("reading its head")).transpose()
 }
 
 /// Compares the checksum behind the first `body` bytes with the one they have; 64 hex digits.

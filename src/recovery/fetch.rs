@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use crate::archive::catalog;
 use crate::archive::chain::{self, Generation};
 use crate::archive::lineage::{self, Parent};
 use crate::archive::names::PartName;
@@ -63,7 +64,7 @@ pub fn fetch(
     let Some(&newest) = candidates.last() else { return Err(nothing(&all, wanted)) };
     candidates.retain(|g| g.name.cluster_id == newest.name.cluster_id);
     if wanted.generation.is_none() {
-        let parent = if lineage::is_mixed(&all) { parent(remote, folder, &candidates, dir)? } else { None };
+        let parent = if lineage::is_mixed(&all) { parent(remote, folder, &candidates)? } else { None };
         lineage::check(&all, newest, parent.as_ref())?;
     }
 
@@ -98,20 +99,9 @@ pub fn fetch(
 
 /// What a cluster's generations say that they continue, the newest that says anything. A node that lost what it knew of
 /// its recovery writes bases without it.
-fn parent(
-    remote: &dyn Remote,
-    folder: &str,
-    generations: &[&Generation],
-    dir: &Path,
-) -> Result<Option<Parent>> {
-    for generation in generations.iter().rev().filter(|g| !g.parts.is_empty()) {
-        match bring(remote, folder, generation, &generation.parts[..1], dir) {
-            Ok(base) if base[0].head.parent.is_some() => return Ok(base[0].head.parent.clone()),
-            Err(Damaged { error, .. }) if exit_of(&error) != Exit::Corrupt => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(None)
+fn parent(remote: &dyn Remote, folder: &str, generations: &[&Generation]) -> Result<Option<Parent>> {
+    let bases: Vec<_> = generations.iter().rev().filter_map(|g| catalog::Wanted::base(g, "")).collect();
+    Ok(catalog::heads(remote, folder, &bases)?.into_iter().flatten().find_map(|head| head.parent))
 }
 
 fn fetched(opened: &[Part], part: PartName, dir: &Path, given_up: Vec<String>) -> Fetched {

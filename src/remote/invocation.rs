@@ -67,7 +67,7 @@ impl Invocation {
 
     fn container(&self, engine: &str, image: &str) -> Command {
         let mut command = Command::new(engine);
-        command.args(["run", "--rm", "--network", "host", "--name", CONTAINER]);
+        command.args(["run", "--rm", "--interactive", "--network", "host", "--name", CONTAINER]);
         // What rclone prints is for us alone: listings need not go through the engine's log into the journal as well.
         command.args(["--log-driver", "none"]);
         // One that is not there yet is not needed yet. podman refuses to mount it, docker would make it, open to all.
@@ -90,11 +90,16 @@ impl Invocation {
     }
 
     pub(super) fn run(&self, arguments: &[&str]) -> Result<Output> {
+        self.run_fed(arguments, &[])
+    }
+
+    /// The same with something to read from stdin.
+    pub(super) fn run_fed(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
         if let Runner::Container { engine, .. } = &self.runner {
             // Usually there is none; then the engine says so, and that is fine.
             let _ = Command::new(engine).args(["rm", "--force", CONTAINER]).run_limited(&[], self.limit);
         }
-        let output = self.command()?.args(arguments).run_limited(&[], self.limit);
+        let output = self.command()?.args(arguments).run_limited(input, self.limit);
         let verb = arguments.first().copied().unwrap_or_default();
         output.or_fault(
             Exit::Remote,

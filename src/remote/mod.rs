@@ -45,4 +45,11 @@ pub trait Remote {
     /// # Errors
     /// Any of them did not arrive.
     fn get(&self, folder: &str, paths: &[String], local: &Path) -> Result<()>;
+
+    /// The first `bytes` bytes of each object at `paths` below `folder`, or all of a shorter one: one behind the other in
+    /// any order, so they must say themselves which is which. An object that is not there is left out.
+    ///
+    /// # Errors
+    /// The remote could not be asked, or one of them could not be read.
+    fn heads(&self, folder: &str, paths: &[String], bytes: u64) -> Result<Vec<u8>>;
 }

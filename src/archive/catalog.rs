@@ -1,0 +1,224 @@
+//! What a machine's folder holds, and what the base of each generation says of it: a listing and one more call, however
+//! much lies there. Nothing of it is proven but the listing.
+
+use anyhow::Result;
+
+use super::chain::{self, Generation};
+use super::names::{GenerationName, PartName};
+use super::part::{self, FIXED_BYTES, Head, MAGIC, MAX_HEAD_BYTES};
+use crate::remote::{Object, Remote};
+
+/// How much is asked of each part: a head names a file or two, seldom hundreds.
+const STEPS: [u64; 3] = [4 << 10, 64 << 10, MAX_HEAD_BYTES as u64 + FIXED_BYTES];
+
+/// A generation of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// As the listing shows it.
+    pub generation: Generation,
+    /// What its base says; `None` if the base is not there or cannot be read.
+    pub base: Option<Head>,
+}
+
+/// The generations of a folder, oldest first.
+///
+/// # Errors
+/// The remote could not be asked.
+pub fn read(remote: &dyn Remote, folder: &str) -> Result<Vec<Entry>> {
+    of(remote, folder, &remote.list(folder)?)
+}
+
+/// The same for a folder that was listed.
+///
+/// # Errors
+/// The remote could not be asked.
+pub fn of(remote: &dyn Remote, folder: &str, objects: &[Object]) -> Result<Vec<Entry>> {
+    let generations = chain::generations(objects);
+    let bases: Vec<Wanted> = generations.iter().filter_map(|g| Wanted::base(g, "")).collect();
+    let mut heads = heads(remote, folder, &bases)?.into_iter();
+    let entry = |generation: Generation| {
+        let base = if generation.parts.is_empty() { None } else { heads.next().flatten() };
+        Entry { generation, base }
+    };
+    Ok(generations.into_iter().map(entry).collect())
+}
+
+/// A part whose head is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    path: String,
+    generation: GenerationName,
+    part: PartName,
+}
+
+impl Wanted {
+    /// A generation's base, if it is there; `above` is what stands before its path, with the `/`.
+    pub fn base(generation: &Generation, above: &str) -> Option<Self> {
+        let part = *generation.parts.first()?;
+        Some(Self { path: format!("{above}{}", generation.path(&part)), generation: generation.name, part })
+    }
+}
+
+/// The heads of parts, in their order; `None` for one that is gone or cannot be read.
+///
+/// # Errors
+/// The remote could not be asked.
+pub fn heads(remote: &dyn Remote, folder: &str, wanted: &[Wanted]) -> Result<Vec<Option<Head>>> {
+    let mut heads = vec![None; wanted.len()];
+    for bytes in STEPS {
+        let paths: Vec<String> =
+            wanted.iter().zip(&heads).filter(|(_, h)| h.is_none()).map(|(w, _)| w.path.clone()).collect();
+        let more = take_apart(&remote.heads(folder, &paths, bytes)?, bytes, wanted, &mut heads);
+        if !more {
+            break;
+        }
+    }
+    Ok(heads)
+}
+
+/// Tells the beginnings of parts apart, each as long as was asked or as its part; whether one of them needs more.
+fn take_apart(all: &[u8], bytes: u64, wanted: &[Wanted], heads: &mut [Option<Head>]) -> bool {
+    let step = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let (mut rest, mut more) = (all, false);
+    while rest.len() > MAGIC.len() {
+        let length = match part::peek(&rest[..step.min(rest.len())]) {
+            Ok(Some(head)) => give(head, wanted, heads).map(|size| step.min(size)),
+            Ok(None) => {
+                more = true;
+                None
+            }
+            Err(_) => None,
+        };
+        // What cannot be read does not say where it ends; the next one says where it begins.
+        let length = length.or_else(|| {
+            let next = rest[1..].windows(MAGIC.len()).position(|bytes| bytes == MAGIC);
+            next.map(|before| before + 1)
+        });
+        rest = length.and_then(|length| rest.get(length..)).unwrap_or_default();
+    }
+    more
+}
+
+/// Puts a head to the first part without one that it is of, and gives that part's size. Folders that were copied hold the
+/// same parts.
+fn give(head: Head, wanted: &[Wanted], heads: &mut [Option<Head>]) -> Option<usize> {
+    let at = (0..wanted.len())
+        .find(|&at| heads[at].is_none() && head.is_of(wanted[at].generation, wanted[at].part))?;
+    heads[at] = Some(head);
+    usize::try_from(wanted[at].part.size).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::archive::part::tests::head;
+    use crate::exit::{Exit, fault};
+
+    /// Objects in memory. The order of heads is the reverse of what was asked.
+    #[derive(Default)]
+    struct Memory(BTreeMap<String, Vec<u8>>);
+
+    impl Remote for Memory {
+        fn list(&self, _: &str) -> Result<Vec<Object>> {
+            Ok(self.0.iter().map(|(p, b)| Object { path: p.clone(), size: b.len() as u64 }).collect())
+        }
+
+        fn folders(&self) -> Result<Vec<String>> {
+            Err(fault(Exit::Remote, "not asked for", "no"))
+        }
+
+        fn put(&self, _: &Path, _: &str) -> Result<()> {
+            self.folders().map(drop)
+        }
+
+        fn get(&self, _: &str, _: &[String], _: &Path) -> Result<()> {
+            self.folders().map(drop)
+        }
+
+        fn heads(&self, _: &str, paths: &[String], bytes: u64) -> Result<Vec<u8>> {
+            let there = paths.iter().rev().filter_map(|p| self.0.get(p));
+            Ok(there.flat_map(|b| &b[..b.len().min(bytes as usize)]).copied().collect())
+        }
+    }
+
+    impl Memory {
+        /// A base with `urls` peer URLs and a payload that does not compress.
+        fn add(&mut self, generation: u64, urls: usize, payload: usize) -> (String, Head) {
+            let dir = tempfile::tempdir().unwrap();
+            let urls = (0..urls).map(|n| format!("http://host-{n}:2380")).collect();
+            let head = Head { generation, peer_urls: urls, ..head(0, "") };
+            let noise: Vec<u8> = (0..payload as u64)
+                .map(|n| (n.wrapping_mul(n).wrapping_mul(0x9e37_79b9) >> 11) as u8)
+                .collect();
+            let written = part::write(dir.path(), &head, |out| Ok(out.write_all(&noise)?)).unwrap();
+            let path = format!("{}/{}", head.generation_name(), written.name);
+            self.0.insert(path.clone(), fs::read(dir.path().join(written.name.to_string())).unwrap());
+            (path, head)
+        }
+
+        fn bases(&self) -> Vec<Option<Head>> {
+            read(self, "id").unwrap().into_iter().map(|entry| entry.base).collect()
+        }
+    }
+
+    #[test]
+    fn heads_are_told_apart_in_any_order_and_of_any_length() {
+        let mut memory = Memory::default();
+        // Shorter than what is asked, longer, a head that is longer, and one that is longer still.
+        let sizes = [(1, 0), (1, 90_000), (300, 10), (1, 1), (5000, 100), (300, 100_000)];
+        let heads: Vec<Option<Head>> =
+            (1..).zip(sizes).map(|(n, (urls, payload))| Some(memory.add(n, urls, payload).1)).collect();
+        assert_eq!(memory.bases(), heads);
+    }
+
+    #[test]
+    fn a_base_that_cannot_be_read_hides_no_other() {
+        for damage in [0, 3, 8, 12, 13, 14, 15, 16, 40] {
+            let mut memory = Memory::default();
+            let all: Vec<_> =
+                [10, 9000, 9000, 70_000].iter().zip(1..).map(|(&size, n)| memory.add(n, 1, size)).collect();
+            for at in 0..all.len() {
+                let whole = memory.0[&all[at].0].clone();
+                memory.0.get_mut(&all[at].0).unwrap()[damage] ^= 0x55;
+                let mut expected: Vec<Option<Head>> =
+                    all.iter().map(|(_, head)| Some(head.clone())).collect();
+                expected[at] = None;
+                assert_eq!(memory.bases(), expected, "byte {damage} of {at}");
+                memory.0.insert(all[at].0.clone(), whole);
+            }
+        }
+    }
+
+    #[test]
+    fn a_base_that_is_gone_or_says_something_else_is_none() {
+        let mut memory = Memory::default();
+        let (first, head) = memory.add(1, 1, 10);
+        let (second, _) = memory.add(2, 1, 10);
+        let wanted: Vec<Wanted> =
+            read(&memory, "id").unwrap().iter().filter_map(|e| Wanted::base(&e.generation, "")).collect();
+        let bytes = memory.0[&first].clone();
+        memory.0.insert(second.clone(), bytes);
+        assert_eq!(heads(&memory, "id", &wanted).unwrap(), [Some(head.clone()), None]);
+        memory.0.remove(&second);
+        assert_eq!(heads(&memory, "id", &wanted).unwrap(), [Some(head), None]);
+        memory.0.remove(&first);
+        assert_eq!(heads(&memory, "id", &wanted).unwrap(), [None, None]);
+    }
+
+    #[test]
+    fn a_folder_that_was_copied_has_the_same_heads() {
+        let mut memory = Memory::default();
+        let (path, head) = memory.add(1, 1, 5000);
+        let generation = chain::generations(&memory.list("").unwrap()).remove(0);
+        let bytes = memory.0.remove(&path).unwrap();
+        for machine in ["a", "b"] {
+            memory.0.insert(format!("{machine}/{path}"), bytes.clone());
+        }
+        let wanted = ["a/", "b/"].map(|above| Wanted::base(&generation, above).unwrap());
+        assert_eq!(heads(&memory, "", &wanted).unwrap(), [Some(head.clone()), Some(head)]);
+    }
+}
