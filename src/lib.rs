@@ -10,6 +10,7 @@
 //! - [`commands`]: one file per verb, what happens in which order, no mechanism
 //! - [`install`]: the unpacked tarball: what is in it, whether it is whole, where its files go
 //! - [`inspect`]: what a data directory, an archive or one of their files holds, for people and as JSON
+//! - [`listing`]: the restore points of machines, for people and as JSON
 //! - [`recovery`]: what a restore is made of: source, new IDs, exchange
 //! - [`cluster`]: a running cluster by its HTTP API: who is in it, who has caught up, how a member comes in
 //! - [`fence`], [`identity`]: the stamps that keep etcd from starting on the wrong data
@@ -31,6 +32,7 @@ pub mod fence;
 pub mod identity;
 pub mod inspect;
 pub mod install;
+pub mod listing;
 pub mod member_dir;
 pub mod nearest;
 pub mod paths;

@@ -77,6 +77,11 @@ fn link(generation: &mut Generation, found: &[PartName]) {
     }
 }
 
+/// Whether a folder was written by etcd2-backup-coreos, the program before this one.
+pub fn is_original(objects: &[Object]) -> bool {
+    objects.iter().any(|o| o.path.starts_with("member/wal/")) && generations(objects).is_empty()
+}
+
 /// The number for a new generation: one more than the largest that was ever seen in the folder, complete or not.
 pub fn next_number(objects: &[Object]) -> u64 {
     let folders = objects.iter().filter_map(|o| GenerationName::parse(o.path.split_once('/')?.0));

@@ -41,6 +41,7 @@ pub enum Verb {
     Backup,
     Restore(Restore),
     Join(Join),
+    List(List),
     Inspect(Inspect),
     Guard,
 }
@@ -151,6 +152,12 @@ static VERBS: &[VerbTable] = &[
             )
             .default("10m"),
         ]),
+    verb("list", "Show the restore points in the remote", || Verb::List(List::default())).options(&[
+        flag("all", "Of every machine that backs up to the endpoint", into!(List.all)),
+        valued("from", "MACHINE_ID", "Of another machine", into!(List.from)),
+        flag("points", "Show each point, not only the newest of each generation", into!(List.points)),
+        flag("json", "Print JSON, always with each point", into!(List.json)),
+    ]),
     verb("inspect", "Show what a data directory, an archive or a file of them holds", || {
         Verb::Inspect(Inspect::default())
     })
@@ -230,6 +237,19 @@ pub struct Join {
     pub no_start: bool,
     pub wait: Duration,
 }
+
+/// The options of `list`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct List {
+    pub all: bool,
+    pub from: Option<MachineId>,
+    pub points: bool,
+    pub json: bool,
+}
+
+/// The name of a machine's folder below the endpoint: what systemd calls its machine ID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineId(pub String);
 
 /// The argument and the options of `inspect`.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{IndexRange, Major};
+use super::{IndexRange, MachineId, Major};
 use crate::recovery::source::Choice;
 
 /// A type that an option's value can have.
@@ -68,6 +68,16 @@ impl Value for u64 {
 
     fn of(given: &OsStr) -> Option<Self> {
         given.to_str()?.parse().ok()
+    }
+}
+
+impl Value for MachineId {
+    const WANTED: &str = "a machine ID, 32 hex digits";
+
+    fn of(given: &OsStr) -> Option<Self> {
+        let id = given.to_str()?;
+        let hex = id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        hex.then(|| Self(id.to_owned()))
     }
 }
 

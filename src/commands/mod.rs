@@ -14,6 +14,7 @@ mod guard;
 mod inspect;
 mod install;
 mod join;
+mod list;
 mod restore;
 mod set_founder;
 mod uninstall;
@@ -31,6 +32,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Verb::Backup => backup::run(&root),
         Verb::Restore(options) => restore::run(&root, options),
         Verb::Join(options) => join::run(&root, options),
+        Verb::List(options) => list::run(&root, options, cli.verbose),
         Verb::Inspect(options) => inspect::run(options),
         Verb::Guard => guard::run(&root),
     }

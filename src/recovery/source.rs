@@ -6,6 +6,7 @@ use anyhow::Result;
 use sha2::{Digest, Sha256};
 
 use super::fetch::{self, Wanted};
+use crate::archive::chain;
 use crate::archive::part::to_hex;
 use crate::etcd::datadir::{Contents, DataDir};
 use crate::etcd::proto::LogPosition;
@@ -163,7 +164,7 @@ fn archive(settings: &Settings, remote: &dyn Remote, wanted: Wanted) -> Result<S
         return Err(nothing_there(settings, remote));
     }
     let incoming = settings.restore_dir.join("incoming");
-    if wanted.generation.is_none() && is_old_layout(&objects) {
+    if wanted.generation.is_none() && chain::is_original(&objects) {
         return old_layout(remote, folder, &objects, &incoming);
     }
     let fetched = fetch::fetch(remote, folder, &objects, wanted, &incoming)?;
@@ -197,11 +198,6 @@ fn nothing_there(settings: &Settings, remote: &dyn Remote) -> anyhow::Error {
         Err(e) => format!("the endpoint could not be listed either: {e:#}"),
     };
     fault(Exit::NotFound, what, hint)
-}
-
-fn is_old_layout(objects: &[Object]) -> bool {
-    let old = objects.iter().any(|o| o.path.starts_with("member/wal/"));
-    old && crate::archive::chain::generations(objects).is_empty()
 }
 
 fn old_layout(remote: &dyn Remote, folder: &str, objects: &[Object], incoming: &Path) -> Result<Source> {

@@ -1,0 +1,43 @@
+//! `list`: the restore points of this machine, of another one, or of all that back up to the endpoint.
+
+use anyhow::Result;
+
+use crate::cli;
+use crate::exit::{Exit, fault};
+use crate::inspect::output::Output;
+use crate::listing::{self, Listing, table};
+use crate::paths::Root;
+use crate::remote::rclone::Rclone;
+use crate::settings::Settings;
+
+pub(super) fn run(root: &Root, options: &cli::List, verbose: bool) -> Result<Exit> {
+    if options.all && options.from.is_some() {
+        return Err(fault(Exit::Usage, "--all lists every machine, --from one", "leave one of them out"));
+    }
+    let settings = Settings::load(root)?;
+    let remote = Rclone::new(&settings, root);
+    let machine_id = options.from.as_ref().map_or(&settings.machine_id, |from| &from.0);
+    let machines = if options.all {
+        listing::all(&remote)?
+    } else {
+        listing::one(&remote, machine_id)?.into_iter().collect()
+    };
+    if machines.is_empty() {
+        let place = if options.all { "" } else { machine_id };
+        let what = format!("there is no backup in {}/{place}", settings.endpoint);
+        return Err(fault(
+            Exit::NotFound,
+            what,
+            "is RCLONE_ENDPOINT right? list --all shows every machine there",
+        ));
+    }
+    let listing = Listing { format: 1, machines };
+    let mut out = Output::new(options.json);
+    let printed = if options.json {
+        out.json(&listing)
+    } else {
+        out.text(&table::render(&listing, options.points || verbose))
+    };
+    // Who closed our output has seen enough.
+    if out.finish()? { printed.map(|()| Exit::Done) } else { Ok(Exit::Done) }
+}
