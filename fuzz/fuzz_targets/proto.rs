@@ -38,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(message) = SnapshotMetadata::decode(data) {
         assert!(message.members.len() <= data.len() / 2);
     }
-    let (payload, _) = (Payload::of(data), request::v3_write(data));
+    let (payload, _) = (Payload::of(data), request::Effect::of(data));
     assert_eq!(payload == Payload::NoOp, data.is_empty());
     if let Ok(fields) = Fields::new(data).collect::<Result<Vec<_>, _>>()
         && fields.iter().all(|f| f.1 != Value::Fixed)

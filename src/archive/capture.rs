@@ -183,6 +183,11 @@ impl Capture {
         self.log.last
     }
 
+    /// Whether all that is new is what a cluster logs when nobody writes: it can wait.
+    pub fn is_quiet(&self) -> bool {
+        self.begins.is_none() && self.log.writes == 0
+    }
+
     /// Bytes of the log in it.
     pub fn log_bytes(&self) -> u64 {
         self.tail.extents.iter().map(|e| e.to - e.from.offset).sum()
@@ -224,6 +229,8 @@ impl Capture {
             last_record: self.last_record().or_else(|| before.and_then(|b| b.last_record)),
             last: head.last,
             hard_state: self.log.hard_state,
+            clock: head.time,
+            sync_time: self.log.sync_time.or_else(|| before.and_then(|b| b.sync_time)),
             pending: Some(format!("{}/{}", head.generation_name(), written.name)),
         }
     }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,10 @@ pub struct State {
     pub last: LogPosition,
     /// The last shipped hard state.
     pub hard_state: HardState,
+    /// What this node's clock said when the last part was captured.
+    pub clock: u64,
+    /// The leader's clock in the last shipped SYNC, in nanoseconds since 1970.
+    pub sync_time: Option<i64>,
     /// Path of the last part in the spool, while its upload did not end or its end was not seen.
     pub pending: Option<String>,
 }
@@ -74,6 +79,11 @@ impl State {
     /// Whose log it is, as the log says it.
     pub fn metadata(&self) -> Metadata {
         Metadata { member_id: self.member_id, cluster_id: self.cluster_id }
+    }
+
+    /// Whether the last part was captured less than `interval` ago. A clock that was set back says nothing: it was not.
+    pub fn is_younger_than(&self, interval: Duration, now: u64) -> bool {
+        now.checked_sub(self.clock).is_some_and(|age| age < interval.as_secs())
     }
 
     /// Reads it; `None` if there is none, or one that this program cannot use.
@@ -113,5 +123,69 @@ impl State {
     /// It is there and cannot be removed.
     pub fn forget(backup_dir: &Path) -> Result<()> {
         remove_if_there(&Self::path(backup_dir))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::wal::SegmentName;
+
+    fn state(clock: u64) -> State {
+        let place = Place::start_of(SegmentName { sequence: 0, index: 0 });
+        State {
+            version: State::VERSION,
+            folder: "r:p/id".into(),
+            generation: 1,
+            writer: 2,
+            sequence: 0,
+            checksum: String::new(),
+            cluster_id: 3,
+            member_id: 4,
+            base_index: 0,
+            base_size: 0,
+            log_bytes: 0,
+            entries: 0,
+            place,
+            last_record: None,
+            last: LogPosition::default(),
+            hard_state: HardState::default(),
+            clock,
+            sync_time: None,
+            pending: None,
+        }
+    }
+
+    #[test]
+    fn a_part_is_young_until_the_interval_is_over_or_the_clock_goes_back() {
+        let table = [
+            (0, 0, false),
+            (0, 600, true),
+            (599, 600, true),
+            (600, 600, false),
+            (u64::MAX - 1000, 600, false),
+        ];
+        for (age, interval, young) in table {
+            let is = state(1000).is_younger_than(Duration::from_secs(interval), 1000 + age);
+            assert_eq!(is, young, "{age} of {interval}");
+        }
+        assert!(!state(1000).is_younger_than(Duration::from_secs(600), 999));
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_what_cannot_be_used_counts_as_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = || State::load(dir.path()).unwrap();
+        assert_eq!(load(), None);
+        state(7).save(dir.path()).unwrap();
+        assert_eq!(load(), Some(state(7)));
+        State { version: 2, ..state(7) }.save(dir.path()).unwrap();
+        assert_eq!(load(), None);
+        for text in ["", "{}", "{\"version\": 1}"] {
+            write_atomic(&State::path(dir.path()), text.as_bytes(), 0o600).unwrap();
+            assert_eq!(load(), None, "{text:?}");
+        }
+        State::forget(dir.path()).unwrap();
+        assert_eq!(load(), None);
     }
 }

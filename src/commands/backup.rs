@@ -44,6 +44,13 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
         log::info!("nothing new since index {}", state.map_or(0, |s| s.last.index));
         return Ok(Exit::Done);
     };
+    if let Some(state) = &state
+        && capture.is_quiet()
+        && state.is_younger_than(settings.quiet_interval, time::now())
+    {
+        tell_held_back(&settings, &capture);
+        return Ok(Exit::Done);
+    }
     if let Some(seen) = &capture.v3_data {
         refuse_v3_data(&settings, seen)?;
     }
@@ -90,6 +97,19 @@ fn finish_earlier(
         _ => {}
     }
     spool.drop_parts()
+}
+
+/// A cluster is never idle: 2.x logs a SYNC every 500 ms. What only that brought is not worth a call of rclone.
+fn tell_held_back(settings: &Settings, capture: &Capture) {
+    let synced =
+        capture.log.sync_time.and_then(|nanoseconds| u64::try_from(nanoseconds / 1_000_000_000).ok());
+    log::info!(
+        "held back: {} entries up to index {} that write nothing{}; sent {} after the last part, or with the next write",
+        capture.log.entries,
+        capture.last().index,
+        synced.map_or(String::new(), |time| format!(", the newest SYNC of {}", time::rfc3339(time))),
+        humantime::format_duration(settings.quiet_interval),
+    );
 }
 
 /// Only v2 data is backed up. Who has v3 data too must know, and say that it may be left out.

@@ -146,31 +146,69 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// Whether this is an operation on the v2 store in the form that etcd gives to all of them. It is asked for each entry of a
-/// log, so it has neither a loop nor a call.
+/// What an ordinary entry does, as far as a backup wants to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// No store is another one behind it: a new leader's entry, or a read.
+    Nothing,
+    /// Keys expire, if it is time: the leader's clock, in nanoseconds since 1970.
+    Sync(i64),
+    /// It may write, but not to the v3 store.
+    Write,
+    /// It brings something into the v3 store: its kind.
+    V3Write(&'static str),
+}
+
+impl Effect {
+    /// Says what an ordinary entry's data does. Of most requests two fields are read, no more.
+    pub fn of(data: &[u8]) -> Self {
+        match usual_v2(data) {
+            Some(Usual::Write) => Self::Write,
+            Some(Usual::Read) => Self::Nothing,
+            Some(Usual::Sync) | None => Self::of_unusual(data),
+        }
+    }
+
+    #[inline(never)]
+    fn of_unusual(data: &[u8]) -> Self {
+        if let Some(kind) = v3_write(data) {
+            return Self::V3Write(kind);
+        }
+        match Payload::of(data) {
+            Payload::NoOp => Self::Nothing,
+            Payload::V2(Request { method: "SYNC", time, .. }) => Self::Sync(time),
+            Payload::V2(Request { method: "QGET" | "GET" | "HEAD", .. }) => Self::Nothing,
+            Payload::V2(_) | Payload::V3(_) | Payload::Unknown => Self::Write,
+        }
+    }
+}
+
+/// What the operations in the usual form do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Usual {
+    Write,
+    Read,
+    Sync,
+}
+
+/// An operation on the v2 store in the form that etcd gives to all of them. It is asked for each entry of a log, so it has
+/// neither a loop nor a call.
 #[inline(always)]
-fn is_usual_v2(data: &[u8]) -> bool {
-    let Some(head) = data.first_chunk::<16>() else { return false };
+fn usual_v2(data: &[u8]) -> Option<Usual> {
+    let head = data.first_chunk::<16>().filter(|head| head[0] == 0x08)?;
     // Behind the first byte without the mark that says: the ID goes on. It has ten bytes at most.
     let ends = !u128::from_le_bytes(*head) & (0x8080_8080_8080_8080_8080 << 8);
     let behind = ends.trailing_zeros() as usize / 8 + 1;
-    let method = matches!(
-        data.get(behind..),
-        Some(
-            [0x12, 3, b'P', b'U', b'T', ..]
-                | [0x12, 4, b'P', b'O', b'S', b'T', ..]
-                | [0x12, 4, b'Q', b'G', b'E', b'T', ..]
-                | [0x12, 4, b'S', b'Y', b'N', b'C', ..]
-        )
-    );
-    head[0] == 0x08 && method
+    match data.get(behind..)? {
+        [0x12, 3, b'P', b'U', b'T', ..] | [0x12, 4, b'P', b'O', b'S', b'T', ..] => Some(Usual::Write),
+        [0x12, 4, b'Q', b'G', b'E', b'T', ..] => Some(Usual::Read),
+        [0x12, 4, b'S', b'Y', b'N', b'C', ..] => Some(Usual::Sync),
+        _ => None,
+    }
 }
 
 /// The kind of a request that brings something into the v3 store. Of a v2 request two fields are read, no more.
-pub fn v3_write(data: &[u8]) -> Option<&'static str> {
-    if is_usual_v2(data) {
-        return None;
-    }
+fn v3_write(data: &[u8]) -> Option<&'static str> {
     for field in Fields::new(data) {
         match field.ok()? {
             (METHOD_OR_V2, Value::Bytes(text)) if method(text).is_some() => return None,
@@ -254,40 +292,46 @@ mod tests {
     }
 
     #[test]
-    fn what_an_entry_carries_and_whether_it_writes_to_the_v3_store() {
+    fn what_an_entry_carries_and_what_it_does() {
         let of = |field, body: &[u8]| {
             Encoder::default().number(1, 3).bytes(field, body).bytes(100, &header()).done()
         };
         let put_request = Encoder::default().bytes(1, b"k").bytes(2, b"v").done();
-        let table: &[(Vec<u8>, Payload<'_>, Option<&str>)] = &[
-            (vec![], Payload::NoOp, None),
-            (of(3, &header()), Payload::V3("range"), None),
-            (of(4, &put_request), Payload::V3("put"), Some("put")),
-            (of(5, b""), Payload::V3("delete_range"), Some("delete_range")),
-            (of(6, b""), Payload::V3("txn"), Some("txn")),
-            (of(7, b""), Payload::V3("compaction"), None),
-            (of(8, b""), Payload::V3("lease_grant"), Some("lease_grant")),
-            (of(1000, b""), Payload::V3("auth_enable"), Some("auth_enable")),
-            (of(1012, b""), Payload::V3("authenticate"), None),
-            (of(1200, b""), Payload::V3("auth_role_add"), Some("auth_role_add")),
-            (of(1300, b""), Payload::V3("cluster_version_set"), None),
-            (of(1301, b""), Payload::V3("cluster_member_attr_set"), None),
-            (of(1302, b""), Payload::V3("downgrade_info_set"), None),
-            (Encoder::default().number(1, 3).bytes(100, &header()).done(), Payload::V3(""), None),
-            (of(55, b""), Payload::Unknown, None),
-            (of(2, b"PATCH"), Payload::Unknown, None),
-            (b"\x0a".to_vec(), Payload::Unknown, None),
-            (b"text".to_vec(), Payload::Unknown, None),
+        use Effect::{Nothing, V3Write, Write};
+        let table: &[(Vec<u8>, Payload<'_>, Effect)] = &[
+            (vec![], Payload::NoOp, Nothing),
+            (of(3, &header()), Payload::V3("range"), Write),
+            (of(4, &put_request), Payload::V3("put"), V3Write("put")),
+            (of(5, b""), Payload::V3("delete_range"), V3Write("delete_range")),
+            (of(6, b""), Payload::V3("txn"), V3Write("txn")),
+            (of(7, b""), Payload::V3("compaction"), Write),
+            (of(8, b""), Payload::V3("lease_grant"), V3Write("lease_grant")),
+            (of(1000, b""), Payload::V3("auth_enable"), V3Write("auth_enable")),
+            (of(1012, b""), Payload::V3("authenticate"), Write),
+            (of(1200, b""), Payload::V3("auth_role_add"), V3Write("auth_role_add")),
+            (of(1300, b""), Payload::V3("cluster_version_set"), Write),
+            (of(1301, b""), Payload::V3("cluster_member_attr_set"), Write),
+            (of(1302, b""), Payload::V3("downgrade_info_set"), Write),
+            (Encoder::default().number(1, 3).bytes(100, &header()).done(), Payload::V3(""), Write),
+            (of(55, b""), Payload::Unknown, Write),
+            (of(2, b"PATCH"), Payload::Unknown, Write),
+            (b"\x0a".to_vec(), Payload::Unknown, Write),
+            (b"text".to_vec(), Payload::Unknown, Write),
         ];
-        for (data, payload, write) in table {
-            assert_eq!((&Payload::of(data), v3_write(data)), (payload, *write), "{data:02x?}");
+        for (data, payload, effect) in table {
+            assert_eq!((&Payload::of(data), Effect::of(data)), (payload, *effect), "{data:02x?}");
         }
         for method in METHODS {
             // A value that looks like a v3 put does not make a v2 request one.
             let bare =
                 Encoder::default().number(1, 3).bytes(2, method.as_bytes()).bytes(4, &put_request).done();
             assert!(matches!(Payload::of(&bare), Payload::V2(r) if r.method == method), "{method}");
-            assert_eq!(v3_write(&bare), None, "{method}");
+            let effect = match method {
+                "SYNC" => Effect::Sync(0),
+                "QGET" | "GET" | "HEAD" => Nothing,
+                _ => Write,
+            };
+            assert_eq!(Effect::of(&bare), effect, "{method}");
         }
     }
 
@@ -297,12 +341,20 @@ mod tests {
             let request = |field, text: &[u8]| {
                 Encoder::default().number(1, id).bytes(field, text).bytes(3, b"/1/some/key").done()
             };
-            for method in ["PUT", "POST", "QGET", "SYNC"] {
-                assert!(is_usual_v2(&request(2, method.as_bytes())), "{id:x} {method}");
+            for (field, text, usual) in [
+                (2, "PUT", Some(Usual::Write)),
+                (2, "POST", Some(Usual::Write)),
+                (2, "QGET", Some(Usual::Read)),
+                (2, "SYNC", Some(Usual::Sync)),
+                (2, "PUTS", None),
+                (2, "PU", None),
+                (4, "PUT", None),
+                (2, "", None),
+            ] {
+                assert_eq!(usual_v2(&request(field, text.as_bytes())), usual, "{id:x} {field} {text}");
             }
-            for (field, text) in [(2, "PUTS"), (2, "PU"), (4, "PUT"), (2, "")] {
-                assert!(!is_usual_v2(&request(field, text.as_bytes())), "{id:x} {field} {text}");
-            }
+            let sync = Encoder::default().number(1, id).bytes(2, b"SYNC").number(15, id).done();
+            assert_eq!(Effect::of(&sync), Effect::Sync(id.cast_signed()));
         }
     }
 
@@ -312,8 +364,8 @@ mod tests {
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 0xff;
-            let (_, _) = (Payload::of(&bytes), v3_write(&bytes));
-            let (_, _) = (Payload::of(&whole[..at]), v3_write(&whole[..at]));
+            let (_, _) = (Payload::of(&bytes), Effect::of(&bytes));
+            let (_, _) = (Payload::of(&whole[..at]), Effect::of(&whole[..at]));
         }
     }
 }

@@ -56,6 +56,8 @@ pub struct Settings {
     pub rclone_password_file: Option<PathBuf>,
     /// The longest one rclone call may take (`ETCD2_BACKUP_RCLONE_TIMEOUT`, default 10m).
     pub rclone_timeout: std::time::Duration,
+    /// How long what writes nothing may wait for what does (`ETCD2_BACKUP_QUIET_INTERVAL`, default 10min, 0: not at all).
+    pub quiet_interval: std::time::Duration,
     /// Whether a member that holds v3 data is backed up without it (`ETCD2_BACKUP_V2_ONLY`, default false).
     pub v2_only: bool,
     /// etcd's program and arguments, variables expanded; empty if no unit was asked.

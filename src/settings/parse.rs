@@ -14,6 +14,7 @@ const DEFAULT_DATA_DIR: &str = "/var/lib/etcd2";
 const DEFAULT_BACKUP_DIR: &str = "/var/lib/etcd2-backup";
 const DEFAULT_RESTORE_DIR: &str = "/var/lib/etcd2-restore";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+const DEFAULT_QUIET: Duration = Duration::from_secs(600);
 const PASSWORD_FILE: &str = "ETCD2_BACKUP_RCLONE_PASSWORD_FILE";
 /// Where an operator changes our settings.
 const OURS: &str = "30-etcd2-backup-restore.conf";
@@ -87,6 +88,7 @@ pub fn parse(
             .transpose()?
             .map(|p| root.join(p)),
         rclone_timeout: timeout(ours)?,
+        quiet_interval: duration(ours, "ETCD2_BACKUP_QUIET_INTERVAL")?.unwrap_or(DEFAULT_QUIET),
         v2_only: truth(ours, "ETCD2_BACKUP_V2_ONLY")?,
         etcd_command: unit.command.clone(),
         etcd_user: unit.user.clone(),
@@ -173,18 +175,20 @@ fn runner(ours: &BTreeMap<String, String>) -> Result<Runner> {
     }
 }
 
+const A_DURATION: &str = "write a number and a unit, as 90s or 10m";
+
 fn timeout(ours: &BTreeMap<String, String>) -> Result<Duration> {
-    let Some(text) = get(ours, "ETCD2_BACKUP_RCLONE_TIMEOUT") else { return Ok(DEFAULT_TIMEOUT) };
-    let hint = "write a number and a unit, as 90s or 10m";
-    let duration = humantime::parse_duration(text).or_fault(
-        Exit::Settings,
-        format!("ETCD2_BACKUP_RCLONE_TIMEOUT={text:?}"),
-        hint,
-    )?;
-    if duration.is_zero() {
-        return Err(fault(Exit::Settings, "ETCD2_BACKUP_RCLONE_TIMEOUT is zero", hint));
+    match duration(ours, "ETCD2_BACKUP_RCLONE_TIMEOUT")? {
+        Some(Duration::ZERO) => Err(fault(Exit::Settings, "ETCD2_BACKUP_RCLONE_TIMEOUT is zero", A_DURATION)),
+        duration => Ok(duration.unwrap_or(DEFAULT_TIMEOUT)),
     }
-    Ok(duration)
+}
+
+fn duration(ours: &BTreeMap<String, String>, name: &str) -> Result<Option<Duration>> {
+    let parse = |text| {
+        humantime::parse_duration(text).or_fault(Exit::Settings, format!("{name}={text:?}"), A_DURATION)
+    };
+    get(ours, name).map(parse).transpose()
 }
 
 /// A switch, off when it is not set.
@@ -246,6 +250,11 @@ mod tests {
         assert_eq!((got.endpoint.as_str(), got.machine_id.len()), ("r:b/p", 32));
         assert_eq!((got.runner, got.rclone_timeout), (Runner::Bundled, Duration::from_secs(600)));
         assert_eq!((got.name.as_str(), got.peer_urls.len(), got.founder_urls.len()), ("", 0, 0));
+        for (text, expected) in [("", 600), ("90s", 90), ("1h 1s", 3601), ("0", 0), ("0s", 0)] {
+            let set = ours(&[("ETCD2_BACKUP_QUIET_INTERVAL", text)]);
+            let got = parse(&set, &unit(&[], &[]), ID, &Root::new("/")).unwrap();
+            assert_eq!(got.quiet_interval, Duration::from_secs(expected));
+        }
         for (text, expected) in [(None, false), (Some("false"), false), (Some("true"), true)] {
             let set = ours(&[("ETCD2_BACKUP_V2_ONLY", text.unwrap_or(""))]);
             assert_eq!(parse(&set, &unit(&[], &[]), ID, &Root::new("/")).unwrap().v2_only, expected);
@@ -294,6 +303,7 @@ mod tests {
             ("ETCD2_BACKUP_RCLONE_RUNNER", "docker", "ETCD2_BACKUP_RCLONE_IMAGE is not set", "entry point"),
             ("ETCD2_BACKUP_RCLONE_TIMEOUT", "soon", "ETCD2_BACKUP_RCLONE_TIMEOUT", "10m"),
             ("ETCD2_BACKUP_RCLONE_TIMEOUT", "0s", "is zero", "10m"),
+            ("ETCD2_BACKUP_QUIET_INTERVAL", "never", "ETCD2_BACKUP_QUIET_INTERVAL", "10m"),
             ("ETCD2_BACKUP_V2_ONLY", "yes", "neither true nor false", "30-etcd2-backup-restore.conf"),
             ("ETCD2_BACKUP_ETCD_UNIT", "etcd2", "not the name of a service", "etcd2.service"),
             ("ETCD2_BACKUP_ETCD_UNIT", "a/b.service", "not the name of a service", "etcd2.service"),

@@ -18,6 +18,7 @@ pub(crate) struct Fragment {
     pub(crate) calendar: Option<String>,
     pub(crate) boot_delay: Option<String>,
     pub(crate) jitter: Option<String>,
+    pub(crate) quiet_interval: Option<String>,
     pub(crate) nice: Option<i64>,
     pub(crate) io_class: Option<String>,
     pub(crate) data_dir: Option<String>,
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn every_known_key_is_taken() {
         let known = known_keys();
-        assert_eq!(known.len(), 19, "{known:?}");
+        assert_eq!(known.len(), 20, "{known:?}");
         let value = |key: &str| match key {
             "version" | "nice" => "1",
             "v2_only" => "true",
@@ -166,7 +167,7 @@ mod tests {
             ),
             (
                 "colour = \"x\"",
-                "the key colour is not known | the known keys are: backup_dir, boot_delay, calendar, data_dir, endpoint, etcd_unit, founder, interval, io_class, jitter, nice, restore_dir, v2_only, version, rclone.bundle, rclone.image, rclone.password_file, rclone.runner, rclone.timeout",
+                "the key colour is not known | the known keys are: backup_dir, boot_delay, calendar, data_dir, endpoint, etcd_unit, founder, interval, io_class, jitter, nice, quiet_interval, restore_dir, v2_only, version, rclone.bundle, rclone.image, rclone.password_file, rclone.runner, rclone.timeout",
             ),
         ] {
             assert_eq!(said(&format!("version = 1\n{text}")), want);

@@ -31,14 +31,15 @@ const TIMER: &str = "etcd2-backup.timer";
 const SERVICE: &str = "etcd2-backup.service";
 const FOUNDER: &str = "ETCD_RESTORE_MASTER_ADV_PEER_URLS";
 const ENDPOINT: &str = "RCLONE_ENDPOINT";
-/// The drop-in's variables and the keys they become. The last six are ours: a node's drop-in can be read back.
-const VARIABLES: [(&str, &str); 11] = [
+/// The drop-in's variables and the keys they become. The last seven are ours: a node's drop-in can be read back.
+const VARIABLES: [(&str, &str); 12] = [
     (FOUNDER, "founder"),
     (ENDPOINT, "endpoint"),
     ("ETCD_DATA_DIR", "data_dir"),
     ("ETCD_BACKUP_DIR", "backup_dir"),
     ("ETCD_RESTORE_DIR", "restore_dir"),
     ("ETCD2_BACKUP_ETCD_UNIT", "etcd_unit"),
+    ("ETCD2_BACKUP_QUIET_INTERVAL", "quiet_interval"),
     ("ETCD2_BACKUP_V2_ONLY", "v2_only"),
     ("ETCD2_BACKUP_RCLONE_RUNNER", "runner"),
     ("ETCD2_BACKUP_RCLONE_IMAGE", "image"),

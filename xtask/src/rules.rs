@@ -72,6 +72,7 @@ pub(crate) fn expected(site: &Site) -> Vec<(&'static str, String)> {
         ("ETCD_BACKUP_DIR", dir(&site.backup_dir)),
         ("ETCD_RESTORE_DIR", dir(&site.restore_dir)),
         ("ETCD2_BACKUP_ETCD_UNIT", site.etcd_unit.clone()),
+        ("ETCD2_BACKUP_QUIET_INTERVAL", humantime::format_duration(site.quiet_interval).to_string()),
         ("ETCD2_BACKUP_V2_ONLY", site.v2_only.to_string()),
         ("ETCD2_BACKUP_RCLONE_RUNNER", site.runner.name().to_owned()),
         ("ETCD2_BACKUP_RCLONE_TIMEOUT", humantime::format_duration(site.rclone_timeout).to_string()),

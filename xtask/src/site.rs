@@ -36,6 +36,8 @@ pub(crate) struct Site {
     pub(crate) endpoint: String,
     /// When and how gently a backup is made.
     pub(crate) schedule: Schedule,
+    /// How long what writes nothing may wait for what does.
+    pub(crate) quiet_interval: Duration,
     /// etcd's data directory.
     pub(crate) data_dir: PathBuf,
     /// The backup's state and spool.
@@ -143,12 +145,14 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
     let [(_, data_dir), (_, backup_dir), (_, restore_dir)] = dirs;
     let etcd_unit = or(said.etcd_unit, "etcd2.service");
     check::check_unit(&etcd_unit)?;
+    let quiet_interval = quiet_interval(&or(said.quiet_interval, "10min"))?;
     let rclone_timeout = timeout(&or(said.rclone.timeout.clone(), "10m"))?;
     let runner = runner::resolve(said.rclone, dir)?;
     Ok(Site {
         founder: founder(said.founder)?,
         endpoint: check::check_endpoint(&endpoint, sections.as_deref())?,
         schedule,
+        quiet_interval,
         data_dir,
         backup_dir,
         restore_dir,
@@ -202,6 +206,11 @@ fn founder(said: Option<OneOrMany>) -> Result<Vec<String>> {
     }
     urls.iter().try_for_each(|url| check::check_peer_url(url))?;
     Ok(urls)
+}
+
+fn quiet_interval(text: &str) -> Result<Duration> {
+    let hint = "write a length of time, for example quiet_interval = \"10min\", or \"0\" to send all at once";
+    humantime::parse_duration(text).or_fault(Exit::Settings, format!("quiet_interval {text:?}"), hint)
 }
 
 fn timeout(text: &str) -> Result<Duration> {

@@ -1,0 +1,59 @@
+//! A script in front of the real rclone: it writes down every call, and injects a fault where a test asks for one.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use testkit::tools::Tools;
+
+use crate::common::{Node, write};
+
+/// See the module.
+pub(crate) struct Wrapper {
+    folder: PathBuf,
+    real: PathBuf,
+}
+
+impl Wrapper {
+    /// From now on this node's rclone.
+    pub(crate) fn new(node: &mut Node, tools: &Tools) -> Self {
+        let folder = node.root().with_file_name("wrapper");
+        fs::create_dir_all(&folder).unwrap();
+        let path = format!("{}:{}", folder.display(), node.environment["PATH"]);
+        node.environment.insert("PATH".into(), path);
+        let this = Self { folder, real: tools.rclone.clone() };
+        this.honest();
+        this
+    }
+
+    /// Runs `body` in place of the real rclone; it is `$REAL`, its verb `$VERB`.
+    pub(crate) fn instead(&self, body: &str) {
+        let calls = self.calls_file();
+        let verb =
+            r#"for VERB; do case $VERB in copy|copyto|lsjson|lsf|cat|version|deletefile) break;; esac; done"#;
+        let script = format!(
+            "#!/bin/sh\nREAL={}\n{verb}\necho $VERB >>{}\n{body}\n",
+            self.real.display(),
+            calls.display()
+        );
+        let path = self.folder.join("rclone");
+        write(&path, script);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Injects nothing.
+    pub(crate) fn honest(&self) {
+        self.instead(r#"exec "$REAL" "$@""#);
+    }
+
+    /// The verbs of all calls since the last look.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        let calls = fs::read_to_string(self.calls_file()).unwrap_or_default();
+        write(&self.calls_file(), "");
+        calls.lines().map(str::to_owned).collect()
+    }
+
+    fn calls_file(&self) -> PathBuf {
+        self.folder.join("calls")
+    }
+}
