@@ -11,6 +11,7 @@ use crate::install::plan::{Action, Plan};
 use crate::install::record::{Entry, Record};
 use crate::install::{settle, system, transaction};
 use crate::paths::{FENCE, Root};
+use crate::remote::version;
 use crate::sys::{fs, privilege, systemd};
 use crate::{cli, fence};
 
@@ -32,6 +33,7 @@ pub(super) fn run(root: &Root, options: &cli::Install) -> Result<Exit> {
     let from = folder(options)?;
     privilege::become_root(root)?;
     let payload = Payload::verify(&from)?;
+    check_rclone(root, &payload)?;
     let lock = if options.dry_run { None } else { Some(transaction::begin(root)?) };
     if transaction::is_interrupted(root) {
         let what = "an installation was interrupted here, and what is there is neither the old nor the new";
@@ -69,6 +71,24 @@ pub(super) fn run(root: &Root, options: &cli::Install) -> Result<Exit> {
         remove_source(&payload, &from)?;
     }
     Ok(Exit::Done)
+}
+
+/// Refuses an rclone that is too old or does not run here, where that can be told: a container is asked at its first run.
+fn check_rclone(root: &Root, payload: &Payload) -> Result<()> {
+    let program = match payload.runner() {
+        "bundled" => payload.path(payload::RCLONE),
+        "host" => PathBuf::from("rclone"),
+        _ => return Ok(()),
+    };
+    // What is installed into a tree runs elsewhere.
+    if !root.is_live() {
+        return Ok(());
+    }
+    match version::ask(&program)? {
+        Some(said) => log::info!("rclone {said} (runner {})", payload.runner()),
+        None => log::warn!("there is no rclone in the PATH yet: runner host needs it for the first backup"),
+    }
+    Ok(())
 }
 
 /// The folder the tarball was unpacked to: where this program lies, if nothing else is said.

@@ -35,7 +35,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let _lock = take_lock(&settings)?;
     refuse_unless_safe(root, &settings, options.force)?;
 
-    let remote = Rclone::new(&settings, root);
+    let remote = Rclone::for_recovery(&settings, root);
     let wanted = Wanted { generation: options.generation, accept_older: options.accept_older };
     let source = source::open(&settings, &remote, options.source, wanted)?;
     let present = source.contents.members()?;

@@ -42,6 +42,7 @@ pub struct Payload {
     sums: BTreeMap<String, Digest>,
     etcd_unit: String,
     data_dir: String,
+    runner: String,
 }
 
 impl Payload {
@@ -71,7 +72,13 @@ impl Payload {
         }
         let etcd_unit = etcd_unit(value(UNIT_KEY))?;
         let data_dir = value(DATA_DIR_KEY).unwrap_or_default().to_owned();
-        Ok(Self { dir: dir.to_path_buf(), sums, etcd_unit, data_dir })
+        let runner = value(RUNNER_KEY).unwrap_or_default().to_owned();
+        Ok(Self { dir: dir.to_path_buf(), sums, etcd_unit, data_dir, runner })
+    }
+
+    /// How rclone is run on the node, as the settings write it.
+    pub fn runner(&self) -> &str {
+        &self.runner
     }
 
     /// Where a file of the tarball lies.

@@ -1,16 +1,20 @@
 //! How rclone is run: on the host, from the tarball, or in a container; within its time limit, and what its failures mean.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::password;
+use super::retry::{Retry, may_pass};
+use super::{password, version};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{BUNDLED_RCLONE, Root};
 use crate::settings::{Runner, Settings};
 use crate::sys::command::{CommandRunExt, Output};
+use crate::sys::fs::write_atomic;
+use crate::sys::random;
 
 /// One name for all our containers: a client that was killed leaves its container running, and the next one of this
 /// name is only started once that is gone.
@@ -33,11 +37,22 @@ pub(super) struct Invocation {
     /// Folders that a container must see.
     folders: [PathBuf; 2],
     limit: Duration,
+    retry: Retry,
+    /// What the site adds to each call.
+    added: Vec<String>,
+    /// Whether the version is known to be one that is served.
+    served: Cell<bool>,
 }
 
 impl Invocation {
-    /// As the settings say.
-    pub(super) fn new(settings: &Settings, root: &Root) -> Self {
+    /// As the settings say, for a verb that is so patient.
+    pub(super) fn new(settings: &Settings, root: &Root, retry: Retry) -> Self {
+        let mut added = settings.rclone_flags.clone();
+        if retry == Retry::CYCLE
+            && let Some(limit) = &settings.rclone_bwlimit
+        {
+            added.push(format!("--bwlimit={limit}"));
+        }
         Self {
             endpoint: settings.endpoint.trim_end_matches('/').to_owned(),
             runner: settings.runner.clone(),
@@ -46,6 +61,9 @@ impl Invocation {
             password_file: settings.rclone_password_file.clone(),
             folders: [settings.backup_dir.clone(), settings.restore_dir.clone()],
             limit: settings.rclone_timeout,
+            retry,
+            added,
+            served: Cell::new(false),
         }
     }
 
@@ -62,6 +80,7 @@ impl Invocation {
             command.env(password::VARIABLE, password::read(path)?);
         }
         command.arg("--config").arg(&self.conf).args(PATIENCE).arg("--ask-password=false");
+        command.args(&self.added);
         Ok(command)
     }
 
@@ -89,12 +108,34 @@ impl Invocation {
         command
     }
 
+    /// Runs rclone to its end; what may be a passing failure is tried again.
     pub(super) fn run(&self, arguments: &[&str]) -> Result<Output> {
         self.run_fed(arguments, &[])
     }
 
     /// The same with something to read from stdin.
     pub(super) fn run_fed(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
+        self.see_version()?;
+        let began = Instant::now();
+        let mut tried = 0;
+        loop {
+            let output = self.once(arguments, input)?;
+            tried += 1;
+            if output.status.success() || !may_pass(output.status.code(), &output.stderr) {
+                return Ok(output);
+            }
+            let Some(pause) =
+                self.retry.pause(tried, began.elapsed(), self.limit, u16::from_ne_bytes(random::bytes()?))
+            else {
+                return Ok(output);
+            };
+            let seconds = pause.as_millis().div_ceil(1000);
+            log::warn!("{}; trying again in {seconds} s", self.what(arguments, &output));
+            std::thread::sleep(pause);
+        }
+    }
+
+    fn once(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
         if let Runner::Container { engine, .. } = &self.runner {
             // Usually there is none; then the engine says so, and that is fine.
             let _ = Command::new(engine).args(["rm", "--force", CONTAINER]).run_limited(&[], self.limit);
@@ -108,21 +149,49 @@ impl Invocation {
         )
     }
 
+    /// Refuses an rclone that is too old. It is asked once, and what it said is noted for the next runs.
+    fn see_version(&self) -> Result<()> {
+        // One that is not there fails of itself, and more clearly.
+        let Some(mark) = version::mark(&self.runner, &self.bundled).filter(|_| !self.served.get()) else {
+            return Ok(());
+        };
+        let [backup_dir, _] = &self.folders;
+        let note = version::note(backup_dir);
+        if !version::is_noted(&note, &mark) {
+            let output = self.once(&["version"], &[])?;
+            if !output.status.success() {
+                return Err(self.failure(&["version"], &output));
+            }
+            let text = output.text();
+            let said = version::check(&text, &self.describe())?;
+            log::info!("rclone {said} ({})", self.describe());
+            if let Err(e) = write_atomic(&note, format!("{mark}\nrclone {said}\n").as_bytes(), 0o600) {
+                log::warn!("rclone is asked for its version at each run: {e:#}");
+            }
+        }
+        self.served.set(true);
+        Ok(())
+    }
+
     pub(super) fn run_ok(&self, arguments: &[&str]) -> Result<Output> {
         let output = self.run(arguments)?;
         if output.status.success() { Ok(output) } else { Err(self.failure(arguments, &output)) }
     }
 
-    pub(super) fn failure(&self, arguments: &[&str], output: &Output) -> anyhow::Error {
+    /// A failure in words, with the end of what rclone said.
+    fn what(&self, arguments: &[&str], output: &Output) -> String {
         let verb = arguments.first().copied().unwrap_or_default();
+        let tail: Vec<&str> = output.stderr.lines().rev().take(3).collect();
+        let tail: Vec<&str> = tail.into_iter().rev().map(str::trim).collect();
+        format!("rclone {verb} at {} ended with {}: {}", self.endpoint, output.status, tail.join(" | "))
+    }
+
+    pub(super) fn failure(&self, arguments: &[&str], output: &Output) -> anyhow::Error {
         // The same words in 1.60 and 1.75, whether the password is wrong or missing.
         if output.stderr.contains("decrypt configuration") {
             return self.locked();
         }
-        let tail: Vec<&str> = output.stderr.lines().rev().take(3).collect();
-        let tail: Vec<&str> = tail.into_iter().rev().map(str::trim).collect();
-        let what =
-            format!("rclone {verb} at {} ended with {}: {}", self.endpoint, output.status, tail.join(" | "));
+        let what = self.what(arguments, output);
         let hint = format!(
             "is the remote up, and may it be used as {} says? try: {}",
             self.conf.display(),
@@ -186,6 +255,9 @@ pub(super) mod tests {
             password_file: None,
             folders: ["/b".into(), "/r".into()],
             limit: Duration::from_secs(5),
+            retry: Retry::CYCLE,
+            added: vec!["--transfers=1".into()],
+            served: Cell::new(false),
         }
     }
 

@@ -3,6 +3,8 @@
 mod invocation;
 mod password;
 pub mod rclone;
+mod retry;
+pub mod version;
 
 use std::path::Path;
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::invocation::Invocation;
+use super::retry::Retry;
 use super::{Object, Remote};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::Root;
@@ -20,13 +21,25 @@ const NO_FOLDER: i32 = 3;
 pub struct Rclone {
     endpoint: String,
     rclone: Invocation,
+    /// Whether the same size is enough to take an object for the same.
+    size_only: bool,
 }
 
 impl Rclone {
-    /// As the settings say.
+    /// For what a timer starts: it gives up soon, since the next cycle comes, and keeps to the site's bandwidth.
     pub fn new(settings: &Settings, root: &Root) -> Self {
+        Self::with(settings, root, Retry::CYCLE)
+    }
+
+    /// For a recovery: it is patient with the remote, and as fast as it can be.
+    pub fn for_recovery(settings: &Settings, root: &Root) -> Self {
+        Self::with(settings, root, Retry::RECOVERY)
+    }
+
+    fn with(settings: &Settings, root: &Root, retry: Retry) -> Self {
         let endpoint = settings.endpoint.trim_end_matches('/').to_owned();
-        Self { endpoint, rclone: Invocation::new(settings, root) }
+        let size_only = !settings.rclone_checksum;
+        Self { endpoint, rclone: Invocation::new(settings, root, retry), size_only }
     }
 
     /// `remote:path/folder`.
@@ -84,10 +97,10 @@ impl Remote for Rclone {
 
     fn put(&self, local: &Path, folder: &str) -> Result<()> {
         let local = local.to_string_lossy();
-        // The name carries the content's checksum, so size is all that can differ; and no listing is needed.
-        self.rclone
-            .run_ok(&["copy", "--size-only", "--no-traverse", "--", &local, &self.at(folder)])
-            .map(drop)
+        // The name carries the content's checksum, so size is all that can differ of an upload that was cut off. What the
+        // remote damaged, RCLONE_CHECKSUM finds. No listing is needed.
+        let compare = if self.size_only { "--size-only" } else { "--checksum" };
+        self.rclone.run_ok(&["copy", compare, "--no-traverse", "--", &local, &self.at(folder)]).map(drop)
     }
 
     fn get(&self, folder: &str, paths: &[String], local: &Path) -> Result<()> {
@@ -151,7 +164,7 @@ mod tests {
     use crate::settings::Runner;
 
     fn rclone(runner: Runner) -> Rclone {
-        Rclone { endpoint: "r:bucket/backups".into(), rclone: invocation(runner) }
+        Rclone { endpoint: "r:bucket/backups".into(), rclone: invocation(runner), size_only: true }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::sys::fs::create_dirs;
 use crate::sys::lock::Lock;
 use crate::sys::systemd;
 
+pub mod flags;
 mod parse;
 pub mod unit;
 pub mod urls;
@@ -58,6 +59,12 @@ pub struct Settings {
     pub rclone_timeout: std::time::Duration,
     /// How long what writes nothing may wait for what does (`ETCD2_BACKUP_QUIET_INTERVAL`, default 10min, 0: not at all).
     pub quiet_interval: std::time::Duration,
+    /// Whether an object that is there already is compared by its checksum, not by size alone (`RCLONE_CHECKSUM`).
+    pub rclone_checksum: bool,
+    /// How fast backups may send, as rclone writes it (`ETCD2_BACKUP_RCLONE_BWLIMIT`).
+    pub rclone_bwlimit: Option<String>,
+    /// Flags for each call of rclone (`ETCD2_BACKUP_RCLONE_FLAGS`, with spaces between them).
+    pub rclone_flags: Vec<String>,
     /// Whether a member that holds v3 data is backed up without it (`ETCD2_BACKUP_V2_ONLY`, default false).
     pub v2_only: bool,
     /// etcd's program and arguments, variables expanded; empty if no unit was asked.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Runner, Settings, UnitEnvironment, urls};
+use super::{Runner, Settings, UnitEnvironment, flags, urls};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{RCLONE_CONF, Root};
 
@@ -89,6 +89,13 @@ pub fn parse(
             .map(|p| root.join(p)),
         rclone_timeout: timeout(ours)?,
         quiet_interval: duration(ours, "ETCD2_BACKUP_QUIET_INTERVAL")?.unwrap_or(DEFAULT_QUIET),
+        // rclone reads it as well, in these spellings.
+        rclone_checksum: matches!(
+            get(ours, "RCLONE_CHECKSUM"),
+            Some("1" | "t" | "T" | "true" | "True" | "TRUE")
+        ),
+        rclone_bwlimit: get(ours, "ETCD2_BACKUP_RCLONE_BWLIMIT").map(str::to_owned),
+        rclone_flags: rclone_flags(ours)?,
         v2_only: truth(ours, "ETCD2_BACKUP_V2_ONLY")?,
         etcd_command: unit.command.clone(),
         etcd_user: unit.user.clone(),
@@ -189,6 +196,21 @@ fn duration(ours: &BTreeMap<String, String>, name: &str) -> Result<Option<Durati
         humantime::parse_duration(text).or_fault(Exit::Settings, format!("{name}={text:?}"), A_DURATION)
     };
     get(ours, name).map(parse).transpose()
+}
+
+fn rclone_flags(ours: &BTreeMap<String, String>) -> Result<Vec<String>> {
+    const NAME: &str = "ETCD2_BACKUP_RCLONE_FLAGS";
+    let words = get(ours, NAME).unwrap_or_default().split_ascii_whitespace();
+    words
+        .map(|flag| match flags::objection(flag) {
+            None => Ok(flag.to_owned()),
+            // It may hold what nobody should see.
+            Some((problem, hint)) => {
+                let name = flag.split('=').next().unwrap_or_default();
+                Err(fault(Exit::Settings, format!("{NAME}: {name} {problem}"), hint))
+            }
+        })
+        .collect()
 }
 
 /// A switch, off when it is not set.
@@ -304,6 +326,7 @@ mod tests {
             ("ETCD2_BACKUP_RCLONE_TIMEOUT", "soon", "ETCD2_BACKUP_RCLONE_TIMEOUT", "10m"),
             ("ETCD2_BACKUP_RCLONE_TIMEOUT", "0s", "is zero", "10m"),
             ("ETCD2_BACKUP_QUIET_INTERVAL", "never", "ETCD2_BACKUP_QUIET_INTERVAL", "10m"),
+            ("ETCD2_BACKUP_RCLONE_FLAGS", "--fast-list --s3-key=x", "--s3-key is not one", "rclone.conf"),
             ("ETCD2_BACKUP_V2_ONLY", "yes", "neither true nor false", "30-etcd2-backup-restore.conf"),
             ("ETCD2_BACKUP_ETCD_UNIT", "etcd2", "not the name of a service", "etcd2.service"),
             ("ETCD2_BACKUP_ETCD_UNIT", "a/b.service", "not the name of a service", "etcd2.service"),
@@ -326,6 +349,18 @@ mod tests {
         }
         for id in ["", "0123", "0123456789ABCDEF0123456789ABCDEF"] {
             assert!(parse(&ours(&[]), &unit(&[], &[]), id, &Root::new("/")).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_rclone_reaches_it() {
+        let of = |name, value| parse(&ours(&[(name, value)]), &unit(&[], &[]), ID, &Root::new("/")).unwrap();
+        let got = of("ETCD2_BACKUP_RCLONE_FLAGS", " --fast-list  --transfers=2 ");
+        assert_eq!(got.rclone_flags, ["--fast-list", "--transfers=2"]);
+        assert_eq!((got.rclone_bwlimit, got.rclone_checksum), (None, false));
+        assert_eq!(of("ETCD2_BACKUP_RCLONE_BWLIMIT", "2M:1M").rclone_bwlimit.as_deref(), Some("2M:1M"));
+        for (value, on) in [("true", true), ("1", true), ("false", false), ("", false)] {
+            assert_eq!(of("RCLONE_CHECKSUM", value).rclone_checksum, on, "{value}");
         }
     }
 

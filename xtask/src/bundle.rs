@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, OrFault};
+use etcd2_backup::remote::version::{self, OLDEST};
 use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +16,6 @@ use crate::runner::Runner;
 use crate::site::Content;
 use crate::{elf, input, inspect, tarball};
 
-/// The oldest rclone that the tests run. They also run a current one.
-const OLDEST: (u32, u32) = (1, 60);
 const HINT: &str = "take the static rclone of its own releases; a distribution's is linked against libraries";
 
 /// What the manifest says of it.
@@ -92,9 +91,8 @@ pub(crate) fn examine_of(runner: &Runner, target: &str, cache: &Path) -> Result<
 
 /// The version in what `rclone version` printed, if it is one we serve.
 fn supported(printed: &str) -> Result<&str> {
-    let first = printed.lines().next().unwrap_or_default();
-    let version = first.strip_prefix("rclone ").unwrap_or_default();
-    let Some(numbers) = parse_version(version) else {
+    let Some((version, numbers)) = version::parse(printed) else {
+        let first = printed.lines().next().unwrap_or_default();
         return Err(refuse(format!("rclone.bundle is no rclone: it says {first:?}"), HINT));
     };
     if numbers < OLDEST {
@@ -102,12 +100,6 @@ fn supported(printed: &str) -> Result<&str> {
         return Err(refuse(what, HINT));
     }
     Ok(version)
-}
-
-/// Major and minor of `v1.60.1-DEV`.
-fn parse_version(version: &str) -> Option<(u32, u32)> {
-    let mut numbers = version.strip_prefix('v')?.split(['.', '-', '+']);
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 #[cfg(test)]

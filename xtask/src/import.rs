@@ -31,8 +31,8 @@ const TIMER: &str = "etcd2-backup.timer";
 const SERVICE: &str = "etcd2-backup.service";
 const FOUNDER: &str = "ETCD_RESTORE_MASTER_ADV_PEER_URLS";
 const ENDPOINT: &str = "RCLONE_ENDPOINT";
-/// The drop-in's variables and the keys they become. The last seven are ours: a node's drop-in can be read back.
-const VARIABLES: [(&str, &str); 12] = [
+/// The drop-in's variables and the keys they become. Those of `ETCD2_BACKUP_` are ours: a node's drop-in can be read back.
+const VARIABLES: &[(&str, &str)] = &[
     (FOUNDER, "founder"),
     (ENDPOINT, "endpoint"),
     ("ETCD_DATA_DIR", "data_dir"),
@@ -44,6 +44,8 @@ const VARIABLES: [(&str, &str); 12] = [
     ("ETCD2_BACKUP_RCLONE_RUNNER", "runner"),
     ("ETCD2_BACKUP_RCLONE_IMAGE", "image"),
     ("ETCD2_BACKUP_RCLONE_TIMEOUT", "timeout"),
+    ("ETCD2_BACKUP_RCLONE_BWLIMIT", "bwlimit"),
+    ("ETCD2_BACKUP_RCLONE_FLAGS", "flags"),
     ("ETCD2_BACKUP_RCLONE_PASSWORD_FILE", "password_file"),
 ];
 /// The timer's settings and the keys they become.
@@ -97,10 +99,10 @@ struct Found {
 impl Found {
     fn carry(&mut self, key: &str, value: &str, from: String) {
         let text = |text: &str| toml::Value::String(text.to_owned());
+        let list = |items: Vec<&str>| toml::Value::Array(items.into_iter().map(|i| text(i.trim())).collect());
         let value = match value.split(',').collect::<Vec<_>>() {
-            urls if key == "founder" && urls.len() > 1 => {
-                toml::Value::Array(urls.into_iter().map(|url| text(url.trim())).collect())
-            }
+            _ if key == "flags" => list(value.split_ascii_whitespace().collect()),
+            urls if key == "founder" && urls.len() > 1 => list(urls),
             _ => match value.parse() {
                 Ok(flag) if key == "v2_only" => toml::Value::Boolean(flag),
                 _ => text(value),

@@ -146,6 +146,8 @@ mod tests {
             "runner",
             "image",
             "timeout",
+            "bwlimit",
+            "flags",
         ] {
             assert!(uncommented.lines().any(|l| l.starts_with(&format!("{key} = "))), "{key}");
         }

@@ -55,6 +55,9 @@ struct Values<'a> {
     /// Only where rclone.conf is encrypted.
     password_file: Option<&'a str>,
     rclone_timeout: String,
+    bwlimit: Option<&'a str>,
+    /// With spaces between them; only where there are some.
+    flags: Option<String>,
     backup_timeout: String,
     sandbox: Sandbox,
     /// The operator's own.
@@ -97,6 +100,8 @@ impl<'a> Values<'a> {
             docker: matches!(site.runner, Runner::Docker(_)),
             password_file: site.password_file.as_deref().map(dir),
             rclone_timeout: humantime::format_duration(site.rclone_timeout).to_string(),
+            bwlimit: site.bwlimit.as_deref(),
+            flags: Some(site.flags.join(" ")).filter(|flags| !flags.is_empty()),
             // A cycle asks for the version, lists, sends and looks again: four calls, and a minute for our own work.
             backup_timeout: format!(
                 "{}s",

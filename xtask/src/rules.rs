@@ -80,6 +80,12 @@ pub(crate) fn expected(site: &Site) -> Vec<(&'static str, String)> {
     if let Runner::Docker(image) | Runner::Podman(image) = &site.runner {
         all.push(("ETCD2_BACKUP_RCLONE_IMAGE", image.clone()));
     }
+    if let Some(limit) = &site.bwlimit {
+        all.push(("ETCD2_BACKUP_RCLONE_BWLIMIT", limit.clone()));
+    }
+    if !site.flags.is_empty() {
+        all.push(("ETCD2_BACKUP_RCLONE_FLAGS", site.flags.join(" ")));
+    }
     if let Some(file) = &site.password_file {
         all.push(("ETCD2_BACKUP_RCLONE_PASSWORD_FILE", dir(file)));
     }

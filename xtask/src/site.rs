@@ -52,6 +52,10 @@ pub(crate) struct Site {
     pub(crate) runner: Runner,
     /// The longest one rclone call may take.
     pub(crate) rclone_timeout: Duration,
+    /// How fast backups may send, as rclone writes it; `None` as fast as they can.
+    pub(crate) bwlimit: Option<String>,
+    /// Flags for each call of rclone.
+    pub(crate) flags: Vec<String>,
     /// Where the nodes have the password of an encrypted rclone.conf.
     pub(crate) password_file: Option<PathBuf>,
     /// rclone.conf, byte for byte.
@@ -147,6 +151,8 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
     check::check_unit(&etcd_unit)?;
     let quiet_interval = quiet_interval(&or(said.quiet_interval, "10min"))?;
     let rclone_timeout = timeout(&or(said.rclone.timeout.clone(), "10m"))?;
+    let bwlimit = runner::bwlimit(said.rclone.bwlimit.as_deref())?;
+    let flags = runner::flags(said.rclone.flags.as_deref().unwrap_or_default())?;
     let runner = runner::resolve(said.rclone, dir)?;
     Ok(Site {
         founder: founder(said.founder)?,
@@ -159,6 +165,8 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         etcd_unit,
         v2_only: said.v2_only.unwrap_or(false),
         rclone_timeout,
+        bwlimit,
+        flags,
         warnings: warn::about_runner(&runner).into_iter().collect(),
         runner,
         password_file,

@@ -6,7 +6,7 @@ mod files;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::Mutex;
 
 use anyhow::Result;
 use etcd2_backup::exit::{Exit, exit_of, hint_of};
@@ -148,20 +148,21 @@ fn check_read(site: &Site, files: &[Rendered], templates: bool) -> BTreeMap<Stri
         assert!(!setting.value.replace("%%", "").contains('%'), "{setting:?}");
     }
     if !templates {
-        // Without a password file and with one; and of folders that not every systemd takes as they are, some directives
+        // What is set only where it is asked for; and of folders that not every systemd takes as they are, some directives
         // do not speak.
-        static KNOWN: LazyLock<[[Skeleton; 2]; 2]> = LazyLock::new(|| {
-            ["", "backup_dir = \"/srv/%\"\n"].map(|more| {
-                [None, Some("/p".into())].map(|file| {
-                    let mut site = site::tests::load_of(&format!("{MINIMAL}{more}"), CONF).unwrap();
-                    site.password_file = file;
-                    skeleton(&render(&site).unwrap())
-                })
-            })
-        });
+        static KNOWN: Mutex<BTreeMap<[bool; 4], Skeleton>> = Mutex::new(BTreeMap::new());
         let odd = site.backup_dir.to_string_lossy().contains(['%', '\\', '"', '\'', '$']);
-        let known = &KNOWN[usize::from(odd)][usize::from(site.password_file.is_some())];
-        assert_eq!(&skeleton(files), known);
+        let asked = [odd, site.password_file.is_some(), site.bwlimit.is_some(), !site.flags.is_empty()];
+        let mut known = KNOWN.lock().unwrap();
+        let plain = || {
+            let more = if odd { "backup_dir = \"/srv/%\"\n" } else { "" };
+            let mut plain = site::tests::load_of(&format!("{MINIMAL}{more}"), CONF).unwrap();
+            plain.password_file = asked[1].then(|| "/p".into());
+            plain.bwlimit = asked[2].then(|| "1M".into());
+            plain.flags.extend(asked[3].then(|| "--fast-list".into()));
+            skeleton(&render(&plain).unwrap())
+        };
+        assert_eq!(&skeleton(files), known.entry(asked).or_insert_with(plain));
     }
     read
 }
@@ -231,6 +232,7 @@ fn no_field_lets_anything_through() {
         "rclone.bundle",
         "rclone.timeout",
         "rclone.password_file",
+        "rclone.bwlimit",
     ];
     let good = |field: &str| match field {
         "founder" => "http://e1:2380",
@@ -241,6 +243,7 @@ fn no_field_lets_anything_through() {
         "etcd_unit" => "etcd.service",
         "rclone.runner" => "docker",
         "rclone.image" => "rclone/rclone",
+        "rclone.bwlimit" => "2M",
         _ => "/srv/x",
     };
     let payloads = [

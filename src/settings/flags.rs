@@ -1,0 +1,109 @@
+//! Which flags a site may add to every call of rclone.
+//!
+//! A list of what is allowed: rclone has hundreds of flags, and new ones with each release. What is a backend's, secrets
+//! above all, has its place in rclone.conf, where no list of processes shows it.
+
+/// They change how fast and over which connections rclone works, never what it copies, lists or reports.
+pub const ALLOWED: [&str; 30] = [
+    "bind",
+    "buffer-size",
+    "bwlimit-file",
+    "ca-cert",
+    "check-first",
+    "checkers",
+    "client-cert",
+    "contimeout",
+    "disable-http-keep-alives",
+    "disable-http2",
+    "dscp",
+    "expect-continue-timeout",
+    "fast-list",
+    "low-level-retries",
+    "max-backlog",
+    "max-buffer-memory",
+    "max-connections",
+    "multi-thread-chunk-size",
+    "multi-thread-cutoff",
+    "multi-thread-streams",
+    "no-check-certificate",
+    "no-gzip-encoding",
+    "retries",
+    "retries-sleep",
+    "timeout",
+    "tpslimit",
+    "tpslimit-burst",
+    "transfers",
+    "use-mmap",
+    "user-agent",
+];
+
+/// What is wrong with a flag, and what to do instead; `None` if it may be added.
+pub fn objection(flag: &str) -> Option<(&'static str, &'static str)> {
+    let word = flag.strip_prefix("--").unwrap_or_default();
+    let (name, value) = word.split_once('=').unwrap_or((word, ""));
+    if word.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Some(("contains a space", "write it as --name=value, one flag in each pair of quotes"));
+    }
+    match name {
+        "" => Some(("is no long flag of rclone's", "write it as --name or --name=value")),
+        "bwlimit" => Some(("is a key of its own", "write bwlimit below [rclone]: it never slows a recovery")),
+        // Whatever it belongs to: `https://user:password@proxy`.
+        _ if value.contains('@') => Some((
+            "may hold a password",
+            "every process can read a command line: it belongs into rclone.conf",
+        )),
+        _ if ALLOWED.contains(&name) => None,
+        _ => Some((
+            "is not one that may be added",
+            "options of the backend, and all secrets, go into rclone.conf, without the backend's prefix; README lists \
+             the flags that may be added: no other can be relied on to change nothing but speed and connections",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_flags_that_change_nothing_but_speed_and_connections_may_be_added() {
+        for flag in
+            ["--transfers=2", "--fast-list", "--timeout=5m", "--user-agent=x/1", "--ca-cert=/etc/ca.pem"]
+        {
+            assert_eq!(objection(flag), None, "{flag}");
+        }
+        for name in ALLOWED {
+            assert_eq!(objection(&format!("--{name}=1")), None, "{name}");
+        }
+        assert!(ALLOWED.is_sorted());
+        for (flag, problem) in [
+            ("", "no long flag"),
+            ("-v", "no long flag"),
+            ("--", "no long flag"),
+            ("--=x", "no long flag"),
+            ("transfers=2", "no long flag"),
+            ("--transfers 2", "a space"),
+            ("--user-agent=a\nb", "a space"),
+            ("--bwlimit=1M", "key of its own"),
+            ("--user-agent=me:secret@x", "a password"),
+            ("--s3-secret-access-key=x", "not one"),
+            ("--header=Authorization:x", "not one"),
+            ("--config=/x", "not one"),
+            ("--dry-run", "not one"),
+            ("--files-from=/x", "not one"),
+            ("--include=*", "not one"),
+            ("--exclude=*", "not one"),
+            ("--max-age=1d", "not one"),
+            ("--backup-dir=r:x", "not one"),
+            ("--immutable", "not one"),
+            ("--ignore-size", "not one"),
+            ("--rc", "not one"),
+            ("--log-file=/x", "not one"),
+            ("--password-command=x", "not one"),
+            ("--Transfers=2", "not one"),
+        ] {
+            let said = objection(flag).map(|(problem, _)| problem).unwrap_or_default();
+            assert!(said.contains(problem), "{flag:?}: {said}");
+        }
+    }
+}
