@@ -46,11 +46,11 @@ impl Wrapper {
         self.instead(r#"exec "$REAL" "$@""#);
     }
 
-    /// The verbs of all calls since the last look.
+    /// The verbs of all calls since the last look, but for `version`: each new script is asked for it once.
     pub(crate) fn calls(&self) -> Vec<String> {
         let calls = fs::read_to_string(self.calls_file()).unwrap_or_default();
         write(&self.calls_file(), "");
-        calls.lines().map(str::to_owned).collect()
+        calls.lines().filter(|verb| *verb != "version").map(str::to_owned).collect()
     }
 
     fn calls_file(&self) -> PathBuf {
