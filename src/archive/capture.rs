@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 
 use super::part::{Head, Written};
-use super::state::{LastRecord, State};
+use super::state::{Checked, LastRecord, State};
 use crate::etcd::datadir::{self, DataDir, Family};
 use crate::etcd::log::Log;
 use crate::etcd::proto::{HardState, LogPosition, Metadata};
@@ -15,6 +15,7 @@ use crate::etcd::snap::{self, Snapshot};
 use crate::etcd::v3::{Db, Seen};
 use crate::etcd::wal::{self, Extent, Place, Reading, Walk};
 use crate::exit::{Exit, exit_of, fault};
+use crate::sys::time;
 
 /// A restored log is replayed whole at etcd's start: 200,000 entries take about two seconds.
 const MAX_ENTRIES: u64 = 200_000;
@@ -26,6 +27,8 @@ const TRIES: u32 = 4;
 /// What goes into the next part.
 #[derive(Debug)]
 pub struct Capture {
+    /// What this node's clock said, in seconds since 1970.
+    pub clock: u64,
     /// Why a new generation begins; `None`: the part continues the chain.
     pub begins: Option<String>,
     /// The base, when a new generation begins with a snapshot.
@@ -61,13 +64,21 @@ pub fn next(dir: &DataDir, state: Option<&State>) -> Result<Option<Capture>> {
             Follow::Broken(why) => why,
         },
     };
+    anew(dir, &why).map(Some)
+}
+
+/// Reads all that a new generation begins with.
+///
+/// # Errors
+/// As [`next`].
+pub fn anew(dir: &DataDir, why: &str) -> Result<Capture> {
     for _ in 1..TRIES {
-        match begin(dir, &why) {
+        match begin(dir, why) {
             Err(e) if exit_of(&e) == Exit::NotFound => {}
-            capture => return capture.map(Some),
+            capture => return capture,
         }
     }
-    begin(dir, &why).map(Some)
+    begin(dir, why)
 }
 
 enum Follow {
@@ -97,6 +108,7 @@ fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
     if let Some(why) = too_long(dir, state)? {
         return Ok(Follow::Broken(why));
     }
+    let clock = time::now();
     let mut log = Log::behind(state.last, state.hard_state);
     let tail = match wal::walk(&dir.wal, state.place, Reading::Live, &mut |_, record| log.add(record)) {
         Err(e) if exit_of(&e) == Exit::NotFound => return broken("the log was purged past the last backup"),
@@ -117,6 +129,7 @@ fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
     };
     let v3_data = Seen::new(log.v3_write, &Db::Empty).map(|seen| seen.to_string());
     Ok(Follow::On(Box::new(Capture {
+        clock,
         begins: None,
         base: None,
         metadata: state.metadata(),
@@ -144,6 +157,7 @@ fn too_long(dir: &DataDir, state: &State) -> Result<Option<String>> {
 
 /// Begins with the newest usable snapshot.
 fn begin(dir: &DataDir, why: &str) -> Result<Capture> {
+    let clock = time::now();
     let contents = dir.scan(Reading::Live)?;
     let files = open_files(dir, contents.base.as_ref(), &contents.tail)?;
     if let Db::Unreadable(why) = &contents.db {
@@ -151,6 +165,7 @@ fn begin(dir: &DataDir, why: &str) -> Result<Capture> {
         log::warn!("{} cannot be looked into for data of the v3 store: {why}", db.display());
     }
     Ok(Capture {
+        clock,
         v3_data: contents.v3_data(),
         begins: Some(why.into()),
         first: contents.base_index() + 1,
@@ -229,8 +244,13 @@ impl Capture {
             last_record: self.last_record().or_else(|| before.and_then(|b| b.last_record)),
             last: head.last,
             hard_state: self.log.hard_state,
-            clock: head.time,
+            time: head.time,
+            clock: self.clock,
             sync_time: self.log.sync_time.or_else(|| before.and_then(|b| b.sync_time)),
+            checked: before.map_or_else(
+                || Checked { sequence: head.sequence, checksum: written.checksum.clone() },
+                |b| b.checked.clone(),
+            ),
             pending: Some(format!("{}/{}", head.generation_name(), written.name)),
         }
     }

@@ -64,17 +64,28 @@ pub fn generations(objects: &[Object]) -> Vec<Generation> {
     all
 }
 
+/// Follows the longest chain; of two that are equally long, the one whose last part sorts last. Two machines may have
+/// written into one generation before they noticed: the other one's parts are none of it.
 fn link(generation: &mut Generation, found: &[PartName]) {
-    let mut expected = (0, 0);
+    let mut reached: Vec<PartName> = Vec::new();
     for part in found {
-        if (part.sequence, part.predecessor) == expected {
-            expected = (part.sequence + 1, part.checksum);
-            generation.parts.push(*part);
-        } else {
-            let path = generation.path(part);
-            generation.beyond.push(path);
+        let before = |p: &&PartName| p.sequence + 1 == part.sequence && p.checksum == part.predecessor;
+        let mut near = reached.iter().rev().take_while(|p| p.sequence + 1 >= part.sequence);
+        if (part.sequence, part.predecessor) == (0, 0) || near.any(|p| before(&p)) {
+            reached.push(*part);
         }
     }
+    let mut wanted = reached.last().map(|p| (p.sequence, p.checksum));
+    for part in reached.iter().rev() {
+        if wanted == Some((part.sequence, part.checksum)) {
+            wanted = part.sequence.checked_sub(1).map(|sequence| (sequence, part.predecessor));
+            generation.parts.push(*part);
+        }
+    }
+    generation.parts.reverse();
+    let other = found.iter().filter(|part| !generation.parts.contains(part));
+    let other: Vec<String> = other.map(|part| generation.path(part)).collect();
+    generation.beyond.extend(other);
 }
 
 /// Whether a folder was written by etcd2-backup-coreos, the program before this one.
@@ -137,6 +148,30 @@ mod tests {
         let mut mixed = whole.clone();
         mixed.push(object(&foreign, 10));
         assert_eq!(sequences(&mixed), (vec![0, 1, 2, 3], 1, false));
+    }
+
+    #[test]
+    fn of_two_machines_parts_in_one_generation_one_chain_is_followed() {
+        // Of the other machine: the same predecessor, other content.
+        let fork =
+            |sequence, predecessor| PartName { predecessor, checksum: 200 + sequence, ..part(sequence) };
+        let ours: Vec<PartName> = (0..4).map(part).collect();
+        let others = [fork(2, 101), fork(3, 202), fork(4, 203)];
+        let table = [
+            (&ours[..], &others[..1], vec![100, 101, 102, 103], 1),
+            (&ours, &others[..2], vec![100, 101, 202, 203], 2),
+            (&ours[..3], &others, vec![100, 101, 202, 203, 204], 1),
+            (&ours, &others[1..], vec![100, 101, 102, 103], 2),
+        ];
+        for (ours, others, chain, beyond) in table {
+            let mut objects: Vec<Object> = [ours, others].concat().iter().map(|p| object(p, 10)).collect();
+            for _ in 0..2 {
+                let all = generations(&objects);
+                let got: Vec<u64> = all[0].parts.iter().map(|p| p.checksum).collect();
+                assert_eq!((&got, all[0].beyond.len()), (&chain, beyond), "{ours:?} {others:?}");
+                objects.reverse();
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!
 //! - [`names`]: names of generations and parts · [`part`]: the bytes of a part · [`chain`]: what a listing means
 //! - [`capture`]: what the next part holds · [`state`]: what is known of the last one · [`spool`]: parts on their way
+//! - [`recheck`]: whether the folder is as this node left it
 //! - [`catalog`]: the generations of a folder, and what their bases say
 //! - [`unpack`]: parts back into a data directory · [`lineage`]: which history follows which
 
@@ -15,6 +16,7 @@ pub mod chain;
 pub mod lineage;
 pub mod names;
 pub mod part;
+pub mod recheck;
 pub mod spool;
 pub mod state;
 pub mod unpack;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::names::GenerationName;
 use crate::etcd::proto::{HardState, LogPosition, Metadata};
 use crate::etcd::wal::Place;
 use crate::sys::fs::{remove_if_there, write_atomic};
@@ -48,12 +49,25 @@ pub struct State {
     pub last: LogPosition,
     /// The last shipped hard state.
     pub hard_state: HardState,
-    /// What this node's clock said when the last part was captured.
+    /// The last part's time, as its name says it.
+    pub time: u64,
+    /// What this node's clock said then: it may have been set back since an earlier part.
     pub clock: u64,
     /// The leader's clock in the last shipped SYNC, in nanoseconds since 1970.
     pub sync_time: Option<i64>,
+    /// The part up to which the remote was seen to have all of the generation.
+    pub checked: Checked,
     /// Path of the last part in the spool, while its upload did not end or its end was not seen.
     pub pending: Option<String>,
+}
+
+/// A part that was sent when the folder was last looked at; in a new generation its base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// Its place in the generation.
+    pub sequence: u64,
+    /// Its checksum, 64 hex digits.
+    pub checksum: String,
 }
 
 /// A record that must still be where it was.
@@ -74,6 +88,12 @@ impl State {
     /// The path of the file in the backup directory.
     pub fn path(backup_dir: &Path) -> PathBuf {
         backup_dir.join("state.json")
+    }
+
+    /// The generation being written.
+    pub fn generation_name(&self) -> GenerationName {
+        let Self { generation: number, cluster_id, member_id, writer, .. } = *self;
+        GenerationName { number, cluster_id, member_id, writer }
     }
 
     /// Whose log it is, as the log says it.
@@ -127,11 +147,11 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::etcd::wal::SegmentName;
 
-    fn state(clock: u64) -> State {
+    pub(in crate::archive) fn state(clock: u64) -> State {
         let place = Place::start_of(SegmentName { sequence: 0, index: 0 });
         State {
             version: State::VERSION,
@@ -150,8 +170,10 @@ mod tests {
             last_record: None,
             last: LogPosition::default(),
             hard_state: HardState::default(),
+            time: clock,
             clock,
             sync_time: None,
+            checked: Checked { sequence: 0, checksum: String::new() },
             pending: None,
         }
     }

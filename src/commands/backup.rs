@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::archive::capture::{self, Capture};
 use crate::archive::part::{self, Head};
+use crate::archive::recheck::{self, Finding};
 use crate::archive::spool::Spool;
 use crate::archive::state::State;
 use crate::archive::{chain, lineage};
@@ -40,23 +41,22 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     let mut state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder(&settings));
 
     finish_earlier(&settings, &spool, &remote, &mut state)?;
-    let Some(capture) = capture::next(&dir, state.as_ref())? else {
+    let Some(mut capture) = capture::next(&dir, state.as_ref())? else {
         log::info!("nothing new since index {}", state.map_or(0, |s| s.last.index));
         return Ok(Exit::Done);
     };
     if let Some(state) = &state
         && capture.is_quiet()
-        && state.is_younger_than(settings.quiet_interval, time::now())
+        && state.is_younger_than(settings.quiet_interval, capture.clock)
     {
         tell_held_back(&settings, &capture);
         return Ok(Exit::Done);
     }
-    if let Some(seen) = &capture.v3_data {
-        refuse_v3_data(&settings, seen)?;
-    }
+    refuse_v3_data(&settings, &capture)?;
+    let number = look_into_folder(&settings, &remote, &dir, state.as_mut(), &mut capture)?;
     identity::record(root, &identity_of(root, &settings, &capture))?;
 
-    let head = head(&settings, &remote, state.as_ref(), &capture)?;
+    let head = head(&settings, state.as_ref(), &capture, number)?;
     let to = spool.generation(head.generation_name())?;
     let written = part::write(&to, &head, |out| capture.write_payload(out))?;
     let mut now = capture.state_behind(state.as_ref(), &folder(&settings), &head, &written);
@@ -113,7 +113,8 @@ fn tell_held_back(settings: &Settings, capture: &Capture) {
 }
 
 /// Only v2 data is backed up. Who has v3 data too must know, and say that it may be left out.
-fn refuse_v3_data(settings: &Settings, seen: &str) -> Result<()> {
+fn refuse_v3_data(settings: &Settings, capture: &Capture) -> Result<()> {
+    let Some(seen) = &capture.v3_data else { return Ok(()) };
     if settings.v2_only {
         log::warn!("this member holds data of the v3 store, which is not backed up: {seen}");
         return Ok(());
@@ -124,6 +125,41 @@ fn refuse_v3_data(settings: &Settings, seen: &str) -> Result<()> {
         "to back up the v2 store alone, set v2_only = true in the site, or ETCD2_BACKUP_V2_ONLY=true in \
          30-etcd2-backup-restore.conf; the v3 store needs etcdctl snapshot save",
     ))
+}
+
+/// Lists the folder where a generation begins, and every so many parts. If it is not as this node left it, a new generation
+/// begins. Gives the number that it has.
+fn look_into_folder(
+    settings: &Settings,
+    remote: &dyn Remote,
+    dir: &DataDir,
+    state: Option<&mut State>,
+    capture: &mut Capture,
+) -> Result<Option<u64>> {
+    let begins = capture.begins.is_some();
+    if !begins && !state.as_ref().is_some_and(|s| recheck::is_due(s)) {
+        return Ok(None);
+    }
+    let objects = match remote.list(&settings.machine_id) {
+        Err(e) if !begins => {
+            log::warn!("whether the folder in the remote is whole is not known, and asked next time: {e:#}");
+            return Ok(None);
+        }
+        objects => objects.context("looking for earlier generations")?,
+    };
+    let number = chain::next_number(&objects);
+    let Some(state) = state else { return Ok(Some(number)) };
+    match recheck::look(&objects, state) {
+        Ok(checked) => state.checked = checked,
+        Err(Finding { what, next }) => {
+            log::warn!("{what}: {next}");
+            if !begins {
+                *capture = capture::anew(dir, &what)?;
+                refuse_v3_data(settings, capture)?;
+            }
+        }
+    }
+    Ok(Some(number.max(state.generation + 1)))
 }
 
 /// Sends the spool in one call, and notes that it arrived.
@@ -145,15 +181,14 @@ fn identity_of(root: &Root, settings: &Settings, capture: &Capture) -> Identity 
 }
 
 /// The part's head: its place in the chain, or the start of a new generation behind all that the remote has.
-fn head(settings: &Settings, remote: &dyn Remote, state: Option<&State>, capture: &Capture) -> Result<Head> {
+fn head(settings: &Settings, state: Option<&State>, capture: &Capture, number: Option<u64>) -> Result<Head> {
     let cluster_id = capture.metadata.cluster_id;
     let (generation, writer, sequence, predecessor, parent) = match (state, &capture.begins) {
         (Some(state), None) => {
             (state.generation, state.writer, state.sequence + 1, state.checksum.clone(), None)
         }
         (_, why) => {
-            let objects = remote.list(&settings.machine_id).context("looking for earlier generations")?;
-            let number = chain::next_number(&objects).max(state.map_or(0, |s| s.generation + 1));
+            let number = number.context("no number for a generation")?;
             log::info!("generation {number} begins: {}", why.as_deref().unwrap_or("the first one"));
             let parent = lineage::Parent::of(&settings.backup_dir, cluster_id)?;
             (number, u32::from_ne_bytes(random::bytes()?), 0, String::new(), parent)
@@ -169,7 +204,8 @@ fn head(settings: &Settings, remote: &dyn Remote, state: Option<&State>, capture
         member_name: settings.name.clone(),
         peer_urls: settings.peer_urls.clone(),
         family: capture.family,
-        time: time::now(),
+        // Within a generation times never go back, whatever the clock does.
+        time: state.filter(|_| sequence > 0).map_or(0, |s| s.time).max(capture.clock),
         first: capture.first,
         last: capture.last(),
         start_state: capture.start_state,

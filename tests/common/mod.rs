@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use testkit::etcd::Member;
 use testkit::fixtures::Fixture;
-use testkit::keys::Keys;
+use testkit::keys::{self, Keys};
 use testkit::node::parse_environment;
 use testkit::tools::Tools;
 
@@ -133,6 +133,18 @@ impl Node {
     /// Copies the node's file system and its remote, to come back to with [`Node::reset`].
     pub(crate) fn save(&self) {
         copy(&[&self.root(), &self.work.path().join("remote")], &self.saved());
+    }
+
+    /// Empties etcd's data directory, restores from the archive, and compares every key under a real etcd.
+    #[track_caller]
+    pub(crate) fn assert_restores(&mut self, expected: &Keys, arguments: &[&str]) -> String {
+        self.etcd.kill().unwrap();
+        fs::remove_dir_all(self.path("/var/lib/etcd2")).unwrap();
+        let log = self.ok(&[&["restore"], arguments].concat());
+        self.etcd.start().unwrap();
+        let differences = keys::compare(expected, &keys::dump(&self.etcd.client_url).unwrap());
+        assert!(differences.is_empty(), "{arguments:?}: {differences:?} {log}");
+        log
     }
 
     /// Makes the node's file system and its remote what they were at [`Node::save`].
