@@ -100,7 +100,7 @@ static VERBS: &[VerbTable] = &[
                 into!(Install.remove_source),
             ),
         ]),
-    verb("uninstall", "Remove what was installed; data and backups stay", || {
+    verb("uninstall", "Remove what was installed; data stays, replaced files are gone", || {
         Verb::Uninstall(Uninstall::default())
     })
     .options(&[

@@ -38,7 +38,8 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         if path.symlink_metadata().is_ok() {
             println!("kept     {}", path.display());
         } else {
-            write_atomic(&path, text.as_bytes(), 0o644)?;
+            // A copy of the example has its mode.
+            write_atomic(&path, text.as_bytes(), 0o600)?;
             println!("written  {}", path.display());
         }
     }
@@ -48,8 +49,9 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 Next:
   1. fill in founder and endpoint in {dir}/etcd2-backup.toml
   2. make {dir}/rclone.conf:  rclone config --config {dir}/rclone.conf
-     (or copy rclone.conf.example and fill it in; keep it to yourself: chmod 600)
-  3. cargo xtask build --site {dir}"
+     (or copy rclone.conf.example and fill it in)
+  3. cargo xtask build --site {dir} --bundle-rclone RCLONE
+     (recommended: RCLONE is a static rclone, from rclone's own releases; without it the nodes need its image)"
     );
     Ok(())
 }
@@ -94,6 +96,7 @@ Next:
 mod tests {
     use super::*;
     use crate::site::tests::load_of;
+    use std::os::unix::fs::PermissionsExt as _;
 
     /// What the operator does with the starter.
     fn filled() -> String {
@@ -176,6 +179,8 @@ mod tests {
         write_atomic(&path, b"mine", 0o600).unwrap();
         main(&Options { dir: dir.path().into(), from: None }).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"mine");
-        assert_eq!(std::fs::read_to_string(dir.path().join("rclone.conf.example")).unwrap(), STARTER[1].1);
+        let example = dir.path().join("rclone.conf.example");
+        assert_eq!(std::fs::read_to_string(&example).unwrap(), STARTER[1].1);
+        assert_eq!(example.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
     }
 }

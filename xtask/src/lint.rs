@@ -72,6 +72,9 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 /// Shows how the operator's templates differ; gives the site's warnings and what breaks a rule.
 fn look(site: &Site) -> Result<Vec<Finding>> {
     let (files, stock) = (expand(site, &site.templates)?, expand(site, &Texts::new())?);
+    if site.templates.is_empty() {
+        println!("templates: the built-in ones, none of your own");
+    }
     for name in site.templates.keys() {
         print!("{}", difference(name.trim_end_matches(SUFFIX), &stock, &files));
     }
