@@ -11,6 +11,7 @@
 //! - [`install`]: the unpacked tarball: what is in it, whether it is whole, where its files go
 //! - [`inspect`]: what a data directory, an archive or one of their files holds, for people and as JSON
 //! - [`listing`]: the restore points of machines, for people and as JSON
+//! - [`verify`]: what is read again of an archive, and what is found
 //! - [`recovery`]: what a restore is made of: source, new IDs, exchange
 //! - [`cluster`]: a running cluster by its HTTP API: who is in it, who has caught up, how a member comes in
 //! - [`fence`], [`identity`]: the stamps that keep etcd from starting on the wrong data
@@ -40,3 +41,4 @@ pub mod recovery;
 pub mod remote;
 pub mod settings;
 pub mod sys;
+pub mod verify;

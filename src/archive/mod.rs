@@ -9,10 +9,12 @@
 //! - [`recheck`]: whether the folder is as this node left it
 //! - [`catalog`]: the generations of a folder, and what their bases say
 //! - [`unpack`]: parts back into a data directory · [`lineage`]: which history follows which
+//! - [`check`]: whether parts, read one after the other, could be restored · [`verified`]: which ones were
 
 pub mod capture;
 pub mod catalog;
 pub mod chain;
+pub mod check;
 pub mod lineage;
 pub mod names;
 pub mod part;
@@ -20,3 +22,4 @@ pub mod recheck;
 pub mod spool;
 pub mod state;
 pub mod unpack;
+pub mod verified;

@@ -42,6 +42,7 @@ pub enum Verb {
     Restore(Restore),
     Join(Join),
     List(List),
+    Verify(Verify),
     Inspect(Inspect),
     Guard,
 }
@@ -158,6 +159,21 @@ static VERBS: &[VerbTable] = &[
         flag("points", "Show each point, not only the newest of each generation", into!(List.points)),
         flag("json", "Print JSON, always with each point", into!(List.json)),
     ]),
+    verb("verify", "Read the archive again, and check that it could be restored", || {
+        Verb::Verify(Verify::default())
+    })
+    .options(&[
+        valued("from", "MACHINE_ID", "The archive of another machine", into!(Verify.from)),
+        valued("generation", "N", "Only this generation", into!(Verify.generation)),
+        flag("newest", "Only the newest generation", into!(Verify.newest)),
+        valued(
+            "share",
+            "1/N",
+            "Only the next of N shares: N runs in a row read every byte",
+            into!(Verify.share),
+        ),
+        flag("json", "Print JSON", into!(Verify.json)),
+    ]),
     verb("inspect", "Show what a data directory, an archive or a file of them holds", || {
         Verb::Inspect(Inspect::default())
     })
@@ -246,6 +262,20 @@ pub struct List {
     pub points: bool,
     pub json: bool,
 }
+
+/// The options of `verify`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Verify {
+    pub from: Option<MachineId>,
+    pub generation: Option<u64>,
+    pub newest: bool,
+    pub share: Option<Share>,
+    pub json: bool,
+}
+
+/// One of so many shares of the archive; never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(pub u64);
 
 /// The name of a machine's folder below the endpoint: what systemd calls its machine ID.
 #[derive(Debug, Clone, PartialEq, Eq)]

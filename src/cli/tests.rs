@@ -41,6 +41,7 @@ fn samples(option: &Opt) -> Vec<&'static str> {
         "N" => vec!["7"],
         "TIME" => vec!["90s"],
         "MACHINE_ID" => vec!["0123456789abcdef0123456789abcdef"],
+        "1/N" => vec!["1/7", "1/1"],
         "[FROM..TO]" => vec!["7", "5..9", "5..", "..9"],
         _ => option.choices.iter().map(|(name, _)| *name).collect(),
     };
@@ -218,12 +219,12 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         (
             "",
             "there is no verb",
-            "one of install, uninstall, set-founder, backup, restore, join, list, inspect; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, restore, join, list, verify, inspect; see etcd2-backup --help",
         ),
         (
             "-v",
             "there is no verb",
-            "one of install, uninstall, set-founder, backup, restore, join, list, inspect; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, restore, join, list, verify, inspect; see etcd2-backup --help",
         ),
         ("restor", "there is no verb restor", "is it restore? see etcd2-backup --help"),
         ("hepl", "there is no verb hepl", "is it help? see etcd2-backup --help"),
@@ -231,7 +232,7 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         (
             "gaurd",
             "there is no verb gaurd",
-            "one of install, uninstall, set-founder, backup, restore, join, list, inspect; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, restore, join, list, verify, inspect; see etcd2-backup --help",
         ),
         ("restore --forse", "there is no option --forse", "is it --force? see etcd2-backup restore --help"),
         ("restore --colour", "there is no option --colour", "see etcd2-backup restore --help"),
@@ -267,6 +268,16 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
             "list --from ../0123456789abcdef0123456789abc",
             "--from ../0123456789abcdef0123456789abc is not a machine ID, 32 hex digits",
             "see etcd2-backup list --help",
+        ),
+        (
+            "verify --from ../0123456789abcdef0123456789abc",
+            "--from ../0123456789abcdef0123456789abc is not a machine ID, 32 hex digits",
+            "see etcd2-backup verify --help",
+        ),
+        (
+            "verify --share 2/7",
+            "--share 2/7 is not a share like 1/7, of 1000 at most",
+            "see etcd2-backup verify --help",
         ),
         ("join --wait soon", "--wait soon is not a time like 90s or 10m", "see etcd2-backup join --help"),
         ("inspect", "inspect needs a PATH", "see etcd2-backup inspect --help"),

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{IndexRange, MachineId, Major};
+use super::{IndexRange, MachineId, Major, Share};
 use crate::recovery::source::Choice;
 
 /// A type that an option's value can have.
@@ -78,6 +78,15 @@ impl Value for MachineId {
         let id = given.to_str()?;
         let hex = id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         hex.then(|| Self(id.to_owned()))
+    }
+}
+
+impl Value for Share {
+    const WANTED: &str = "a share like 1/7, of 1000 at most";
+
+    fn of(given: &OsStr) -> Option<Self> {
+        let of = given.to_str()?.strip_prefix("1/")?.parse().ok()?;
+        (1..=1000).contains(&of).then_some(Self(of))
     }
 }
 

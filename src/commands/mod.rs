@@ -18,6 +18,7 @@ mod list;
 mod restore;
 mod set_founder;
 mod uninstall;
+mod verify;
 
 /// Runs the verb of a command line.
 ///
@@ -33,6 +34,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Verb::Restore(options) => restore::run(&root, options),
         Verb::Join(options) => join::run(&root, options),
         Verb::List(options) => list::run(&root, options, cli.verbose),
+        Verb::Verify(options) => verify::run(&root, options),
         Verb::Inspect(options) => inspect::run(options),
         Verb::Guard => guard::run(&root),
     }

@@ -31,6 +31,7 @@ const NOT_FOR_RCLONE: [&str; 2] = ["RCLONE_ENDPOINT", "RCLONE_CONFIG_PATH"];
 pub(super) struct Invocation {
     endpoint: String,
     runner: Runner,
+    container: String,
     bundled: PathBuf,
     conf: PathBuf,
     password_file: Option<PathBuf>,
@@ -56,6 +57,7 @@ impl Invocation {
         Self {
             endpoint: settings.endpoint.trim_end_matches('/').to_owned(),
             runner: settings.runner.clone(),
+            container: CONTAINER.to_owned(),
             bundled: root.join(BUNDLED_RCLONE),
             conf: settings.rclone_conf.clone(),
             password_file: settings.rclone_password_file.clone(),
@@ -65,6 +67,11 @@ impl Invocation {
             added,
             served: Cell::new(false),
         }
+    }
+
+    /// With containers of its own, which neither wait for those of a backup nor end them.
+    pub(super) fn beside(self, purpose: &str) -> Self {
+        Self { container: format!("{CONTAINER}-{purpose}"), ..self }
     }
 
     fn command(&self) -> Result<Command> {
@@ -86,7 +93,7 @@ impl Invocation {
 
     fn container(&self, engine: &str, image: &str) -> Command {
         let mut command = Command::new(engine);
-        command.args(["run", "--rm", "--interactive", "--network", "host", "--name", CONTAINER]);
+        command.args(["run", "--rm", "--interactive", "--network", "host", "--name", &self.container]);
         // What rclone prints is for us alone: listings need not go through the engine's log into the journal as well.
         command.args(["--log-driver", "none"]);
         // One that is not there yet is not needed yet. podman refuses to mount it, docker would make it, open to all.
@@ -138,7 +145,8 @@ impl Invocation {
     fn once(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
         if let Runner::Container { engine, .. } = &self.runner {
             // Usually there is none; then the engine says so, and that is fine.
-            let _ = Command::new(engine).args(["rm", "--force", CONTAINER]).run_limited(&[], self.limit);
+            let _ =
+                Command::new(engine).args(["rm", "--force", &self.container]).run_limited(&[], self.limit);
         }
         let output = self.command()?.args(arguments).run_limited(input, self.limit);
         let verb = arguments.first().copied().unwrap_or_default();
@@ -250,6 +258,7 @@ pub(super) mod tests {
         Invocation {
             endpoint: "r:bucket/backups".into(),
             runner,
+            container: CONTAINER.to_owned(),
             bundled: "/no/such/rclone".into(),
             conf: "/etc/rclone.conf".into(),
             password_file: None,

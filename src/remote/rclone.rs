@@ -42,6 +42,12 @@ impl Rclone {
         Self { endpoint, rclone: Invocation::new(settings, root, retry), size_only }
     }
 
+    /// The same for what runs beside the backups, and is called `purpose`.
+    pub fn beside(settings: &Settings, root: &Root, purpose: &str) -> Self {
+        let this = Self::new(settings, root);
+        Self { rclone: this.rclone.beside(purpose), ..this }
+    }
+
     /// `remote:path/folder`.
     fn at(&self, folder: &str) -> String {
         let separator = if self.endpoint.ends_with(':') || folder.is_empty() { "" } else { "/" };

@@ -1,0 +1,110 @@
+//! What was read again from the remote and found to be whole, in `ETCD_BACKUP_DIR/verified.json`. Nothing depends on it:
+//! lost, the shares start over, and nobody knows any more what was verified.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::names::GenerationName;
+use crate::sys::fs::write_atomic;
+
+/// See the module.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Format of this file, [`Verified::VERSION`]; another one counts as lost.
+    pub version: u32,
+    /// The folder it is of, `<endpoint>/<machine-id>`.
+    pub folder: String,
+    /// The newest part of a generation that was verified, with all parts before it; by the generation's whole name.
+    pub generations: BTreeMap<String, Seen>,
+    /// The first part of a generation that was found to be damaged.
+    pub damaged: BTreeMap<String, Seen>,
+    /// The shares read so far of the archive as it was at the first of them.
+    pub round: Option<Round>,
+}
+
+/// A part, and when it was read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Its sequence.
+    pub part: u64,
+    /// Seconds since 1970.
+    pub time: u64,
+}
+
+/// Shares of one size, read one after the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Round {
+    /// How many shares make the whole.
+    pub of: u64,
+    /// How many were read.
+    pub done: u64,
+    /// When the first one was read, and the newest part of each generation then: verified with the last share.
+    pub began: BTreeMap<String, Seen>,
+}
+
+impl Verified {
+    /// The current format.
+    pub const VERSION: u32 = 1;
+
+    /// The path of the file in the backup directory.
+    pub fn path(backup_dir: &Path) -> PathBuf {
+        backup_dir.join("verified.json")
+    }
+
+    /// What is known of a folder; nothing if the file is not there, cannot be used, or is of another folder.
+    pub fn load(backup_dir: &Path, folder: &str) -> Self {
+        let bytes = fs::read(Self::path(backup_dir)).unwrap_or_default();
+        let read = serde_json::from_slice::<Self>(&bytes).ok();
+        read.filter(|v| v.version == Self::VERSION && v.folder == folder).unwrap_or_else(|| Self {
+            version: Self::VERSION,
+            folder: folder.to_owned(),
+            ..Self::default()
+        })
+    }
+
+    /// Writes it, durably.
+    ///
+    /// # Errors
+    /// It cannot be written; the old one is still there then.
+    pub fn save(&self, backup_dir: &Path) -> Result<()> {
+        write_atomic(&Self::path(backup_dir), &serde_json::to_vec_pretty(self)?, 0o600)
+    }
+
+    /// The newest part of a generation that was verified.
+    pub fn newest_of(&self, generation: GenerationName) -> Option<Seen> {
+        self.generations.get(&generation.to_string()).copied()
+    }
+
+    /// The first part of a generation that is damaged.
+    pub fn damage_of(&self, generation: GenerationName) -> Option<Seen> {
+        self.damaged.get(&generation.to_string()).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_read_as_it_is_written_and_anything_else_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = GenerationName { number: 1, cluster_id: 2, member_id: 3, writer: 4 };
+        let lost = Verified::load(dir.path(), "r:p/m");
+        assert_eq!(lost, Verified { version: 1, folder: "r:p/m".into(), ..Verified::default() });
+        let mut some = lost.clone();
+        some.generations.insert(name.to_string(), Seen { part: 7, time: 8 });
+        some.round = Some(Round { of: 7, done: 2, began: some.generations.clone() });
+        some.save(dir.path()).unwrap();
+        assert_eq!(Verified::load(dir.path(), "r:p/m"), some);
+        assert_eq!((some.newest_of(name), some.damage_of(name)), (Some(Seen { part: 7, time: 8 }), None));
+        assert_eq!(Verified::load(dir.path(), "r:p/n").generations, BTreeMap::new());
+        for bad in ["", "{", "[]", r#"{"version":2,"folder":"r:p/m","generations":{},"damaged":{}}"#] {
+            write_atomic(&Verified::path(dir.path()), bad.as_bytes(), 0o600).unwrap();
+            assert_eq!(Verified::load(dir.path(), "r:p/m"), lost, "{bad}");
+        }
+    }
+}

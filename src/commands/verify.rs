@@ -1,0 +1,199 @@
+//! `verify`: read again what lies in the remote, and say what could not be restored from it.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::archive::chain::{self, Generation};
+use crate::archive::names::GenerationName;
+use crate::archive::state::State;
+use crate::archive::verified::Verified;
+use crate::cli;
+use crate::exit::{Exit, fault};
+use crate::fence;
+use crate::inspect::output::Output;
+use crate::paths::Root;
+use crate::remote::Remote;
+use crate::remote::rclone::Rclone;
+use crate::settings::Settings;
+use crate::sys::fs::{create_dirs, remove_dir_if_there};
+use crate::sys::lock::Lock;
+use crate::sys::time;
+use crate::verify::finding::{Finding, Kind, in_listing, strays};
+use crate::verify::outcome;
+use crate::verify::plan::Scope;
+use crate::verify::read::Reader;
+
+/// What was read of a generation, and what is wrong with it.
+#[derive(Debug, Serialize)]
+struct Checked {
+    generation: u64,
+    folder: String,
+    parts: u64,
+    bytes: u64,
+    findings: Vec<Finding>,
+}
+
+/// The answer as JSON.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    format: u32,
+    folder: &'a str,
+    time: String,
+    milliseconds: u64,
+    generations: &'a [Checked],
+}
+
+pub(super) fn run(root: &Root, options: &cli::Verify) -> Result<Exit> {
+    let started = Instant::now();
+    refuse_contradictions(options)?;
+    let settings = Settings::load(root)?;
+    create_dirs(&settings.backup_dir, 0o700)?;
+    // Not the lock of the backups: they must not wait for the hour that this may take.
+    let Some(_lock) = Lock::try_take(&settings.backup_dir.join("verify.lock"))? else {
+        log::info!("nothing done: another verify is in progress");
+        return Ok(Exit::Done);
+    };
+    if fence::is_up(root) {
+        log::info!("nothing done: a recovery is in progress");
+        return Ok(Exit::Done);
+    }
+    let machine_id = options.from.as_ref().map_or(&settings.machine_id, |from| &from.0);
+    let folder = format!("{}/{machine_id}", settings.endpoint);
+    // Before the listing: what was sent by then must be in it.
+    let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
+    let mut verified = Verified::load(&settings.backup_dir, &folder);
+    let scope = options.share.map_or(Scope::Whole, |share| outcome::next_share(&verified, share.0));
+
+    let remote = Rclone::beside(&settings, root, "verify");
+    let objects = remote.list(machine_id)?;
+    let all = chain::generations(&objects);
+    let chosen = choose(options, &all, &folder)?;
+    let scratch = settings.backup_dir.join("verify");
+    remove_dir_if_there(&scratch)?;
+    let reader = Reader { remote: &remote, folder: machine_id, scratch: &scratch };
+    let mut checked = Vec::new();
+    for generation in &chosen {
+        strays(generation)
+            .iter()
+            .for_each(|path| log::info!("{path} belongs to no point, and none needs it"));
+        let known = outcome::known(state.as_ref(), &verified, generation.name);
+        let mut findings = in_listing(generation, &objects, known);
+        let read = reader.read(generation, scope)?;
+        findings.extend(read.findings);
+        checked.push(Checked {
+            generation: generation.name.number,
+            folder: generation.name.to_string(),
+            parts: read.parts,
+            bytes: read.bytes,
+            findings,
+        });
+    }
+    forget_removed(&remote, machine_id, &mut checked)?;
+
+    let findings: Vec<Finding> = checked.iter().flat_map(|c| c.findings.clone()).collect();
+    if options.from.is_none() {
+        outcome::note(&mut verified, &all, &chosen, scope, &findings, time::now());
+        verified.save(&settings.backup_dir)?;
+        let damaged: Vec<GenerationName> =
+            chosen.iter().map(|g| g.name).filter(|name| findings.iter().any(|f| f.is_of(*name))).collect();
+        if let Some(number) = outcome::begin_anew(&settings, &folder, &damaged)? {
+            log::warn!("generation {number} is given up: the next backup begins a new one, with all data");
+        }
+    }
+    let milliseconds = u64::try_from(started.elapsed().as_millis())?;
+    say(
+        options.json,
+        &Answer {
+            format: 1,
+            folder: &folder,
+            time: time::rfc3339(time::now()),
+            milliseconds,
+            generations: &checked,
+        },
+    )?;
+    verdict(&findings)
+}
+
+fn refuse_contradictions(options: &cli::Verify) -> Result<()> {
+    let given = [options.newest, options.share.is_some(), options.generation.is_some()];
+    let what = match given.iter().filter(|g| **g).count() {
+        0 | 1 if options.share.is_none() || options.from.is_none() => return Ok(()),
+        0 | 1 => "--share goes round this machine's own archive, --from names another",
+        _ => "--newest, --share and --generation each say what is to be read",
+    };
+    Err(fault(Exit::Usage, what, "leave one of them out"))
+}
+
+fn choose<'a>(options: &cli::Verify, all: &'a [Generation], folder: &str) -> Result<Vec<&'a Generation>> {
+    let newest = all.last().map(|g| g.name);
+    let wanted = |g: &&Generation| match options.generation {
+        Some(number) => g.name.number == number,
+        None => !options.newest || Some(g.name) == newest,
+    };
+    let chosen: Vec<&Generation> = all.iter().filter(wanted).collect();
+    if chosen.is_empty() {
+        let what = match options.generation {
+            Some(number) if newest.is_some() => format!("generation {number} is not in {folder}"),
+            _ => format!("{folder} holds no generation"),
+        };
+        return Err(fault(Exit::NotFound, what, "is RCLONE_ENDPOINT right, and was there a backup?"));
+    }
+    Ok(chosen)
+}
+
+/// A generation that was removed while it was read, as old ones are, is not damaged.
+fn forget_removed(remote: &dyn Remote, folder: &str, checked: &mut [Checked]) -> Result<()> {
+    if checked.iter().flat_map(|c| &c.findings).all(|f| f.kind == Kind::Damaged) {
+        return Ok(());
+    }
+    let there = chain::generations(&remote.list(folder).context("looking whether it is still there")?);
+    for generation in checked {
+        if !there.iter().any(|g| g.name.to_string() == generation.folder) {
+            log::info!("generation {} was removed meanwhile", generation.generation);
+            generation.findings.clear();
+        }
+    }
+    Ok(())
+}
+
+fn say(json: bool, answer: &Answer<'_>) -> Result<()> {
+    let mut out = Output::new(json);
+    let said = if json { out.json(answer) } else { out.text(&text(answer)) };
+    if out.finish()? { said } else { Ok(()) }
+}
+
+fn text(answer: &Answer<'_>) -> String {
+    let mut text = String::new();
+    for Checked { generation, parts, bytes, findings, .. } in answer.generations {
+        let found = match findings.len() {
+            0 => "whole".to_owned(),
+            1 => "1 object damaged or missing".to_owned(),
+            n => format!("{n} objects damaged or missing"),
+        };
+        text += &format!("generation {generation}: {parts} parts, {bytes} bytes read: {found}\n");
+        for finding in findings {
+            text += &format!("  {finding}\n");
+        }
+    }
+    text
+}
+
+/// How it ends: what was read and is damaged weighs more than what could not be read.
+fn verdict(findings: &[Finding]) -> Result<Exit> {
+    let Some(first) = findings.first() else { return Ok(Exit::Done) };
+    let more = match findings.len() {
+        1 => String::new(),
+        n => format!(", and {} more", n - 1),
+    };
+    if findings.iter().all(|f| f.kind == Kind::Unreadable) {
+        let what = format!("the remote does not give what it lists: {first}{more}");
+        return Err(fault(Exit::Remote, what, "try again; if it stays so, a restore cannot have it either"));
+    }
+    Err(fault(
+        Exit::Corrupt,
+        format!("the archive is damaged: {first}{more}"),
+        "all other points can be restored. If the newest one is lost, run a backup: it begins a new generation",
+    ))
+}

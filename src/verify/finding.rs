@@ -1,0 +1,170 @@
+//! What is wrong with an object of the archive, which points are lost with it, and what a listing alone tells.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::archive::chain::Generation;
+use crate::archive::names::{GenerationName, PartName};
+use crate::remote::Object;
+use crate::sys::time;
+
+/// What befell an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// It is there, and is not what was written.
+    Damaged,
+    /// It is not there.
+    Missing,
+    /// The remote is there, and does not give it.
+    Unreadable,
+}
+
+/// One object that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The generation's number.
+    pub generation: u64,
+    /// The part's place in it.
+    pub part: u64,
+    /// Its path in the machine's folder; what is missing has the start of one.
+    pub object: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// Which points cannot be restored any more.
+    pub lost: String,
+    /// What befell it.
+    pub kind: Kind,
+    #[serde(skip)]
+    name: Option<GenerationName>,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.object, self.reason, self.lost)
+    }
+}
+
+impl Finding {
+    /// About a part of the chain.
+    pub fn of(generation: &Generation, part: &PartName, reason: String, kind: Kind) -> Self {
+        Self::at(generation, part.sequence, generation.path(part), reason, kind)
+    }
+
+    fn at(generation: &Generation, part: u64, object: String, reason: String, kind: Kind) -> Self {
+        let lost = lost(generation, part);
+        let name = Some(generation.name);
+        Self { generation: generation.name.number, part, object, reason, lost, kind, name }
+    }
+
+    /// Whether it is about this generation.
+    pub fn is_of(&self, generation: GenerationName) -> bool {
+        self.name == Some(generation)
+    }
+}
+
+/// Which points are gone without part `sequence`, and up to where a restore still comes.
+fn lost(generation: &Generation, sequence: u64) -> String {
+    let number = generation.name.number;
+    let before = sequence.checked_sub(1).and_then(|i| generation.parts.get(usize::try_from(i).ok()?));
+    match before {
+        None => format!("no point of generation {number} can be restored"),
+        Some(part) => format!(
+            "in generation {number} no point behind part {}, index {}, {}, can be restored",
+            part.sequence,
+            part.last,
+            time::rfc3339(part.time)
+        ),
+    }
+}
+
+/// What a listing shows of a generation: parts that are missing or not whole although something was behind them, or
+/// although part `known` is known to have been there. An upload that was cut off at the end never was a backup.
+pub fn in_listing(generation: &Generation, objects: &[Object], known: Option<u64>) -> Vec<Finding> {
+    let gap = generation.parts.len() as u64;
+    if !is_lost(generation) && known.is_none_or(|known| known < gap) {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    for path in &generation.beyond {
+        let Some(part) = path.rsplit('/').next().and_then(PartName::parse) else { continue };
+        let size = objects.iter().find(|o| o.path == *path).map_or(0, |o| o.size);
+        if size != part.size {
+            let reason = match size {
+                u64::MAX => "its size is unknown".to_owned(),
+                size => format!("it has {size} bytes, not {}", part.size),
+            };
+            all.push(Finding::at(generation, part.sequence, path.clone(), reason, Kind::Damaged));
+        }
+    }
+    if !all.iter().any(|f| f.part == gap) {
+        let object = format!("{}/{gap:08}-", generation.name);
+        all.push(Finding::at(generation, gap, object, "it is missing".to_owned(), Kind::Missing));
+    }
+    all.sort_by_key(|f| f.part);
+    all
+}
+
+/// Something lies behind what can be reached. A base of which only a piece arrived, and nothing behind it, is an upload
+/// that was cut off.
+fn is_lost(generation: &Generation) -> bool {
+    let base = |path: &String| {
+        path.rsplit('/').next().and_then(PartName::parse).is_none_or(|part| part.sequence == 0)
+    };
+    generation.is_broken() && !(generation.parts.is_empty() && generation.beyond.iter().all(base))
+}
+
+/// Objects of a generation that belong to no chain, and that no restore misses.
+pub fn strays(generation: &Generation) -> &[String] {
+    if is_lost(generation) { &[] } else { &generation.beyond }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::chain::generations;
+
+    const NAME: GenerationName = GenerationName { number: 4, cluster_id: 0xc, member_id: 0xa, writer: 0xb };
+
+    fn object(sequence: u64, size: u64) -> Object {
+        let predecessor = if sequence == 0 { 0 } else { 99 + sequence };
+        let part = PartName {
+            sequence,
+            first: 1,
+            last: 10 * sequence + 9,
+            term: 1,
+            time: 1_769_903_999,
+            size: 10,
+            predecessor,
+            checksum: 100 + sequence,
+        };
+        Object { path: format!("{NAME}/{part}"), size }
+    }
+
+    #[test]
+    fn a_listing_shows_what_is_missing_or_cut_and_what_that_costs() {
+        let behind = "in generation 4 no point behind part 0, index 9, 2026-01-31T23:59:59Z, can be restored";
+        let nothing = "no point of generation 4 can be restored";
+        type Case<'a> = (&'a [(u64, u64)], Option<u64>, &'a [(u64, &'a str, &'a str)]);
+        let table: [Case<'_>; 11] = [
+            (&[(0, 10), (1, 10), (2, 10)], Some(2), &[]),
+            (&[(0, 10), (1, 10), (2, 9)], Some(1), &[]),
+            (&[(0, 10), (1, 10), (2, 9)], None, &[]),
+            (&[(0, 10), (1, 9)], Some(1), &[(1, "it has 9 bytes, not 10", behind)]),
+            (&[(0, 10)], Some(2), &[(1, "it is missing", behind)]),
+            (&[(0, 10), (2, 10)], None, &[(1, "it is missing", behind)]),
+            (&[(0, 10), (1, u64::MAX), (2, 10)], None, &[(1, "its size is unknown", behind)]),
+            (&[(1, 10), (2, 10)], None, &[(0, "it is missing", nothing)]),
+            (&[(0, 3)], None, &[]),
+            (&[(0, 3)], Some(0), &[(0, "it has 3 bytes, not 10", nothing)]),
+            (&[(0, 0), (1, 10)], None, &[(0, "it has 0 bytes, not 10", nothing)]),
+        ];
+        for (there, known, expected) in table {
+            let objects: Vec<Object> = there.iter().map(|&(s, size)| object(s, size)).collect();
+            let found = in_listing(&generations(&objects)[0], &objects, known);
+            let found: Vec<_> = found.iter().map(|f| (f.part, f.reason.as_str(), f.lost.as_str())).collect();
+            assert_eq!(found, expected, "{there:?} {known:?}");
+        }
+    }
+}

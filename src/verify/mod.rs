@@ -1,0 +1,9 @@
+//! What is read again of an archive, and what is found.
+//!
+//! - [`plan`]: which parts a run reads · [`read`]: bringing and checking them · [`finding`]: what is wrong, and what that
+//!   means · [`outcome`]: what is noted of it on the node
+
+pub mod finding;
+pub mod outcome;
+pub mod plan;
+pub mod read;

@@ -1,0 +1,131 @@
+//! What is noted of a run on the node: what was verified, and that the next backup must not go on from damage.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::finding::Finding;
+use super::plan::Scope;
+use crate::archive::chain::Generation;
+use crate::archive::names::GenerationName;
+use crate::archive::state::State;
+use crate::archive::verified::{Round, Seen, Verified};
+use crate::settings::Settings;
+
+/// A backup takes seconds; one that takes longer leaves the note to the next run.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The share that a run reads: the one behind the last.
+pub fn next_share(verified: &Verified, of: u64) -> Scope {
+    let number = verified.round.as_ref().filter(|r| r.of == of).map_or(0, |r| r.done % of);
+    Scope::Share { number, of }
+}
+
+/// Notes what a run at `now` found in the generations `read`, which are among `all` that there are.
+pub fn note(
+    verified: &mut Verified,
+    all: &[Generation],
+    read: &[&Generation],
+    scope: Scope,
+    findings: &[Finding],
+    now: u64,
+) {
+    let names: Vec<String> = all.iter().map(|g| g.name.to_string()).collect();
+    verified.generations.retain(|name, _| names.contains(name));
+    verified.damaged.retain(|name, _| names.contains(name));
+    for generation in read {
+        let name = generation.name.to_string();
+        let damaged = findings.iter().filter(|f| f.is_of(generation.name)).map(|f| f.part).min();
+        let whole = |part| Seen { part, time: now };
+        match (damaged, scope) {
+            (Some(part), _) => {
+                verified.damaged.insert(name.clone(), whole(part));
+                let before = verified.generations.remove(&name);
+                let kept = part.checked_sub(1).and_then(|last| match scope {
+                    Scope::Whole => Some(whole(last)),
+                    Scope::Share { .. } => before.map(|seen| Seen { part: seen.part.min(last), ..seen }),
+                });
+                verified.generations.extend(kept.map(|seen| (name, seen)));
+            }
+            (None, Scope::Whole) => {
+                verified.damaged.remove(&name);
+                verified.generations.extend(generation.last().map(|p| (name, whole(p.sequence))));
+            }
+            (None, Scope::Share { .. }) => {}
+        }
+    }
+    if let Scope::Share { number, of } = scope {
+        go_round(verified, all, number, of, now);
+    }
+}
+
+/// Counts a share. With the last one, all that was there at the first is verified.
+fn go_round(verified: &mut Verified, all: &[Generation], number: u64, of: u64, now: u64) {
+    let began = || -> BTreeMap<String, Seen> {
+        let newest =
+            |g: &Generation| Some((g.name.to_string(), Seen { part: g.last()?.sequence, time: now }));
+        all.iter().filter_map(newest).collect()
+    };
+    let mut round = verified
+        .round
+        .take()
+        .filter(|r| r.of == of && r.done == number)
+        .unwrap_or_else(|| Round { of, done: number, began: began() });
+    round.done += 1;
+    if round.done == of {
+        for (name, seen) in &round.began {
+            let still = all.iter().any(|g| g.name.to_string() == *name);
+            let newer = verified.generations.get(name).is_some_and(|v| v.time >= seen.time);
+            if still && !newer && !verified.damaged.contains_key(name) {
+                verified.generations.insert(name.clone(), *seen);
+            }
+        }
+        return;
+    }
+    verified.round = Some(round);
+}
+
+/// The part that must be there at least: what the last backup sent, or what was verified once.
+pub fn known(state: Option<&State>, verified: &Verified, generation: GenerationName) -> Option<u64> {
+    let sent = state.filter(|s| is_current(s, generation)).and_then(|s| match s.pending {
+        None => Some(s.sequence),
+        Some(_) => s.sequence.checked_sub(1),
+    });
+    sent.max(verified.newest_of(generation).map(|seen| seen.part))
+}
+
+fn is_current(state: &State, generation: GenerationName) -> bool {
+    let GenerationName { number, cluster_id, member_id, writer } = generation;
+    (state.generation, state.writer) == (number, writer)
+        && (state.cluster_id, state.member_id) == (cluster_id, member_id)
+}
+
+/// Makes the next backup begin a new generation if the one that it would continue is damaged; gives that one's number.
+///
+/// # Errors
+/// The state cannot be read or removed.
+pub fn begin_anew(settings: &Settings, folder: &str, damaged: &[GenerationName]) -> Result<Option<u64>> {
+    let current = |state: &State| state.folder == folder && damaged.iter().any(|d| is_current(state, *d));
+    if !State::load(&settings.backup_dir)?.is_some_and(|s| current(&s)) {
+        return Ok(None);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // A backup that is under way would write the state anew.
+        if let Some(_lock) = settings.try_lock()? {
+            let state = State::load(&settings.backup_dir)?.filter(current);
+            if state.is_some() {
+                State::forget(&settings.backup_dir)?;
+            }
+            return Ok(state.map(|s| s.generation));
+        }
+        if Instant::now() >= deadline {
+            log::warn!("a backup or a recovery takes long: the next verify lets a new generation begin");
+            return Ok(None);
+        }
+        thread::sleep(PAUSE);
+    }
+}

@@ -1,0 +1,119 @@
+//! Brings parts a few at a time, so that they need little room, and checks each.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::finding::{Finding, Kind};
+use super::plan::{Scope, batches};
+use crate::archive::chain::Generation;
+use crate::archive::check::Check;
+use crate::archive::names::PartName;
+use crate::archive::part::Part;
+use crate::exit::{Exit, exit_of};
+use crate::remote::Remote;
+use crate::sys::fs::{remove_dir_if_there, remove_if_there};
+
+/// Brought by one call, if more than one part: enough that the calls do not count, little enough for any disk.
+const BATCH_BYTES: u64 = 64 << 20;
+
+/// What was read of a generation.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// Parts that were read.
+    pub parts: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What is wrong with them.
+    pub findings: Vec<Finding>,
+}
+
+/// Where parts come from, and where they lie while they are checked.
+#[derive(Debug)]
+pub struct Reader<'a, R> {
+    /// The remote.
+    pub remote: &'a R,
+    /// The machine's folder there.
+    pub folder: &'a str,
+    /// A folder of its own; it is emptied.
+    pub scratch: &'a Path,
+}
+
+impl<R: Remote> Reader<'_, R> {
+    /// Reads what `scope` has of a generation.
+    ///
+    /// # Errors
+    /// The remote could not be asked, or there is no room. What is wrong with a part is a finding.
+    pub fn read(&self, generation: &Generation, scope: Scope) -> Result<Read> {
+        let (mut read, mut check) = (Read::default(), Check::default());
+        for batch in batches(generation, scope, BATCH_BYTES) {
+            let done = self.batch(generation, &batch, &mut check, &mut read);
+            remove_dir_if_there(self.scratch)?;
+            done?;
+        }
+        if let (Err(e), Some(last)) = (check.end(), generation.last()) {
+            read.findings.push(Finding::of(generation, last, format!("{e:#}"), Kind::Damaged));
+        }
+        Ok(read)
+    }
+
+    fn batch(
+        &self,
+        generation: &Generation,
+        batch: &[PartName],
+        check: &mut Check,
+        read: &mut Read,
+    ) -> Result<()> {
+        for (part, brought) in batch.iter().zip(self.bring(generation, batch)?) {
+            let path = self.scratch.join(generation.path(part));
+            let checked = match brought {
+                Ok(()) => Part::open(&path, generation.name, *part).and_then(|opened| check.part(&opened)),
+                Err(e) => Err(e),
+            };
+            match checked {
+                Ok(()) => {}
+                // A format that this program does not read is no damage, and no room is none either.
+                Err(e) if !matches!(exit_of(&e), Exit::Corrupt | Exit::Remote) => return Err(e),
+                Err(e) => {
+                    let kind = if exit_of(&e) == Exit::Corrupt { Kind::Damaged } else { Kind::Unreadable };
+                    read.findings.push(Finding::of(generation, part, reason(&e), kind));
+                }
+            }
+            read.parts += 1;
+            read.bytes += part.size;
+        }
+        Ok(())
+    }
+
+    /// Brings parts in one call, or one by one when one of them keeps the others from coming: behind crypt, rclone
+    /// refuses an object that was altered.
+    fn bring(&self, generation: &Generation, batch: &[PartName]) -> Result<Vec<Result<()>>> {
+        let get = |parts: &[PartName]| {
+            let paths: Vec<String> = parts.iter().map(|p| generation.path(p)).collect();
+            self.remote.get(self.folder, &paths, self.scratch)
+        };
+        match get(batch) {
+            Ok(()) => return Ok(batch.iter().map(|_| Ok(())).collect()),
+            Err(e) if exit_of(&e) != Exit::Remote => return Err(e),
+            Err(_) => {}
+        }
+        let mut brought = Vec::new();
+        for part in batch {
+            remove_if_there(&self.scratch.join(generation.path(part)))?;
+            match get(std::slice::from_ref(part)) {
+                // A remote that is down says nothing about the part.
+                Err(e) if exit_of(&e) != Exit::Remote || self.remote.list(self.folder).is_err() => {
+                    return Err(e);
+                }
+                one => brought.push(one),
+            }
+        }
+        Ok(brought)
+    }
+}
+
+/// What is wrong, without where it was brought to.
+fn reason(error: &anyhow::Error) -> String {
+    let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+    if causes.is_empty() { error.to_string() } else { causes.join(": ") }
+}
