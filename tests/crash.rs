@@ -197,6 +197,31 @@ fn a_first_backup() {
 }
 
 #[test]
+fn a_backup_that_finds_objects_gone_and_begins_anew() {
+    let Some(case) = Case::new() else { return };
+    let wal = case.member().join("wal/0000000000000000-0000000000000000.wal");
+    let whole = fs::read(&wal).unwrap();
+    write(&wal, &whole[..whole.len() - 2000]);
+    case.node.ok(&["backup"]);
+    // As if many parts were sent since, and then all was removed.
+    let state = case.node.path("/var/lib/etcd2-backup/state.json");
+    let text = fs::read_to_string(&state).unwrap();
+    let later = text.replacen("\"sequence\": 0,", "\"sequence\": 20,", 1);
+    assert_ne!(later, text);
+    write(&state, later);
+    fs::remove_dir_all(case.node.folder()).unwrap();
+    fs::File::options().write(true).open(&wal).unwrap().write_all(&whole).unwrap();
+    let log = {
+        case.node.save();
+        let log = case.node.ok(&["backup"]);
+        case.node.reset();
+        log
+    };
+    assert!(log.contains("generation 2 begins: part 0 of generation 00000001-"), "{log}");
+    backup_killed_at_every_step(case);
+}
+
+#[test]
 fn a_backup_that_goes_on() {
     let Some(case) = Case::new() else { return };
     // The first backup finds the log as it was while its last entries were being written.

@@ -11,14 +11,14 @@ use crate::archive::spool::Spool;
 use crate::archive::state::State;
 use crate::archive::{chain, lineage};
 use crate::etcd::datadir::DataDir;
-use crate::exit::{Exit, fault};
+use crate::exit::{Exit, exit_of, fault};
 use crate::fence;
 use crate::identity::{self, Identity};
 use crate::paths::Root;
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
-use crate::sys::{random, time};
+use crate::sys::{random, systemd, time};
 
 pub(super) fn run(root: &Root) -> Result<Exit> {
     let started = Instant::now();
@@ -35,7 +35,10 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
         );
         return Ok(Exit::Done);
     }
-    let dir = DataDir::open(&settings.data_dir, settings.wal_dir.as_deref())?;
+    let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
+        Err(e) if exit_of(&e) == Exit::NotFound => return no_member(root, &settings, e),
+        dir => dir?,
+    };
     let remote = Rclone::new(&settings, root);
     let spool = Spool::open(&settings.backup_dir)?;
     let mut state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder(&settings));
@@ -75,6 +78,30 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
         started.elapsed().as_millis(),
     );
     Ok(Exit::Done)
+}
+
+/// A node without a member is no failure, and nothing to be told of every 30 s; a member whose data is gone is.
+fn no_member(root: &Root, settings: &Settings, no_log: anyhow::Error) -> Result<Exit> {
+    let data_dir = settings.data_dir.display();
+    let stamp = root.join(crate::paths::IDENTITY);
+    if stamp.exists() || State::path(&settings.backup_dir).exists() {
+        let hint = format!(
+            "restore or join this node (docs/restore.md); or, if it is to be none any more, remove {} and {}",
+            stamp.display(),
+            State::path(&settings.backup_dir).display()
+        );
+        let what = format!("this node was a member, and its data is gone: {no_log}");
+        return Err(fault(Exit::NotFound, what, hint));
+    }
+    let why = match settings.data_dir.try_exists() {
+        Ok(true) if settings.data_dir.join("proxy").is_dir() => format!("in {data_dir} etcd is only a proxy"),
+        // Its data lies elsewhere then: the settings are wrong.
+        _ if root.is_live() && systemd::is_active(&settings.etcd_unit)? => return Err(no_log),
+        Ok(false) => format!("{data_dir} is not there"),
+        _ => format!("etcd never ran as a member in {data_dir}"),
+    };
+    log::info!("nothing to back up on this node: {why}");
+    Ok(Exit::NoMember)
 }
 
 /// What an earlier run could not send, or did not see arrive, goes first and as it was.

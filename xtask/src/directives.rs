@@ -5,7 +5,7 @@ pub(crate) const OLDEST: u32 = 231;
 
 /// Each directive and the systemd that brought it (0: before 200).
 #[rustfmt::skip]
-const DIRECTIVES: [(&str, u32); 25] = [
+const DIRECTIVES: [(&str, u32); 26] = [
     ("AccuracySec", 209),
     ("After", 0),
     ("Also", 0),
@@ -27,6 +27,7 @@ const DIRECTIVES: [(&str, u32); 25] = [
     ("OnFailure", 0),
     ("OnUnitActiveSec", 0),
     ("RandomizedDelaySec", 229),
+    ("SuccessExitStatus", 0),
     // "infinity" is newer than the directive: 229.
     ("TimeoutStartSec", 229),
     ("Type", 0),
