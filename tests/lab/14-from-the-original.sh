@@ -1,6 +1,6 @@
 #!/bin/bash
-# A node of etcd2-backup-coreos gets this package: installed on top of it, upgraded, checked, edited, uninstalled. rclone
-# travels in the tarball, and no image is on the node.
+# A node of etcd2-backup-coreos gets this package: installed on top of it, upgraded, checked, edited, uninstalled, and once
+# more in one go. rclone travels in the tarball, and no image is on the node.
 # nodes: 1
 # rclone: current
 source "$(dirname "$0")/lib.sh"
@@ -54,3 +54,15 @@ claim "the operator's drop-in is there" on e1 test -f $mine/50-mine.conf
 claim "the timer is off" on e1 "! systemctl is-active -q $timer"
 claim "the backups are there" [ "$(parts e1)" = "$parts_before" ]
 claim "etcd2 was not touched" write_keys e1 afterwards 3
+
+put "$dist_dir/etcd2-backup.tgz" e1
+on e1 <<'END'
+mkdir -p ~/etcd2-backup
+mv etcd2-backup.tgz etcd2-backup/
+cd etcd2-backup
+tar zxf etcd2-backup.tgz
+./etcd2-backup-install --enable-timer --remove-source
+END
+claim "installed in one go: the timer is on" is_active $timer
+claim "and will be after a reboot" on e1 systemctl is-enabled -q $timer
+claim "the unpacked files and the tarball are gone" on e1 "! test -e ~/etcd2-backup"

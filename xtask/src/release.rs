@@ -55,12 +55,26 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     if options.verify {
         let theirs = elsewhere(&facts)?;
         compare(&sums, &theirs)?;
+        // A gigabyte. What differs is left for a look.
+        remove_dir_if_there(&verify_place())?;
         println!(
             "A clone in another folder, built with another HOME, made the same {} files.",
             sums.lines().count()
         );
     }
     Ok(())
+}
+
+/// Makes it twice and compares, as `release --verify` does.
+pub(crate) fn verify() -> Result<()> {
+    let target = build::TARGET.to_owned();
+    main(&Options { tag: None, target, allow_dirty: false, verify: true, dist: None })
+}
+
+/// Why what is here cannot be made twice, if so: a clone has what is committed.
+pub(crate) fn obstacle() -> Result<Option<String>> {
+    let facts = Facts::gather(paths::root(), build::TARGET)?;
+    Ok(check_commit(&facts.commit).err().map(|e| e.to_string()))
 }
 
 fn check_tag(tag: Option<&str>) -> Result<()> {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, fault};
 use testkit::tools::{FOLDER_VARIABLE, Missing, Tools, default_folder, strace_or_fetch};
 
-use crate::{fuzz, lab};
+use crate::{fuzz, lab, release};
 
 /// One check: the arguments of cargo, and the component without which there is nothing to run.
 struct Check {
@@ -81,6 +81,7 @@ pub(crate) fn run() -> Result<()> {
         println!("   ok, {}", seconds(begun.elapsed()));
     }
     run_fuzz()?;
+    run_release()?;
     run_lab()?;
     println!("== all checks passed in {}", seconds(started.elapsed()));
     Ok(())
@@ -101,6 +102,20 @@ fn run_fuzz() -> Result<()> {
     }
     let begun = Instant::now();
     fuzz::smoke()?;
+    println!("   ok, {}", seconds(begun.elapsed()));
+    Ok(())
+}
+
+/// The same bytes in another folder with another HOME, once there is a commit to make them of.
+fn run_release() -> Result<()> {
+    let name = "cargo xtask release --verify";
+    if let Some(why) = release::obstacle()? {
+        println!("== {name}: SKIPPED, {why}");
+        return Ok(());
+    }
+    println!("== {name}");
+    let begun = Instant::now();
+    release::verify()?;
     println!("   ok, {}", seconds(begun.elapsed()));
     Ok(())
 }
