@@ -25,8 +25,10 @@ pub(crate) const TEXT: Limit = Limit { bytes: 64 << 10, why: "such a file has a 
 pub(crate) const CONF: Limit =
     Limit { bytes: 256 << 10, why: "an rclone.conf has some hundred bytes for each remote" };
 /// rclone itself, or another program for the tarball.
-pub(crate) const PROGRAM: Limit =
-    Limit { bytes: 256 << 20, why: "rclone has about 60 MB, and the tarball goes to every node" };
+pub(crate) const PROGRAM: Limit = Limit {
+    bytes: 256 << 20,
+    why: "rclone has about 60 MB, a node program 2 MB, and the tarball goes to every node",
+};
 
 /// The file `name` of the folder `dir`, which it may not leave by a symbolic link. `missing` is the hint if there is none.
 ///

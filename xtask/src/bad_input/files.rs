@@ -167,13 +167,13 @@ fn clear(path: &Path) {
     let _ = std::fs::remove_file(path);
 }
 
-fn folder(path: &Path) {
+pub(super) fn folder(path: &Path) {
     clear(path);
     create_dirs(path, 0o700).unwrap();
 }
 
 /// Nobody writes into it: whoever opens it waits for ever.
-fn pipe(path: &Path) {
+pub(super) fn pipe(path: &Path) {
     clear(path);
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
@@ -183,7 +183,7 @@ fn socket(path: &Path) {
     UnixListener::bind(path).unwrap();
 }
 
-fn link(to: &str, path: &Path) {
+pub(super) fn link(to: &str, path: &Path) {
     clear(path);
     symlink(to, path).unwrap();
 }

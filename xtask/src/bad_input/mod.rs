@@ -2,6 +2,7 @@
 //! next step, or a node reads exactly what the operator wrote.
 
 mod files;
+mod programs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
