@@ -12,6 +12,7 @@
 //! - [`inspect`]: what a data directory, an archive or one of their files holds, for people and as JSON
 //! - [`listing`]: the restore points of machines, for people and as JSON
 //! - [`verify`]: what is read again of an archive, and what is found
+//! - [`telling`]: what a backup says of itself, in the journal and for a monitor
 //! - [`recovery`]: what a restore is made of: source, new IDs, exchange
 //! - [`cluster`]: a running cluster by its HTTP API: who is in it, who has caught up, how a member comes in
 //! - [`fence`], [`identity`]: the stamps that keep etcd from starting on the wrong data
@@ -41,4 +42,5 @@ pub mod recovery;
 pub mod remote;
 pub mod settings;
 pub mod sys;
+pub mod telling;
 pub mod verify;

@@ -76,15 +76,20 @@ fn every_exit_code_is_in_the_table_and_no_other() {
 
 #[test]
 fn every_key_of_the_site_is_in_the_readme_with_its_default() {
-    let top = fields(FRAGMENT, "pub(crate) struct Fragment").into_iter().filter(|k| *k != "rclone");
-    let rclone = fields(FRAGMENT, "pub(crate) struct RcloneFragment").into_iter();
-    let keys = top.map(str::to_owned).chain(rclone.map(|k| format!("rclone.{k}")));
+    let tables = [("rclone", "RcloneFragment"), ("metrics", "MetricsFragment")];
+    let top = fields(FRAGMENT, "pub(crate) struct Fragment").into_iter();
+    let top = top.filter(|k| !tables.iter().any(|(table, _)| k == table)).map(str::to_owned);
+    let below = tables.iter().flat_map(|(table, name)| {
+        let keys = fields(FRAGMENT, &format!("pub(crate) struct {name}")).into_iter();
+        keys.map(|key| format!("{table}.{key}")).collect::<Vec<_>>()
+    });
+    let keys = top.chain(below);
     for key in keys {
         let cells = row(README, &key).unwrap_or_else(|| panic!("README has no row for {key}"));
-        let name = key.trim_start_matches("rclone.");
-        // A line of the starter that begins with "#" shows a default; these three have none.
+        let name = key.rsplit('.').next().unwrap();
+        // A line of the starter that begins with "#" shows a default; these have none.
         let default = STARTER.lines().find_map(|l| l.strip_prefix(&format!("#{name} = ")));
-        let none = ["bundle", "calendar", "password_file"];
+        let none = ["bundle", "calendar", "password_file", "on_failure", "textfile"];
         match default.map(|d| d.trim_matches('"')).filter(|_| !none.contains(&name)) {
             Some(default) => assert_eq!(cells[1], format!("`{default}`"), "{key}"),
             None => assert!(cells[1].starts_with("none"), "{key}: {cells:?}"),

@@ -19,10 +19,18 @@ use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
 use crate::sys::{random, systemd, time};
+use crate::telling::{self, Cycle};
 
 pub(super) fn run(root: &Root) -> Result<Exit> {
     let started = Instant::now();
     let settings = Settings::load(root)?;
+    let mut cycle = Cycle::default();
+    let ended = send_what_is_new(root, &settings, &mut cycle);
+    telling::finish(&settings, &cycle, started, &ended);
+    ended
+}
+
+fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Result<Exit> {
     // The timer must not disturb a recovery, nor a slow backup.
     let Some(_lock) = settings.try_lock()? else {
         log::info!("nothing done: a recovery or another backup is in progress");
@@ -36,47 +44,42 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
-        Err(e) if exit_of(&e) == Exit::NotFound => return no_member(root, &settings, e),
+        Err(e) if exit_of(&e) == Exit::NotFound => return no_member(root, settings, e),
         dir => dir?,
     };
-    let remote = Rclone::new(&settings, root);
+    let remote = Rclone::new(settings, root);
     let spool = Spool::open(&settings.backup_dir)?;
-    let mut state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder(&settings));
+    let mut state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder(settings));
 
-    finish_earlier(&settings, &spool, &remote, &mut state)?;
+    cycle.sent(finish_earlier(settings, &spool, &remote, &mut state)?);
+    let looked = time::now();
     let Some(mut capture) = capture::next(&dir, state.as_ref())? else {
-        log::info!("nothing new since index {}", state.map_or(0, |s| s.last.index));
+        cycle.at("nothing new", state.as_ref(), looked);
         return Ok(Exit::Done);
     };
+    cycle.read(&capture);
     if let Some(state) = &state
         && capture.is_quiet()
         && state.is_younger_than(settings.quiet_interval, capture.clock)
     {
-        tell_held_back(&settings, &capture);
+        tell_held_back(settings, &capture);
+        cycle.at("held back", Some(state), looked);
         return Ok(Exit::Done);
     }
-    refuse_v3_data(&settings, &capture)?;
-    let number = look_into_folder(&settings, &remote, &dir, state.as_mut(), &mut capture)?;
-    identity::record(root, &identity_of(root, &settings, &capture))?;
+    refuse_v3_data(settings, &capture)?;
+    let number = look_into_folder(settings, &remote, &dir, state.as_mut(), &mut capture)?;
+    cycle.read(&capture);
+    identity::record(root, &identity_of(root, settings, &capture))?;
 
-    let head = head(&settings, state.as_ref(), &capture, number)?;
+    let head = head(settings, state.as_ref(), &capture, number)?;
     let to = spool.generation(head.generation_name())?;
     let written = part::write(&to, &head, |out| capture.write_payload(out))?;
-    let mut now = capture.state_behind(state.as_ref(), &folder(&settings), &head, &written);
+    let mut now = capture.state_behind(state.as_ref(), &folder(settings), &head, &written);
     now.save(&settings.backup_dir)?;
-    send(&settings, &spool, &remote, &mut now)?;
+    send(settings, &spool, &remote, &mut now)?;
 
-    log::info!(
-        "generation {}, part {}: {} entries up to index {}, {} bytes of log{}, {} bytes sent, {} ms",
-        head.generation,
-        head.sequence,
-        capture.log.entries,
-        head.last.index,
-        capture.log_bytes(),
-        capture.base.as_ref().map_or(String::new(), |b| format!(", a snapshot of {} bytes", b.size)),
-        written.name.size,
-        started.elapsed().as_millis(),
-    );
+    cycle.sent(written.name.size);
+    cycle.at("sent", Some(&now), looked);
     Ok(Exit::Done)
 }
 
@@ -104,18 +107,19 @@ fn no_member(root: &Root, settings: &Settings, no_log: anyhow::Error) -> Result<
     Ok(Exit::NoMember)
 }
 
-/// What an earlier run could not send, or did not see arrive, goes first and as it was.
+/// What an earlier run could not send, or did not see arrive, goes first and as it was. Gives its bytes.
 fn finish_earlier(
     settings: &Settings,
     spool: &Spool,
     remote: &dyn Remote,
     state: &mut Option<State>,
-) -> Result<()> {
+) -> Result<u64> {
     let waiting = state.as_ref().and_then(|s| s.pending.clone());
     match (state.as_mut(), waiting) {
         (Some(state), Some(path)) if spool.dir().join(&path).is_file() => {
             log::info!("sending part {} of generation {} again", state.sequence, state.generation);
-            return send(settings, spool, remote, state);
+            let bytes = std::fs::metadata(spool.dir().join(&path))?.len();
+            return send(settings, spool, remote, state).map(|()| bytes);
         }
         (Some(_), Some(path)) => {
             log::warn!("{path} was to be sent and is not in the spool any more");
@@ -123,7 +127,7 @@ fn finish_earlier(
         }
         _ => {}
     }
-    spool.drop_parts()
+    spool.drop_parts().map(|()| 0)
 }
 
 /// A cluster is never idle: 2.x logs a SYNC every 500 ms. What only that brought is not worth a call of rclone.

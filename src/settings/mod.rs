@@ -65,6 +65,8 @@ pub struct Settings {
     pub rclone_bwlimit: Option<String>,
     /// Flags for each call of rclone (`ETCD2_BACKUP_RCLONE_FLAGS`, with spaces between them).
     pub rclone_flags: Vec<String>,
+    /// Where numbers for a monitor go (`ETCD2_BACKUP_METRICS_FILE`); not written if nothing says it.
+    pub metrics_file: Option<PathBuf>,
     /// Whether a member that holds v3 data is backed up without it (`ETCD2_BACKUP_V2_ONLY`, default false).
     pub v2_only: bool,
     /// etcd's program and arguments, variables expanded; empty if no unit was asked.

@@ -16,6 +16,7 @@ const DEFAULT_RESTORE_DIR: &str = "/var/lib/etcd2-restore";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 const DEFAULT_QUIET: Duration = Duration::from_secs(600);
 const PASSWORD_FILE: &str = "ETCD2_BACKUP_RCLONE_PASSWORD_FILE";
+const METRICS_FILE: &str = "ETCD2_BACKUP_METRICS_FILE";
 /// Where an operator changes our settings.
 const OURS: &str = "30-etcd2-backup-restore.conf";
 
@@ -96,6 +97,10 @@ pub fn parse(
         ),
         rclone_bwlimit: get(ours, "ETCD2_BACKUP_RCLONE_BWLIMIT").map(str::to_owned),
         rclone_flags: rclone_flags(ours)?,
+        metrics_file: get(ours, METRICS_FILE)
+            .map(|p| absolute(METRICS_FILE, p))
+            .transpose()?
+            .map(|p| root.join(p)),
         v2_only: truth(ours, "ETCD2_BACKUP_V2_ONLY")?,
         etcd_command: unit.command.clone(),
         etcd_user: unit.user.clone(),
@@ -334,6 +339,7 @@ mod tests {
             ("ETCD_RESTORE_DIR", "/a/../b", "not an absolute path", "without any .."),
             ("ETCD_DATA_DIR", "/", "not an absolute path", "whole path"),
             ("ETCD2_BACKUP_RCLONE_PASSWORD_FILE", "pass", "not an absolute path", "whole path"),
+            ("ETCD2_BACKUP_METRICS_FILE", "x.prom", "not an absolute path", "whole path"),
             ("RCLONE_CONFIG_PATH", "rclone.conf", "not an absolute path", "whole path"),
             ("ETCD_RESTORE_MASTER_ADV_PEER_URLS", "e1:2380", "not a URL", "http://HOST:PORT"),
         ];

@@ -113,6 +113,29 @@ pub(crate) fn check_file(key: &str, file: &str, example: &str) -> Result<PathBuf
     check_path(key, file, &format!("file on the node, for example {example}"))
 }
 
+/// The file that node_exporter reads, which wants this ending.
+pub(crate) fn check_textfile(file: &str) -> Result<PathBuf> {
+    let example = "textfile = \"/var/lib/node_exporter/textfile/etcd2-backup.prom\"";
+    let path = check_file("metrics.textfile", file, example)?;
+    if path.extension().is_none_or(|extension| extension != "prom") {
+        let what = format!("metrics.textfile {file:?} does not end in \".prom\"");
+        return Err(refuse(what, format!("node_exporter reads no other: write for example {example}")));
+    }
+    Ok(path)
+}
+
+/// The unit that is started when a backup fails; a template gets the name of the one that failed.
+pub(crate) fn check_on_failure(unit: &str) -> Result<String> {
+    let stem = unit.strip_suffix(".service").unwrap_or_default();
+    let plain = stem.bytes().all(|b| b.is_ascii_alphanumeric() || b":_.@-".contains(&b));
+    if stem.is_empty() || stem.starts_with('@') || !plain || unit.len() > 200 {
+        let hint = "write the name of a service, or of a template, which gets the name of the unit that failed: \
+                    on_failure = \"tell-ops@.service\"";
+        return Err(refuse(format!("on_failure {unit:?} is not the name of a service"), hint));
+    }
+    Ok(unit.to_owned())
+}
+
 fn check_path(key: &str, dir: &str, what: &str) -> Result<PathBuf> {
     let path = Path::new(dir);
     let no = |why: &str| {

@@ -26,8 +26,11 @@ pub(crate) struct Fragment {
     pub(crate) restore_dir: Option<String>,
     pub(crate) etcd_unit: Option<String>,
     pub(crate) v2_only: Option<bool>,
+    pub(crate) on_failure: Option<String>,
     #[serde(default)]
     pub(crate) rclone: RcloneFragment,
+    #[serde(default)]
+    pub(crate) metrics: MetricsFragment,
     #[serde(default)]
     pub(crate) vars: Vars,
 }
@@ -45,6 +48,13 @@ pub(crate) struct RcloneFragment {
     pub(crate) flags: Option<Vec<String>>,
 }
 
+/// What the file said under `[metrics]`.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MetricsFragment {
+    pub(crate) textfile: Option<String>,
+}
+
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(untagged, expecting = "founder must be a URL, or a list of the URLs of one member")]
 pub(crate) enum OneOrMany {
@@ -58,7 +68,10 @@ pub(crate) fn parse_fragment(text: &str) -> Result<Fragment> {
         let line = e.span().map_or(0, |s| text[..s.start.min(text.len())].matches('\n').count());
         let message = e.message().lines().collect::<Vec<_>>().join(" ");
         // The types' names are ours, not the reader's.
-        let message = message.replace("i64", "a whole number").replace("struct RcloneFragment", "a table");
+        let message = message
+            .replace("i64", "a whole number")
+            .replace("struct RcloneFragment", "a table")
+            .replace("struct MetricsFragment", "a table");
         let key = text.lines().nth(line).and_then(|l| l.split_once('=')).map(|(key, _)| key.trim());
         let key = key.filter(|_| message.starts_with("invalid type")).map(|key| format!("{key}: "));
         let what = format!("line {}: {}{message}", line + 1, key.unwrap_or_default());
@@ -87,7 +100,7 @@ fn check_keys(prefix: &str, table: &toml::Table) -> Result<()> {
         if full == "vars" {
             continue;
         }
-        if !known.contains(&full) && full != "rclone" {
+        if !known.contains(&full) && !["rclone", "metrics"].contains(&full.as_str()) {
             return Err(unknown(&full, &known));
         }
         match value {
@@ -111,7 +124,7 @@ fn known_keys() -> Vec<String> {
         fields.filter(|(_, v)| !v.is_object()).map(|(k, _)| format!("{prefix}{k}")).collect()
     };
     let all = serde_json::json!(Fragment::default());
-    [names("", &all), names("rclone.", &all["rclone"])].concat()
+    [names("", &all), names("rclone.", &all["rclone"]), names("metrics.", &all["metrics"])].concat()
 }
 
 /// The error about an unknown key, with the nearest known one; a key in the wrong table is the likeliest slip.

@@ -130,7 +130,11 @@ mod tests {
             .lines()
             .map(|l| l.strip_prefix("#").filter(|l| l.starts_with(char::is_alphabetic)).unwrap_or(l))
             // The keys without a default: files of the operator's, and what would exclude `interval`.
-            .filter(|l| !["bundle", "calendar", "password_file"].iter().any(|key| l.starts_with(key)))
+            .filter(|l| {
+                !["bundle", "calendar", "password_file", "on_failure", "textfile"]
+                    .iter()
+                    .any(|key| l.starts_with(key))
+            })
             .map(|l| format!("{l}\n"))
             .collect();
         let (all, defaults) =

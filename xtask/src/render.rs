@@ -55,6 +55,11 @@ struct Values<'a> {
     /// Only where rclone.conf is encrypted.
     password_file: Option<&'a str>,
     rclone_timeout: String,
+    /// With the specifier of systemd that names the unit that failed; `safe` writes it out.
+    on_failure: Option<String>,
+    metrics_file: Option<&'a str>,
+    /// The folder it lies in.
+    metrics_dir: Option<&'a str>,
     bwlimit: Option<&'a str>,
     /// With spaces between them; only where there are some.
     flags: Option<String>,
@@ -100,6 +105,9 @@ impl<'a> Values<'a> {
             docker: matches!(site.runner, Runner::Docker(_)),
             password_file: site.password_file.as_deref().map(dir),
             rclone_timeout: humantime::format_duration(site.rclone_timeout).to_string(),
+            on_failure: site.on_failure.as_ref().map(|unit| unit.replace("@.", "@%n.")),
+            metrics_file: site.metrics_file.as_deref().map(dir),
+            metrics_dir: site.metrics_file.as_deref().and_then(std::path::Path::parent).map(dir),
             bwlimit: site.bwlimit.as_deref(),
             flags: Some(site.flags.join(" ")).filter(|flags| !flags.is_empty()),
             // A cycle asks for the version, lists, sends and looks again: four calls, and a minute for our own work.

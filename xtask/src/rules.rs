@@ -49,6 +49,9 @@ pub(crate) fn check(site: &Site, files: &[Rendered]) -> Vec<Finding> {
         let name = format!("etcd2-{verb}.service");
         let unit = Unit { settings: [of(&name), of(SETTINGS)].concat(), name: &name };
         service(&unit, verb, &mut findings);
+        if verb == "backup" {
+            on_failure(site, &unit, &mut findings);
+        }
         if verb != "backup" {
             started_by_hand(&unit, &site.etcd_unit, &mut findings);
         }
@@ -79,6 +82,9 @@ pub(crate) fn expected(site: &Site) -> Vec<(&'static str, String)> {
     ];
     if let Runner::Docker(image) | Runner::Podman(image) = &site.runner {
         all.push(("ETCD2_BACKUP_RCLONE_IMAGE", image.clone()));
+    }
+    if let Some(file) = &site.metrics_file {
+        all.push(("ETCD2_BACKUP_METRICS_FILE", dir(file)));
     }
     if let Some(limit) = &site.bwlimit {
         all.push(("ETCD2_BACKUP_RCLONE_BWLIMIT", limit.clone()));
@@ -264,6 +270,20 @@ fn timer(unit: &Unit, findings: &mut Findings) {
     if unit.list("Install", "WantedBy").is_empty() {
         let what = format!("{TIMER} has no WantedBy=");
         findings.refuse(what, "write WantedBy=timers.target below [Install]: enabling it would do nothing");
+    }
+}
+
+/// Whom the site wants told is told.
+fn on_failure(site: &Site, unit: &Unit, findings: &mut Findings) {
+    let Some(wanted) = &site.on_failure else { return };
+    let told = unit.list("Unit", "OnFailure");
+    if !told
+        .iter()
+        .flat_map(|line| line.split_ascii_whitespace())
+        .any(|unit| unit == wanted.replace("@.", "@%n."))
+    {
+        let what = format!("{} does not start on_failure {wanted:?} when it fails", unit.name);
+        findings.refuse(what, "write OnFailure={{ on_failure | safe }} below [Unit]");
     }
 }
 

@@ -53,8 +53,12 @@ impl Sandbox {
             writable.push("/etc".to_owned());
         }
         writable.extend(remote.folders.iter().cloned());
+        // The number's file is exchanged for a new one, so it takes the folder.
+        let metrics: Vec<&Path> = site.metrics_file.iter().filter_map(|file| file.parent()).collect();
+        writable.extend(metrics.iter().map(|folder| folder.display().to_string()));
         let temporary = |dir: &Path| dir.starts_with("/tmp") || dir.starts_with("/var/tmp");
         let private_tmp = ![&site.data_dir, &site.backup_dir].into_iter().any(|dir| temporary(dir))
+            && !metrics.iter().any(|folder| temporary(folder))
             && !remote.unclear
             // A key, a certificate, a remote.
             && !conf.contains("/tmp");

@@ -48,6 +48,10 @@ pub(crate) struct Site {
     pub(crate) etcd_unit: String,
     /// Whether members that hold v3 data are backed up without it.
     pub(crate) v2_only: bool,
+    /// What systemd starts when a backup fails.
+    pub(crate) on_failure: Option<String>,
+    /// Where numbers for a monitor go.
+    pub(crate) metrics_file: Option<PathBuf>,
     /// How rclone is run on a node.
     pub(crate) runner: Runner,
     /// The longest one rclone call may take.
@@ -164,6 +168,8 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         restore_dir,
         etcd_unit,
         v2_only: said.v2_only.unwrap_or(false),
+        on_failure: said.on_failure.map(|unit| check::check_on_failure(&unit)).transpose()?,
+        metrics_file: said.metrics.textfile.map(|path| check::check_textfile(&path)).transpose()?,
         rclone_timeout,
         bwlimit,
         flags,

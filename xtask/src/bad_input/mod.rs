@@ -151,15 +151,28 @@ fn check_read(site: &Site, files: &[Rendered], templates: bool) -> BTreeMap<Stri
     if !templates {
         // What is set only where it is asked for; and of folders that not every systemd takes as they are, some directives
         // do not speak.
-        static KNOWN: Mutex<BTreeMap<[bool; 4], Skeleton>> = Mutex::new(BTreeMap::new());
-        let odd = site.backup_dir.to_string_lossy().contains(['%', '\\', '"', '\'', '$']);
-        let asked = [odd, site.password_file.is_some(), site.bwlimit.is_some(), !site.flags.is_empty()];
+        static KNOWN: Mutex<BTreeMap<[bool; 7], Skeleton>> = Mutex::new(BTreeMap::new());
+        let is_odd = |path: &Path| path.to_string_lossy().contains(['%', '\\', '"', '\'', '$']);
+        let odd = is_odd(&site.backup_dir);
+        let odd_metrics = site.metrics_file.as_deref().and_then(Path::parent).is_some_and(is_odd);
+        let asked = [
+            odd,
+            site.password_file.is_some(),
+            site.bwlimit.is_some(),
+            !site.flags.is_empty(),
+            site.metrics_file.is_some(),
+            site.on_failure.is_some(),
+            odd_metrics,
+        ];
         let mut known = KNOWN.lock().unwrap();
         let plain = || {
             let more = if odd { "backup_dir = \"/srv/%\"\n" } else { "" };
             let mut plain = site::tests::load_of(&format!("{MINIMAL}{more}"), CONF).unwrap();
             plain.password_file = asked[1].then(|| "/p".into());
             plain.bwlimit = asked[2].then(|| "1M".into());
+            let metrics = if odd_metrics { "/srv/%/x.prom" } else { "/srv/x.prom" };
+            plain.metrics_file = asked[4].then(|| metrics.into());
+            plain.on_failure = asked[5].then(|| "tell.service".into());
             plain.flags.extend(asked[3].then(|| "--fast-list".into()));
             skeleton(&render(&plain).unwrap())
         };
@@ -234,6 +247,8 @@ fn no_field_lets_anything_through() {
         "rclone.timeout",
         "rclone.password_file",
         "rclone.bwlimit",
+        "metrics.textfile",
+        "on_failure",
     ];
     let good = |field: &str| match field {
         "founder" => "http://e1:2380",
@@ -245,6 +260,8 @@ fn no_field_lets_anything_through() {
         "rclone.runner" => "docker",
         "rclone.image" => "rclone/rclone",
         "rclone.bwlimit" => "2M",
+        "metrics.textfile" => "/srv/x.prom",
+        "on_failure" => "tell.service",
         _ => "/srv/x",
     };
     let payloads = [
