@@ -37,9 +37,9 @@ fn dump(node: &Node) -> Keys {
 }
 
 /// The numbers of the generations that a log says have begun.
-fn begun(log: &str) -> Vec<&str> {
+fn begun(log: &str) -> Vec<u64> {
     let lines = log.lines().filter_map(|l| l.strip_prefix("generation ")?.split_once(" begins: "));
-    lines.map(|(number, _)| number).collect()
+    lines.map(|(number, _)| number.parse().unwrap()).collect()
 }
 
 /// Both write in turn, so many times each; what each of them said.
@@ -63,11 +63,13 @@ fn two_machines_of_one_machine_id_with_data_of_their_own() {
     let mut other = running(tools, "e2");
     share(&mut other, &one);
     // It makes another cluster of it.
-    assert_eq!(begun(&one.ok(&["backup"])), ["1"]);
-    assert_eq!(begun(&other.ok(&["backup"])), ["2"]);
+    assert_eq!(begun(&one.ok(&["backup"])), [1]);
+    assert_eq!(begun(&other.ok(&["backup"])), [2]);
     let said = in_turn(&one, &other, PARTS + 1);
     // The first to look finds the other's generation, and goes on behind it, which the other one finds in its turn.
-    assert_eq!([begun(&said[0]), begun(&said[1])], [["3"], ["4"]]);
+    let [first, second] = [begun(&said[0]), begun(&said[1])];
+    assert_eq!((first.len(), second.len()), (1, 1), "{said:?}");
+    assert!((3..=258).contains(&first[0]) && second[0] > first[0], "{first:?} {second:?}");
     for log in &said {
         let found = warnings(log);
         assert_eq!(found.len(), 1, "{found:?}");
@@ -79,8 +81,8 @@ fn two_machines_of_one_machine_id_with_data_of_their_own() {
     one.refused(&["restore", "--force"], 10, &["a running etcd has"]);
     one.etcd.stop().unwrap();
     one.refused(&["restore"], 10, &["the folder holds unrelated clusters", "--generation"]);
-    one.assert_restores(&expected[0], &["--generation", "3"]);
-    other.assert_restores(&expected[1], &["--generation", "4"]);
+    one.assert_restores(&expected[0], &["--generation", &first[0].to_string()]);
+    other.assert_restores(&expected[1], &["--generation", &second[0].to_string()]);
 }
 
 /// The same disk twice, with the state of the backup on it: for a while both go on in one generation.
@@ -115,7 +117,7 @@ fn two_machines_of_which_one_is_a_clone_of_the_other() {
         (&mut other, &second, &expected[1], "/other-0", "/one-0"),
     ] {
         let folder = node.folder();
-        node.assert_restores(expected, &["--generation", number[0]]);
+        node.assert_restores(expected, &["--generation", &number[0].to_string()]);
         let has = |dir: &str| expected.keys().any(|key| key.starts_with(dir));
         assert!(has(own) && !has(foreign), "{}", folder.display());
     }
@@ -147,11 +149,12 @@ fn one_folder_is_copied_onto_another() {
     one.etcd.start().unwrap();
 
     let log: String = (0..PARTS + 1).map(|i| cycle(&one, &format!("/later-{i}"))).collect();
-    assert_eq!(begun(&log), ["3"]);
+    let number = begun(&log);
+    assert!(number.len() == 1 && number[0] >= 3, "{number:?}");
     let found = warnings(&log);
     assert!(found.len() == 1 && found[0].contains("or another folder was copied into it"), "{found:?}");
     let expected = dump(&one);
     one.etcd.stop().unwrap();
     one.refused(&["restore", "--plan"], 10, &["the folder holds unrelated clusters"]);
-    one.assert_restores(&expected, &["--generation", "3"]);
+    one.assert_restores(&expected, &["--generation", &number[0].to_string()]);
 }

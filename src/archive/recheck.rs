@@ -19,6 +19,8 @@ pub struct Finding {
     pub what: String,
     /// What it means, and what to do.
     pub next: &'static str,
+    /// Whether it is somebody else's: two machines that look at the same moment must not take the same number.
+    pub other_writer: bool,
 }
 
 const TWO_MACHINES: &str = "two machines write to this folder, or another folder was copied into it, and a restore cannot \
@@ -38,7 +40,7 @@ pub fn is_due(state: &State) -> bool {
 /// What is not as it was left.
 pub fn look(objects: &[Object], state: &State) -> Result<Checked, Finding> {
     let own = state.generation_name();
-    let two = |what| Err(Finding { what, next: TWO_MACHINES });
+    let two = |what| Err(Finding { what, next: TWO_MACHINES, other_writer: true });
     if let Some(part) = foreign_part(objects, own, state) {
         return two(format!("{own}/{part} is not from this node"));
     }
@@ -51,7 +53,7 @@ pub fn look(objects: &[Object], state: &State) -> Result<Checked, Finding> {
     let Checked { sequence, checksum } = &state.checked;
     if !parts.iter().any(|p| (p.sequence, p.checksum) == (*sequence, prefix(checksum))) {
         let what = format!("part {} of generation {own} is missing or truncated in the remote", parts.len());
-        return Err(Finding { what, next: GONE });
+        return Err(Finding { what, next: GONE, other_writer: false });
     }
     Ok(Checked { sequence: state.sequence, checksum: state.checksum.clone() })
 }
@@ -137,7 +139,7 @@ mod tests {
         for (objects, missing) in table {
             let found = look(&objects, &state).unwrap_err();
             assert!(found.what.starts_with(&format!("part {missing} of generation ")), "{found:?}");
-            assert_eq!(found.next, GONE);
+            assert_eq!((found.next, found.other_writer), (GONE, false));
         }
         for at in 21..=40 {
             assert!(look(&without(at), &state).is_ok() && look(&cut(at), &state).is_ok(), "{at}");
@@ -165,7 +167,9 @@ mod tests {
         for (added, expected) in table {
             let found = look(&[whole.clone(), added].concat(), &behind(5, 5)).err();
             let fits = match (&found, &expected) {
-                (Some(found), Some(start)) => found.what.starts_with(start) && found.next == TWO_MACHINES,
+                (Some(found), Some(start)) => {
+                    found.what.starts_with(start) && found.next == TWO_MACHINES && found.other_writer
+                }
                 (None, None) => true,
                 _ => false,
             };

@@ -178,12 +178,16 @@ fn look_into_folder(
         }
         objects => objects.context("looking for earlier generations")?,
     };
-    let number = chain::next_number(&objects);
+    let mut number = chain::next_number(&objects);
     let Some(state) = state else { return Ok(Some(number)) };
     match recheck::look(&objects, state) {
         Ok(checked) => state.checked = checked,
-        Err(Finding { what, next }) => {
+        Err(Finding { what, next, other_writer }) => {
             log::warn!("{what}: {next}");
+            if other_writer {
+                let [apart] = random::bytes()?;
+                number += u64::from(apart);
+            }
             if !begins {
                 *capture = capture::anew(dir, &what)?;
                 refuse_v3_data(settings, capture)?;
