@@ -145,7 +145,8 @@ fn all_machines_are_listed_at_the_cost_of_two_calls() {
     node.environment.insert("PATH".into(), format!("{}:{path}", bin.display()));
 
     let machines = json(&node, &["--all"]);
-    assert_eq!(fs::read_to_string(&calls).unwrap().lines().count(), 2);
+    let calls = fs::read_to_string(&calls).unwrap();
+    assert_eq!(calls.lines().filter(|l| !l.contains("version")).count(), 2, "{calls}");
     let names: Vec<(&str, &str)> = machines
         .as_array()
         .unwrap()

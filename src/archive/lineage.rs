@@ -125,6 +125,20 @@ pub fn is_mixed(generations: &[Generation]) -> bool {
     generations.iter().any(|g| g.name.cluster_id != generations[0].name.cluster_id)
 }
 
+/// A cluster and those it continues, as far as `parents` say it.
+pub fn ancestry(cluster_id: u64, parents: &[Parent]) -> Vec<u64> {
+    let mut all = vec![cluster_id];
+    let mut at = 0;
+    while let Some(&id) = all.get(at) {
+        let own = parents.iter().filter(|p| p.for_cluster == id);
+        let ids = own.flat_map(|p| p.before.iter().chain([&p.cluster_id]));
+        let new: Vec<u64> = ids.filter(|id| !all.contains(id)).copied().collect();
+        all.extend(new);
+        at += 1;
+    }
+    all
+}
+
 /// Refuses to guess when a folder holds several clusters' data and the newest generation does not name an older one
 /// there as its parent: somebody copied one folder onto another, or an empty cluster was seeded.
 ///
@@ -192,6 +206,27 @@ mod tests {
             parent(child, child - 1).save(dir.path()).unwrap();
         }
         assert_eq!((of(0xe), of(0x2f).unwrap().before.len()), (None, NOTES));
+    }
+
+    #[test]
+    fn ancestors_are_followed_and_strangers_are_not() {
+        let before = Parent { before: vec![0x9, 0x8], ..parent(0xa, 0x7) };
+        let all = [
+            before,
+            parent(0xc, 0xb),
+            parent(0xb, 0xa),
+            parent(0x3, 0x2),
+            parent(0xb, 0xa),
+            parent(0x8, 0xc),
+        ];
+        let sorted = |id| {
+            let mut ids = ancestry(id, &all);
+            ids.sort_unstable();
+            ids
+        };
+        assert_eq!(sorted(0x3), [0x2, 0x3]);
+        assert_eq!(sorted(0xa), [0x7, 0x8, 0x9, 0xa, 0xb, 0xc]);
+        assert_eq!(sorted(0x5), [0x5]);
     }
 
     #[test]

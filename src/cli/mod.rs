@@ -123,6 +123,14 @@ static VERBS: &[VerbTable] = &[
             .choices(SOURCES)
             .default("archive"),
         valued("generation", "N", "Restore this generation instead of the newest", into!(Restore.generation)),
+        valued(
+            "at",
+            "MOMENT",
+            "Restore the state at this time: 2026-11-22T13:09:13Z, '2026-11-22 13:09:13' (UTC too), or --at=-10min",
+            into!(Restore.at),
+        ),
+        valued("raft-index", "N", "Restore the state at this index of raft's log", into!(Restore.raft_index)),
+        valued("from", "MACHINE_ID", "Restore from another machine's backup", into!(Restore.from)),
         flag(
             "accept-older",
             "Take the newest undamaged point when the newest one is damaged",
@@ -230,11 +238,18 @@ pub struct SetFounder {
 pub struct Restore {
     pub source: Choice,
     pub generation: Option<u64>,
+    pub at: Option<Moment>,
+    pub raft_index: Option<u64>,
+    pub from: Option<MachineId>,
     pub accept_older: bool,
     pub force: bool,
     pub plan: bool,
     pub for_etcd: Option<Major>,
 }
+
+/// A time in nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment(pub u64);
 
 /// A major version of etcd, as far as its files differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

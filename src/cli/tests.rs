@@ -40,6 +40,7 @@ fn samples(option: &Opt) -> Vec<&'static str> {
         "DIR" => vec!["/some/dir"],
         "N" => vec!["7"],
         "TIME" => vec!["90s"],
+        "MOMENT" => vec!["2026-11-22T13:09:13Z", "2026-11-22T13:09:14.5"],
         "MACHINE_ID" => vec!["0123456789abcdef0123456789abcdef"],
         "1/N" => vec!["1/7", "1/1"],
         "[FROM..TO]" => vec!["7", "5..9", "5..", "..9"],
@@ -279,6 +280,12 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
             "--share 2/7 is not a share like 1/7, of 1000 at most",
             "see etcd2-backup verify --help",
         ),
+        (
+            "restore --at yesterday",
+            "--at yesterday is not a time like 2026-11-22T13:09:13Z, or -10min for ten minutes ago",
+            "see etcd2-backup restore --help",
+        ),
+        ("restore --at -10min", "--at needs a value, MOMENT", "see etcd2-backup restore --help"),
         ("join --wait soon", "--wait soon is not a time like 90s or 10m", "see etcd2-backup join --help"),
         ("inspect", "inspect needs a PATH", "see etcd2-backup inspect --help"),
         ("inspect --entries 7", "inspect needs a PATH", "see etcd2-backup inspect --help"),
@@ -294,6 +301,25 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         let want = UsageError { what: what.to_owned(), hint: hint.to_owned() };
         assert_eq!(parsed(line), Err(want), "{line}");
     }
+}
+
+#[test]
+fn moments_are_utc_or_ago() {
+    let at = |line: &str| match run(line).verb {
+        Verb::Restore(Restore { at: Some(Moment(at)), .. }) => at,
+        other => panic!("{line}: {other:?}"),
+    };
+    for (text, nanoseconds) in [
+        ("2026-01-31T23:59:59Z", 1_769_903_999_000_000_000),
+        ("2026-01-31T23:59:59.5Z", 1_769_903_999_500_000_000),
+        ("2026-01-31T23:59:59", 1_769_903_999_000_000_000),
+    ] {
+        assert_eq!(at(&format!("restore --at {text}")), nanoseconds, "{text}");
+    }
+    let spaced = parse(["restore", "--at", "2026-01-31 23:59:59"].iter().map(OsString::from)).unwrap();
+    assert_eq!(spaced, parsed("restore --at 2026-01-31T23:59:59Z").unwrap());
+    let ago = at("restore --at=-0s") - at("restore --at=-10min");
+    assert!((590_000_000_000..=600_000_000_000).contains(&ago), "{ago}");
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{IndexRange, MachineId, Major, Share};
+use super::{IndexRange, MachineId, Major, Moment, Share};
 use crate::recovery::source::Choice;
 
 /// A type that an option's value can have.
@@ -113,6 +113,20 @@ impl Value for Duration {
 
     fn of(given: &OsStr) -> Option<Self> {
         humantime::parse_duration(given.to_str()?).ok()
+    }
+}
+
+/// UTC, or how long ago.
+impl Value for Moment {
+    const WANTED: &str = "a time like 2026-11-22T13:09:13Z, or -10min for ten minutes ago";
+
+    fn of(given: &OsStr) -> Option<Self> {
+        let text = given.to_str()?;
+        let time = match text.strip_prefix('-') {
+            Some(ago) => SystemTime::now().checked_sub(humantime::parse_duration(ago).ok()?)?,
+            None => humantime::parse_rfc3339_weak(text).ok()?,
+        };
+        u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok().map(Self)
     }
 }
 

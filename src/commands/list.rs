@@ -15,7 +15,7 @@ pub(super) fn run(root: &Root, options: &cli::List, verbose: bool) -> Result<Exi
         return Err(fault(Exit::Usage, "--all lists every machine, --from one", "leave one of them out"));
     }
     let settings = Settings::load(root)?;
-    let remote = Rclone::new(&settings, root);
+    let remote = Rclone::beside(&settings, root, "list");
     let machine_id = options.from.as_ref().map_or(&settings.machine_id, |from| &from.0);
     let machines = if options.all {
         listing::all(&remote)?

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::archive::lineage::{Parent, Record, RecordedMember};
 use crate::archive::spool::{Spool, Staged};
-use crate::cli::{self, Major};
+use crate::cli::{self, Major, Moment};
 use crate::etcd::datadir::Family;
 use crate::etcd::rewrite::{self, NewMember, Purpose, Rewrite, Target};
 use crate::exit::{Exit, fault};
@@ -19,7 +19,8 @@ use crate::identity::{self, Identity};
 use crate::member_dir::{exchange, owner};
 use crate::paths::Root;
 use crate::recovery::fetch::Wanted;
-use crate::recovery::source::{self, Source};
+use crate::recovery::point::Point;
+use crate::recovery::source::{self, Choice, Source};
 use crate::recovery::{heal, ids};
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
@@ -30,27 +31,28 @@ use crate::sys::time;
 
 pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let started = Instant::now();
+    let wanted = wanted(options)?;
     let settings = Settings::load(root)?;
     files::create_dirs(&settings.restore_dir, 0o700)?;
     let _lock = take_lock(&settings)?;
     refuse_unless_safe(root, &settings, options.force)?;
 
     let remote = Rclone::for_recovery(&settings, root);
-    let wanted = Wanted { generation: options.generation, accept_older: options.accept_older };
-    let source = source::open(&settings, &remote, options.source, wanted)?;
+    let folder = options.from.as_ref().map_or(&settings.machine_id, |from| &from.0);
+    let source = source::open(&settings, &remote, options.source, folder, wanted)?;
     let present = source.contents.members()?;
     if !options.force {
         heal::refuse_if_cluster_answers(&settings, &present)?;
     }
     let present: Vec<u64> = present.into_keys().collect();
-    let plan = Plan::make(&settings, &source, &present, options.for_etcd)?;
+    let plan = Plan::make(&settings, &source, folder, &present, options.for_etcd)?;
     plan.say(&settings, &source);
     if options.plan {
         log::info!("nothing was changed");
         return Ok(Exit::Done);
     }
 
-    let record = plan.record(&settings, &source);
+    let record = plan.record(&source);
     // All that needs room comes before the exchange.
     let prepare = || {
         build(&settings, &source, &plan).context("writing the new member directory")?;
@@ -71,6 +73,24 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     files::remove_dir_if_there(&settings.restore_dir.join("incoming"))?;
     report(&settings, &source, &plan, &kept, started);
     Ok(Exit::Done)
+}
+
+/// Which state is wanted.
+fn wanted(options: &cli::Restore) -> Result<Wanted> {
+    let two = |one: &str, other: &str| {
+        Err(fault(Exit::Usage, format!("{one} and {other} exclude each other"), "leave one of them out"))
+    };
+    let point = match (options.at, options.raft_index) {
+        (Some(_), Some(_)) => return two("--at", "--raft-index"),
+        (Some(Moment(at)), None) => Some(Point::At(at)),
+        (None, Some(index)) => Some(Point::Index(index)),
+        (None, None) => None,
+    };
+    let of_the_archive = options.generation.is_some() || options.from.is_some() || point.is_some();
+    if of_the_archive && options.source != Choice::Archive {
+        return two("--source local or auto", "--generation, --at, --raft-index and --from");
+    }
+    Ok(Wanted { generation: options.generation, accept_older: options.accept_older, point })
 }
 
 fn take_lock(settings: &Settings) -> Result<Lock> {
@@ -109,6 +129,8 @@ fn refuse_unless_safe(root: &Root, settings: &Settings, force: bool) -> Result<(
 
 /// What a restore is going to make.
 struct Plan {
+    /// Whose data it is.
+    machine_id: String,
     token: String,
     name: String,
     own: NewMember,
@@ -117,7 +139,13 @@ struct Plan {
 
 impl Plan {
     /// `present` are the members that the source has.
-    fn make(settings: &Settings, source: &Source, present: &[u64], for_etcd: Option<Major>) -> Result<Self> {
+    fn make(
+        settings: &Settings,
+        source: &Source,
+        folder: &str,
+        present: &[u64],
+        for_etcd: Option<Major>,
+    ) -> Result<Self> {
         let urls = settings.own_peer_urls()?.to_vec();
         let token = ids::token()?;
         let members = [(settings.name.clone(), urls.clone())];
@@ -129,12 +157,12 @@ impl Plan {
         };
         let own = NewMember { id: ids[0], peer_urls: urls };
         let purpose = Purpose::Found(vec![own.clone()]);
-        let rewrite = Rewrite { cluster_id, purpose, up_to: None, family };
-        Ok(Self { token, name: settings.name.clone(), own, rewrite })
+        let rewrite = Rewrite { cluster_id, purpose, up_to: Some(source.point.index), family };
+        Ok(Self { machine_id: folder.to_owned(), token, name: settings.name.clone(), own, rewrite })
     }
 
     fn say(&self, settings: &Settings, source: &Source) {
-        let (contents, last) = (&source.contents, source.contents.last());
+        let (contents, last) = (&source.contents, source.point);
         log::info!("source: {}", source.origin.describe());
         let urls = self.own.peer_urls.join(",");
         log::info!(
@@ -142,7 +170,7 @@ impl Plan {
             contents.metadata.cluster_id,
             last.index,
             last.term,
-            contents.log.entries,
+            last.index - contents.base_index(),
             contents
                 .base
                 .as_ref()
@@ -170,14 +198,14 @@ impl Plan {
         identity::record(root, &Identity { cluster_id, member_id, wal_dir })
     }
 
-    fn record(&self, settings: &Settings, source: &Source) -> Record {
-        let (contents, last) = (&source.contents, source.contents.last());
+    fn record(&self, source: &Source) -> Record {
+        let (contents, last) = (&source.contents, source.point);
         Record {
             version: 1,
             token: self.token.clone(),
             time: time::now(),
             source: source.origin.describe(),
-            machine_id: settings.machine_id.clone(),
+            machine_id: self.machine_id.clone(),
             generation: source.origin.generation(),
             source_cluster_id: contents.metadata.cluster_id,
             index: last.index,
@@ -217,7 +245,8 @@ fn note(settings: &Settings, record: &Record) -> Result<Staged> {
     let parent = Parent {
         for_cluster: record.cluster_id,
         cluster_id: record.source_cluster_id,
-        generation: record.generation,
+        // Numbers count in one folder.
+        generation: if record.machine_id == settings.machine_id { record.generation } else { 0 },
         index: record.index,
         token: record.token.clone(),
         before: Vec::new(),
@@ -245,7 +274,7 @@ fn warn_of_v3_data(source: &Source) {
 }
 
 fn report(settings: &Settings, source: &Source, plan: &Plan, kept: &[std::path::PathBuf], started: Instant) {
-    let last = source.contents.last();
+    let last = source.point;
     log::info!(
         "restored from {} up to index {} in {} ms: member {:x} of cluster {:x}",
         source.origin.describe(),

@@ -274,6 +274,13 @@ impl Contents {
         self.base.as_ref().map_or(0, |b| b.metadata.position.index)
     }
 
+    /// The entry at an index that is not behind the last one, or the base.
+    pub fn at(&self, index: u64) -> Option<LogPosition> {
+        let base = self.base.as_ref().map(|b| b.metadata.position).filter(|base| base.index == index);
+        base.or_else(|| self.log.terms.at(index).map(|term| LogPosition { index, term }))
+            .filter(|_| (self.base_index()..=self.last().index).contains(&index))
+    }
+
     /// The last entry, or the base if nothing lies behind it.
     pub fn last(&self) -> LogPosition {
         self.log.last

@@ -10,9 +10,10 @@
 //! - [`datadir`]: which snapshot and which log a data directory really holds
 //! - [`members`]: who is a voter, following the log · [`rewrite`]: the restored member directory
 //! - [`boltdb`]: the `snap/db` that 3.x wants beside a snapshot, and whether one has keys
-//! - [`request`]: what an entry asks of the store · [`v3`]: whether a member holds data of the v3 store
+//! - [`clock`]: when entries were written · [`request`]: what an entry asks of the store · [`v3`]: whether a member holds data of the v3 store
 
 pub mod boltdb;
+pub mod clock;
 pub mod datadir;
 pub mod frame;
 pub mod log;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::point::{Place, Point};
 use crate::archive::catalog;
 use crate::archive::chain::{self, Generation};
 use crate::archive::lineage::{self, Parent};
@@ -22,6 +23,8 @@ pub struct Wanted {
     pub generation: Option<u64>,
     /// The newest undamaged point, when the newest is damaged.
     pub accept_older: bool,
+    /// Not the newest point, but this one; no other takes its place.
+    pub point: Option<Point>,
 }
 
 /// A restore point that was brought and proven.
@@ -95,6 +98,69 @@ pub fn fetch(
         what,
         "another member's folder or surviving disk may have one (restore --source local)",
     ))
+}
+
+/// The generations of a folder that lead to the newest, oldest first; or only the one that is wanted.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn related<'a>(
+    remote: &dyn Remote,
+    folder: &str,
+    all: &'a [Generation],
+    wanted: Wanted,
+) -> Result<Vec<&'a Generation>> {
+    let asked: Vec<&Generation> =
+        all.iter().filter(|g| wanted.generation.is_none_or(|number| g.name.number == number)).collect();
+    let Some(&newest) = asked.last() else { return Err(nothing(all, wanted)) };
+    if wanted.generation.is_some() || !lineage::is_mixed(all) {
+        return Ok(asked);
+    }
+    let bases: Vec<_> = all.iter().rev().filter_map(|g| catalog::Wanted::base(g, "")).collect();
+    let heads = catalog::heads(remote, folder, &bases)?.into_iter().flatten();
+    let parents: Vec<Parent> = heads.filter_map(|head| head.parent).collect();
+    lineage::check(all, newest, parents.iter().find(|p| p.for_cluster == newest.name.cluster_id))?;
+    let clusters = lineage::ancestry(newest.name.cluster_id, &parents);
+    Ok(asked.into_iter().filter(|g| clusters.contains(&g.name.cluster_id)).collect())
+}
+
+/// Brings the first `count` parts of the generation that a point lies in, or fewer if a damaged one is not needed for it.
+///
+/// # Errors
+/// [`Exit::Corrupt`] when one that is needed is damaged, with what can be restored instead; [`Exit::Remote`].
+pub fn exactly(
+    remote: &dyn Remote,
+    folder: &str,
+    place: &Place<'_>,
+    count: usize,
+    dir: &Path,
+) -> Result<Fetched> {
+    let parts = &place.generation.parts[..count];
+    let (at, error) = match bring(remote, folder, place.generation, parts, dir) {
+        Ok(opened) => match unpack::unpack(&opened, &data_dir(dir)) {
+            Ok(()) => return Ok(fetched(&opened, parts[count - 1], dir, Vec::new())),
+            // It does not say which part is the one.
+            Err(error) => (count - 1, error),
+        },
+        Err(Damaged { at, error }) => (at, error),
+    };
+    if exit_of(&error) != Exit::Corrupt {
+        return Err(error);
+    }
+    if at >= place.needed {
+        log::warn!("{error:#}: the point lies before it");
+        return exactly(remote, folder, place, at, dir);
+    }
+    let number = place.generation.name.number;
+    let hint = match parts[..at].last() {
+        Some(p) => {
+            let time = crate::sys::time::rfc3339(p.time);
+            let index = p.last;
+            format!("before it, up to {time}: restore --generation {number} --raft-index {index}")
+        }
+        None => "list --points has the points of other generations".to_owned(),
+    };
+    Err(fault(Exit::Corrupt, format!("the point cannot be reached: {error:#}"), hint))
 }
 
 /// What a cluster's generations say that they continue, the newest that says anything. A node that lost what it knew of

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use super::fetch::{self, Wanted};
+use super::fetch::{self, Fetched, Wanted};
+use super::point::{Place, Point};
 use crate::archive::chain;
 use crate::archive::part::to_hex;
+use crate::etcd::clock;
 use crate::etcd::datadir::{Contents, DataDir};
 use crate::etcd::proto::LogPosition;
 use crate::etcd::wal::Reading;
@@ -39,6 +41,8 @@ pub struct Source {
     pub origin: Origin,
     /// SHA-256 that stands for exactly this data, 64 hex digits.
     pub hash: String,
+    /// The last entry that is restored: the last one there is, or an earlier one that was asked for.
+    pub point: LogPosition,
     /// What was given up on the way, and why.
     pub given_up: Vec<String>,
     /// Where data of the v3 store was seen, if any: it does not come back.
@@ -91,12 +95,20 @@ impl Origin {
 ///
 /// # Errors
 /// It is not there, damaged, or (for `auto`) neither is usable.
-pub fn open(settings: &Settings, remote: &dyn Remote, source: Choice, wanted: Wanted) -> Result<Source> {
+pub fn open(
+    settings: &Settings,
+    remote: &dyn Remote,
+    source: Choice,
+    folder: &str,
+    wanted: Wanted,
+) -> Result<Source> {
     match source {
         Choice::Local => local(settings),
         Choice::Archive => {
-            let source = archive(settings, remote, wanted)?;
-            say_what_local_has(settings, &source);
+            let source = archive(settings, remote, folder, wanted)?;
+            if wanted.point.is_none() {
+                say_what_local_has(settings, &source);
+            }
             Ok(source)
         }
         Choice::Auto => auto(settings, remote, wanted),
@@ -109,10 +121,10 @@ fn auto(settings: &Settings, remote: &dyn Remote, wanted: Wanted) -> Result<Sour
         Ok(own) => own,
         Err(e) => {
             log::info!("the local data cannot be used: {e:#}");
-            return archive(settings, remote, wanted);
+            return archive(settings, remote, &settings.machine_id, wanted);
         }
     };
-    match archive(settings, remote, wanted) {
+    match archive(settings, remote, &settings.machine_id, wanted) {
         Err(e) => {
             log::warn!("the archive cannot be used, the local data can: {e:#}");
             Ok(own)
@@ -157,17 +169,86 @@ fn say_what_local_has(settings: &Settings, archive: &Source) {
     }
 }
 
-fn archive(settings: &Settings, remote: &dyn Remote, wanted: Wanted) -> Result<Source> {
-    let folder = &settings.machine_id;
+fn archive(settings: &Settings, remote: &dyn Remote, folder: &str, wanted: Wanted) -> Result<Source> {
     let objects = remote.list(folder)?;
     if objects.is_empty() {
-        return Err(nothing_there(settings, remote));
+        return Err(nothing_there(settings, remote, folder));
     }
     let incoming = settings.restore_dir.join("incoming");
     if wanted.generation.is_none() && chain::is_original(&objects) {
+        if wanted.point.is_some() {
+            let what = "etcd2-backup-coreos kept one state only: there is no other point to go back to";
+            return Err(fault(Exit::NotFound, what, "restore without --at or --raft-index takes that one"));
+        }
         return old_layout(remote, folder, &objects, &incoming);
     }
-    let fetched = fetch::fetch(remote, folder, &objects, wanted, &incoming)?;
+    if let Some(point) = wanted.point {
+        return past(remote, folder, &objects, wanted, point, &incoming);
+    }
+    opened(fetch::fetch(remote, folder, &objects, wanted, &incoming)?)
+}
+
+/// A point in the past.
+fn past(
+    remote: &dyn Remote,
+    folder: &str,
+    objects: &[Object],
+    wanted: Wanted,
+    point: Point,
+    incoming: &Path,
+) -> Result<Source> {
+    let all = chain::generations(objects);
+    let related = fetch::related(remote, folder, &all, wanted)?;
+    for place in Place::of(point, &related)? {
+        if let Some(source) = at_place(remote, folder, point, &place, incoming)? {
+            return Ok(source);
+        }
+    }
+    Err(fault(
+        Exit::NotFound,
+        "the point is nowhere in the archive",
+        "list --points has those that are there",
+    ))
+}
+
+/// The point, if it lies in this place.
+fn at_place(
+    remote: &dyn Remote,
+    folder: &str,
+    point: Point,
+    place: &Place<'_>,
+    incoming: &Path,
+) -> Result<Option<Source>> {
+    let mut count = place.better;
+    loop {
+        let source = opened(fetch::exactly(remote, folder, place, count, incoming)?)?;
+        let Some((index, why)) = index_of(point, place, &source)? else { return Ok(None) };
+        // What is not known to be committed, a new leader may have overwritten in a later part.
+        if index > source.contents.log.hard_state.commit && count < place.generation.parts.len() {
+            count = place.generation.parts.len();
+            continue;
+        }
+        if !why.is_empty() {
+            log::info!("the last entry before that time has the index {index}, {why}");
+        }
+        let point = source.contents.at(index).context("the point is not in its generation")?;
+        return Ok(Some(Source { point, ..source }));
+    }
+}
+
+/// The index of a point, and how it was found.
+fn index_of(point: Point, place: &Place<'_>, source: &Source) -> Result<Option<(u64, &'static str)>> {
+    match point {
+        Point::Index(index) => Ok(Some((index, ""))),
+        Point::At(moment) => {
+            let start = source.contents.start;
+            place.index(clock::around(&source.dir.wal, start, place.floor(), moment)?)
+        }
+    }
+}
+
+/// Parts that were brought, read through.
+fn opened(fetched: Fetched) -> Result<Source> {
     let dir = DataDir::open(&fetched.data_dir, None)?;
     let contents = Contents { family: fetched.family, ..dir.scan(Reading::Still)? };
     let last = contents.last();
@@ -181,19 +262,20 @@ fn archive(settings: &Settings, remote: &dyn Remote, wanted: Wanted) -> Result<S
     // The archive has no snap/db that would say it.
     let noted = fetched.v3_data.then(|| "the backup says so".to_owned());
     let v3_data = contents.v3_data().or(noted);
-    Ok(Source { dir, contents, origin, hash: fetched.checksum, given_up: fetched.given_up, v3_data })
+    let (hash, given_up) = (fetched.checksum, fetched.given_up);
+    Ok(Source { dir, contents, origin, hash, point: last, given_up, v3_data })
 }
 
-fn nothing_there(settings: &Settings, remote: &dyn Remote) -> anyhow::Error {
-    let what = format!("there is no backup of this machine in {}/{}", settings.endpoint, settings.machine_id);
+fn nothing_there(settings: &Settings, remote: &dyn Remote, folder: &str) -> anyhow::Error {
+    let whose = if folder == settings.machine_id { "this machine" } else { "that machine" };
+    let what = format!("there is no backup of {whose} in {}/{folder}", settings.endpoint);
     let hint = match remote.folders() {
         Ok(folders) if folders.is_empty() => {
             "the endpoint holds no machine's backup at all: is RCLONE_ENDPOINT right?".into()
         }
         Ok(folders) => format!(
-            "machines with a folder there: {}. To restore one of them here, copy its folder to {} first",
-            folders.join(", "),
-            settings.machine_id
+            "machines with a folder there: {}; restore --from MACHINE_ID takes another one's",
+            folders.join(", ")
         ),
         Err(e) => format!("the endpoint could not be listed either: {e:#}"),
     };
@@ -215,8 +297,8 @@ fn old_layout(remote: &dyn Remote, folder: &str, objects: &[Object], incoming: &
 
 /// A source that no checksum came with.
 fn read(dir: DataDir, contents: Contents, origin: Origin) -> Source {
-    let (hash, v3_data) = (hash(&contents), contents.v3_data());
-    Source { dir, contents, origin, hash, given_up: Vec::new(), v3_data }
+    let (hash, v3_data, point) = (hash(&contents), contents.v3_data(), contents.last());
+    Source { dir, contents, origin, hash, point, given_up: Vec::new(), v3_data }
 }
 
 /// What stands for data that no checksum came with: whose it is, where it ends, and the log's own rolling CRC there.
