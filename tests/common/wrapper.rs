@@ -26,13 +26,14 @@ impl Wrapper {
         this
     }
 
-    /// Runs `body` in place of the real rclone; it is `$REAL`, its verb `$VERB`.
+    /// Runs `body` in place of the real rclone; it is `$REAL`, its verb `$VERB`. What is asked for its version tells the truth.
     pub(crate) fn instead(&self, body: &str) {
         let calls = self.calls_file();
         let verb =
             r#"for VERB; do case $VERB in copy|copyto|lsjson|lsf|cat|version|deletefile) break;; esac; done"#;
+        let version = r#"[ $VERB = version ] && exec "$REAL" "$@""#;
         let script = format!(
-            "#!/bin/sh\nREAL={}\n{verb}\necho $VERB >>{}\n{body}\n",
+            "#!/bin/sh\nREAL={}\n{verb}\necho $VERB >>{}\n{version}\n{body}\n",
             self.real.display(),
             calls.display()
         );
