@@ -33,6 +33,7 @@ mod sbom;
 mod schedule;
 mod site;
 mod size;
+mod soak;
 mod span;
 mod tarball;
 mod templates;
@@ -70,6 +71,8 @@ enum Task {
     Lab(lab::Options),
     /// Give the readers of others' bytes made-up ones, and see whether what they say holds
     Fuzz(fuzz::Options),
+    /// A cluster under writes while etcd, backups and the remote are killed; each restore must have it all
+    Soak(soak::Options),
     /// Run every check and test, with the tools they need
     Test,
 }
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         }
         Task::Lab(options) => lab::main(&options),
         Task::Fuzz(options) => fuzz::main(&options),
+        Task::Soak(options) => soak::main(&options),
         Task::Test => test::run(),
     };
     match outcome {

@@ -1,0 +1,358 @@
+//! `cargo xtask soak`: three members under writes, backups every second or two, and kills of etcd, of the backup and of the
+//! remote at random. Twice a minute an archive is restored, started under a real etcd, and every write that had been
+//! acknowledged before the last reported point must be there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use etcd2_backup::sys::fs::{create_dirs, remove_dir_if_there, write_atomic};
+use testkit::etcd::{Cluster, Member};
+use testkit::http::Connection;
+use testkit::keys::{address_of, dump};
+use testkit::ports::Port;
+use testkit::tools::Tools;
+
+use crate::paths;
+
+const NAMES: [&str; 3] = ["e1", "e2", "e3"];
+/// One restore in so much time.
+const RESTORE: Duration = Duration::from_secs(30);
+/// Long enough for a backup on a busy machine, retries included.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What `soak` is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// How long it runs
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    minutes: u64,
+    /// What decides on each kill; printed, so that a run can be repeated
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+/// An acknowledged write: the key, and the raft index that the answer came with, at or behind its own.
+type Acknowledged = Arc<Mutex<Vec<(String, u64)>>>;
+
+#[derive(Debug, Default)]
+struct Counts {
+    backups: u64,
+    failed: u64,
+    killed_backups: u64,
+    killed_etcds: u64,
+    killed_remotes: u64,
+    restores: u64,
+    compared: u64,
+}
+
+/// Runs the soak.
+pub(crate) fn main(options: &Options) -> Result<()> {
+    let seed = options.seed.unwrap_or_else(|| u64::from(std::process::id()) * 0x9e37_79b9);
+    println!("seed {seed}, {} minutes", options.minutes);
+    let status = Command::new(env!("CARGO")).args(["build", "--locked", "--workspace"]).status()?;
+    ensure!(status.success(), "the node program does not compile");
+    let dir = paths::target().join("soak");
+    remove_dir_if_there(&dir)?;
+    create_dirs(&dir, 0o700)?;
+    // A copy: somebody may build while it runs.
+    fs::copy(paths::target().join("debug/etcd2-backup"), dir.join("etcd2-backup"))?;
+    let tools = Tools::locate_or_fetch(&paths::target().join("tools")).map_err(crate::test::with_hint)?;
+    let mut cluster = Cluster::new(&tools, &NAMES.map(|name| (name, dir.join(name).join("var/lib/etcd2"))))?;
+    // Snapshots, purges and new generations come by often.
+    cluster.set("ETCD_SNAPSHOT_COUNT", "2000");
+    cluster.start()?;
+    let mut soak = Soak {
+        remote: Served::start(&tools, &dir.join("remote"))?,
+        random: Random(seed | 1),
+        counts: Counts::default(),
+        reported: BTreeMap::new(),
+        down: Vec::new(),
+        cluster,
+        tools,
+        dir,
+    };
+    for name in NAMES {
+        soak.make_node(name, name)?;
+    }
+    let (acknowledged, done) = (Acknowledged::default(), Arc::new(AtomicBool::new(false)));
+    let urls: Vec<String> = soak.cluster.members.iter().map(|m| m.client_url.clone()).collect();
+    let writer = {
+        let (acknowledged, done) = (Arc::clone(&acknowledged), Arc::clone(&done));
+        thread::spawn(move || write(&urls, &acknowledged, &done))
+    };
+    let outcome = soak.run(Duration::from_secs(60 * options.minutes), &acknowledged);
+    done.store(true, Ordering::Relaxed);
+    let _ = writer.join();
+    let writes = acknowledged.lock().map_or(0, |all| all.len());
+    println!("{writes} writes acknowledged; {:?}", soak.counts);
+    outcome.with_context(|| format!("seed {seed}"))?;
+    ensure!(soak.counts.restores > 0 && soak.counts.compared > 0, "nothing was restored");
+    println!("no acknowledged write before a reported point was missing");
+    Ok(())
+}
+
+/// Writes keys, each with a name of its own, wherever a member answers.
+fn write(urls: &[String], acknowledged: &Acknowledged, done: &AtomicBool) {
+    let mut connections: Vec<Connection> =
+        urls.iter().filter_map(|url| address_of(url).ok()).map(Connection::new).collect();
+    for number in 0u64.. {
+        if done.load(Ordering::Relaxed) {
+            return;
+        }
+        let key = format!("/soak/{}/{number}", number % 50);
+        let at = usize::try_from(number).unwrap_or(0) % connections.len();
+        let form = format!("value=v{number}");
+        match connections[at].request("PUT", &format!("/v2/keys{key}"), Some(&form)) {
+            Ok(reply) if reply.status == 201 => {
+                let index = reply.header("x-raft-index").and_then(|index| index.parse().ok());
+                if let (Some(index), Ok(mut all)) = (index, acknowledged.lock()) {
+                    all.push((key, index));
+                }
+            }
+            // Down, or without a leader: what was not acknowledged is not promised.
+            _ => thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+struct Soak {
+    dir: PathBuf,
+    tools: Tools,
+    cluster: Cluster,
+    remote: Served,
+    random: Random,
+    counts: Counts,
+    /// By node: the raft index that its last backup said the remote holds.
+    reported: BTreeMap<String, u64>,
+    /// Members that were killed, and when they come back.
+    down: Vec<(usize, Instant)>,
+}
+
+impl Soak {
+    fn run(&mut self, time: Duration, acknowledged: &Acknowledged) -> Result<()> {
+        let began = Instant::now();
+        let mut restored = Instant::now();
+        while began.elapsed() < time {
+            let name = NAMES[self.random.below(3)];
+            self.back_up(name)?;
+            self.trouble()?;
+            if restored.elapsed() >= RESTORE {
+                restored = Instant::now();
+                self.remote.up()?;
+                let name = NAMES[self.random.below(3)];
+                self.restore(name, acknowledged)?;
+                println!("{:>4} s: {:?}", began.elapsed().as_secs(), self.counts);
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills and brings back, never so much that nothing is left to look at.
+    fn trouble(&mut self) -> Result<()> {
+        let now = Instant::now();
+        if let Some(at) = self.down.iter().position(|(_, back)| *back <= now) {
+            let (member, _) = self.down.remove(at);
+            self.cluster.members[member].spawn(&[])?;
+        }
+        // All three at once too, now and then.
+        if self.random.below(8) == 0 {
+            let member = self.random.below(3);
+            if self.down.iter().all(|(down, _)| *down != member) {
+                self.cluster.members[member].kill()?;
+                self.counts.killed_etcds += 1;
+                self.down.push((member, now + Duration::from_millis(self.random.below(4000) as u64)));
+            }
+        }
+        self.remote.up_if_due()?;
+        if self.random.below(8) == 0 {
+            self.remote.kill(Duration::from_millis(self.random.below(6000) as u64))?;
+            self.counts.killed_remotes += 1;
+        }
+        thread::sleep(Duration::from_millis(self.random.below(1000) as u64));
+        Ok(())
+    }
+
+    /// One cycle of a node; one in six is killed somewhere in it.
+    fn back_up(&mut self, name: &str) -> Result<()> {
+        let log = self.dir.join(format!("{name}.backup.log"));
+        let mut command = self.program(name, name)?;
+        command.arg("backup").stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&log)?);
+        let mut child = command.spawn()?;
+        let kill = self.random.below(6) == 0;
+        let limit = if kill { Duration::from_millis(self.random.below(600) as u64) } else { LIMIT };
+        match wait(&mut child, limit)? {
+            Some(code) => {
+                let said = fs::read_to_string(&log)?;
+                self.counts.backups += 1;
+                match code {
+                    0 => self.note(name, &said)?,
+                    // The remote is down, or a file was purged under our eyes.
+                    _ => self.counts.failed += 1,
+                }
+                ensure!([0, 12, 13].contains(&code), "backup of {name} ended with {code}: {said}");
+            }
+            None if kill => self.counts.killed_backups += 1,
+            None => bail!("a backup of {name} took longer than {LIMIT:?}"),
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, name: &str, said: &str) -> Result<()> {
+        let index =
+            said.lines().rev().find_map(|line| line.split_once(" index=")?.1.split(' ').next()?.parse().ok());
+        let index = index.with_context(|| format!("no index in what the backup said: {said}"))?;
+        self.reported.insert(name.to_owned(), index);
+        Ok(())
+    }
+
+    /// Restores a node's archive into a folder of its own, and looks for every write that must be there.
+    fn restore(&mut self, name: &str, acknowledged: &Acknowledged) -> Result<()> {
+        let Some(&reported) = self.reported.get(name) else { return Ok(()) };
+        let expected: Vec<String> = acknowledged
+            .lock()
+            .map_err(|_| anyhow::anyhow!("the writer died"))?
+            .iter()
+            .filter(|(_, index)| *index <= reported)
+            .map(|(key, _)| key.clone())
+            .collect();
+        remove_dir_if_there(&self.dir.join("restored"))?;
+        self.make_node("restored", name)?;
+        let mut member = Member::new(&self.tools, "restored", &self.dir.join("restored/var/lib/etcd2"))?;
+        let mut command = self.program("restored", name)?;
+        command.envs(&member.environment).env("ETCD_RESTORE_MASTER_ADV_PEER_URLS", &member.peer_url);
+        command.env("ETCD_DATA_DIR", "/var/lib/etcd2").arg("restore");
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "restore of {name}: {}: {said}", output.status);
+        member.start()?;
+        let keys = dump(&member.client_url)?;
+        let missing: Vec<&String> = expected.iter().filter(|key| !keys.contains_key(*key)).collect();
+        ensure!(
+            missing.is_empty(),
+            "{} of {} writes up to index {reported} of {name} are missing, first {:?}: {said}",
+            missing.len(),
+            expected.len(),
+            missing.first()
+        );
+        member.kill()?;
+        self.counts.restores += 1;
+        self.counts.compared += expected.len() as u64;
+        Ok(())
+    }
+
+    /// A tree for the program, with the machine ID of the node `of`.
+    fn make_node(&self, name: &str, of: &str) -> Result<()> {
+        let root = self.dir.join(name);
+        create_dirs(&root.join("etc"), 0o755)?;
+        create_dirs(&root.join("var/lib"), 0o755)?;
+        let conf = format!("[r]\ntype = webdav\nvendor = other\nurl = {}\n", self.remote.port.url());
+        write_atomic(&root.join("etc/rclone.conf"), conf.as_bytes(), 0o600)?;
+        let id = format!("{}\n", of.trim_start_matches('e').repeat(32));
+        write_atomic(&root.join("etc/machine-id"), id.as_bytes(), 0o644)
+    }
+
+    fn program(&self, name: &str, of: &str) -> Result<Command> {
+        let member = self.cluster.members.iter().find(|m| m.name == of).context("no such member")?;
+        let mut command = Command::new(self.dir.join("etcd2-backup"));
+        let path = self.tools.rclone.parent().unwrap_or(Path::new("/")).display().to_string();
+        command.env_clear().env("PATH", format!("{path}:/usr/bin:/bin"));
+        command.env("RCLONE_ENDPOINT", "r:backups").env("ETCD2_BACKUP_RCLONE_RUNNER", "host");
+        command.env("ETCD2_BACKUP_RCLONE_TIMEOUT", "20s").env("ETCD2_BACKUP_QUIET_INTERVAL", "5s");
+        for variable in ["ETCD_NAME", "ETCD_INITIAL_ADVERTISE_PEER_URLS", "ETCD_ADVERTISE_CLIENT_URLS"] {
+            command.env(variable, &member.environment[variable]);
+        }
+        command.arg("--root").arg(self.dir.join(name));
+        Ok(command)
+    }
+}
+
+/// The remote: rclone serving a folder by WebDAV.
+struct Served {
+    rclone: PathBuf,
+    folder: PathBuf,
+    port: Port,
+    process: Option<Child>,
+    back: Instant,
+}
+
+impl Served {
+    fn start(tools: &Tools, folder: &Path) -> Result<Self> {
+        create_dirs(folder, 0o700)?;
+        let (rclone, port) = (tools.rclone.clone(), Port::reserve()?);
+        let mut served = Self { rclone, folder: folder.into(), port, process: None, back: Instant::now() };
+        served.up()?;
+        Ok(served)
+    }
+
+    fn up_if_due(&mut self) -> Result<()> {
+        if self.process.is_none() && self.back <= Instant::now() { self.up() } else { Ok(()) }
+    }
+
+    /// Starts it, and waits until it answers.
+    fn up(&mut self) -> Result<()> {
+        if self.process.is_some() {
+            return Ok(());
+        }
+        let mut command = Command::new(&self.rclone);
+        command.args(["serve", "webdav", "--addr", &self.port.address().to_string()]).arg(&self.folder);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.process = Some(command.spawn()?);
+        let began = Instant::now();
+        while TcpStream::connect_timeout(&self.port.address(), LIMIT).is_err() {
+            ensure!(began.elapsed() < LIMIT, "the remote does not start");
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self, away: Duration) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill()?;
+            process.wait()?;
+            self.back = Instant::now() + away;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.kill(Duration::ZERO);
+    }
+}
+
+/// How it ended; `None`: not in time, and it was killed.
+fn wait(child: &mut Child, limit: Duration) -> Result<Option<i32>> {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status.code().unwrap_or(-1)));
+        }
+        if began.elapsed() >= limit {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// xorshift64*: the same numbers for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
+    }
+}
