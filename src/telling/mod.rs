@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::archive::capture::Capture;
 use crate::archive::state::State;
+use crate::archive::verified::Verified;
 use crate::exit::{Exit, exit_of};
 use crate::settings::Settings;
 use crate::sys::time;
@@ -36,6 +37,8 @@ pub struct Cycle {
     pub lag_entries: Option<u64>,
     /// The leader's clock in the newest SYNC that was read.
     pub synced: Option<u64>,
+    /// When a part of the archive was last read again and found whole.
+    pub verified: Option<u64>,
 }
 
 impl Cycle {
@@ -75,6 +78,9 @@ pub fn finish(settings: &Settings, cycle: &Cycle, started: Instant, ended: &Resu
     let milliseconds = started.elapsed().as_millis();
     log::info!("{}", Summary { cycle, now, milliseconds });
     if let Some(path) = &settings.metrics_file {
+        let folder = format!("{}/{}", settings.endpoint, settings.machine_id);
+        let seen = Verified::load(&settings.backup_dir, &folder).generations;
+        let cycle = &Cycle { verified: seen.values().map(|seen| seen.time).max(), ..cycle.clone() };
         let code = ended.as_ref().map_or_else(exit_of, |exit| *exit) as u8;
         // A monitor that is not told sees it by the age of what it was told.
         if let Err(e) = textfile::update(path, &textfile::values(cycle, code, now, milliseconds)) {
@@ -129,6 +135,7 @@ mod tests {
             point: Some(100),
             lag_entries: Some(0),
             synced: Some(99),
+            verified: Some(98),
         };
         let failed = Cycle { lag_entries: Some(5), ..Cycle::default() };
         for (cycle, want) in [

@@ -16,7 +16,7 @@ const PREFIX: &str = "etcd2_backup_";
 const TOTAL: &str = "sent_bytes_total";
 
 /// A number's name without [`PREFIX`], its type, and what it is.
-const FAMILIES: [(&str, &str, &str); 14] = [
+const FAMILIES: [(&str, &str, &str); 15] = [
     ("generation", "gauge", "The generation that is being written."),
     (
         "lag_entries",
@@ -39,6 +39,11 @@ const FAMILIES: [(&str, &str, &str); 14] = [
     ("point_timestamp_seconds", "gauge", "When the log was read to an end that the remote has all of."),
     ("raft_index", "gauge", "The raft index up to which the remote holds everything."),
     (TOTAL, "counter", "Bytes of all parts that were sent."),
+    (
+        "verified_timestamp_seconds",
+        "gauge",
+        "When a generation's newest part was last read again and found whole.",
+    ),
 ];
 /// What a run that failed does not know any more.
 const OF_THE_MOMENT: [&str; 2] = ["lag_entries", "lag_seconds"];
@@ -65,6 +70,7 @@ pub(super) fn values(cycle: &Cycle, code: u8, now: u64, milliseconds: u128) -> V
         ("point_timestamp_seconds", cycle.point),
         ("raft_index", cycle.index),
         (TOTAL, cycle.sent_bytes),
+        ("verified_timestamp_seconds", cycle.verified),
     ] {
         if value.is_some() || OF_THE_MOMENT.contains(&name) {
             all.insert(name, value.map(|value| value.to_string()));
@@ -144,6 +150,7 @@ mod tests {
             point: Some(1_769_903_990),
             lag_entries: Some(0),
             synced: Some(1_769_903_989),
+            verified: Some(1_769_900_000),
         }
     }
 
