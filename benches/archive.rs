@@ -1,0 +1,312 @@
+//! A cycle of the backup beside one of the original's method, on one etcd under writes: `etcdctl backup`, the last backup
+//! copied from remote to remote, the new one sent. Bytes, processor time of all processes, memory, etcd's latency.
+
+#![allow(missing_docs, reason = "a program of its own")]
+#![allow(clippy::print_stdout, reason = "its results")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use testkit::etcd::Member;
+use testkit::keys::Client;
+use testkit::tools::Tools;
+
+const VALUE_BYTES: usize = 256;
+const PER_SECOND: u32 = 100;
+const CYCLE: Duration = Duration::from_secs(30);
+const CYCLES: u64 = 4;
+const WRITERS: usize = 8;
+const MACHINE: &str = "0123456789abcdef0123456789abcdef";
+
+fn main() {
+    // `cargo test --benches` and the like must not run for minutes.
+    if !std::env::args().any(|a| a == "--bench") {
+        return;
+    }
+    let Some(tools) = Tools::from_env() else { return };
+    let asked = |what: &str| std::env::args().skip(1).filter(|a| !a.starts_with('-')).all(|a| a == what);
+    if asked("original") {
+        side_by_side(tools);
+    }
+    if asked("size") {
+        by_size(tools);
+    }
+}
+
+fn by_size(tools: &Tools) {
+    println!("\nCPU of a cycle of {PER_SECOND} writes x 30 (all processes), by keys in the store");
+    for keys in [10_000, 1_000_000] {
+        let mut place = Place::new(tools, keys);
+        place.ours();
+        let mut times = Vec::new();
+        for cycle in 0..5 {
+            place.fill(&format!("/cycle{cycle}"), 3000);
+            let cost = place.ours();
+            times.push(cost.cpu);
+            println!("  {keys:>9} keys: {:>4} ms of processor, {:>5} kB of memory", cost.cpu, cost.memory);
+        }
+        times.sort_unstable();
+        println!("  {keys:>9} keys: the median is {} ms", times[times.len() / 2]);
+    }
+}
+
+fn side_by_side(tools: &Tools) {
+    let mut place = Place::new(tools, 100_000);
+    place.ours();
+    place.original();
+    let during = Arc::new(AtomicUsize::new(0));
+    let (done, latencies) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(vec![Vec::new(); 3])));
+    let writer = {
+        let (during, done, latencies) = (Arc::clone(&during), Arc::clone(&done), Arc::clone(&latencies));
+        let url = place.etcd.client_url.clone();
+        thread::spawn(move || write(&url, &during, &done, &latencies))
+    };
+    let (mut ours, mut original) = (Cost::default(), Cost::default());
+    for _ in 0..CYCLES {
+        let until = Instant::now() + CYCLE;
+        thread::sleep(until - Instant::now());
+        during.store(1, Ordering::Relaxed);
+        ours += place.ours();
+        during.store(2, Ordering::Relaxed);
+        original += place.original();
+        during.store(0, Ordering::Relaxed);
+    }
+    done.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    println!(
+        "100,000 keys x {VALUE_BYTES} B, {PER_SECOND} writes/s, a cycle of 30 s, {CYCLES} cycles, for each cycle:"
+    );
+    for (name, cost) in [("the original's", per_cycle(&original)), ("etcd2-backup", per_cycle(&ours))] {
+        println!("  {name:<15} {cost}");
+    }
+    println!("  bytes sent: 1/{}", original.sent / ours.sent.max(1));
+    println!(
+        "  with those from remote to remote: 1/{}",
+        (original.sent + original.copied) / ours.sent.max(1)
+    );
+    println!("  processor: 1/{:.1}", original.cpu as f64 / ours.cpu.max(1) as f64);
+    println!("  own peak of memory: {} kB", ours.memory);
+    for (name, all) in ["without a backup", "during ours", "during the original's"]
+        .iter()
+        .zip(latencies.lock().unwrap().iter_mut())
+    {
+        all.sort_unstable();
+        let p99 = all.get(all.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default();
+        println!("  p99 of etcd's writes {name}: {p99:?} of {} writes", all.len());
+    }
+}
+
+fn per_cycle(cost: &Cost) -> String {
+    format!(
+        "{:>9} B sent, {:>9} B from remote to remote, {:>5} ms of processor, {:>5} ms",
+        cost.sent / CYCLES,
+        cost.copied / CYCLES,
+        cost.cpu / CYCLES,
+        cost.wall.as_millis() / u128::from(CYCLES)
+    )
+}
+
+/// A value that compresses no better than its letters allow: to five eighths at most.
+fn value(seed: u64) -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut letter = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(LETTERS[(state >> 32) as usize % 32])
+    };
+    (0..VALUE_BYTES).map(|_| letter()).collect()
+}
+
+/// Writes at the pace, and notes how long each took and what ran then.
+fn write(url: &str, during: &AtomicUsize, done: &AtomicBool, latencies: &Mutex<Vec<Vec<Duration>>>) {
+    let mut client = Client::new(url).unwrap();
+    let began = Instant::now();
+    for number in 0.. {
+        if done.load(Ordering::Relaxed) {
+            return;
+        }
+        let due = began + Duration::from_secs(1) / PER_SECOND * number;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let (then, running) = (Instant::now(), during.load(Ordering::Relaxed));
+        client.put(&format!("/bench/{:06}", number % 100_000), &value(!u64::from(number))).unwrap();
+        latencies.lock().unwrap()[running].push(then.elapsed());
+    }
+}
+
+#[derive(Debug, Default)]
+struct Cost {
+    sent: u64,
+    copied: u64,
+    /// Milliseconds.
+    cpu: u64,
+    /// kB, of our own process.
+    memory: u64,
+    wall: Duration,
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.copied += other.copied;
+        self.cpu += other.cpu;
+        self.memory = self.memory.max(other.memory);
+        self.wall += other.wall;
+    }
+}
+
+struct Place<'a> {
+    tools: &'a Tools,
+    work: tempfile::TempDir,
+    etcd: Member,
+}
+
+impl<'a> Place<'a> {
+    /// An etcd with so many keys.
+    fn new(tools: &'a Tools, keys: usize) -> Self {
+        // Not in /tmp, which may be memory.
+        let work = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let root = work.path().join("root");
+        for dir in ["root/etc", "root/var/lib", "remote", "original"] {
+            fs::create_dir_all(work.path().join(dir)).unwrap();
+        }
+        let write = |path: &str, text: &str| {
+            etcd2_backup::sys::fs::write_atomic(&root.join(path), text.as_bytes(), 0o600).unwrap();
+        };
+        write("etc/machine-id", &format!("{MACHINE}\n"));
+        write("etc/rclone.conf", "[r]\ntype = local\n");
+        let mut etcd = Member::new(tools, "e1", &root.join("var/lib/etcd2")).unwrap();
+        // The default of 2.x.
+        etcd.set("ETCD_SNAPSHOT_COUNT", "10000");
+        etcd.start().unwrap();
+        let place = Self { tools, work, etcd };
+        place.fill("/bench", keys);
+        place
+    }
+
+    fn fill(&self, folder: &str, keys: usize) {
+        thread::scope(|scope| {
+            for first in 0..WRITERS {
+                let url = &self.etcd.client_url;
+                scope.spawn(move || {
+                    let mut client = Client::new(url).unwrap();
+                    for number in (first..keys).step_by(WRITERS) {
+                        client.put(&format!("{folder}/{number:06}"), &value(number as u64)).unwrap();
+                    }
+                });
+            }
+        });
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.work.path().join(name)
+    }
+
+    /// One cycle of ours.
+    fn ours(&mut self) -> Cost {
+        let remote = self.path("remote/ours");
+        let before = files(&remote);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_etcd2-backup"));
+        command.env_clear().envs(&self.etcd.environment);
+        command.env("PATH", self.tools.rclone.parent().unwrap()).env("RCLONE_CHECKSUM", "true");
+        command.env("RCLONE_ENDPOINT", format!("r:{}", remote.display()));
+        command.env("ETCD2_BACKUP_RCLONE_RUNNER", "host").env("ETCD_DATA_DIR", "/var/lib/etcd2");
+        command.arg("--root").arg(self.path("root")).arg("backup");
+        let mut cost = Cost::default();
+        cost.measure(|| memory_of(&mut command));
+        cost.sent = changed(&before, &files(&remote));
+        cost
+    }
+
+    /// One cycle as etcd2-backup-coreos did it.
+    fn original(&mut self) -> Cost {
+        let (now, last) = (self.path("remote/original"), self.path("remote/original_backup"));
+        let before = [files(&now), files(&last)];
+        let local = self.path("original/backup");
+        let mut cost = Cost::default();
+        cost.measure(|| {
+            let _ = fs::remove_dir_all(&local);
+            let mut etcdctl = Command::new(&self.tools.etcdctl);
+            etcdctl.env("ETCDCTL_API", "2").arg("backup");
+            etcdctl.arg("--data-dir").arg(&self.etcd.data_dir).arg("--backup-dir").arg(&local);
+            run(&mut etcdctl);
+            for (from, to) in [(&now, &last), (&local, &now)] {
+                let mut rclone = Command::new(&self.tools.rclone);
+                rclone.env("RCLONE_CHECKSUM", "true").arg("--config").arg(self.path("root/etc/rclone.conf"));
+                rclone.arg("copy").arg(format!("r:{}", from.display())).arg(format!("r:{}", to.display()));
+                fs::create_dir_all(from).unwrap();
+                run(&mut rclone);
+            }
+            0
+        });
+        (cost.sent, cost.copied) = (changed(&before[0], &files(&now)), changed(&before[1], &files(&last)));
+        cost
+    }
+}
+
+impl Cost {
+    /// Processor time of all that is started and waited for, and the memory that is given back.
+    fn measure(&mut self, work: impl FnOnce() -> u64) {
+        let (cpu, began) = (cpu_of_children(), Instant::now());
+        self.memory = work();
+        (self.cpu, self.wall) = (cpu_of_children() - cpu, began.elapsed());
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Runs it, and gives its own peak of memory in kB.
+fn memory_of(command: &mut Command) -> u64 {
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let path = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    loop {
+        let status = fs::read_to_string(&path).unwrap_or_default();
+        let now =
+            status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        peak = now.unwrap_or(0).max(peak);
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{command:?}: {status}");
+            return peak;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Milliseconds, those of processes that ended and were waited for.
+fn cpu_of_children() -> u64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    // cutime and cstime, in ticks of 10 ms.
+    [13, 14].iter().map(|at: &usize| fields[*at].parse::<u64>().unwrap() * 10).sum()
+}
+
+/// Size and time of change of every file below a folder.
+fn files(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let (path, meta) = (entry.path(), entry.metadata().unwrap());
+        if meta.is_dir() {
+            all.extend(files(&path));
+        } else {
+            all.insert(path, (meta.size(), meta.ctime(), meta.ctime_nsec()));
+        }
+    }
+    all
+}
+
+/// Bytes of the files that are new or were written anew.
+fn changed(before: &BTreeMap<PathBuf, (u64, i64, i64)>, now: &BTreeMap<PathBuf, (u64, i64, i64)>) -> u64 {
+    now.iter().filter(|(path, file)| before.get(*path) != Some(file)).map(|(_, (size, ..))| size).sum()
+}
