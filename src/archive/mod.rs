@@ -10,6 +10,7 @@
 //! - [`catalog`]: the generations of a folder, and what their bases say
 //! - [`unpack`]: parts back into a data directory · [`lineage`]: which history follows which
 //! - [`check`]: whether parts, read one after the other, could be restored · [`verified`]: which ones were
+//! - [`retention`]: which generations are kept, and why
 
 pub mod capture;
 pub mod catalog;
@@ -19,6 +20,7 @@ pub mod lineage;
 pub mod names;
 pub mod part;
 pub mod recheck;
+pub mod retention;
 pub mod spool;
 pub mod state;
 pub mod unpack;

@@ -1,0 +1,52 @@
+//! What makes retention stop and ask: the newest data may be the wrong data, and then the old is all there is.
+
+use super::Seen;
+use super::accepted::Accepted;
+
+/// What nobody has accepted yet, a line each.
+pub(super) fn of(all: &[Seen<'_>], accepted: &Accepted) -> Vec<String> {
+    let mut doubts = strangers(all, accepted);
+    doubts.extend(shrunk(all, accepted));
+    doubts
+}
+
+/// Clusters that came later and do not say what they continue: somebody copied a folder here, an empty cluster was
+/// founded on this node, or it joined another cluster.
+fn strangers(all: &[Seen<'_>], accepted: &Accepted) -> Vec<String> {
+    let mut known = accepted.clusters.clone();
+    known.extend(all.first().map(Seen::cluster));
+    let mut doubts = Vec::new();
+    for seen in all {
+        let cluster = seen.cluster();
+        if !known.contains(&cluster) {
+            known.push(cluster);
+            if !all.iter().any(|s| s.cluster() == cluster && s.parent().is_some()) {
+                let number = seen.name().number;
+                doubts.push(format!(
+                    "cluster {cluster:x} is new with generation {number} and does not say what it continues"
+                ));
+            }
+        }
+    }
+    doubts
+}
+
+/// Snapshots of half the size, or less, of the one before. Only where none is missing in between: what was removed there
+/// made a slow change look like a sudden one.
+fn shrunk(all: &[Seen<'_>], accepted: &Accepted) -> Vec<String> {
+    let sized = |(at, seen): (usize, &Seen<'_>)| {
+        let (_, size) = seen.entry.base.as_ref()?.snapshot.as_ref()?;
+        Some((at as u64, seen.name().number, *size))
+    };
+    let sizes: Vec<(u64, u64, u64)> = all.iter().enumerate().filter_map(sized).collect();
+    let pairs = sizes.windows(2).filter_map(|pair| {
+        let ((at, before, old), (next, number, new)) = (pair[0], pair[1]);
+        let neighbours = number - before <= next - at;
+        (neighbours && new <= old / 2 && number > accepted.generation).then(|| {
+            format!(
+                "the store shrank: its snapshot has {new} bytes in generation {number}, {old} in {before}"
+            )
+        })
+    });
+    pairs.collect()
+}
