@@ -139,6 +139,14 @@ mod tests {
             self.folders().map(drop)
         }
 
+        fn remove(&self, _: &str, _: &[String]) -> Result<()> {
+            self.folders().map(drop)
+        }
+
+        fn remove_empty_folders(&self, _: &str) -> Result<()> {
+            self.folders().map(drop)
+        }
+
         fn heads(&self, _: &str, paths: &[String], bytes: u64) -> Result<Vec<u8>> {
             let there = paths.iter().rev().filter_map(|p| self.0.get(p));
             Ok(there.flat_map(|b| &b[..b.len().min(bytes as usize)]).copied().collect())

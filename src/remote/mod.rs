@@ -54,4 +54,16 @@ pub trait Remote {
     /// # Errors
     /// The remote could not be asked, or one of them could not be read.
     fn heads(&self, folder: &str, paths: &[String], bytes: u64) -> Result<Vec<u8>>;
+
+    /// Removes the objects at `paths` below `folder`, in any order. One that is not there is no error.
+    ///
+    /// # Errors
+    /// Any of them was not removed; others may be.
+    fn remove(&self, folder: &str, paths: &[String]) -> Result<()>;
+
+    /// Removes the folders below `folder` in which nothing is left, where the remote has such.
+    ///
+    /// # Errors
+    /// Any of them was not removed.
+    fn remove_empty_folders(&self, folder: &str) -> Result<()>;
 }

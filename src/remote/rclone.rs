@@ -161,6 +161,21 @@ impl Remote for Rclone {
             Err(self.rclone.failure(&arguments, &output))
         }
     }
+
+    fn remove(&self, folder: &str, paths: &[String]) -> Result<()> {
+        // Without a list it would remove everything.
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let place = self.at(folder);
+        let arguments = ["delete", "--files-from-raw", "-", "--", &place];
+        let output = self.rclone.run_fed(&arguments, (paths.join("\n") + "\n").as_bytes())?;
+        if output.status.success() { Ok(()) } else { Err(self.rclone.failure(&arguments, &output)) }
+    }
+
+    fn remove_empty_folders(&self, folder: &str) -> Result<()> {
+        self.rclone.run_ok(&["rmdirs", "--leave-root", "--", &self.at(folder)]).map(drop)
+    }
 }
 
 #[cfg(test)]
