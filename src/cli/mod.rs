@@ -44,6 +44,7 @@ pub enum Verb {
     List(List),
     Verify(Verify),
     Inspect(Inspect),
+    Prune(Prune),
     Guard,
 }
 
@@ -202,6 +203,18 @@ static VERBS: &[VerbTable] = &[
         ),
         flag("keys", "List the snapshot's keys, with values, instead", into!(Inspect.keys)),
     ]),
+    verb("prune", "Remove from the remote the generations that no rule keeps", || {
+        Verb::Prune(Prune::default())
+    })
+    .options(&[
+        flag(
+            "accept",
+            "Accept the clusters that are there, and that the store shrank: nothing is removed before",
+            into!(Prune.accept),
+        ),
+        flag("dry-run", "Only say what would be removed, and why the rest stays", into!(Prune.dry_run)),
+        flag("json", "Say it as JSON", into!(Prune.json)),
+    ]),
     verb("guard", "Refuse to start etcd on an empty data directory (run by etcd's unit)", || Verb::Guard)
         .hidden(),
 ];
@@ -304,6 +317,14 @@ pub struct Inspect {
     pub json: bool,
     pub entries: Option<IndexRange>,
     pub keys: bool,
+}
+
+/// The options of `prune`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Prune {
+    pub accept: bool,
+    pub dry_run: bool,
+    pub json: bool,
 }
 
 /// Indexes from the first to the last, both included.

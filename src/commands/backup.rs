@@ -80,6 +80,9 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
 
     cycle.sent(written.name.size);
     cycle.at("sent", Some(&now), looked);
+    if head.sequence == 0 && head.generation > 2 {
+        super::prune::by_itself(settings, &remote);
+    }
     Ok(Exit::Done)
 }
 

@@ -15,6 +15,7 @@ mod inspect;
 mod install;
 mod join;
 mod list;
+mod prune;
 mod restore;
 mod set_founder;
 mod uninstall;
@@ -36,6 +37,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Verb::List(options) => list::run(&root, options, cli.verbose),
         Verb::Verify(options) => verify::run(&root, options),
         Verb::Inspect(options) => inspect::run(options),
+        Verb::Prune(options) => prune::run(&root, options),
         Verb::Guard => guard::run(&root),
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::archive::retention::Rules;
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{MACHINE_ID, Root};
 use crate::sys::fs::create_dirs;
@@ -15,6 +16,7 @@ use crate::sys::systemd;
 
 pub mod flags;
 mod parse;
+mod retention;
 pub mod unit;
 pub mod urls;
 
@@ -69,6 +71,10 @@ pub struct Settings {
     pub metrics_file: Option<PathBuf>,
     /// Whether a member that holds v3 data is backed up without it (`ETCD2_BACKUP_V2_ONLY`, default false).
     pub v2_only: bool,
+    /// What is kept in the remote (`ETCD2_BACKUP_KEEP_LAST` and the like).
+    pub keep: Rules,
+    /// Whether a backup removes from the remote what is not kept (`ETCD2_BACKUP_PRUNE`, default true).
+    pub prune: bool,
     /// etcd's program and arguments, variables expanded; empty if no unit was asked.
     pub etcd_command: Vec<String>,
     /// The user etcd runs as (`User=`, or `ETCD_USER` of Flatcar's unit), empty for root or if no unit was asked.
@@ -159,6 +165,11 @@ impl Settings {
     /// Whether this node is the founding member: one of its peer URLs is one of the founder's.
     pub fn is_founder(&self) -> bool {
         self.peer_urls.iter().any(|own| self.founder_urls.iter().any(|f| urls::same_place(own, f)))
+    }
+
+    /// Where this machine's backups lie.
+    pub fn folder(&self) -> String {
+        format!("{}/{}", self.endpoint, self.machine_id)
     }
 
     /// Takes the one lock of backup, restore and join, and makes the folder it lies in; `None` if another of them has it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Runner, Settings, UnitEnvironment, flags, urls};
+use super::{Runner, Settings, UnitEnvironment, flags, retention, urls};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{RCLONE_CONF, Root};
 
@@ -18,7 +18,7 @@ const DEFAULT_QUIET: Duration = Duration::from_secs(600);
 const PASSWORD_FILE: &str = "ETCD2_BACKUP_RCLONE_PASSWORD_FILE";
 const METRICS_FILE: &str = "ETCD2_BACKUP_METRICS_FILE";
 /// Where an operator changes our settings.
-const OURS: &str = "30-etcd2-backup-restore.conf";
+pub(super) const OURS: &str = "30-etcd2-backup-restore.conf";
 
 /// The unit that runs etcd, which must be known before it can be asked.
 pub(super) fn etcd_unit(ours: &BTreeMap<String, String>) -> Result<String> {
@@ -64,6 +64,7 @@ pub fn parse(
     if client_urls.is_empty() {
         client_urls = list("listen-client-urls")?.iter().map(|u| urls::connectable(u)).collect();
     }
+    let (keep, prune) = retention::parse(ours)?;
     Ok(Settings {
         data_dir: root.join(data_dir),
         wal_dir: unit
@@ -102,6 +103,8 @@ pub fn parse(
             .transpose()?
             .map(|p| root.join(p)),
         v2_only: truth(ours, "ETCD2_BACKUP_V2_ONLY")?,
+        keep,
+        prune,
         etcd_command: unit.command.clone(),
         etcd_user: unit.user.clone(),
         etcd_unit,
@@ -109,7 +112,7 @@ pub fn parse(
 }
 
 /// A variable that is set to something.
-fn get<'a>(ours: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+pub(super) fn get<'a>(ours: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
     ours.get(name).map(|v| v.trim()).filter(|v| !v.is_empty())
 }
 
@@ -219,7 +222,7 @@ fn rclone_flags(ours: &BTreeMap<String, String>) -> Result<Vec<String>> {
 }
 
 /// A switch, off when it is not set.
-fn truth(ours: &BTreeMap<String, String>, name: &str) -> Result<bool> {
+pub(super) fn truth(ours: &BTreeMap<String, String>, name: &str) -> Result<bool> {
     match get(ours, name) {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
@@ -245,6 +248,7 @@ fn parse_machine_id(text: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::retention::Rules;
     use crate::exit::{exit_of, hint_of};
 
     const ID: &str = "0123456789abcdef0123456789abcdef\n";
@@ -282,6 +286,15 @@ mod tests {
             let got = parse(&set, &unit(&[], &[]), ID, &Root::new("/")).unwrap();
             assert_eq!(got.quiet_interval, Duration::from_secs(expected));
         }
+        assert_eq!((got.keep, got.prune), (Rules::DEFAULT, true));
+        let keep = [
+            ("ETCD2_BACKUP_KEEP_WITHIN", "36h"),
+            ("ETCD2_BACKUP_KEEP_LAST", "0"),
+            ("ETCD2_BACKUP_PRUNE", "false"),
+        ];
+        let got = parse(&ours(&keep), &unit(&[], &[]), ID, &Root::new("/")).unwrap();
+        let rules = Rules { last: 0, within: Duration::from_secs(36 * 3600), ..Rules::DEFAULT };
+        assert_eq!((got.keep, got.prune), (rules, false));
         for (text, expected) in [(None, false), (Some("false"), false), (Some("true"), true)] {
             let set = ours(&[("ETCD2_BACKUP_V2_ONLY", text.unwrap_or(""))]);
             assert_eq!(parse(&set, &unit(&[], &[]), ID, &Root::new("/")).unwrap().v2_only, expected);
@@ -332,6 +345,9 @@ mod tests {
             ("ETCD2_BACKUP_RCLONE_TIMEOUT", "0s", "is zero", "10m"),
             ("ETCD2_BACKUP_QUIET_INTERVAL", "never", "ETCD2_BACKUP_QUIET_INTERVAL", "10m"),
             ("ETCD2_BACKUP_RCLONE_FLAGS", "--fast-list --s3-key=x", "--s3-key is not one", "rclone.conf"),
+            ("ETCD2_BACKUP_PRUNE", "off", "neither true nor false", "30-etcd2-backup-restore.conf"),
+            ("ETCD2_BACKUP_KEEP_LAST", "-1", "ETCD2_BACKUP_KEEP_LAST=\"-1\"", "newest two"),
+            ("ETCD2_BACKUP_KEEP_WITHIN", "7", "ETCD2_BACKUP_KEEP_WITHIN=\"7\"", "7days"),
             ("ETCD2_BACKUP_V2_ONLY", "yes", "neither true nor false", "30-etcd2-backup-restore.conf"),
             ("ETCD2_BACKUP_ETCD_UNIT", "etcd2", "not the name of a service", "etcd2.service"),
             ("ETCD2_BACKUP_ETCD_UNIT", "a/b.service", "not the name of a service", "etcd2.service"),

@@ -32,6 +32,8 @@ pub(crate) struct Fragment {
     #[serde(default)]
     pub(crate) metrics: MetricsFragment,
     #[serde(default)]
+    pub(crate) retention: RetentionFragment,
+    #[serde(default)]
     pub(crate) vars: Vars,
 }
 
@@ -55,6 +57,18 @@ pub(crate) struct MetricsFragment {
     pub(crate) textfile: Option<String>,
 }
 
+/// What the file said under `[retention]`.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetentionFragment {
+    pub(crate) prune: Option<bool>,
+    pub(crate) keep_last: Option<i64>,
+    pub(crate) keep_within: Option<String>,
+    pub(crate) keep_daily: Option<i64>,
+    pub(crate) keep_weekly: Option<i64>,
+    pub(crate) keep_other_clusters: Option<String>,
+}
+
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(untagged, expecting = "founder must be a URL, or a list of the URLs of one member")]
 pub(crate) enum OneOrMany {
@@ -71,7 +85,8 @@ pub(crate) fn parse_fragment(text: &str) -> Result<Fragment> {
         let message = message
             .replace("i64", "a whole number")
             .replace("struct RcloneFragment", "a table")
-            .replace("struct MetricsFragment", "a table");
+            .replace("struct MetricsFragment", "a table")
+            .replace("struct RetentionFragment", "a table");
         let key = text.lines().nth(line).and_then(|l| l.split_once('=')).map(|(key, _)| key.trim());
         let key = key.filter(|_| message.starts_with("invalid type")).map(|key| format!("{key}: "));
         let what = format!("line {}: {}{message}", line + 1, key.unwrap_or_default());
@@ -100,7 +115,7 @@ fn check_keys(prefix: &str, table: &toml::Table) -> Result<()> {
         if full == "vars" {
             continue;
         }
-        if !known.contains(&full) && !["rclone", "metrics"].contains(&full.as_str()) {
+        if !known.contains(&full) && !["rclone", "metrics", "retention"].contains(&full.as_str()) {
             return Err(unknown(&full, &known));
         }
         match value {
@@ -124,7 +139,8 @@ fn known_keys() -> Vec<String> {
         fields.filter(|(_, v)| !v.is_object()).map(|(k, _)| format!("{prefix}{k}")).collect()
     };
     let all = serde_json::json!(Fragment::default());
-    [names("", &all), names("rclone.", &all["rclone"]), names("metrics.", &all["metrics"])].concat()
+    let tables = ["rclone", "metrics", "retention"].map(|t| names(&format!("{t}."), &all[t]));
+    [names("", &all), tables.concat()].concat()
 }
 
 /// The error about an unknown key, with the nearest known one; a key in the wrong table is the likeliest slip.
@@ -157,8 +173,10 @@ mod tests {
         let known = known_keys();
         assert!(known.len() >= 19, "{known:?}");
         let value = |key: &str| match key {
-            "version" | "nice" => "1",
-            "v2_only" => "true",
+            "version" | "nice" | "retention.keep_last" | "retention.keep_daily" | "retention.keep_weekly" => {
+                "1"
+            }
+            "v2_only" | "retention.prune" => "true",
             "rclone.flags" => "[\"x\"]",
             _ => "\"x\"",
         };
@@ -223,6 +241,10 @@ mod tests {
                 "line 3: interval: invalid type: integer `30`, expected a string",
             ),
             ("version = 1\nrclone = 3\n", "line 2: rclone: invalid type: integer `3`, expected a table"),
+            (
+                "version = 1\nretention = 3\n",
+                "line 2: retention: invalid type: integer `3`, expected a table",
+            ),
             (
                 "version = 1\nv2_only = \"true\"\n",
                 "line 2: v2_only: invalid type: string \"true\", expected a boolean",

@@ -48,6 +48,12 @@ const VARIABLES: &[(&str, &str)] = &[
     ("ETCD2_BACKUP_RCLONE_BWLIMIT", "bwlimit"),
     ("ETCD2_BACKUP_RCLONE_FLAGS", "flags"),
     ("ETCD2_BACKUP_RCLONE_PASSWORD_FILE", "password_file"),
+    ("ETCD2_BACKUP_PRUNE", "prune"),
+    ("ETCD2_BACKUP_KEEP_LAST", "keep_last"),
+    ("ETCD2_BACKUP_KEEP_WITHIN", "keep_within"),
+    ("ETCD2_BACKUP_KEEP_DAILY", "keep_daily"),
+    ("ETCD2_BACKUP_KEEP_WEEKLY", "keep_weekly"),
+    ("ETCD2_BACKUP_KEEP_OTHER_CLUSTERS", "keep_other_clusters"),
 ];
 /// The timer's settings and the keys they become.
 const TIMES: [(&str, &str); 4] = [
@@ -104,8 +110,9 @@ impl Found {
         let value = match value.split(',').collect::<Vec<_>>() {
             _ if key == "flags" => list(value.split_ascii_whitespace().collect()),
             urls if key == "founder" && urls.len() > 1 => list(urls),
-            _ => match value.parse() {
-                Ok(flag) if key == "v2_only" => toml::Value::Boolean(flag),
+            _ => match (key, value.parse(), value.parse()) {
+                ("v2_only" | "prune", Ok(flag), _) => toml::Value::Boolean(flag),
+                ("keep_last" | "keep_daily" | "keep_weekly", _, Ok(count)) => toml::Value::Integer(count),
                 _ => text(value),
             },
         };

@@ -26,6 +26,7 @@ mod prebuilt;
 mod rclone_conf;
 mod release;
 mod render;
+mod retention;
 mod rules;
 mod runner;
 mod sandbox;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tera::{Context, ErrorKind, Kwargs, State, Tera, Value};
 
 use crate::check::refuse;
+use crate::retention::Retention;
 use crate::rules;
 use crate::runner::Runner;
 use crate::sandbox::Sandbox;
@@ -64,6 +65,7 @@ struct Values<'a> {
     /// With spaces between them; only where there are some.
     flags: Option<String>,
     backup_timeout: String,
+    retention: &'a Retention,
     sandbox: Sandbox,
     /// The operator's own.
     vars: &'a Vars,
@@ -110,11 +112,13 @@ impl<'a> Values<'a> {
             metrics_dir: site.metrics_file.as_deref().and_then(std::path::Path::parent).map(dir),
             bwlimit: site.bwlimit.as_deref(),
             flags: Some(site.flags.join(" ")).filter(|flags| !flags.is_empty()),
-            // A cycle asks for the version, lists, sends and looks again: four calls, and a minute for our own work.
+            // A cycle lists and sends; behind a new generation it lists, reads and removes: eight calls with what may be
+            // asked before, and a minute for our own work.
             backup_timeout: format!(
                 "{}s",
-                site.rclone_timeout.as_secs().saturating_mul(4).saturating_add(60)
+                site.rclone_timeout.as_secs().saturating_mul(8).saturating_add(60)
             ),
+            retention: &site.retention,
             sandbox: Sandbox::of(site),
             vars: &site.vars,
         }

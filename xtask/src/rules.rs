@@ -80,6 +80,15 @@ pub(crate) fn expected(site: &Site) -> Vec<(&'static str, String)> {
         ("ETCD2_BACKUP_RCLONE_RUNNER", site.runner.name().to_owned()),
         ("ETCD2_BACKUP_RCLONE_TIMEOUT", humantime::format_duration(site.rclone_timeout).to_string()),
     ];
+    let keep = &site.retention;
+    all.extend([
+        ("ETCD2_BACKUP_PRUNE", keep.prune.to_string()),
+        ("ETCD2_BACKUP_KEEP_LAST", keep.keep_last.to_string()),
+        ("ETCD2_BACKUP_KEEP_WITHIN", keep.keep_within.clone()),
+        ("ETCD2_BACKUP_KEEP_DAILY", keep.keep_daily.to_string()),
+        ("ETCD2_BACKUP_KEEP_WEEKLY", keep.keep_weekly.to_string()),
+        ("ETCD2_BACKUP_KEEP_OTHER_CLUSTERS", keep.keep_other_clusters.clone()),
+    ]);
     if let Runner::Docker(image) | Runner::Podman(image) = &site.runner {
         all.push(("ETCD2_BACKUP_RCLONE_IMAGE", image.clone()));
     }

@@ -16,6 +16,7 @@ use crate::finding::Finding;
 use crate::fragment::{Fragment, OneOrMany, parse_fragment};
 use crate::input::{self, TEXT};
 use crate::rclone_conf;
+use crate::retention::{self, Retention};
 use crate::runner::{self, Runner};
 use crate::schedule::{self, Schedule};
 use crate::templates::{self, Texts};
@@ -62,6 +63,8 @@ pub(crate) struct Site {
     pub(crate) flags: Vec<String>,
     /// Where the nodes have the password of an encrypted rclone.conf.
     pub(crate) password_file: Option<PathBuf>,
+    /// What is kept in the remote.
+    pub(crate) retention: Retention,
     /// rclone.conf, byte for byte.
     pub(crate) rclone_conf: Content,
     /// The operator's templates, in place of the built-in ones.
@@ -158,6 +161,7 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
     let bwlimit = runner::bwlimit(said.rclone.bwlimit.as_deref())?;
     let flags = runner::flags(said.rclone.flags.as_deref().unwrap_or_default())?;
     let runner = runner::resolve(said.rclone, dir)?;
+    let retention = retention::resolve(&said.retention)?;
     Ok(Site {
         founder: founder(said.founder)?,
         endpoint: check::check_endpoint(&endpoint, sections.as_deref())?,
@@ -176,6 +180,7 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         warnings: warn::about_runner(&runner).into_iter().collect(),
         runner,
         password_file,
+        retention,
         rclone_conf: Content(conf),
         templates: Texts::new(),
         vars: said.vars,

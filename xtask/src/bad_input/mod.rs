@@ -249,11 +249,14 @@ fn no_field_lets_anything_through() {
         "rclone.bwlimit",
         "metrics.textfile",
         "on_failure",
+        "retention.keep_within",
+        "retention.keep_other_clusters",
     ];
     let good = |field: &str| match field {
         "founder" => "http://e1:2380",
         "endpoint" => "s3:bucket",
         "interval" | "boot_delay" | "jitter" | "rclone.timeout" => "30s",
+        "retention.keep_within" | "retention.keep_other_clusters" => "30s",
         "calendar" => "hourly",
         "io_class" => "idle",
         "etcd_unit" => "etcd.service",

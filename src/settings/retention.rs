@@ -1,0 +1,39 @@
+//! The variables that say what is kept in the remote.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::parse::{OURS, get, truth};
+use crate::archive::retention::Rules;
+use crate::exit::{Exit, OrFault};
+
+/// The rules, and whether a backup may remove by itself what they do not keep.
+pub(super) fn parse(ours: &BTreeMap<String, String>) -> Result<(Rules, bool)> {
+    let count = |name: &str, default: u64| match get(ours, name) {
+        None => Ok(default),
+        Some(text) => text.parse().or_fault(
+            Exit::Settings,
+            format!("{name}={text:?} is no count of generations"),
+            format!("write a whole number in {OURS}; the newest two are always kept"),
+        ),
+    };
+    let age = |name: &str, default: Duration| match get(ours, name) {
+        None => Ok(default),
+        Some(text) => humantime::parse_duration(text).or_fault(
+            Exit::Settings,
+            format!("{name}={text:?}"),
+            format!("write a number and a unit, as 7days or 36h, in {OURS}"),
+        ),
+    };
+    let default = Rules::DEFAULT;
+    let rules = Rules {
+        last: count("ETCD2_BACKUP_KEEP_LAST", default.last)?,
+        within: age("ETCD2_BACKUP_KEEP_WITHIN", default.within)?,
+        daily: count("ETCD2_BACKUP_KEEP_DAILY", default.daily)?,
+        weekly: count("ETCD2_BACKUP_KEEP_WEEKLY", default.weekly)?,
+        other_clusters: age("ETCD2_BACKUP_KEEP_OTHER_CLUSTERS", default.other_clusters)?,
+    };
+    Ok((rules, get(ours, "ETCD2_BACKUP_PRUNE").is_none() || truth(ours, "ETCD2_BACKUP_PRUNE")?))
+}
