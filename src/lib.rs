@@ -11,6 +11,7 @@
 //! - [`install`]: the unpacked tarball: what is in it, whether it is whole, where its files go
 //! - [`inspect`]: what a data directory, an archive or one of their files holds, for people and as JSON
 //! - [`listing`]: the restore points of machines, for people and as JSON
+//! - [`rehearsal`]: a private etcd on restored data, compared with the archive
 //! - [`verify`]: what is read again of an archive, and what is found
 //! - [`telling`]: what a backup says of itself, in the journal and for a monitor
 //! - [`recovery`]: what a restore is made of: source, new IDs, exchange
@@ -39,6 +40,7 @@ pub mod member_dir;
 pub mod nearest;
 pub mod paths;
 pub mod recovery;
+pub mod rehearsal;
 pub mod remote;
 pub mod settings;
 pub mod sys;

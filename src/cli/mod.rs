@@ -43,6 +43,7 @@ pub enum Verb {
     Join(Join),
     List(List),
     Verify(Verify),
+    Rehearse(Rehearse),
     Inspect(Inspect),
     Prune(Prune),
     Guard,
@@ -183,6 +184,15 @@ static VERBS: &[VerbTable] = &[
         ),
         flag("json", "Print JSON", into!(Verify.json)),
     ]),
+    verb("rehearse", "Restore the newest point beside the data, start etcd, compare", || {
+        Verb::Rehearse(Rehearse::default())
+    })
+    .options(&[
+        valued("etcd", "PATH", "etcd's program [default: that of etcd's unit]", into!(Rehearse.etcd)),
+        valued("wait", "TIME", "Give up when etcd is not healthy after this time", into!(Rehearse.wait))
+            .default("2m"),
+        flag("json", "Print JSON", into!(Rehearse.json)),
+    ]),
     verb("inspect", "Show what a data directory, an archive or a file of them holds", || {
         Verb::Inspect(Inspect::default())
     })
@@ -298,6 +308,14 @@ pub struct Verify {
     pub generation: Option<u64>,
     pub newest: bool,
     pub share: Option<Share>,
+    pub json: bool,
+}
+
+/// The options of `rehearse`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Rehearse {
+    pub etcd: Option<PathBuf>,
+    pub wait: Duration,
     pub json: bool,
 }
 

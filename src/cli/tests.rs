@@ -41,6 +41,7 @@ fn samples(option: &Opt) -> Vec<&'static str> {
         "N" => vec!["7"],
         "TIME" => vec!["90s"],
         "MOMENT" => vec!["2026-11-22T13:09:13Z", "2026-11-22T13:09:14.5"],
+        "PATH" => vec!["/some/path"],
         "MACHINE_ID" => vec!["0123456789abcdef0123456789abcdef"],
         "1/N" => vec!["1/7", "1/1"],
         "[FROM..TO]" => vec!["7", "5..9", "5..", "..9"],
@@ -220,12 +221,12 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         (
             "",
             "there is no verb",
-            "one of install, uninstall, set-founder, backup, restore, join, list, verify, inspect, prune; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, restore, join, list, verify, rehearse, inspect, prune; see etcd2-backup --help",
         ),
         (
             "-v",
             "there is no verb",
-            "one of install, uninstall, set-founder, backup, restore, join, list, verify, inspect, prune; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, restore, join, list, verify, rehearse, inspect, prune; see etcd2-backup --help",
         ),
         ("restor", "there is no verb restor", "is it restore? see etcd2-backup --help"),
         ("hepl", "there is no verb hepl", "is it help? see etcd2-backup --help"),
@@ -233,7 +234,7 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         (
             "gaurd",
             "there is no verb gaurd",
-            "one of install, uninstall, set-founder, backup, restore, join, list, verify, inspect, prune; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, restore, join, list, verify, rehearse, inspect, prune; see etcd2-backup --help",
         ),
         ("restore --forse", "there is no option --forse", "is it --force? see etcd2-backup restore --help"),
         ("restore --colour", "there is no option --colour", "see etcd2-backup restore --help"),

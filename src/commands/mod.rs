@@ -16,6 +16,7 @@ mod install;
 mod join;
 mod list;
 mod prune;
+mod rehearse;
 mod restore;
 mod set_founder;
 mod uninstall;
@@ -36,6 +37,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Verb::Join(options) => join::run(&root, options),
         Verb::List(options) => list::run(&root, options, cli.verbose),
         Verb::Verify(options) => verify::run(&root, options),
+        Verb::Rehearse(options) => rehearse::run(&root, options),
         Verb::Inspect(options) => inspect::run(options),
         Verb::Prune(options) => prune::run(&root, options),
         Verb::Guard => guard::run(&root),

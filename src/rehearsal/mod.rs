@@ -1,0 +1,6 @@
+//! A restore that is tried out: a private etcd on the restored data, and what it says against what the archive says.
+//!
+//! - [`account`]: the keys by the archive, compared with those by etcd · [`process`]: etcd on loopback
+
+pub mod account;
+pub mod process;
