@@ -199,7 +199,12 @@ impl<'a> Place<'a> {
                 scope.spawn(move || {
                     let mut client = Client::new(url).unwrap();
                     for number in (first..keys).step_by(WRITERS) {
-                        client.put(&format!("{folder}/{number:06}"), &value(number as u64)).unwrap();
+                        let (key, value) = (format!("{folder}/{number:06}"), value(number as u64));
+                        // etcd stands still while it writes a snapshot of a large store, and says that it timed out.
+                        let began = Instant::now();
+                        while let Err(e) = client.put(&key, &value) {
+                            assert!(began.elapsed() < Duration::from_secs(120), "{e:#}");
+                        }
                     }
                 });
             }
