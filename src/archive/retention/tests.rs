@@ -269,7 +269,10 @@ fn folder() -> impl Strategy<Value = Vec<Made>> {
 
 prop_compose! {
     fn rules()(
-        last in 0..5u64, within in 0..9 * DAY, daily in 0..5u64, weekly in 0..4u64, other in 0..20 * DAY,
+        last in 0..5u64, daily in 0..5u64, weekly in 0..4u64,
+        // Switched off now and then: what another rule keeps would hide that one is missing.
+        within in prop_oneof![1 => Just(0), 3 => 0..9 * DAY],
+        other in prop_oneof![1 => Just(0), 3 => 0..20 * DAY],
     ) -> Rules {
         let (within, other_clusters) = (Duration::from_secs(within), Duration::from_secs(other));
         Rules { last, within, daily, weekly, other_clusters }
