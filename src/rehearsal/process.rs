@@ -1,7 +1,7 @@
 //! An etcd of our own: on loopback, with nothing of our environment, ended with us or by the next one.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -40,7 +40,8 @@ impl Drop for Etcd {
 /// # Errors
 /// There is no port left.
 pub fn free_url() -> Result<String> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port on loopback")?;
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port on loopback")?;
     Ok(format!("http://{}", listener.local_addr()?))
 }
 
