@@ -31,10 +31,10 @@ pub struct Parent {
     pub before: Vec<u64>,
 }
 
-/// How many recoveries a node remembers.
-const NOTES: usize = 16;
-
 impl Parent {
+    /// How many recoveries a node remembers.
+    pub(super) const NOTES: usize = 16;
+
     fn path(backup_dir: &Path) -> PathBuf {
         backup_dir.join("parents.json")
     }
@@ -56,11 +56,11 @@ impl Parent {
         let mut notes = Self::notes(backup_dir)?;
         if let Some(parents) = notes.iter().find(|note| note.for_cluster == self.cluster_id) {
             self.before = [&[parents.cluster_id], &parents.before[..]].concat();
-            self.before.truncate(NOTES);
+            self.before.truncate(Self::NOTES);
         }
         notes.retain(|note| note.for_cluster != self.for_cluster);
         notes.insert(0, self);
-        notes.truncate(NOTES);
+        notes.truncate(Self::NOTES);
         write_atomic(&Self::path(backup_dir), &serde_json::to_vec_pretty(&notes)?, 0o600)
     }
 
@@ -205,7 +205,7 @@ mod tests {
         for child in 0x10..0x30 {
             parent(child, child - 1).save(dir.path()).unwrap();
         }
-        assert_eq!((of(0xe), of(0x2f).unwrap().before.len()), (None, NOTES));
+        assert_eq!((of(0xe), of(0x2f).unwrap().before.len()), (None, Parent::NOTES));
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! - [`capture`]: what the next part holds · [`state`]: what is known of the last one · [`spool`]: parts on their way
 //! - [`recheck`]: whether the folder is as this node left it
 //! - [`catalog`]: the generations of a folder, and what their bases say
-//! - [`unpack`]: parts back into a data directory · [`lineage`]: which history follows which
+//! - [`unpack`]: parts back into a data directory · [`lineage`]: which history follows which ·
+//!   [`recorded`]: what other machines' recovery records say of it
 //! - [`check`]: whether parts, read one after the other, could be restored · [`verified`]: which ones were
 //! - [`retention`]: which generations are kept, and why
 
@@ -20,6 +21,7 @@ pub mod lineage;
 pub mod names;
 pub mod part;
 pub mod recheck;
+pub mod recorded;
 pub mod retention;
 pub mod spool;
 pub mod state;

@@ -5,11 +5,12 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::archive::capture::{self, Capture};
+use crate::archive::lineage::Parent;
 use crate::archive::part::{self, Head};
 use crate::archive::recheck::{self, Finding};
 use crate::archive::spool::Spool;
 use crate::archive::state::State;
-use crate::archive::{chain, lineage};
+use crate::archive::{chain, recorded};
 use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, exit_of, fault};
 use crate::fence;
@@ -67,11 +68,11 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
         return Ok(Exit::Done);
     }
     refuse_v3_data(settings, &capture)?;
-    let number = look_into_folder(settings, &remote, &dir, state.as_mut(), &mut capture)?;
+    let folder_says = look_into_folder(settings, &remote, &dir, state.as_mut(), &mut capture)?;
     cycle.read(&capture);
     identity::record(root, &identity_of(root, settings, &capture))?;
 
-    let head = head(settings, state.as_ref(), &capture, number)?;
+    let head = head(settings, &remote, state.as_ref(), &capture, folder_says)?;
     let to = spool.generation(head.generation_name())?;
     let written = part::write(&to, &head, |out| capture.write_payload(out))?;
     let mut now = capture.state_behind(state.as_ref(), &folder(settings), &head, &written);
@@ -161,15 +162,24 @@ fn refuse_v3_data(settings: &Settings, capture: &Capture) -> Result<()> {
     ))
 }
 
+/// What a generation that begins has to know of the folder.
+#[derive(Clone, Copy)]
+struct Folder {
+    /// The number for it.
+    number: u64,
+    /// Whether it holds generations of other clusters.
+    others: bool,
+}
+
 /// Lists the folder where a generation begins, and every so many parts. If it is not as this node left it, a new generation
-/// begins. Gives the number that it has.
+/// begins.
 fn look_into_folder(
     settings: &Settings,
     remote: &dyn Remote,
     dir: &DataDir,
     state: Option<&mut State>,
     capture: &mut Capture,
-) -> Result<Option<u64>> {
+) -> Result<Option<Folder>> {
     let begins = capture.begins.is_some();
     if !begins && !state.as_ref().is_some_and(|s| recheck::is_due(s)) {
         return Ok(None);
@@ -182,7 +192,9 @@ fn look_into_folder(
         objects => objects.context("looking for earlier generations")?,
     };
     let mut number = chain::next_number(&objects);
-    let Some(state) = state else { return Ok(Some(number)) };
+    let cluster_id = capture.metadata.cluster_id;
+    let others = chain::generations(&objects).iter().any(|g| g.name.cluster_id != cluster_id);
+    let Some(state) = state else { return Ok(Some(Folder { number, others })) };
     match recheck::look(&objects, state) {
         Ok(checked) => state.checked = checked,
         Err(Finding { what, next, other_writer }) => {
@@ -197,7 +209,7 @@ fn look_into_folder(
             }
         }
     }
-    Ok(Some(number.max(state.generation + 1)))
+    Ok(Some(Folder { number: number.max(state.generation + 1), others }))
 }
 
 /// Sends the spool in one call, and notes that it arrived.
@@ -218,17 +230,47 @@ fn identity_of(root: &Root, settings: &Settings, capture: &Capture) -> Identity 
     Identity { cluster_id: capture.metadata.cluster_id, member_id: capture.metadata.member_id, wal_dir }
 }
 
+/// What the cluster continues: by this node's own notes, or, where it joined a recovered one and the folder has what it was a
+/// member of before, by the records of the others.
+fn parent(settings: &Settings, remote: &dyn Remote, cluster_id: u64, others: bool) -> Result<Option<Parent>> {
+    let noted = Parent::of(&settings.backup_dir, cluster_id)?;
+    if noted.is_some() || !others {
+        return Ok(noted);
+    }
+    match recorded::parent(remote, cluster_id) {
+        Ok(Some(parent)) => {
+            log::info!(
+                "cluster {cluster_id:x} continues {:x}, as its recovery record says",
+                parent.cluster_id
+            );
+            parent.clone().save(&settings.backup_dir)?;
+            Ok(Some(parent))
+        }
+        Ok(None) => Ok(None),
+        Err(e) => {
+            log::warn!("whether cluster {cluster_id:x} continues another one could not be looked up: {e:#}");
+            Ok(None)
+        }
+    }
+}
+
 /// The part's head: its place in the chain, or the start of a new generation behind all that the remote has.
-fn head(settings: &Settings, state: Option<&State>, capture: &Capture, number: Option<u64>) -> Result<Head> {
+fn head(
+    settings: &Settings,
+    remote: &dyn Remote,
+    state: Option<&State>,
+    capture: &Capture,
+    folder: Option<Folder>,
+) -> Result<Head> {
     let cluster_id = capture.metadata.cluster_id;
     let (generation, writer, sequence, predecessor, parent) = match (state, &capture.begins) {
         (Some(state), None) => {
             (state.generation, state.writer, state.sequence + 1, state.checksum.clone(), None)
         }
         (_, why) => {
-            let number = number.context("no number for a generation")?;
+            let Folder { number, others } = folder.context("no number for a generation")?;
             log::info!("generation {number} begins: {}", why.as_deref().unwrap_or("the first one"));
-            let parent = lineage::Parent::of(&settings.backup_dir, cluster_id)?;
+            let parent = parent(settings, remote, cluster_id, others)?;
             (number, u32::from_ne_bytes(random::bytes()?), 0, String::new(), parent)
         }
     };

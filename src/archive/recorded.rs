@@ -1,0 +1,125 @@
+//! What the recovery records of all machines say of a cluster. A node that joined a recovered cluster was told nothing of what
+//! that continues: the record lies in the founding member's folder.
+
+use anyhow::Result;
+use serde_json::Deserializer;
+
+use super::lineage::{Parent, Record};
+use crate::remote::{Object, Remote};
+
+/// Far more than a record of the largest cluster needs.
+const MAX_BYTES: u64 = 64 << 10;
+
+/// What a cluster continues, as any machine's recovery record says it: a listing of the endpoint and one more call. `None`
+/// if no record tells of it.
+///
+/// # Errors
+/// The remote could not be asked.
+pub fn parent(remote: &dyn Remote, cluster_id: u64) -> Result<Option<Parent>> {
+    let paths: Vec<String> = remote.list("")?.into_iter().filter(is_record).map(|o| o.path).collect();
+    if paths.is_empty() {
+        return Ok(None);
+    }
+    Ok(continued(&records(&remote.heads("", &paths, MAX_BYTES)?), cluster_id))
+}
+
+/// `<machine-id>/recovery/<token>`.
+fn is_record(object: &Object) -> bool {
+    let mut parts = object.path.split('/');
+    let (machine, folder, token) = (parts.next(), parts.next(), parts.next());
+    machine.is_some() && folder == Some("recovery") && token.is_some() && parts.next().is_none()
+}
+
+/// The records that lie one behind the other, up to one that is none.
+fn records(bytes: &[u8]) -> Vec<Record> {
+    Deserializer::from_slice(bytes).into_iter().map_while(Result::ok).collect()
+}
+
+/// The parent of a cluster, and what that continued in its turn.
+fn continued(records: &[Record], cluster_id: u64) -> Option<Parent> {
+    let of = |cluster_id| records.iter().find(|r| r.cluster_id == cluster_id);
+    let record = of(cluster_id)?;
+    let mut before = Vec::new();
+    let mut last = record.source_cluster_id;
+    // Records come from outside: a circle of them must end.
+    while let Some(earlier) =
+        of(last).filter(|r| before.len() < Parent::NOTES && r.source_cluster_id != cluster_id)
+    {
+        last = earlier.source_cluster_id;
+        before.push(last);
+    }
+    Some(Parent {
+        for_cluster: cluster_id,
+        cluster_id: record.source_cluster_id,
+        // Numbers count within one folder, and it is another one's.
+        generation: 0,
+        index: record.index,
+        token: record.token.clone(),
+        before,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(source_cluster_id: u64, cluster_id: u64) -> Record {
+        Record {
+            version: 1,
+            token: format!("{cluster_id:032x}"),
+            time: 0,
+            source: "archive".into(),
+            machine_id: "m".into(),
+            generation: 3,
+            source_cluster_id,
+            index: 70,
+            term: 2,
+            source_hash: String::new(),
+            cluster_id,
+            members: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_cluster_continues_what_the_records_say() {
+        let all = [record(2, 3), record(1, 2), record(8, 9)];
+        let found = continued(&all, 3).unwrap();
+        assert_eq!((found.for_cluster, found.cluster_id, found.generation, found.index), (3, 2, 0, 70));
+        assert_eq!((found.token, found.before), (all[0].token.clone(), vec![1]));
+        assert_eq!(continued(&all, 9).unwrap().before, Vec::<u64>::new());
+        assert_eq!(continued(&all, 1), None);
+        for circle in [
+            vec![record(1, 1)],
+            vec![record(2, 1), record(1, 2)],
+            vec![record(2, 1), record(3, 2), record(2, 3)],
+        ] {
+            let found = continued(&circle, 1).unwrap();
+            assert!(found.before.len() <= Parent::NOTES, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn records_are_read_one_behind_the_other() {
+        let mut bytes = Vec::new();
+        for r in [record(1, 2), record(2, 3)] {
+            bytes.extend(serde_json::to_vec_pretty(&r).unwrap());
+        }
+        assert_eq!(records(&bytes), [record(1, 2), record(2, 3)]);
+        bytes.truncate(bytes.len() - 1);
+        assert_eq!(records(&bytes), [record(1, 2)]);
+        assert_eq!(records(b""), []);
+    }
+
+    #[test]
+    fn a_record_is_known_by_its_place() {
+        for (path, expected) in [
+            ("m/recovery/abc", true),
+            ("recovery/abc", false),
+            ("m/recovery/abc/d", false),
+            ("m/00000001-a/x.part", false),
+            ("recovery", false),
+        ] {
+            assert_eq!(is_record(&Object { path: path.into(), size: 1 }), expected, "{path}");
+        }
+    }
+}
