@@ -114,14 +114,14 @@ fn etcd_is_restarted_between_cycles() {
     node.etcd.restart().unwrap();
     write_some(&node, "/behind-it", 3);
     let log = node.ok(&["backup"]);
-    assert!(log.contains("generation 1, part 1: "), "{log}");
+    assert!(log.contains("generation=1 part=1 "), "{log}");
     write_some(&node, "/before-the-kill", 3);
     node.etcd.kill().unwrap();
     node.etcd.start().unwrap();
     write_some(&node, "/behind-that", 3);
     let expected = dump(&node);
     let log = node.ok(&["backup"]);
-    assert!(log.contains("generation 1, part 2: "), "{log}");
+    assert!(log.contains("generation=1 part=2 "), "{log}");
     node.assert_restores(&expected, &[]);
 }
 
@@ -164,7 +164,7 @@ fn etcd_is_upgraded_between_cycles() {
     write_some(&node, "/behind-the-upgrade", 10);
     let expected = dump(&node);
     let log = node.ok(&["backup"]);
-    assert!(log.contains("generation 1, part 1: "), "{log}");
+    assert!(log.contains("generation=1 part=1 "), "{log}");
     node.assert_restores(&expected, &[]);
 }
 
