@@ -226,12 +226,13 @@ pub struct Survey {
 
 /// What is behind `from` in a log that was read whole; `mark` is where that begins.
 fn log_behind(whole: Log, from: LogPosition, mark: Option<Mark>, tail: &Walk) -> Log {
-    let (entries, snapshots) = mark.map_or((0, 0), |m| (m.entries, m.snapshots));
-    let entries = whole.entries - entries;
+    let (entries, writes, snapshots) = mark.map_or((0, 0, 0), |m| (m.entries, m.writes, m.snapshots));
+    let (entries, writes) = (whole.entries - entries, whole.writes - writes);
     let mut whole = whole.cut_to(from);
     Log {
         last: if entries > 0 { whole.last } else { from },
         entries,
+        writes,
         snapshots: whole.snapshots.split_off(snapshots),
         last_record: whole.last_record.filter(|_| !tail.extents.is_empty()),
         ..whole

@@ -13,6 +13,8 @@ pub(super) struct Mark {
     pub(super) hard_state: HardState,
     /// Entries up to it.
     pub(super) entries: u64,
+    /// Those of them that write.
+    pub(super) writes: u64,
     /// Snapshot records before it.
     pub(super) snapshots: usize,
 }
@@ -47,8 +49,8 @@ impl Marks {
         }
         self.last = index;
         if self.next < u64::MAX {
-            let (hard_state, entries, snapshots) = (log.hard_state, log.entries, log.snapshots.len());
-            self.mark = Some(Mark { place, hard_state, entries, snapshots });
+            let Log { hard_state, entries, writes, .. } = *log;
+            self.mark = Some(Mark { place, hard_state, entries, writes, snapshots: log.snapshots.len() });
         }
     }
 
