@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::invocation::Invocation;
-use super::retry::Retry;
+use super::retry::{FULL, Retry};
 use super::{Object, Remote};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::Root;
@@ -122,8 +122,7 @@ impl Remote for Rclone {
         let output = output?;
         if !output.status.success() {
             // rclone has one exit status for that and for everything else; the only disk it writes to here is ours.
-            let full = ["no space left on device", "disk quota exceeded", "remaining disk space"];
-            if full.iter().any(|text| output.stderr.contains(text)) {
+            if FULL.iter().any(|text| output.stderr.contains(text)) {
                 let what = format!("{} has no room for what {} holds", local.display(), self.at(folder));
                 return Err(fault(
                     Exit::NoSpace,

@@ -13,8 +13,10 @@ pub(super) struct Retry {
 
 /// No pause is longer.
 const LONGEST: Duration = Duration::from_secs(30);
-/// What no second try changes: settings, rights, a full disk. rclone has one status for these and for a lost connection.
-const LASTING: [&str; 15] = [
+/// What rclone says of a disk without room.
+pub(super) const FULL: [&str; 3] = ["no space left on device", "disk quota exceeded", "remaining disk space"];
+/// What else no second try changes: settings and rights. rclone has one status for these and for a lost connection.
+const LASTING: [&str; 13] = [
     "decrypt configuration",
     "didn't find section in config file",
     "didn't find backend called",
@@ -28,8 +30,6 @@ const LASTING: [&str; 15] = [
     "NoSuchBucket",
     "401 Unauthorized",
     "403 Forbidden",
-    "no space left on device",
-    "disk quota exceeded",
 ];
 
 impl Retry {
@@ -59,7 +59,8 @@ impl Retry {
 /// Whether a failure may be gone at the next try.
 pub(super) fn may_pass(status: Option<i32>, stderr: &str) -> bool {
     // 1 and 2 changed places with 1.69: anything that has no status of its own, and wrong use. 5: rclone thinks so too.
-    matches!(status, None | Some(1 | 2 | 5)) && !LASTING.iter().any(|text| stderr.contains(text))
+    let lasts = LASTING.iter().chain(&FULL).any(|text| stderr.contains(text));
+    matches!(status, None | Some(1 | 2 | 5)) && !lasts
 }
 
 #[cfg(test)]
@@ -112,6 +113,7 @@ mod tests {
             (Some(1), "AccessDenied: Access Denied", false),
             (Some(1), "mkdir /srv/x: permission denied", false),
             (Some(1), "write /srv/x: no space left on device", false),
+            (Some(1), "preallocate: file too big for remaining disk space", false),
         ] {
             assert_eq!(may_pass(status, stderr), expected, "{status:?} {stderr}");
         }
