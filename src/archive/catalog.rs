@@ -35,12 +35,16 @@ pub fn read(remote: &dyn Remote, folder: &str) -> Result<Vec<Entry>> {
 pub fn of(remote: &dyn Remote, folder: &str, objects: &[Object]) -> Result<Vec<Entry>> {
     let generations = chain::generations(objects);
     let bases: Vec<Wanted> = generations.iter().filter_map(|g| Wanted::base(g, "")).collect();
-    let mut heads = heads(remote, folder, &bases)?.into_iter();
+    Ok(entries(generations, &mut heads(remote, folder, &bases)?.into_iter()))
+}
+
+/// Generations and the heads of their bases, which come in the same order; one without a base takes none.
+pub fn entries(generations: Vec<Generation>, heads: &mut dyn Iterator<Item = Option<Head>>) -> Vec<Entry> {
     let entry = |generation: Generation| {
         let base = if generation.parts.is_empty() { None } else { heads.next().flatten() };
         Entry { generation, base }
     };
-    Ok(generations.into_iter().map(entry).collect())
+    generations.into_iter().map(entry).collect()
 }
 
 /// A part whose head is asked for.

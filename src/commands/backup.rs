@@ -50,7 +50,7 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
     };
     let remote = Rclone::new(settings, root);
     let spool = Spool::open(&settings.backup_dir)?;
-    let mut state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder(settings));
+    let mut state = State::load(&settings.backup_dir)?.filter(|s| s.folder == settings.folder());
 
     cycle.sent(finish_earlier(settings, &spool, &remote, &mut state)?);
     let looked = time::now();
@@ -75,7 +75,7 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
     let head = head(settings, &remote, state.as_ref(), &capture, folder_says)?;
     let to = spool.generation(head.generation_name())?;
     let written = part::write(&to, &head, |out| capture.write_payload(out))?;
-    let mut now = capture.state_behind(state.as_ref(), &folder(settings), &head, &written);
+    let mut now = capture.state_behind(state.as_ref(), &settings.folder(), &head, &written);
     now.save(&settings.backup_dir)?;
     send(settings, &spool, &remote, &mut now)?;
 
@@ -218,11 +218,6 @@ fn send(settings: &Settings, spool: &Spool, remote: &dyn Remote, state: &mut Sta
     state.pending = None;
     state.save(&settings.backup_dir)?;
     spool.clear()
-}
-
-/// Where this machine's parts go.
-fn folder(settings: &Settings) -> String {
-    format!("{}/{}", settings.endpoint, settings.machine_id)
 }
 
 fn identity_of(root: &Root, settings: &Settings, capture: &Capture) -> Identity {

@@ -119,7 +119,7 @@ fn rehearse(
     let ms = |from: Duration, to: Duration| u64::try_from((to - from).as_millis()).unwrap_or(u64::MAX);
     Ok(Answer {
         format: 1,
-        folder: format!("{}/{}", settings.endpoint, settings.machine_id),
+        folder: settings.folder(),
         source: source.origin.describe(),
         generation: source.origin.generation(),
         time: time::rfc3339(time::now()),

@@ -126,12 +126,8 @@ pub fn all(remote: &dyn Remote) -> Result<Vec<Machine>> {
         all.iter().filter_map(move |g| Wanted::base(g, &format!("{folder}/")))
     });
     let mut heads = catalog::heads(remote, "", &bases.collect::<Vec<_>>())?.into_iter();
-    let mut entry = |generation: Generation| {
-        let base = if generation.parts.is_empty() { None } else { heads.next().flatten() };
-        Entry { generation, base }
-    };
     let listed = folders.iter().zip(generations);
-    Ok(listed.map(|((id, o), all)| machine(id, o, all.into_iter().map(&mut entry).collect())).collect())
+    Ok(listed.map(|((id, o), all)| machine(id, o, catalog::entries(all, &mut heads))).collect())
 }
 
 /// The objects of each folder at the top, their paths from there on.

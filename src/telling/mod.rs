@@ -78,8 +78,7 @@ pub fn finish(settings: &Settings, cycle: &Cycle, started: Instant, ended: &Resu
     let milliseconds = started.elapsed().as_millis();
     log::info!("{}", Summary { cycle, now, milliseconds });
     if let Some(path) = &settings.metrics_file {
-        let folder = format!("{}/{}", settings.endpoint, settings.machine_id);
-        let seen = Verified::load(&settings.backup_dir, &folder).generations;
+        let seen = Verified::load(&settings.backup_dir, &settings.folder()).generations;
         let cycle = &Cycle { verified: seen.values().map(|seen| seen.time).max(), ..cycle.clone() };
         let code = ended.as_ref().map_or_else(exit_of, |exit| *exit) as u8;
         // A monitor that is not told sees it by the age of what it was told.
