@@ -2,10 +2,14 @@
 //!
 //! - [`source`]: the archive or the local disk, read and proven · [`fetch`]: a generation's parts, brought and checked
 //! - [`point`]: where a point in the past lies
-//! - [`ids`]: token and new IDs · [`heal`]: is the cluster really dead?
+//! - [`plan`]: what is going to be made · [`ids`]: token and new IDs · [`heal`]: is the cluster really dead?
+//! - [`build`]: the new member directory, beside the old one · [`notes`]: what later backups and everyone else must know
 
+pub mod build;
 pub mod fetch;
 pub mod heal;
 pub mod ids;
+pub mod notes;
+pub mod plan;
 pub mod point;
 pub mod source;

@@ -91,6 +91,15 @@ impl Origin {
     }
 }
 
+impl Source {
+    /// Says it if not all of the member's data comes back.
+    pub fn warn_of_v3_data(&self) {
+        if let Some(seen) = &self.v3_data {
+            log::warn!("the member held data of the v3 store, and only the v2 store is restored: {seen}");
+        }
+    }
+}
+
 /// Reads the source that was asked for.
 ///
 /// # Errors
