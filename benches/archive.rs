@@ -5,7 +5,7 @@
 #![allow(clippy::print_stdout, reason = "its results")]
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -87,6 +87,7 @@ fn side_by_side(tools: &Tools) {
         println!("  {name:<15} {cost}");
     }
     println!("  bytes sent: 1/{}", original.sent / ours.sent.max(1));
+    println!("  bytes sent without compression: 1/{}", original.sent / ours.read.max(1));
     println!(
         "  with those from remote to remote: 1/{}",
         (original.sent + original.copied) / ours.sent.max(1)
@@ -145,6 +146,8 @@ fn write(url: &str, during: &AtomicUsize, done: &AtomicBool, latencies: &Mutex<V
 #[derive(Debug, Default)]
 struct Cost {
     sent: u64,
+    /// Bytes of the log that ours sent: what they would be without compression.
+    read: u64,
     copied: u64,
     /// Milliseconds.
     cpu: u64,
@@ -156,6 +159,7 @@ struct Cost {
 impl std::ops::AddAssign for Cost {
     fn add_assign(&mut self, other: Self) {
         self.sent += other.sent;
+        self.read += other.read;
         self.copied += other.copied;
         self.cpu += other.cpu;
         self.memory = self.memory.max(other.memory);
@@ -225,9 +229,12 @@ impl<'a> Place<'a> {
         command.env("RCLONE_ENDPOINT", format!("r:{}", remote.display()));
         command.env("ETCD2_BACKUP_RCLONE_RUNNER", "host").env("ETCD_DATA_DIR", "/var/lib/etcd2");
         command.arg("--root").arg(self.path("root")).arg("backup");
+        let journal = self.path("journal");
+        command.stderr(File::create(&journal).unwrap());
         let mut cost = Cost::default();
         cost.measure(|| memory_of(&mut command));
         cost.sent = changed(&before, &files(&remote));
+        cost.read = read_bytes(&fs::read_to_string(&journal).unwrap());
         cost
     }
 
@@ -273,7 +280,7 @@ fn run(command: &mut Command) {
 
 /// Runs it, and gives its own peak of memory in kB.
 fn memory_of(command: &mut Command) -> u64 {
-    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::null()).spawn().unwrap();
     let path = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     loop {
@@ -287,6 +294,12 @@ fn memory_of(command: &mut Command) -> u64 {
         }
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// What the summary of a backup says that it read.
+fn read_bytes(journal: &str) -> u64 {
+    let value = journal.split_whitespace().find_map(|word| word.strip_prefix("read_bytes="));
+    value.unwrap_or_else(|| panic!("no read_bytes in: {journal}")).parse().unwrap()
 }
 
 /// Milliseconds, those of processes that ended and were waited for.
