@@ -256,7 +256,7 @@ fn a_lost_state_or_a_replaced_data_directory_begins_a_generation() {
     assert!(log.contains("generation 3 begins: "), "{log}");
     node.etcd.stop().unwrap();
     // Two clusters in one folder, and nothing says that one continues the other: no guessing.
-    node.refused(&["restore"], 10, &["the folder holds unrelated clusters", "--generation"]);
+    node.refused(&["restore"], 10, &["the folder holds unrelated histories", "--generation"]);
     node.ok(&["restore", "--generation", "2"]);
     node.etcd.start().unwrap();
     assert!(Client::new(&node.etcd.client_url).unwrap().get("/empty").unwrap().is_some());

@@ -84,7 +84,7 @@ fn two_machines_of_one_machine_id_with_data_of_their_own() {
     let expected = [dump(&one), dump(&other)];
     one.refused(&["restore", "--force"], 10, &["a running etcd has"]);
     one.etcd.stop().unwrap();
-    one.refused(&["restore"], 10, &["the folder holds unrelated clusters", "--generation"]);
+    one.refused(&["restore"], 10, &["the folder holds unrelated histories", "--generation"]);
     one.assert_restores(&expected[0], &["--generation", &first[0].to_string()]);
     other.assert_restores(&expected[1], &["--generation", &second[0].to_string()]);
 }
@@ -149,7 +149,7 @@ fn one_folder_is_copied_onto_another() {
     let copy = format!("cp -a {}/. {}", other.folder().display(), one.folder().display());
     assert!(Command::new("sh").args(["-c", &copy]).status().unwrap().success());
     one.etcd.stop().unwrap();
-    one.refused(&["restore", "--plan"], 10, &["the folder holds unrelated clusters"]);
+    one.refused(&["restore", "--plan"], 10, &["the folder holds unrelated histories"]);
     one.etcd.start().unwrap();
 
     let log: String = (0..PARTS + 1).map(|i| cycle(&one, &format!("/later-{i}"))).collect();
@@ -159,6 +159,6 @@ fn one_folder_is_copied_onto_another() {
     assert!(found.len() == 1 && found[0].contains("or another folder was copied into it"), "{found:?}");
     let expected = dump(&one);
     one.etcd.stop().unwrap();
-    one.refused(&["restore", "--plan"], 10, &["the folder holds unrelated clusters"]);
+    one.refused(&["restore", "--plan"], 10, &["the folder holds unrelated histories"]);
     one.assert_restores(&expected, &["--generation", &number[0].to_string()]);
 }

@@ -2,10 +2,14 @@
 
 use super::Seen;
 use super::accepted::Accepted;
+use crate::archive::chain::Generation;
+use crate::archive::lineage;
+use crate::archive::names::GenerationName;
 
 /// What nobody has accepted yet, a line each.
 pub(super) fn of(all: &[Seen<'_>], accepted: &Accepted) -> Vec<String> {
     let mut doubts = strangers(all, accepted);
+    doubts.extend(empty(all, accepted));
     doubts.extend(shrunk(all, accepted));
     doubts
 }
@@ -29,6 +33,17 @@ fn strangers(all: &[Seen<'_>], accepted: &Accepted) -> Vec<String> {
         }
     }
     doubts
+}
+
+/// Members that began with an empty log again, under the IDs they had.
+fn empty(all: &[Seen<'_>], accepted: &Accepted) -> Vec<String> {
+    let generations: Vec<Generation> = all.iter().map(|seen| seen.entry.generation.clone()).collect();
+    let new = lineage::started_over(&generations).into_iter().filter(|g| g.name.number > accepted.generation);
+    new.map(|g| {
+        let (number, GenerationName { cluster_id, member_id, .. }) = (g.name.number, g.name);
+        format!("member {member_id:x} of cluster {cluster_id:x} started over with an empty log in generation {number}")
+    })
+    .collect()
 }
 
 /// Snapshots of half the size, or less, of the one before. Only where none is missing in between: what was removed there

@@ -201,6 +201,16 @@ fn a_stranger_and_a_shrunken_store_pause_until_they_are_accepted() {
     stranger[170].parent = Some(parent(0xd, 0xc));
     assert!(doubts(&stranger, &Accepted::default()).is_empty());
 
+    let mut over = entries(&all);
+    over[120].generation.parts[0].last = 8;
+    let doubts_of =
+        |over: &[Entry], number| plan(over, &NOTHING, MONDAY + DAY, &accepted(&[], number)).doubts;
+    assert_eq!(
+        doubts_of(&over, 120),
+        ["member a of cluster c started over with an empty log in generation 121"]
+    );
+    assert!(doubts_of(&over, 121).is_empty());
+
     let mut shrunk = all.clone();
     shrunk[100].snapshot = None;
     shrunk[101..].iter_mut().for_each(|made| made.snapshot = Some(500));
