@@ -32,7 +32,12 @@ struct Case {
     keys: Keys,
     old: Tree,
     old_contents: Contents,
+    /// etcd's WAL directory, if it is a separate one, and what was in it.
+    log: Option<(PathBuf, Tree)>,
 }
+
+/// A separate WAL directory.
+const LOG: &str = "/var/lib/etcd2-log";
 
 impl Case {
     fn new() -> Option<Self> {
@@ -41,17 +46,46 @@ impl Case {
         let keys = node.put_fixture(FIXTURE);
         let member = node.path("/var/lib/etcd2/member");
         let old_contents = scan(&member).unwrap();
-        Some(Self { strace, keys, old: tree(&member), old_contents, node })
+        Some(Self { strace, keys, old: tree(&member), old_contents, node, log: None })
+    }
+
+    /// The same, with a separate WAL directory.
+    fn with_separate_log() -> Option<Self> {
+        let mut case = Self::new()?;
+        let log = case.node.path(LOG);
+        fs::rename(case.member().join("wal"), &log).unwrap();
+        case.node.environment.insert("ETCD_WAL_DIR".into(), LOG.into());
+        case.node.etcd.set("ETCD_WAL_DIR", log.to_string_lossy());
+        case.old = tree(&case.member());
+        case.log = Some((log.clone(), tree(&log)));
+        Some(case)
     }
 
     fn member(&self) -> PathBuf {
         self.node.path("/var/lib/etcd2/member")
     }
 
+    fn scan(&self) -> anyhow::Result<Contents> {
+        let member = self.member();
+        let wal = self.log.as_ref().map_or_else(|| member.join("wal"), |(log, _)| log.clone());
+        DataDir { snap: member.join("snap"), wal }.scan(Reading::Still)
+    }
+
+    /// Whether the data directory and the log are as they were.
+    fn is_old(&self) -> bool {
+        tree(&self.member()) == self.old && self.log.as_ref().is_none_or(|(log, old)| tree(log) == *old)
+    }
+
+    /// Whether one of the two directories is old and the other new.
+    fn is_mixed(&self) -> bool {
+        let is_old = tree(&self.member()) == self.old;
+        self.log.as_ref().is_some_and(|(log, old)| (tree(log) == *old) != is_old)
+    }
+
     /// The IDs in the data directory must be those the guard and the next backup go by.
     #[track_caller]
     fn assert_new(&self, step: &Step) {
-        let contents = scan(&self.member()).unwrap_or_else(|e| panic!("{step}: {e:#}"));
+        let contents = self.scan().unwrap_or_else(|e| panic!("{step}: {e:#}"));
         assert_ne!(contents.metadata.cluster_id, self.old_contents.metadata.cluster_id, "{step}");
         assert!(contents.last().index > self.old_contents.last().index, "{step}");
         let stamp = identity::load(&Root::new(self.node.root())).unwrap().expect("no identity");
@@ -62,8 +96,7 @@ impl Case {
     /// Without a fence there is exactly the old data or exactly the new; and the old is somewhere in any case.
     #[track_caller]
     fn assert_old_or_new(&self, step: &Step) {
-        let found = tree(&self.member());
-        if !self.node.is_fenced() && found != self.old {
+        if !self.node.is_fenced() && !self.is_old() {
             self.assert_new(step);
         }
         assert!(self.old_is_there(), "{step}: the old data is lost");
@@ -73,6 +106,7 @@ impl Case {
         let mut places = self.node.kept("member.before-restore-");
         places.push(self.member());
         places.iter().any(|place| tree(place) == self.old)
+            && self.log.as_ref().is_none_or(|(log, old)| beside(log).iter().any(|place| tree(place) == *old))
     }
 
     /// The guard lets etcd start, and etcd has all keys.
@@ -86,18 +120,24 @@ impl Case {
     }
 }
 
+/// A directory, and what was set aside of it.
+fn beside(dir: &Path) -> Vec<PathBuf> {
+    let name = dir.file_name().unwrap().to_string_lossy().into_owned();
+    let all = fs::read_dir(dir.parent().unwrap()).unwrap().map(|e| e.unwrap().path());
+    all.filter(|p| p.file_name().unwrap().to_string_lossy().starts_with(&name)).collect()
+}
+
 fn scan(member: &Path) -> anyhow::Result<Contents> {
     DataDir { snap: member.join("snap"), wal: member.join("wal") }.scan(Reading::Still)
 }
 
 /// Kills a restore at each step from the first one whose line has this in it; `arguments` say from where the data is.
-fn restore_killed_at_every_step(arguments: &[&str], from: &str) {
-    let Some(mut case) = Case::new() else { return };
+fn restore_killed_at_every_step(mut case: Case, arguments: &[&str], from: &str) {
     case.node.ok(&["backup"]);
     case.node.save();
     let all = steps(&case.node, case.strace, arguments);
     let begin = all.iter().position(|s| s.line.contains(from)).expect(from);
-    let mut fenced = 0;
+    let (mut fenced, mut mixed) = (0, 0);
     for (i, step) in all[begin..].iter().enumerate() {
         case.node.reset();
         kill_at(&case.node, case.strace, arguments, step);
@@ -107,11 +147,20 @@ fn restore_killed_at_every_step(arguments: &[&str], from: &str) {
             case.assert_etcd_has_all(step);
             continue;
         }
-        case.node.ok(arguments);
+        let was_mixed = case.is_mixed();
+        let log = case.node.ok(arguments);
         assert!(!case.node.is_fenced(), "{step}");
         case.assert_new(step);
+        if was_mixed {
+            mixed += 1;
+            assert!(log.contains("that was taken back"), "{step}: {log}");
+            // Nothing else was restored from, and nothing else is kept.
+            let kept = case.node.kept("member.before-restore-");
+            assert!(kept.len() == 1 && tree(&kept[0]) == case.old, "{step}: {kept:?}");
+        }
         assert!(case.old_is_there(), "{step}: the old data is lost");
         assert!(!case.member().with_file_name("member.restoring").exists(), "{step}");
+        assert!(!case.node.path(&format!("{LOG}.restoring")).exists(), "{step}");
         if was_fenced {
             fenced += 1;
             // The archive goes on from here, and knows what continues what.
@@ -122,18 +171,29 @@ fn restore_killed_at_every_step(arguments: &[&str], from: &str) {
             case.assert_etcd_has_all(step);
         }
     }
+    assert_eq!(mixed > 0, case.log.is_some(), "{mixed}");
     assert!(fenced > 5, "only {fenced} of {} steps lie behind the fence", all.len());
 }
 
 #[test]
 fn a_restore_from_the_archive() {
-    restore_killed_at_every_step(&["restore"], "etcd2-restore");
+    let Some(case) = Case::new() else { return };
+    restore_killed_at_every_step(case, &["restore"], "etcd2-restore");
+}
+
+/// Two directories, and no exchange of both at once: in between etcd would have the snapshots of one and the log of the
+/// other.
+#[test]
+fn a_restore_with_a_separate_wal_directory() {
+    let Some(case) = Case::with_separate_log() else { return };
+    restore_killed_at_every_step(case, &["restore", "--source", "local"], "parents.json");
 }
 
 #[test]
 fn a_restore_from_the_local_disk() {
     // Before that it does what the other does.
-    restore_killed_at_every_step(&["restore", "--source", "local"], "parents.json");
+    let Some(case) = Case::new() else { return };
+    restore_killed_at_every_step(case, &["restore", "--source", "local"], "parents.json");
 }
 
 /// 2.0.0 had `snap` and `wal` directly in the data directory: two names, and no exchange of both at once.

@@ -2,39 +2,20 @@
 //! room again it works. Each test has a mount namespace of its own.
 
 mod common;
+#[path = "common/namespace.rs"]
+mod namespace;
 
-use std::env;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{Node, tree};
+use namespace::is_inside;
 use testkit::keys::{self, Keys};
-use testkit::tools::{self, Tools};
+use testkit::tools::Tools;
 
-/// Set where the namespace is ours.
-const INSIDE: &str = "ETCD2_BACKUP_TEST_IN_NAMESPACE";
 const PAGE: u64 = 4096;
-
-/// Runs this test once more, in a mount namespace of its own; true there.
-fn is_inside(test: &str) -> bool {
-    if env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let flags = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
-    if !Command::new("unshare").args([flags, "true"]).status().is_ok_and(|s| s.success()) {
-        let why = "unshare: this user, or this container, may not have a mount namespace";
-        tools::skip_unless_ci(&std::io::Error::other(why).into());
-        return false;
-    }
-    let mut again = Command::new("unshare");
-    again.arg(flags).arg(env::current_exe().unwrap()).args([test, "--exact", "--nocapture"]);
-    let output = again.env(INSIDE, "1").output().unwrap();
-    let printed = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&printed));
-    false
-}
 
 /// A small file system of its own on a directory of the node.
 struct Small(PathBuf);

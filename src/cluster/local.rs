@@ -1,12 +1,12 @@
 //! Which members this node's disk has been: the IDs in its WALs, also in directories that were set aside.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::etcd::{datadir, wal};
+use crate::member_dir::places::Places;
 use crate::settings::Settings;
 use crate::sys::fs::parent;
 
@@ -27,26 +27,22 @@ pub fn local_ids(settings: &Settings) -> Result<Option<Ids>> {
 /// The data directory cannot be listed.
 pub fn ids_set_aside(settings: &Settings) -> Result<Vec<Ids>> {
     let mut ids = Vec::new();
-    for (dir, stem) in [(Some(settings.data_dir.clone()), OsStr::new("member")), wal_place(settings)] {
-        let Some(dir) = dir.filter(|d| d.exists()) else { continue };
+    for place in Places::of(settings)?.data() {
+        let (dir, stem) = (parent(place), place.file_name().unwrap_or_default().to_string_lossy());
+        if !dir.exists() {
+            continue;
+        }
         for entry in fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.strip_prefix(&*stem.to_string_lossy()).is_some_and(|rest| rest.starts_with(".before-")) {
-                let wal = if stem == "member" { path.join("wal") } else { path };
+            if name.strip_prefix(&*stem).is_some_and(|rest| rest.starts_with(".before-")) {
                 // A damaged one is no reason to stop: it is only asked for IDs that must not be used again.
-                ids.extend(ids_of_wal(&wal).ok().flatten());
+                let ids_of = |wal: &Path| ids_of_wal(wal).ok().flatten();
+                ids.extend(ids_of(&path.join("wal")).or_else(|| ids_of(&path)));
             }
         }
     }
     Ok(ids)
-}
-
-fn wal_place(settings: &Settings) -> (Option<PathBuf>, &OsStr) {
-    match &settings.wal_dir {
-        Some(wal) => (Some(parent(wal)), wal.file_name().unwrap_or_default()),
-        None => (None, OsStr::new("")),
-    }
 }
 
 fn ids_of_wal(dir: &Path) -> Result<Option<Ids>> {

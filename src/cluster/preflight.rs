@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::exit::{Exit, OrFault, fault};
 use crate::member_dir::owner;
+use crate::member_dir::places::Places;
 use crate::settings::{Settings, urls};
 use crate::sys::fs;
 
@@ -52,16 +53,7 @@ pub fn directories(settings: &Settings) -> Result<()> {
             ));
         }
     }
-    for dir in [settings.data_dir.join("member")].iter().chain(&settings.wal_dir) {
-        if fs::is_mount_point(dir) {
-            return Err(fault(
-                Exit::Refused,
-                format!("{} is a mount point and cannot be moved aside", dir.display()),
-                "move the files in it to another folder by hand, then run join again",
-            ));
-        }
-    }
-    Ok(())
+    Places::of(settings)?.refuse_unmovable()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::cluster::plan::{self, Running, Situation, Step};
 use crate::cluster::{Membership, api, drop_in, preflight};
 use crate::exit::{Exit, OrFault, fault};
 use crate::member_dir::aside;
+use crate::member_dir::places::Places;
 use crate::paths::{JOIN_DROP_IN, Root};
 use crate::settings::Settings;
 use crate::settings::unit::UnitEnvironment;
@@ -182,7 +183,7 @@ impl Join<'_> {
             }
         };
         log::info!("this node is member {id:x}");
-        for old in aside::set_aside(&self.settings, "join")? {
+        for old in aside::set_aside(&Places::of(&self.settings)?, "join")? {
             log::info!("the old data is kept as {}", old.display());
         }
         // Others may have changed in between; etcd wants the list to the letter.

@@ -4,6 +4,7 @@
 //! is kept. Killed at any moment, the node has the old data or the new, and the fence keeps etcd from starting in
 //! between; running it again works.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -12,7 +13,8 @@ use crate::cli::{self, Major, Moment};
 use crate::etcd::datadir::Family;
 use crate::exit::{Exit, fault};
 use crate::fence;
-use crate::member_dir::exchange;
+use crate::member_dir::exchange::{self, Exchange};
+use crate::member_dir::places::Places;
 use crate::paths::Root;
 use crate::recovery::fetch::Wanted;
 use crate::recovery::plan::Plan;
@@ -31,6 +33,9 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     files::create_dirs(&settings.restore_dir, 0o700)?;
     let _lock = take_lock(&settings)?;
     refuse_unless_safe(root, &settings, options.force)?;
+    let places = Places::of(&settings)?;
+    places.refuse_unmovable()?;
+    take_back_interrupted(root, &settings, options.plan)?;
 
     let remote = Rclone::for_recovery(&settings, root);
     let folder = options.from.as_ref().map_or(&settings.machine_id, |from| &from.0);
@@ -41,25 +46,26 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     }
     let present: Vec<u64> = present.into_keys().collect();
     let plan = Plan::make(&settings, &source, folder, &present, options.for_etcd.map(family))?;
-    plan.say(&settings, &source);
+    plan.say(&source, &places);
     if options.plan {
         log::info!("nothing was changed");
         return Ok(Exit::Done);
     }
 
-    let record = plan.record(&source);
+    let (record, fenced) = (plan.record(&source), fence::is_up(root));
     // All that needs room comes before the exchange.
     let prepare = || {
-        build::build(&settings, &source, &plan).context("writing the new member directory")?;
+        build::build(&settings, &source, &plan, &places).context("writing the new member directory")?;
         let staged = notes::note(&settings, &record)?;
-        fence::raise(root, "restore").map(|()| staged)
+        let exchange = Exchange::prepare(&settings.backup_dir, &places, exchange::staging)?;
+        fence::raise(root, "restore").map(|()| (staged, exchange))
     };
     let prepared = prepare();
     if prepared.is_err() {
-        files::remove_dir_if_there(&exchange::staging(&settings.data_dir))?;
+        exchange::clear(&places)?;
     }
-    let staged = prepared.context("the old data is untouched")?;
-    let kept = exchange::exchange(&settings.data_dir)?;
+    let (staged, exchange) = prepared.context("the old data is untouched")?;
+    let kept = carry_out(root, &settings, &exchange, fenced)?;
     plan.identify(root, &settings)?;
     staged.add()?;
     fence::lower(root)?;
@@ -102,6 +108,32 @@ fn take_lock(settings: &Settings) -> Result<Lock> {
     })
 }
 
+/// The exchange, under the fence. Where nothing came of it, the fence is as it was.
+fn carry_out(root: &Root, settings: &Settings, exchange: &Exchange, fenced: bool) -> Result<Vec<PathBuf>> {
+    let mut kept = exchange.carry_out().or_else(|e| {
+        if !fenced && !exchange::is_interrupted(&settings.backup_dir) {
+            fence::lower(root)?;
+        }
+        Err(e.context("exchanging the directories"))
+    })?;
+    kept.extend(exchange.set_others_aside()?);
+    Ok(kept)
+}
+
+/// Nothing may be read of directories of which one is old and one is new.
+fn take_back_interrupted(root: &Root, settings: &Settings, only_plan: bool) -> Result<()> {
+    if !fence::is_up(root) || !exchange::is_interrupted(&settings.backup_dir) {
+        return Ok(());
+    }
+    if only_plan {
+        let what = "an earlier restore was interrupted while it exchanged directories, and etcd is fenced";
+        return Err(fault(Exit::Refused, what, "run restore without --plan: it takes that back first"));
+    }
+    exchange::take_back(&settings.backup_dir)?;
+    log::info!("an earlier restore was interrupted while it exchanged directories: that was taken back");
+    Ok(())
+}
+
 fn refuse_unless_safe(root: &Root, settings: &Settings, force: bool) -> Result<()> {
     let unit = &settings.etcd_unit;
     if root.is_live() && crate::sys::systemd::is_active(unit)? {
@@ -109,14 +141,6 @@ fn refuse_unless_safe(root: &Root, settings: &Settings, force: bool) -> Result<(
         return Err(fault(Exit::Refused, format!("{unit} is running"), hint));
     }
     exchange::refuse_if_in_use(&settings.effective_wal_dir())?;
-    if let Some(wal_dir) = &settings.wal_dir {
-        let what = format!("etcd has a separate WAL directory here, {}", wal_dir.display());
-        return Err(fault(
-            Exit::Refused,
-            what,
-            "restore cannot exchange two directories yet: take ETCD_WAL_DIR out",
-        ));
-    }
     if !settings.is_founder() && !force {
         let what = format!(
             "this node ({}) is not the founding member ({})",
@@ -129,7 +153,7 @@ fn refuse_unless_safe(root: &Root, settings: &Settings, force: bool) -> Result<(
     Ok(())
 }
 
-fn report(settings: &Settings, source: &Source, plan: &Plan, kept: &[std::path::PathBuf], started: Instant) {
+fn report(settings: &Settings, source: &Source, plan: &Plan, kept: &[PathBuf], started: Instant) {
     let last = source.point;
     log::info!(
         "restored from {} up to index {} in {} ms: member {:x} of cluster {:x}",

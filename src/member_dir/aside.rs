@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::settings::Settings;
+use super::places::Places;
 use crate::sys::fs::{create_dir_as, owner_and_mode, parent, sync_dir};
 use crate::sys::time;
 
@@ -14,17 +14,18 @@ use crate::sys::time;
 ///
 /// # Errors
 /// A rename failed; running it again moves the rest.
-pub fn set_aside(settings: &Settings, why: &str) -> Result<Vec<PathBuf>> {
+pub fn set_aside(places: &Places, why: &str) -> Result<Vec<PathBuf>> {
+    let suffix = suffix(why, places);
     let mut moved = Vec::new();
-    for name in ["member", "proxy"] {
-        moved.extend(move_aside(&settings.data_dir.join(name), why)?);
+    for dir in [&places.member].into_iter().chain(&places.others) {
+        moved.extend(move_aside(dir, &suffix)?);
     }
-    if let Some(wal) = &settings.wal_dir
+    if let Some(wal) = &places.wal
         && wal.exists()
         && fs::read_dir(wal).with_context(|| format!("listing {}", wal.display()))?.next().is_some()
     {
         let owner = owner_and_mode(wal)?;
-        moved.extend(move_aside(wal, why)?);
+        moved.extend(move_aside(wal, &suffix)?);
         create_dir_as(wal, owner)?;
     }
     Ok(moved)
@@ -34,54 +35,71 @@ pub fn set_aside(settings: &Settings, why: &str) -> Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// The rename failed.
-pub fn move_aside(path: &Path, why: &str) -> Result<Option<PathBuf>> {
+pub fn move_aside(path: &Path, suffix: &str) -> Result<Option<PathBuf>> {
     if fs::symlink_metadata(path).is_err() {
         return Ok(None);
     }
-    let new = kept_name(path, why);
+    let new = with_suffix(path, suffix);
     fs::rename(path, &new).with_context(|| format!("moving {} aside", path.display()))?;
     sync_dir(&parent(path))?;
     Ok(Some(new))
 }
 
-/// The name under which an old directory is kept: `<path>.before-<why>-<UTC time>`, not taken yet.
-pub fn kept_name(path: &Path, why: &str) -> PathBuf {
+/// What is put behind the names of old directories: `.before-<why>-<UTC time>`, the same for all that belong together,
+/// and not taken yet.
+pub fn suffix(why: &str, places: &Places) -> String {
     let time = time::compact(time::now());
-    let plain = format!("{}.before-{why}-{time}", path.display());
+    let plain = format!(".before-{why}-{time}");
     let numbered = (2..).map(|n| format!("{plain}.{n}"));
-    [plain.clone()].into_iter().chain(numbered).map(PathBuf::from).find(|p| !p.exists()).unwrap_or_default()
+    let free = |suffix: &String| places.all().all(|place| !with_suffix(place, suffix).exists());
+    [plain.clone()].into_iter().chain(numbered).find(free).unwrap_or_default()
+}
+
+/// A directory's name with that behind it.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Settings;
+
+    fn places(dir: &Path) -> Places {
+        let wal_dir = Some(dir.join("wal"));
+        Places::of(&Settings { wal_dir, ..crate::settings::tests::in_tree(&dir.join("data")) }).unwrap()
+    }
 
     #[test]
     fn members_move_and_everything_else_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let mut settings = crate::settings::tests::in_tree(&dir.path().join("data"));
-        settings.wal_dir = Some(dir.path().join("wal"));
         for folder in ["data/member/snap", "data/proxy", "data/other", "wal"] {
             fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
         fs::File::create(dir.path().join("wal/0.wal")).unwrap();
-        let moved = set_aside(&settings, "join").unwrap();
+        let places = places(dir.path());
+        let moved = set_aside(&places, "join").unwrap();
         let name =
             |p: &PathBuf| p.file_name().unwrap().to_string_lossy().split("-20").next().unwrap().to_owned();
         let names: Vec<String> = moved.iter().map(name).collect();
         assert_eq!(names, ["member.before-join", "proxy.before-join", "wal.before-join"]);
+        let time = |p: &PathBuf| p.to_string_lossy().rsplit('-').next().unwrap().to_owned();
+        assert!(moved.iter().all(|p| time(p) == time(&moved[0])), "{moved:?}");
         assert!(dir.path().join("data/other").exists());
         assert_eq!(fs::read_dir(dir.path().join("wal")).unwrap().count(), 0);
         assert!(moved[2].join("0.wal").exists());
-        assert!(set_aside(&settings, "join").unwrap().is_empty());
+        assert!(set_aside(&places, "join").unwrap().is_empty());
     }
 
     #[test]
     fn two_in_one_second_keep_both() {
         let dir = tempfile::tempdir().unwrap();
-        let member = dir.path().join("member");
-        let first = kept_name(&member, "restore");
-        fs::create_dir(&first).unwrap();
-        assert_ne!(kept_name(&member, "restore"), first);
+        let places = places(dir.path());
+        let first = suffix("restore", &places);
+        // One of them is enough: those that belong together have one name.
+        fs::create_dir(with_suffix(&dir.path().join("wal"), &first)).unwrap();
+        assert_ne!(suffix("restore", &places), first);
     }
 }

@@ -1,31 +1,56 @@
-//! The new member directory for the old one, in one step, with nothing lost at any moment.
+//! The new directories for the old ones, with nothing lost at any moment.
 //!
-//! In the data directory: `member.restoring` is being built and is garbage whenever it is found. When it is complete and
-//! synced, it gets the name that the old data will have, and the two names are exchanged. Whoever finds
-//! `member.before-restore-<time>` after a crash finds either the old data, or (the exchange did not happen) the new.
+//! `member.restoring` beside `member` is being built and is garbage whenever it is found, as is that of a separate WAL
+//! directory. When they are complete and synced, each gets the name that the old directory will have, and the two names are
+//! exchanged. Two pairs cannot be exchanged at once: a journal says which ones belong together, so that an exchange that was
+//! interrupted is taken back before anything is read. All of that happens under the fence.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use super::aside;
+use super::places::Places;
 use crate::etcd::wal;
 use crate::exit::{Exit, fault};
 use crate::sys::fs as files;
 use crate::sys::lock;
 
-/// Why old directories have the names they have.
-const WHY: &str = "restore";
-
-/// The name the present member directory will have after an [`exchange`] now.
-pub fn kept_name(data_dir: &Path) -> PathBuf {
-    aside::kept_name(&data_dir.join("member"), WHY)
+/// One directory for another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Step {
+    /// The new directory, whatever it is called at the moment.
+    inode: u64,
+    /// Where it was built or kept.
+    from: PathBuf,
+    /// Where it is to be.
+    place: PathBuf,
+    /// Where the old one is kept.
+    kept: PathBuf,
 }
 
-/// Where the new member directory is built: on the data directory's own file system.
-pub fn staging(data_dir: &Path) -> PathBuf {
-    data_dir.join("member.restoring")
+/// An exchange that is in the journal, and has not begun.
+#[derive(Debug)]
+pub struct Exchange {
+    journal: PathBuf,
+    steps: Vec<Step>,
+    suffix: String,
+    others: Vec<PathBuf>,
+}
+
+/// Where a new directory is built: beside the old one, on its file system.
+pub fn staging(place: &Path) -> PathBuf {
+    aside::with_suffix(place, ".restoring")
+}
+
+/// Removes what was being built.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn clear(places: &Places) -> Result<()> {
+    places.data().try_for_each(|place| files::remove_dir_if_there(&staging(place)))
 }
 
 /// Refuses while any process has the log open for writing: etcd holds a lock on its newest segments.
@@ -33,45 +58,155 @@ pub fn staging(data_dir: &Path) -> PathBuf {
 /// # Errors
 /// [`Exit::Refused`], or the segment cannot be opened.
 pub fn refuse_if_in_use(wal_dir: &Path) -> Result<()> {
-    let Some(newest) = wal::segments(wal_dir).ok().and_then(|all| all.last().copied()) else { return Ok(()) };
-    let path = newest.path(wal_dir);
-    if lock::is_locked(&path)? {
-        let what = format!("a running etcd has {} open", path.display());
-        return Err(fault(
-            Exit::Refused,
-            what,
-            "stop it first: systemctl stop etcd2.service (or the unit you use)",
-        ));
-    }
-    Ok(())
+    let Some(path) = in_use(wal_dir)? else { return Ok(()) };
+    let what = format!("a running etcd has {} open", path.display());
+    Err(fault(Exit::Refused, what, "stop it first: systemctl stop etcd2.service (or the unit you use)"))
 }
 
-/// Puts what is at [`staging`] in the place of `member`; returns where the old directories are now. The fence must be up.
+/// The newest segment of a log, if some process has it open for writing.
 ///
 /// # Errors
-/// A rename fails; the old data or the new is in place then, and neither is lost.
-pub fn exchange(data_dir: &Path) -> Result<Vec<PathBuf>> {
-    let (new, member) = (staging(data_dir), data_dir.join("member"));
-    let mut kept = Vec::new();
-    if member.exists() {
-        let name = aside::kept_name(&member, WHY);
-        rename(&new, &name)?;
-        if !files::exchange(&member, &name)? {
-            rename(&name, &new)?;
-            rename(&member, &name)?;
-            rename(&new, &member)?;
+/// It cannot be opened.
+pub fn in_use(wal_dir: &Path) -> Result<Option<PathBuf>> {
+    let Some(newest) = wal::segments(wal_dir).ok().and_then(|all| all.last().copied()) else {
+        return Ok(None);
+    };
+    let path = newest.path(wal_dir);
+    Ok(lock::is_locked(&path)?.then_some(path))
+}
+
+impl Exchange {
+    /// Writes into the journal what [`Exchange::carry_out`] will do: it needs no room any more. The new directories are
+    /// where `from` says for each place.
+    ///
+    /// # Errors
+    /// One is not there, or the journal cannot be written.
+    pub fn prepare(backup_dir: &Path, places: &Places, from: impl Fn(&Path) -> PathBuf) -> Result<Self> {
+        let suffix = aside::suffix("restore", places);
+        let step = |place: &PathBuf| -> Result<Step> {
+            let from = from(place);
+            let inode = inode(&from).with_context(|| format!("{} is not there", from.display()))?;
+            Ok(Step { inode, from, place: place.clone(), kept: aside::with_suffix(place, &suffix) })
+        };
+        let steps = places.data().map(step).collect::<Result<Vec<_>>>()?;
+        let journal = journal(backup_dir);
+        files::write_atomic(&journal, render(&steps).as_bytes(), 0o600)?;
+        Ok(Self { journal, steps, suffix, others: places.others.clone() })
+    }
+
+    /// Puts the new directories in the place of the old ones; returns where those are now. The fence must be up.
+    ///
+    /// # Errors
+    /// A rename fails; then all is as it was, or, if [`is_interrupted`] says so, [`take_back`] makes it so later.
+    pub fn carry_out(&self) -> Result<Vec<PathBuf>> {
+        let mut kept = Vec::new();
+        for step in &self.steps {
+            match put(step) {
+                Ok(old) => kept.extend(old),
+                Err(e) => {
+                    undo(&self.journal, &self.steps).context("taking the exchange back")?;
+                    return Err(e);
+                }
+            }
         }
-        kept.push(name);
+        forget(&self.journal)?;
+        Ok(kept)
+    }
+
+    /// Sets aside what etcd would trip over. It goes last: until then one of them may be the only data that can be
+    /// restored.
+    ///
+    /// # Errors
+    /// A rename fails.
+    pub fn set_others_aside(&self) -> Result<Vec<PathBuf>> {
+        let aside = |other: &PathBuf| aside::move_aside(other, &self.suffix).transpose();
+        self.others.iter().filter_map(aside).collect()
+    }
+}
+
+/// Whether an exchange was interrupted, and the fence is up since.
+pub fn is_interrupted(backup_dir: &Path) -> bool {
+    journal(backup_dir).exists()
+}
+
+/// Takes an exchange that was interrupted back: the old directories are in their places, the new ones where they came
+/// from. The fence must be up since then; whoever took it down has decided otherwise.
+///
+/// # Errors
+/// The journal cannot be read, or a rename fails; running it again goes on.
+pub fn take_back(backup_dir: &Path) -> Result<()> {
+    let path = journal(backup_dir);
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    undo(&path, &parse(&text).with_context(|| format!("reading {}", path.display()))?)
+}
+
+fn journal(backup_dir: &Path) -> PathBuf {
+    backup_dir.join("exchange")
+}
+
+/// Four lines a step: inode, from, place, kept.
+fn render(steps: &[Step]) -> String {
+    let line = |p: &Path| p.to_string_lossy().into_owned();
+    let step =
+        |s: &Step| [s.inode.to_string(), line(&s.from), line(&s.place), line(&s.kept)].join("\n") + "\n";
+    steps.iter().map(step).collect()
+}
+
+fn parse(text: &str) -> Result<Vec<Step>> {
+    let lines: Vec<&str> = text.lines().collect();
+    let step = |lines: &[&str]| match *lines {
+        [inode, from, place, kept] => {
+            Ok(Step { inode: inode.parse()?, from: from.into(), place: place.into(), kept: kept.into() })
+        }
+        _ => anyhow::bail!("it is not whole"),
+    };
+    lines.chunks(4).map(step).collect()
+}
+
+fn put(step: &Step) -> Result<Option<PathBuf>> {
+    let Step { from, place, kept, .. } = step;
+    let was_there = place.exists();
+    if was_there {
+        rename(from, kept)?;
+        if !files::exchange(place, kept)? {
+            rename(kept, from)?;
+            rename(place, kept)?;
+            rename(from, place)?;
+        }
     } else {
-        rename(&new, &member)?;
+        rename(from, place)?;
     }
-    files::sync_dir(data_dir).with_context(|| format!("syncing {}", data_dir.display()))?;
-    // Both `member` and `proxy` present is fatal in etcd; snap and wal directly in the data directory (2.0.0) would be
-    // moved over the new ones. They go last: until then one of them may be the only data that can be restored.
-    for other in ["proxy", "snap", "wal"] {
-        kept.extend(aside::move_aside(&data_dir.join(other), WHY)?);
+    sync(place)?;
+    Ok(was_there.then(|| kept.clone()))
+}
+
+fn undo(journal: &Path, steps: &[Step]) -> Result<()> {
+    for Step { inode: new, from, place, kept } in steps {
+        for path in [kept, place] {
+            if inode(path) == Some(*new) {
+                rename(path, from)?;
+            }
+        }
+        if !place.exists() && kept.exists() {
+            rename(kept, place)?;
+        }
+        sync(place)?;
     }
-    Ok(kept)
+    forget(journal)
+}
+
+fn forget(journal: &Path) -> Result<()> {
+    files::remove_if_there(journal)?;
+    sync(journal)
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|meta| meta.ino())
+}
+
+fn sync(place: &Path) -> Result<()> {
+    let dir = files::parent(place);
+    files::sync_dir(&dir).with_context(|| format!("syncing {}", dir.display()))
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {
@@ -81,15 +216,34 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Settings;
     use crate::sys::fs::{create_dirs, write_atomic};
 
-    fn tree(names: &[&str]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for name in names {
-            create_dirs(&dir.path().join(name), 0o700).unwrap();
-            write_atomic(&dir.path().join(name).join("of"), name.as_bytes(), 0o600).unwrap();
+    struct Case {
+        dir: tempfile::TempDir,
+        places: Places,
+    }
+
+    impl Case {
+        fn new(separate: bool, names: &[&str]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for name in names {
+                create_dirs(&dir.path().join(name), 0o700).unwrap();
+                write_atomic(&dir.path().join(name).join("of"), name.as_bytes(), 0o600).unwrap();
+            }
+            let wal_dir = separate.then(|| dir.path().join("log"));
+            let settings = crate::settings::tests::in_tree(&dir.path().join("data"));
+            let places = Places::of(&Settings { wal_dir, ..settings }).unwrap();
+            Self { dir, places }
         }
-        dir
+
+        fn prepare(&self) -> Exchange {
+            Exchange::prepare(self.dir.path(), &self.places, staging).unwrap()
+        }
+
+        fn of(&self, name: &str) -> Option<String> {
+            fs::read_to_string(self.dir.path().join(name).join("of")).ok()
+        }
     }
 
     fn content(path: &Path) -> String {
@@ -98,18 +252,88 @@ mod tests {
 
     #[test]
     fn the_old_data_is_kept_and_everything_else_that_etcd_would_trip_over() {
-        let dir = tree(&["member", "member.restoring", "proxy", "wal"]);
-        let kept = exchange(dir.path()).unwrap();
-        assert_eq!(content(&dir.path().join("member")), "member.restoring");
+        let case = Case::new(false, &["data/member", "data/member.restoring", "data/proxy", "data/wal"]);
+        let exchange = case.prepare();
+        let kept = [exchange.carry_out().unwrap(), exchange.set_others_aside().unwrap()].concat();
+        assert_eq!(case.of("data/member").unwrap(), "data/member.restoring");
         let kept: Vec<String> = kept.iter().map(|p| content(p)).collect();
-        assert_eq!(kept, ["member", "proxy", "wal"]);
-        assert!(!staging(dir.path()).exists() && !dir.path().join("proxy").exists());
+        assert_eq!(kept, ["data/member", "data/proxy", "data/wal"]);
+        assert_eq!((case.of("data/member.restoring"), case.of("data/proxy")), (None, None));
+        assert!(!is_interrupted(case.dir.path()));
     }
 
     #[test]
     fn an_empty_data_directory_just_gets_the_new_data() {
-        let dir = tree(&["member.restoring"]);
-        assert_eq!(exchange(dir.path()).unwrap(), Vec::<PathBuf>::new());
-        assert_eq!(content(&dir.path().join("member")), "member.restoring");
+        let case = Case::new(false, &["data/member.restoring"]);
+        assert_eq!(case.prepare().carry_out().unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(case.of("data/member").unwrap(), "data/member.restoring");
+    }
+
+    #[test]
+    fn a_separate_log_goes_with_its_snapshots() {
+        let case = Case::new(true, &["data/member", "data/member.restoring", "log", "log.restoring"]);
+        let kept = case.prepare().carry_out().unwrap();
+        assert_eq!(kept.iter().map(|p| content(p)).collect::<Vec<_>>(), ["data/member", "log"]);
+        assert_eq!(case.of("log").unwrap(), "log.restoring");
+        assert_eq!(case.of("data/member").unwrap(), "data/member.restoring");
+    }
+
+    /// Every state that a kill can leave, with and without a kernel that exchanges two names at once.
+    #[test]
+    fn an_exchange_is_taken_back_from_wherever_it_was() {
+        type Renames<'a> = &'a [(&'a str, &'a str)];
+        let exchanged: Renames<'_> =
+            &[("from", "kept"), ("kept", "tmp"), ("place", "kept"), ("tmp", "place")];
+        let stops: [Renames<'_>; 5] = [
+            &[],
+            &[("from", "kept")],
+            &[("place", "kept")],
+            &[("place", "kept"), ("from", "place")],
+            exchanged,
+        ];
+        for first in stops {
+            for second in if first == exchanged { &stops[..] } else { &stops[..1] } {
+                let case = Case::new(true, &["data/member", "data/member.restoring", "log", "log.restoring"]);
+                let exchange = case.prepare();
+                for (step, renames) in exchange.steps.iter().zip([first, second]) {
+                    let path = |name: &str| match name {
+                        "from" => step.from.clone(),
+                        "kept" => step.kept.clone(),
+                        "place" => step.place.clone(),
+                        _ => case.dir.path().join("tmp"),
+                    };
+                    renames.iter().for_each(|(a, b)| rename(&path(a), &path(b)).unwrap());
+                }
+                assert!(is_interrupted(case.dir.path()));
+                take_back(case.dir.path()).unwrap();
+                assert!(!is_interrupted(case.dir.path()));
+                for name in ["data/member", "data/member.restoring", "log", "log.restoring"] {
+                    assert_eq!(case.of(name).as_deref(), Some(name), "{first:?} {second:?}");
+                }
+                assert_eq!(fs::read_dir(case.dir.path()).unwrap().count(), 3);
+            }
+        }
+    }
+
+    #[test]
+    fn a_rename_that_fails_leaves_all_as_it_was() {
+        let case = Case::new(true, &["data/member", "data/member.restoring", "log", "log.restoring"]);
+        let exchange = case.prepare();
+        fs::rename(case.dir.path().join("log.restoring"), case.dir.path().join("gone")).unwrap();
+        assert!(exchange.carry_out().is_err());
+        assert_eq!(case.of("data/member").unwrap(), "data/member");
+        assert_eq!(case.of("log").unwrap(), "log");
+        assert!(!is_interrupted(case.dir.path()));
+    }
+
+    #[test]
+    fn the_journal_reads_as_it_was_written() {
+        let step = |n: u64| Step { inode: n, from: "/a b".into(), place: "/c".into(), kept: "/d".into() };
+        let steps = vec![step(1), step(u64::MAX)];
+        assert_eq!(parse(&render(&steps)).unwrap(), steps);
+        assert_eq!(parse("").unwrap(), []);
+        for bad in ["1\n/a\n/b\n", "x\n/a\n/b\n/c\n"] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
     }
 }

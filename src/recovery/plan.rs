@@ -8,7 +8,8 @@ use crate::archive::lineage::{Record, RecordedMember};
 use crate::etcd::datadir::Family;
 use crate::etcd::rewrite::{NewMember, Purpose, Rewrite};
 use crate::identity::{self, Identity};
-use crate::member_dir::exchange;
+use crate::member_dir::aside;
+use crate::member_dir::places::Places;
 use crate::paths::Root;
 use crate::settings::Settings;
 use crate::sys::time;
@@ -52,7 +53,7 @@ impl Plan {
     }
 
     /// Tells it, before anything is changed.
-    pub fn say(&self, settings: &Settings, source: &Source) {
+    pub fn say(&self, source: &Source, places: &Places) {
         let (contents, last) = (&source.contents, source.point);
         log::info!("source: {}", source.origin.describe());
         let urls = self.own.peer_urls.join(",");
@@ -76,9 +77,10 @@ impl Plan {
             self.rewrite.cluster_id,
             self.own.id
         );
-        if settings.data_dir.join("member").exists() {
-            let kept = exchange::kept_name(&settings.data_dir);
-            log::info!("the present data is kept as {}", kept.display());
+        let suffix = aside::suffix("restore", places);
+        for present in places.all().filter(|place| place.exists()) {
+            let kept = aside::with_suffix(present, &suffix);
+            log::info!("{} is kept as {}", present.display(), kept.display());
         }
     }
 

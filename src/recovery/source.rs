@@ -92,6 +92,11 @@ impl Origin {
 }
 
 impl Source {
+    /// How many bytes of log are behind the base.
+    pub fn log_size(&self) -> u64 {
+        self.contents.tail.extents.iter().map(|e| e.to).sum()
+    }
+
     /// Says it if not all of the member's data comes back.
     pub fn warn_of_v3_data(&self) {
         if let Some(seen) = &self.v3_data {

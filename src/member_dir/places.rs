@@ -1,0 +1,115 @@
+//! Which directories make up a member on this node, where they really lie, and what lies beside them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::exit::{Exit, fault};
+use crate::settings::Settings;
+use crate::sys::fs::is_mount_point;
+
+/// A member's directories. Each can be renamed within the folder it lies in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// `member` of the data directory.
+    pub member: PathBuf,
+    /// The WAL directory, if it is a separate one.
+    pub wal: Option<PathBuf>,
+    /// What etcd would trip over beside them: `proxy` and `member` together are fatal, `snap` and `wal` of 2.0.0 are
+    /// moved over those in `member`.
+    pub others: Vec<PathBuf>,
+}
+
+impl Places {
+    /// Those of this node. Where one is a symbolic link, it is what that leads to: the data stays on the disk that
+    /// somebody chose for it.
+    ///
+    /// # Errors
+    /// A link leads nowhere.
+    pub fn of(settings: &Settings) -> Result<Self> {
+        let member = real(&settings.data_dir.join("member"))?;
+        let wal = settings.wal_dir.as_deref().filter(|wal| *wal != settings.data_dir.join("member/wal"));
+        let wal = wal.map(real).transpose()?;
+        let mut others = ["proxy", "snap", "wal"].map(|name| settings.data_dir.join(name)).to_vec();
+        others.retain(|other| Some(other) != wal.as_ref());
+        Ok(Self { member, wal, others })
+    }
+
+    /// Sees to it that each can be renamed by itself.
+    ///
+    /// # Errors
+    /// [`Exit::Refused`]: a mount point, or a WAL directory and `member` in each other.
+    pub fn refuse_unmovable(&self) -> Result<()> {
+        let member = &self.member;
+        if let Some(wal) = self.wal.as_ref().filter(|wal| wal.starts_with(member) || member.starts_with(wal))
+        {
+            let what =
+                format!("the WAL directory {} and {} lie in each other", wal.display(), member.display());
+            return Err(fault(Exit::Refused, what, "give ETCD_WAL_DIR a folder of its own, or take it out"));
+        }
+        if let Some(dir) = self.data().find(|dir| is_mount_point(dir)) {
+            let what = format!("{} is a mount point and cannot be renamed", dir.display());
+            let hint =
+                "move the files in it to a folder below it by hand, and name that one in etcd's settings";
+            return Err(fault(Exit::Refused, what, hint));
+        }
+        Ok(())
+    }
+
+    /// The directories that hold the data.
+    pub fn data(&self) -> impl Iterator<Item = &PathBuf> + Clone {
+        [&self.member].into_iter().chain(&self.wal)
+    }
+
+    /// All that may be set aside.
+    pub fn all(&self) -> impl Iterator<Item = &PathBuf> + Clone {
+        self.data().chain(&self.others)
+    }
+}
+
+/// What a link leads to; anything else is what it is.
+fn real(path: &Path) -> Result<PathBuf> {
+    if !path.is_symlink() {
+        return Ok(path.to_path_buf());
+    }
+    fs::canonicalize(path).with_context(|| format!("following the link {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::exit_of;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_are_followed_and_folders_in_each_other_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for folder in ["data", "disk/real", "log"] {
+            fs::create_dir_all(path(folder)).unwrap();
+        }
+        symlink(path("log"), path("log-link")).unwrap();
+        let of = |wal: Option<&str>| {
+            let wal_dir = wal.map(path);
+            Places::of(&Settings { wal_dir, ..crate::settings::tests::in_tree(&path("data")) })
+        };
+        let wal = |name: Option<&str>| of(name).unwrap().wal;
+        assert_eq!(wal(None), None);
+        assert_eq!(wal(Some("data/member/wal")), None);
+        assert_eq!(wal(Some("log")), Some(path("log")));
+        assert_eq!(wal(Some("log-link")), Some(path("log")));
+        assert_eq!(wal(Some("not-there-yet")), Some(path("not-there-yet")));
+        of(Some("data/wal")).unwrap().refuse_unmovable().unwrap();
+        for bad in ["data/member/log", "data/member", "data"] {
+            let refused = of(Some(bad)).unwrap().refuse_unmovable();
+            assert_eq!(exit_of(&refused.unwrap_err()), Exit::Refused, "{bad}");
+        }
+        // What etcd is told to use is nothing that was left behind.
+        assert_eq!(of(Some("data/wal")).unwrap().others, [path("data/proxy"), path("data/snap")]);
+        symlink(path("disk/real"), path("data/member")).unwrap();
+        assert_eq!(of(None).unwrap().member, path("disk/real"));
+        fs::remove_dir(path("disk/real")).unwrap();
+        assert!(of(None).is_err());
+    }
+}
