@@ -1,19 +1,15 @@
 //! The password of an encrypted rclone.conf: in a file that root alone can read, never in a tarball, argv or
 //! log.
 
-use std::fs::{self, File};
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 
 use crate::exit::{Exit, OrFault};
+use crate::sys::secret_file;
 
 /// rclone's variable for it.
 pub(super) const VARIABLE: &str = "RCLONE_CONFIG_PASS";
-/// Nobody's password is longer.
-const MAX_BYTES: u64 = 4096;
 
 /// Reads the password: the file's only line.
 ///
@@ -25,33 +21,11 @@ pub(super) fn read(path: &Path) -> Result<String> {
         "as root: install -m 600 /dev/null {0}, then write the password of rclone.conf into {0}",
         path.display()
     );
-    checked(path).or_fault(
+    secret_file::read(path).or_fault(
         Exit::Settings,
         format!("reading the password of rclone.conf from {}", path.display()),
         hint,
     )
-}
-
-fn checked(path: &Path) -> Result<String> {
-    // Not opened otherwise: a pipe would keep us waiting.
-    ensure!(fs::metadata(path)?.is_file(), "it is not a regular file");
-    let file = File::open(path)?;
-    let facts = file.metadata()?;
-    let us = rustix::process::geteuid().as_raw();
-    ensure!([0, us].contains(&facts.uid()), "it belongs to the user {}, not to root", facts.uid());
-    let mode = facts.mode() & 0o7777;
-    ensure!(mode & 0o077 == 0, "its mode is {mode:04o}: others than root may read or change it");
-    let mut text = String::new();
-    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    parse(&text).map(str::to_owned)
-}
-
-fn parse(text: &str) -> Result<&str> {
-    ensure!(text.len() as u64 <= MAX_BYTES, "it is longer than {MAX_BYTES} bytes");
-    let line = text.strip_suffix('\n').unwrap_or(text);
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    ensure!(!line.trim().is_empty(), "it is empty");
-    line.chars().all(|c| !c.is_control()).then_some(line).context("it holds more than one plain line")
 }
 
 #[cfg(test)]
@@ -61,62 +35,13 @@ mod tests {
     use crate::sys::fs::write_atomic;
 
     #[test]
-    fn the_password_is_the_files_only_line() {
-        let long = "x".repeat(4097);
-        for (text, expected) in [
-            ("secret", Ok("secret")),
-            ("secret\n", Ok("secret")),
-            ("secret\r\n", Ok("secret")),
-            // rclone trims what it is given; that is its own affair.
-            (" two words \n", Ok(" two words ")),
-            ("p\u{e4}ss$%\"'\\", Ok("p\u{e4}ss$%\"'\\")),
-            ("", Err("it is empty")),
-            (" \n", Err("it is empty")),
-            ("a\nb\n", Err("it holds more than one plain line")),
-            ("a\0b", Err("it holds more than one plain line")),
-            (&long, Err("it is longer than 4096 bytes")),
-        ] {
-            let got = parse(text).map_err(|e| e.to_string());
-            assert_eq!(got.as_ref().map(|s| &**s).map_err(|e| &**e), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_file_that_others_can_read_or_change_is_refused() {
+    fn a_file_that_cannot_be_used_is_named_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rclone.pass");
-        for (mode, good) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o620, false)] {
-            write_atomic(&path, b"secret\n", mode).unwrap();
-            let got = read(&path);
-            assert_eq!(got.is_ok(), good, "{mode:o}");
-            if let Err(e) = got {
-                assert_eq!(exit_of(&e), Exit::Settings);
-                assert!(format!("{e:#}").contains(&format!("its mode is {mode:04o}")), "{e:#}");
-                assert!(hint_of(&e).unwrap().contains("install -m 600"), "{e:#}");
-            }
-        }
-        for (path, reason) in [
-            (dir.path().join("none"), "No such file"),
-            (dir.path().to_owned(), "it is not a regular file"),
-            ("/dev/null".into(), "it is not a regular file"),
-        ] {
-            let said = format!("{:#}", read(&path).unwrap_err());
-            assert!(said.contains(reason), "{said}");
-        }
-        if rustix::process::geteuid().is_root() {
-            write_atomic(&path, b"secret\n", 0o600).unwrap();
-            std::os::unix::fs::chown(&path, Some(1234), None).unwrap();
-            let said = format!("{:#}", read(&path).unwrap_err());
-            assert!(said.contains("it belongs to the user 1234, not to root"), "{said}");
-        }
-    }
-
-    #[test]
-    fn an_error_does_not_show_the_password() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("rclone.pass");
-        write_atomic(&path, b"hunter2\nhunter2\n", 0o600).unwrap();
+        write_atomic(&path, b"hunter2\n", 0o644).unwrap();
         let error = read(&path).unwrap_err();
-        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        assert_eq!(exit_of(&error), Exit::Settings);
+        assert!(format!("{error:#}").contains("rclone.pass: its mode is 0644"), "{error:#}");
+        assert!(hint_of(&error).unwrap().contains("install -m 600"), "{error:#}");
     }
 }

@@ -8,6 +8,7 @@ pub mod log;
 pub mod os_release;
 pub mod privilege;
 pub mod random;
+pub mod secret_file;
 pub mod systemd;
 pub mod time;
 pub mod unit_file;
