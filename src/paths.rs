@@ -22,6 +22,8 @@ pub const FENCE: &str = "/etc/etcd2-backup/fence";
 pub const IDENTITY: &str = "/etc/etcd2-backup/identity.json";
 /// Lets etcd's unit start on an empty data directory once more.
 pub const ALLOW_EMPTY: &str = "/etc/etcd2-backup/allow-empty-data-dir";
+/// `user:password` for etcd's own authentication, where that is on; for root alone.
+pub const AUTH: &str = "/etc/etcd2-backup/auth";
 /// What the installer placed, with checksums; it survives a reboot.
 pub const RECORD: &str = "/etc/etcd2-backup/installed.json";
 /// What an installation that is under way, or was interrupted, was about to change.

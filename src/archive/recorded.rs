@@ -56,7 +56,6 @@ fn continued(records: &[Record], cluster_id: u64) -> Option<Parent> {
         index: record.index,
         token: record.token.clone(),
         before,
-        instead_of: Vec::new(),
     })
 }
 

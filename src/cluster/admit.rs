@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::access::denied;
 use super::api::{self, Change};
 use super::find::Cluster;
 
@@ -20,6 +21,17 @@ pub enum Admission {
     Refused(String),
     /// It may still be done.
     Unknown(String),
+}
+
+/// Sees to it that etcd's authentication lets us change members, where it is on.
+///
+/// # Errors
+/// It does not, or nobody answers.
+pub fn allowed(cluster: &Cluster) -> Result<()> {
+    match api::may_change(&cluster.http, &cluster.via)? {
+        true => Ok(()),
+        false => Err(denied(&cluster.via, cluster.http.login.as_ref())),
+    }
 }
 
 /// Adds a member. Asking again is safe: two members never get the same peer URL.

@@ -109,6 +109,15 @@ pub fn remove(http: &Client, client_url: &str, id: u64) -> Result<Change> {
     }
 }
 
+/// Whether members may be changed by whoever asks. It is asked by removing what cannot be a member's ID: etcd looks at
+/// the rights first.
+///
+/// # Errors
+/// No answer.
+pub fn may_change(http: &Client, client_url: &str) -> Result<bool> {
+    Ok(!matches!(http.delete(&format!("{client_url}/v2/members/none"))?.status, 401 | 403))
+}
+
 /// The ID of the member that answers at a client URL, and of the leader it knows.
 ///
 /// # Errors

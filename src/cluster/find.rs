@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 
+use super::access::Access;
 use super::api::{self, RaftStatus};
 use super::{Member, Membership};
 use crate::exit::{Exit, fault, hint_of};
@@ -11,7 +12,7 @@ use crate::sys::http::Client;
 /// A cluster that answers.
 #[derive(Debug)]
 pub struct Cluster {
-    /// How it is asked.
+    /// How it is asked at its client URLs.
     pub http: Client,
     /// Its ID.
     pub id: u64,
@@ -27,28 +28,43 @@ impl Cluster {
     ///
     /// # Errors
     /// No URL leads to a member that answers clients.
-    pub fn find(http: &Client, founder_urls: &[String]) -> Result<Self> {
+    pub fn find(access: &Access, founder_urls: &[String]) -> Result<Self> {
         let mut reasons = Vec::new();
         for url in founder_urls {
-            match Self::by_peer_url(http, url).or_else(|e| {
+            match Self::by_peer_url(access, url).or_else(|e| {
                 // Without curl no other URL answers either.
-                if hint_of(&e).is_some() { Err(e) } else { Self::by_client_url(http, url).map_err(|_| e) }
+                if hint_of(&e).is_some() {
+                    Err(e)
+                } else {
+                    Self::by_client_url(&access.clients, url).map_err(|_| e)
+                }
             }) {
                 Ok(cluster) => return Ok(cluster),
                 Err(e) if hint_of(&e).is_some() => return Err(e),
                 Err(e) => reasons.push(format!("{e:#}")),
             }
         }
+        let reasons = reasons.join("; ");
+        let certificates = match reasons.contains("https://") {
+            true => {
+                "; its certificates must suit what etcd here has in ETCD_PEER_CERT_FILE and the like for peers, and for \
+                 clients ETCDCTL_CERT_FILE and the like, or else ETCD_CERT_FILE"
+            }
+            false => "",
+        };
         Err(fault(
             Exit::Cluster,
-            format!("the founding member does not answer: {}", reasons.join("; ")),
-            "start etcd on the founding member (after etcd2-restore.service there), or correct \
-             ETCD_RESTORE_MASTER_ADV_PEER_URLS in 30-etcd2-backup-restore.conf",
+            format!("the founding member does not answer: {reasons}"),
+            format!(
+                "start etcd on the founding member (after etcd2-restore.service there), or correct \
+                 ETCD_RESTORE_MASTER_ADV_PEER_URLS in 30-etcd2-backup-restore.conf{certificates}"
+            ),
         ))
     }
 
-    fn by_peer_url(http: &Client, url: &str) -> Result<Self> {
-        let seen = api::members_by_peer(http, url)?;
+    fn by_peer_url(access: &Access, url: &str) -> Result<Self> {
+        let http = &access.clients;
+        let seen = api::members_by_peer(&access.peers, url)?;
         let loopback = urls::is_loopback(url);
         // The founder first: it is the one that is surely up.
         let own = |m: &&Member| m.peer_urls.iter().any(|u| urls::same_place(u, url));

@@ -1,10 +1,11 @@
 //! A running cluster, seen through its members' HTTP API.
 //!
-//! - [`api`]: the calls and their answers · [`find`]: the founder's cluster and its leader
+//! - [`access`]: what opens its ports to us · [`api`]: the calls and their answers · [`find`]: the founder's cluster and its leader
 //! - [`gate`]: has a member caught up? · [`plan`]: what a node that wants in has to do, as a pure decision
 //! - [`preflight`]: can a member start on this node? · [`admit`]: adding and removing a member
 //! - [`local`]: which members this node's disk has been · [`drop_in`]: what makes etcd start as a new member
 
+pub mod access;
 pub mod admit;
 pub mod api;
 pub mod drop_in;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::cluster::access::Access;
 use crate::cluster::admit::{self, Admission};
 use crate::cluster::find::Cluster;
 use crate::cluster::gate::{self, Who};
@@ -20,7 +21,6 @@ use crate::member_dir::places::Places;
 use crate::paths::{JOIN_DROP_IN, Root};
 use crate::settings::Settings;
 use crate::settings::unit::UnitEnvironment;
-use crate::sys::http::Client;
 use crate::sys::lock::Lock;
 use crate::sys::{fs, systemd};
 use crate::{cli, fence, identity};
@@ -46,7 +46,7 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
     settings.own_peer_urls()?;
     refuse_on_founder(&settings)?;
     let _lock = lock(&settings)?;
-    let cluster = Cluster::find(&Client::default(), settings.founder()?)?;
+    let cluster = Cluster::find(&Access::of(&settings)?, settings.founder()?)?;
     log::info!("the founding member's cluster is {:x}, asked at {}", cluster.id, cluster.via);
     let join = Join { root, options, settings, cluster };
 
@@ -65,6 +65,7 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
             preflight::directories(&join.settings)?;
             // A cluster that lacks only us has no leader to ask, and is not changed either.
             if !matches!(step, Step::Reuse(_)) {
+                admit::allowed(&join.cluster)?;
                 let gone = if let Step::Replace(id) = step { id } else { 0 };
                 log::info!("waiting until every started member has caught up");
                 gate::wait(&join.cluster, Who::StartedBut(gone), options.wait)?;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::cli;
+use crate::cluster::access;
 use crate::etcd::frame::Kind;
 use crate::etcd::proto::Entry;
 use crate::etcd::rewrite::{self, NewMember, Purpose, Rewrite, Target};
@@ -105,8 +106,11 @@ fn rehearse(
     let etcd = Etcd::start(program, scratch, &peer_url, wait)?;
     let running = started.elapsed();
 
-    let client = Client { limit: wait, ..Client::default() };
+    let client = Client { limit: wait, login: access::login(settings)?, ..Client::default() };
     let response = client.get(&format!("{}/v2/keys/?recursive=true&quorum=true", etcd.url))?;
+    if response.status == 401 {
+        return Err(access::denied("the restored etcd", client.login.as_ref()));
+    }
     let number = |name: &str| response.header(name).and_then(|v| v.trim().parse::<u64>().ok());
     let (raft_index, etcd_index) = (number("X-Raft-Index"), number("X-Etcd-Index"));
     let raft_index = raft_index.context("etcd does not say its raft index")?;

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::cluster::access::Access;
 use crate::cluster::api;
 use crate::etcd::store::StoredMember;
 use crate::exit::{Exit, fault};
 use crate::settings::{Settings, urls};
-use crate::sys::http::Client;
 
 /// Asking must not hold up a recovery: dead machines do not even refuse.
-const CLIENT: Client = Client { limit: Duration::from_secs(4), connect_limit: Duration::from_secs(2) };
+const LIMIT: Duration = Duration::from_secs(4);
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Refuses when this node's own peer URL belongs to a cluster that has a quorum. All members that the source knows are
 /// asked at once.
@@ -25,8 +26,10 @@ pub fn refuse_if_cluster_answers(settings: &Settings, members: &BTreeMap<u64, St
     let is_own = |url: &String| own.iter().any(|o| urls::same_place(o, url));
     let others: Vec<&String> =
         members.values().flat_map(|m| &m.peer_urls).filter(|url| !is_own(url)).collect();
+    let access = Access::anonymous(settings).limited(LIMIT, CONNECT_LIMIT);
     let healthy = thread::scope(|scope| {
-        let asked: Vec<_> = others.iter().map(|url| scope.spawn(|| healthy_cluster_with(url, own))).collect();
+        let ask = |url| healthy_cluster_with(&access, url, own);
+        let asked: Vec<_> = others.iter().map(|url| scope.spawn(move || ask(url))).collect();
         asked.into_iter().find_map(|a| a.join().ok().flatten())
     });
     match healthy {
@@ -40,10 +43,10 @@ pub fn refuse_if_cluster_answers(settings: &Settings, members: &BTreeMap<u64, St
 }
 
 /// The cluster behind a peer URL, if it knows one of our URLs and is healthy.
-fn healthy_cluster_with(peer_url: &str, own: &[String]) -> Option<(u64, String)> {
-    let membership = api::members_by_peer(&CLIENT, peer_url).ok()?;
+fn healthy_cluster_with(access: &Access, peer_url: &str, own: &[String]) -> Option<(u64, String)> {
+    let membership = api::members_by_peer(&access.peers, peer_url).ok()?;
     membership.by_peer_urls(own)?;
     let clients = membership.members.iter().flat_map(|m| &m.client_urls);
-    let url = clients.into_iter().find(|url| api::is_healthy(&CLIENT, url))?;
+    let url = clients.into_iter().find(|url| api::is_healthy(&access.clients, url))?;
     Some((membership.cluster_id, url.clone()))
 }

@@ -11,12 +11,14 @@ use crate::archive::retention::Rules;
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{MACHINE_ID, Root};
 use crate::sys::fs::create_dirs;
+use crate::sys::http::Tls;
 use crate::sys::lock::Lock;
 use crate::sys::systemd;
 
 pub mod flags;
 mod parse;
 mod retention;
+mod tls;
 pub mod unit;
 pub mod urls;
 
@@ -45,6 +47,12 @@ pub struct Settings {
     pub peer_urls: Vec<String>,
     /// Where this member's clients reach it (`ETCD_ADVERTISE_CLIENT_URLS`), empty if nothing says it.
     pub client_urls: Vec<String>,
+    /// What members' peer ports are asked with (`ETCD_PEER_CERT_FILE` and the like).
+    pub peer_tls: Tls,
+    /// What members' client ports are asked with (`ETCDCTL_CERT_FILE` and the like, else `ETCD_CERT_FILE` …).
+    pub client_tls: Tls,
+    /// Where `user:password` for etcd's authentication may be.
+    pub auth_file: PathBuf,
     /// The founding member's peer URLs (`ETCD_RESTORE_MASTER_ADV_PEER_URLS`).
     pub founder_urls: Vec<String>,
     /// Where the backups of all machines lie, `remote:path` (`RCLONE_ENDPOINT`).

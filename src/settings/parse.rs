@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Runner, Settings, UnitEnvironment, flags, retention, urls};
+use super::{Runner, Settings, UnitEnvironment, flags, retention, tls, urls};
 use crate::exit::{Exit, OrFault, fault};
-use crate::paths::{RCLONE_CONF, Root};
+use crate::paths::{AUTH, RCLONE_CONF, Root};
 
 const DEFAULT_DATA_DIR: &str = "/var/lib/etcd2";
 const DEFAULT_BACKUP_DIR: &str = "/var/lib/etcd2-backup";
@@ -77,6 +77,9 @@ pub fn parse(
         name: unit.get("name").unwrap_or_default().to_owned(),
         peer_urls: list("initial-advertise-peer-urls")?,
         client_urls,
+        peer_tls: tls::peers(unit, root)?,
+        client_tls: tls::clients(ours, unit, root)?,
+        auth_file: root.join(AUTH),
         founder_urls: urls::parse_list(
             "ETCD_RESTORE_MASTER_ADV_PEER_URLS",
             get(ours, "ETCD_RESTORE_MASTER_ADV_PEER_URLS").unwrap_or_default(),
@@ -116,7 +119,7 @@ pub(super) fn get<'a>(ours: &'a BTreeMap<String, String>, name: &str) -> Option<
     ours.get(name).map(|v| v.trim()).filter(|v| !v.is_empty())
 }
 
-fn absolute(name: &str, value: &str) -> Result<PathBuf> {
+pub(super) fn absolute(name: &str, value: &str) -> Result<PathBuf> {
     let path = Path::new(value);
     let strange = value.chars().any(char::is_control)
         || path.components().any(|c| c == std::path::Component::ParentDir)

@@ -2,6 +2,8 @@
 //!
 //! Everything, the URL included, goes to curl on stdin: nothing of a request is ever seen in the list of processes.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,18 +12,52 @@ use anyhow::{Context, Result, bail};
 use super::command::CommandRunExt;
 use crate::exit::{Exit, OrFault};
 
-/// How requests are made. More fields come with TLS and passwords.
+/// How requests are made.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// The longest one request may take, connecting included.
     pub limit: Duration,
     /// The longest connecting may take.
     pub connect_limit: Duration,
+    /// The certificates for `https`.
+    pub tls: Tls,
+    /// Who asks, where that is asked for.
+    pub login: Option<Login>,
+}
+
+/// Who we are for a server that wants a certificate, and whose servers are believed. What is not set is left to curl.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Our certificate.
+    pub cert: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+    /// The authorities that servers' certificates must come from; the node's own list if there is none.
+    pub ca: Option<PathBuf>,
+}
+
+/// `user:password`. It shows itself to nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login(String);
+
+impl Login {
+    /// Of a text with a colon in it; `None` without one, or without a user.
+    pub fn new(text: String) -> Option<Self> {
+        text.find(':').filter(|at| *at > 0)?;
+        Some(Self(text))
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login")
+    }
 }
 
 impl Default for Client {
     fn default() -> Self {
-        Self { limit: Duration::from_secs(10), connect_limit: Duration::from_secs(3) }
+        let limit = Duration::from_secs(10);
+        Self { limit, connect_limit: Duration::from_secs(3), tls: Tls::default(), login: None }
     }
 }
 
@@ -92,7 +128,7 @@ impl Client {
     }
 
     fn config(&self, method: &str, url: &str, json: Option<&str>) -> String {
-        let mut config = String::from("silent\nshow-error\ngloboff\ninclude\n");
+        let mut config = String::from("silent\nshow-error\ngloboff\ninclude\nhttp1.1\n");
         let mut set = |name: &str, value: &str| config.push_str(&format!("{name} = {}\n", quoted(value)));
         set("proto", "=http,https");
         // Members of a cluster reach each other without a proxy, whatever the environment says.
@@ -102,6 +138,18 @@ impl Client {
         set("request", method);
         // Without it curl asks for a "100 Continue" first when a body is long.
         set("header", "Expect:");
+        if let Some(cert) = &self.tls.cert {
+            // A password may stand behind a colon there.
+            set("cert", &cert.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:"));
+        }
+        for (name, path) in [("key", &self.tls.key), ("cacert", &self.tls.ca)] {
+            if let Some(path) = path {
+                set(name, &path.to_string_lossy());
+            }
+        }
+        if let Some(Login(login)) = &self.login {
+            set("user", login);
+        }
         if let Some(json) = json {
             set("header", "Content-Type: application/json");
             set("data-binary", json);
@@ -172,6 +220,34 @@ mod tests {
         }
         let config = Client::default().config("POST", "http://[::1]:1/x", Some("{}"));
         assert!(config.contains("globoff\n") && config.ends_with("url = \"http://[::1]:1/x\"\n"), "{config}");
+    }
+
+    #[test]
+    fn certificates_go_by_path_and_a_login_is_shown_to_curl_alone() {
+        let path = |p: &str| Some(PathBuf::from(p));
+        let client = Client {
+            tls: Tls { cert: path("/a:b\\c.pem"), key: path("/k.pem"), ca: path("/ca \"1\".pem") },
+            login: Login::new("root:a:b\"c".to_owned()),
+            ..Client::default()
+        };
+        let config = client.config("GET", "https://e1:1/", None);
+        for line in [
+            r#"cert = "/a\\:b\\\\c.pem""#,
+            r#"key = "/k.pem""#,
+            r#"cacert = "/ca \"1\".pem""#,
+            r#"user = "root:a:b\"c""#,
+        ] {
+            assert!(config.lines().any(|l| l == line), "no {line} in: {config}");
+        }
+        assert!(!format!("{client:?}").contains("a:b\"c"));
+        for bad in ["", "root", ":password"] {
+            assert_eq!(Login::new(bad.to_owned()), None, "{bad:?}");
+        }
+        let plain = Client::default().config("GET", "http://e1:1/", None);
+        assert!(
+            !["cert", "key", "cacert", "user"].iter().any(|n| plain.contains(&format!("{n} ="))),
+            "{plain}"
+        );
     }
 
     #[test]
