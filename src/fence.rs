@@ -34,6 +34,12 @@ pub fn is_up(root: &Root) -> bool {
     root.join(FENCE).exists()
 }
 
+/// Whether it is this verb that keeps it from starting.
+pub fn is_up_for(root: &Root, who: &str) -> bool {
+    let text = std::fs::read_to_string(root.join(FENCE));
+    text.is_ok_and(|text| text.contains(&format!("`etcd2-backup {who}`")))
+}
+
 fn text(who: &str) -> String {
     format!(
         "While this file exists, etcd does not start on this node.\n\
@@ -57,6 +63,10 @@ mod tests {
         raise(&root, "join").unwrap();
         raise(&root, "restore").unwrap();
         assert!(is_up(&root));
+        assert_eq!(
+            ["restore", "restore --undo", "join"].map(|who| is_up_for(&root, who)),
+            [true, false, false]
+        );
         let text = std::fs::read_to_string(root.join(FENCE)).unwrap();
         assert!(text.contains("`etcd2-backup restore`") && !text.contains("etcd2-backup join"), "{text}");
         lower(&root).unwrap();

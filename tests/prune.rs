@@ -162,6 +162,7 @@ fn a_new_cluster_that_names_its_parent_is_known_and_another_is_not() {
         index: 5,
         token: "t".into(),
         before: Vec::new(),
+        instead_of: Vec::new(),
     };
     generation(&node, 181, 0xd, now, 1000, Some(&parent));
     generation(&node, 182, 0xd, now, 1000, None);

@@ -30,6 +30,10 @@ pub struct Parent {
     /// backup the archive knows nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<u64>,
+    /// Clusters that were given up for this one, when a restore was undone: the folder may hold them, and this one
+    /// continues none of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instead_of: Vec<u64>,
 }
 
 impl Parent {
@@ -61,6 +65,34 @@ impl Parent {
         }
         notes.retain(|note| note.for_cluster != self.for_cluster);
         notes.insert(0, self);
+        Self::write(backup_dir, notes)
+    }
+
+    /// Notes that a node went back from one cluster to an earlier one. That one goes on where it was: it continues
+    /// itself, or what it continued before.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save_undone(backup_dir: &Path, own: u64, index: u64, given_up: u64) -> Result<()> {
+        let mut notes = Self::notes(backup_dir)?;
+        let noted = notes.iter().position(|note| note.for_cluster == own).map(|at| notes.remove(at));
+        let mut note = noted.unwrap_or(Self {
+            for_cluster: own,
+            cluster_id: own,
+            generation: 0,
+            index,
+            token: String::new(),
+            before: Vec::new(),
+            instead_of: Vec::new(),
+        });
+        note.instead_of.retain(|id| *id != given_up);
+        note.instead_of.insert(0, given_up);
+        note.instead_of.truncate(Self::NOTES);
+        notes.insert(0, note);
+        Self::write(backup_dir, notes)
+    }
+
+    fn write(backup_dir: &Path, mut notes: Vec<Self>) -> Result<()> {
         notes.truncate(Self::NOTES);
         write_atomic(&Self::path(backup_dir), &serde_json::to_vec_pretty(&notes)?, 0o600)
     }
@@ -75,9 +107,10 @@ impl Parent {
         }
     }
 
-    /// Whether what it continues is one of these clusters.
-    fn continues_one_of(&self, clusters: &[u64]) -> bool {
-        clusters.contains(&self.cluster_id) || self.before.iter().any(|id| clusters.contains(id))
+    /// Whether it says how the cluster came about among these others: what it continues, or was preferred to.
+    fn knows_one_of(&self, clusters: &[u64]) -> bool {
+        let mut known = self.before.iter().chain(&self.instead_of).chain([&self.cluster_id]);
+        known.any(|id| clusters.contains(id))
     }
 }
 
@@ -171,8 +204,7 @@ pub fn check(generations: &[Generation], newest: &Generation, parent: Option<&Pa
     others.sort_unstable();
     others.dedup();
     others.retain(|&id| id != newest.name.cluster_id);
-    let linked =
-        parent.is_some_and(|p| p.for_cluster == newest.name.cluster_id && p.continues_one_of(&others));
+    let linked = parent.is_some_and(|p| p.for_cluster == newest.name.cluster_id && p.knows_one_of(&others));
     let started_over = started_over(generations).iter().any(|g| g.name.cluster_id == newest.name.cluster_id);
     if (others.is_empty() || linked) && !started_over {
         return Ok(());
@@ -209,7 +241,15 @@ mod tests {
     }
 
     fn parent(for_cluster: u64, cluster_id: u64) -> Parent {
-        Parent { for_cluster, cluster_id, generation: 1, index: 5, token: "t".into(), before: Vec::new() }
+        Parent {
+            for_cluster,
+            cluster_id,
+            generation: 1,
+            index: 5,
+            token: "t".into(),
+            before: Vec::new(),
+            instead_of: Vec::new(),
+        }
     }
 
     #[test]
@@ -227,6 +267,26 @@ mod tests {
             parent(child, child - 1).save(dir.path()).unwrap();
         }
         assert_eq!((of(0xe), of(0x2f).unwrap().before.len()), (None, Parent::NOTES));
+    }
+
+    #[test]
+    fn an_undone_restore_is_no_ancestor_and_no_stranger() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |cluster| Parent::of(dir.path(), cluster).unwrap().unwrap();
+        parent(0xb, 0xa).save(dir.path()).unwrap();
+        Parent::save_undone(dir.path(), 0xa, 7, 0xb).unwrap();
+        let back = of(0xa);
+        assert_eq!((back.cluster_id, back.index, &back.instead_of), (0xa, 7, &vec![0xb]));
+        assert_eq!(of(0xb), parent(0xb, 0xa));
+        let all = [generation(1, 0xa), generation(2, 0xb), generation(3, 0xa)];
+        assert!(check(&all, &all[2], Some(&back)).is_ok());
+        assert!(check(&all, &all[2], None).is_err());
+        assert_eq!(ancestry(0xa, &[back]), [0xa]);
+        // There and back again, and on from there.
+        Parent::save_undone(dir.path(), 0xb, 9, 0xa).unwrap();
+        assert_eq!(of(0xb), Parent { instead_of: vec![0xa], ..parent(0xb, 0xa) });
+        parent(0xc, 0xa).save(dir.path()).unwrap();
+        assert_eq!(of(0xc).cluster_id, 0xa);
     }
 
     #[test]

@@ -56,6 +56,7 @@ fn continued(records: &[Record], cluster_id: u64) -> Option<Parent> {
         index: record.index,
         token: record.token.clone(),
         before,
+        instead_of: Vec::new(),
     })
 }
 

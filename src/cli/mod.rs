@@ -46,6 +46,7 @@ pub enum Verb {
     Rehearse(Rehearse),
     Inspect(Inspect),
     Prune(Prune),
+    Clean(Clean),
     Guard,
 }
 
@@ -147,6 +148,11 @@ static VERBS: &[VerbTable] = &[
             into!(Restore.for_etcd),
         )
         .choices(Major::CHOICES),
+        flag(
+            "undo",
+            "Put the data back that the last restore set aside, and set aside what is there now",
+            into!(Restore.undo),
+        ),
     ]),
     verb("join", "Join this node to the cluster of the founding member", || Verb::Join(Join::default()))
         .options(&[
@@ -225,6 +231,13 @@ static VERBS: &[VerbTable] = &[
         flag("dry-run", "Only say what would be removed, and why the rest stays", into!(Prune.dry_run)),
         flag("json", "Say it as JSON", into!(Prune.json)),
     ]),
+    verb("clean", "List or remove the old directories that were kept", || {
+        Verb::Clean(Clean::default())
+    })
+    .options(&[
+        valued("older-than", "TIME", "Only those that are older, like 30d", into!(Clean.older_than)),
+        flag("yes", "Remove them", into!(Clean.yes)),
+    ]),
     verb("guard", "Refuse to start etcd on an empty data directory (run by etcd's unit)", || Verb::Guard)
         .hidden(),
 ];
@@ -268,6 +281,7 @@ pub struct Restore {
     pub force: bool,
     pub plan: bool,
     pub for_etcd: Option<Major>,
+    pub undo: bool,
 }
 
 /// A time in nanoseconds since 1970.
@@ -343,6 +357,13 @@ pub struct Prune {
     pub accept: bool,
     pub dry_run: bool,
     pub json: bool,
+}
+
+/// The options of `clean`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Clean {
+    pub older_than: Option<Duration>,
+    pub yes: bool,
 }
 
 /// Indexes from the first to the last, both included.

@@ -10,6 +10,7 @@ use crate::install::transaction;
 use crate::paths::Root;
 
 mod backup;
+mod clean;
 mod guard;
 mod inspect;
 mod install;
@@ -19,6 +20,7 @@ mod prune;
 mod rehearse;
 mod restore;
 mod set_founder;
+mod undo;
 mod uninstall;
 mod verify;
 
@@ -40,6 +42,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Verb::Rehearse(options) => rehearse::run(&root, options),
         Verb::Inspect(options) => inspect::run(options),
         Verb::Prune(options) => prune::run(&root, options),
+        Verb::Clean(options) => clean::run(&root, options),
         Verb::Guard => guard::run(&root),
     }
 }

@@ -20,22 +20,24 @@ use crate::recovery::fetch::Wanted;
 use crate::recovery::plan::Plan;
 use crate::recovery::point::Point;
 use crate::recovery::source::{self, Choice, Source};
-use crate::recovery::{build, heal, notes};
+use crate::recovery::{build, guards, heal, notes, swap};
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
 use crate::sys::fs as files;
-use crate::sys::lock::Lock;
 
 pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let started = Instant::now();
+    if options.undo {
+        return super::undo::run(root, options);
+    }
     let wanted = wanted(options)?;
     let settings = Settings::load(root)?;
     files::create_dirs(&settings.restore_dir, 0o700)?;
-    let _lock = take_lock(&settings)?;
-    refuse_unless_safe(root, &settings, options.force)?;
+    let _lock = guards::take_lock(&settings)?;
+    guards::refuse_unless_safe(root, &settings, options.force)?;
     let places = Places::of(&settings)?;
     places.refuse_unmovable()?;
-    take_back_interrupted(root, &settings, options.plan)?;
+    swap::take_back(root, &settings, options.plan)?;
 
     let remote = Rclone::for_recovery(&settings, root);
     let folder = options.from.as_ref().map_or(&settings.machine_id, |from| &from.0);
@@ -58,14 +60,14 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
         build::build(&settings, &source, &plan, &places).context("writing the new member directory")?;
         let staged = notes::note(&settings, &record)?;
         let exchange = Exchange::prepare(&settings.backup_dir, &places, exchange::staging)?;
-        fence::raise(root, "restore").map(|()| (staged, exchange))
+        fence::raise(root, swap::RESTORE).map(|()| (staged, exchange))
     };
     let prepared = prepare();
     if prepared.is_err() {
         exchange::clear(&places)?;
     }
     let (staged, exchange) = prepared.context("the old data is untouched")?;
-    let kept = carry_out(root, &settings, &exchange, fenced)?;
+    let kept = swap::carry_out(root, &settings, &exchange, fenced)?;
     plan.identify(root, &settings)?;
     staged.add()?;
     fence::lower(root)?;
@@ -99,58 +101,6 @@ fn family(major: Major) -> Family {
         Major::Two => Family::Two,
         Major::Three => Family::Three,
     }
-}
-
-fn take_lock(settings: &Settings) -> Result<Lock> {
-    settings.try_lock()?.ok_or_else(|| {
-        let hint = "stop the timer (systemctl stop etcd2-backup.timer), wait for it to end, and try again";
-        fault(Exit::Refused, "a backup or another recovery is in progress on this node", hint)
-    })
-}
-
-/// The exchange, under the fence. Where nothing came of it, the fence is as it was.
-fn carry_out(root: &Root, settings: &Settings, exchange: &Exchange, fenced: bool) -> Result<Vec<PathBuf>> {
-    let mut kept = exchange.carry_out().or_else(|e| {
-        if !fenced && !exchange::is_interrupted(&settings.backup_dir) {
-            fence::lower(root)?;
-        }
-        Err(e.context("exchanging the directories"))
-    })?;
-    kept.extend(exchange.set_others_aside()?);
-    Ok(kept)
-}
-
-/// Nothing may be read of directories of which one is old and one is new.
-fn take_back_interrupted(root: &Root, settings: &Settings, only_plan: bool) -> Result<()> {
-    if !fence::is_up(root) || !exchange::is_interrupted(&settings.backup_dir) {
-        return Ok(());
-    }
-    if only_plan {
-        let what = "an earlier restore was interrupted while it exchanged directories, and etcd is fenced";
-        return Err(fault(Exit::Refused, what, "run restore without --plan: it takes that back first"));
-    }
-    exchange::take_back(&settings.backup_dir)?;
-    log::info!("an earlier restore was interrupted while it exchanged directories: that was taken back");
-    Ok(())
-}
-
-fn refuse_unless_safe(root: &Root, settings: &Settings, force: bool) -> Result<()> {
-    let unit = &settings.etcd_unit;
-    if root.is_live() && crate::sys::systemd::is_active(unit)? {
-        let hint = format!("stop it on all nodes first: systemctl stop {unit} etcd2-backup.timer");
-        return Err(fault(Exit::Refused, format!("{unit} is running"), hint));
-    }
-    exchange::refuse_if_in_use(&settings.effective_wal_dir())?;
-    if !settings.is_founder() && !force {
-        let what = format!(
-            "this node ({}) is not the founding member ({})",
-            settings.own_peer_urls()?.join(","),
-            settings.founder()?.join(",")
-        );
-        let hint = "run etcd2-restore.service on the founding member and etcd2-join.service here; --force restores here";
-        return Err(fault(Exit::Refused, what, hint));
-    }
-    Ok(())
 }
 
 fn report(settings: &Settings, source: &Source, plan: &Plan, kept: &[PathBuf], started: Instant) {

@@ -3,13 +3,16 @@
 //! - [`source`]: the archive or the local disk, read and proven · [`fetch`]: a generation's parts, brought and checked
 //! - [`point`]: where a point in the past lies
 //! - [`plan`]: what is going to be made · [`ids`]: token and new IDs · [`heal`]: is the cluster really dead?
+//! - [`guards`]: what keeps a recovery from doing harm · [`swap`]: the exchange, and one that was interrupted
 //! - [`build`]: the new member directory, beside the old one · [`notes`]: what later backups and everyone else must know
 
 pub mod build;
 pub mod fetch;
+pub mod guards;
 pub mod heal;
 pub mod ids;
 pub mod notes;
 pub mod plan;
 pub mod point;
 pub mod source;
+pub mod swap;

@@ -22,6 +22,7 @@ pub fn note(settings: &Settings, record: &Record) -> Result<Staged> {
         index: record.index,
         token: record.token.clone(),
         before: Vec::new(),
+        instead_of: Vec::new(),
     };
     parent.save(&settings.backup_dir)?;
     let json = serde_json::to_vec_pretty(record)?;

@@ -93,7 +93,15 @@ fn entries(made: &[Made]) -> Vec<Entry> {
 }
 
 fn parent(for_cluster: u64, cluster_id: u64) -> Parent {
-    Parent { for_cluster, cluster_id, generation: 1, index: 5, token: "t".into(), before: Vec::new() }
+    Parent {
+        for_cluster,
+        cluster_id,
+        generation: 1,
+        index: 5,
+        token: "t".into(),
+        before: Vec::new(),
+        instead_of: Vec::new(),
+    }
 }
 
 /// The numbers of those that would be removed, doubts or not.

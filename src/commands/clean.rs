@@ -1,0 +1,90 @@
+//! `clean`: what restores and joins kept of old data, and its end.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cli;
+use crate::exit::{Exit, fault};
+use crate::fence;
+use crate::member_dir::exchange;
+use crate::member_dir::kept::{self, Kept};
+use crate::member_dir::places::Places;
+use crate::paths::Root;
+use crate::recovery::{guards, source};
+use crate::settings::Settings;
+use crate::sys::time;
+
+pub(super) fn run(root: &Root, options: &cli::Clean) -> Result<Exit> {
+    let settings = Settings::load(root)?;
+    let places = Places::of(&settings)?;
+    let now = time::now();
+    let mut chosen = kept::list(&places)?;
+    let newest = chosen.last().map(|kept| kept.suffix.clone());
+    chosen.retain(|kept| options.older_than.is_none_or(|age| now.saturating_sub(kept.time) > age.as_secs()));
+    for kept in &chosen {
+        cli::print(&line(kept, now)?);
+    }
+    if chosen.is_empty() {
+        log::info!("no old directory is kept here that is to go");
+        return Ok(Exit::Done);
+    }
+    if !options.yes {
+        log::info!("nothing was removed: --yes removes them");
+        return Ok(Exit::Done);
+    }
+
+    let _lock = guards::take_lock(&settings)?;
+    if fence::is_up(root) {
+        let hint = "finish that recovery first: the file says which command goes on with it";
+        return Err(fault(Exit::Refused, "a recovery is in progress: the fence is up", hint));
+    }
+    let only_copy = unproven(&settings)?;
+    if only_copy.is_some() {
+        chosen.retain(|kept| Some(&kept.suffix) != newest.as_ref());
+    }
+    for kept in &chosen {
+        kept.remove()?;
+        log::info!("removed *{}", kept.suffix);
+    }
+    match only_copy {
+        Some(why) if chosen.is_empty() => {
+            let what = format!("nothing was removed: {why}, so the newest of them may be the only copy");
+            let hint = "start etcd and look at its data first; by hand: rm -r what is listed";
+            Err(fault(Exit::Refused, what, hint))
+        }
+        Some(why) => {
+            log::warn!("the newest stays: {why}");
+            Ok(Exit::Done)
+        }
+        None => Ok(Exit::Done),
+    }
+}
+
+/// Why nobody has seen yet that the present data is good.
+fn unproven(settings: &Settings) -> Result<Option<String>> {
+    if exchange::in_use(&settings.effective_wal_dir())?.is_some() {
+        return Ok(None);
+    }
+    Ok(match source::local(settings) {
+        Err(e) => Some(format!("the present data cannot be read ({e:#})")),
+        // What a restore wrote has no vote in it.
+        Ok(present) if present.contents.log.hard_state.vote == 0 => {
+            Some("etcd was never started on the present data".to_owned())
+        }
+        Ok(_) => None,
+    })
+}
+
+fn line(kept: &Kept, now: u64) -> Result<String> {
+    let age = Duration::from_secs(now.saturating_sub(kept.time) / 60 * 60);
+    let dirs: Vec<_> = kept.dirs.iter().map(|dir| dir.display().to_string()).collect();
+    Ok(format!(
+        "{}  {}  {} bytes  {}  {}\n",
+        time::rfc3339(kept.time),
+        humantime::format_duration(age),
+        kept.bytes()?,
+        kept.why,
+        dirs.join(" ")
+    ))
+}

@@ -1,0 +1,125 @@
+//! `restore --undo`: the data back that the last restore set aside. What is there now is set aside in its turn, so that
+//! undoing that brings it back.
+
+use anyhow::{Context, Result};
+
+use crate::archive::lineage::Parent;
+use crate::cli;
+use crate::etcd::datadir::{Contents, DataDir};
+use crate::etcd::wal::Reading;
+use crate::exit::{Exit, fault};
+use crate::fence;
+use crate::identity::{self, Identity};
+use crate::member_dir::aside;
+use crate::member_dir::exchange::{self, Exchange};
+use crate::member_dir::kept::{self, Kept};
+use crate::member_dir::places::Places;
+use crate::paths::Root;
+use crate::recovery::{guards, heal, source, swap};
+use crate::settings::Settings;
+
+pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
+    let alone =
+        cli::Restore { undo: true, plan: options.plan, force: options.force, ..cli::Restore::default() };
+    if *options != alone {
+        let what = "--undo takes what is on this disk";
+        return Err(fault(Exit::Usage, what, "leave everything out but --plan and --force"));
+    }
+    let settings = Settings::load(root)?;
+    let _lock = guards::take_lock(&settings)?;
+    guards::refuse_unless_safe(root, &settings, options.force)?;
+    let places = Places::of(&settings)?;
+    places.refuse_unmovable()?;
+
+    let mine = fence::is_up_for(root, swap::UNDO);
+    let taken_back = swap::take_back(root, &settings, options.plan)?;
+    // An interrupted restore is undone by that, and an exchange of mine that is not in the journal any more is done.
+    if mine != taken_back {
+        return if options.plan { unfinished() } else { finish(root, &settings) };
+    }
+
+    let kept = newest(&places)?;
+    let old = of(&kept, &places)?;
+    let present = source::local(&settings).ok();
+    if let Some(present) = present.as_ref().filter(|_| !options.force) {
+        heal::refuse_if_cluster_answers(&settings, &present.contents.members()?)?;
+    }
+    say(&kept, &old, present.as_ref().map(|source| &source.contents), &places);
+    if options.plan {
+        log::info!("nothing was changed");
+        return Ok(Exit::Done);
+    }
+
+    let own = old.metadata.cluster_id;
+    let known = identity::load(root).ok().flatten().map(|identity| identity.cluster_id);
+    let given_up = present.map(|source| source.contents.metadata.cluster_id).or(known);
+    if let Some(given_up) = given_up.filter(|&given_up| given_up != own) {
+        Parent::save_undone(&settings.backup_dir, own, old.last().index, given_up)?;
+    }
+    let fenced = fence::is_up(root);
+    let from = |place: &_| aside::with_suffix(place, &kept.suffix);
+    let exchange = Exchange::prepare(&settings.backup_dir, &places, from)?;
+    fence::raise(root, swap::UNDO)?;
+    for path in swap::carry_out(root, &settings, &exchange, fenced)? {
+        log::info!("what was there until now is in {}", path.display());
+    }
+    finish(root, &settings)
+}
+
+fn unfinished() -> Result<Exit> {
+    log::info!(
+        "an earlier run put the data back, and was interrupted then: the next one only takes the fence down"
+    );
+    Ok(Exit::Done)
+}
+
+/// What the last restore set aside.
+fn newest(places: &Places) -> Result<Kept> {
+    let all = kept::list(places)?;
+    let newest = all.into_iter().rfind(|kept| kept.why == "restore");
+    newest.filter(|kept| kept.is_whole(places)).ok_or_else(|| {
+        let what = format!("beside {} lies no member that a restore set aside", places.member.display());
+        let hint = "etcd2-backup clean lists what is kept; restore --generation N brings an older state from the archive";
+        fault(Exit::NotFound, what, hint)
+    })
+}
+
+fn of(kept: &Kept, places: &Places) -> Result<Contents> {
+    let at = |place| aside::with_suffix(place, &kept.suffix);
+    let member = at(&places.member);
+    let wal = places.wal.as_ref().map_or_else(|| member.join("wal"), |wal| at(wal));
+    DataDir { snap: member.join("snap"), wal }.scan(Reading::Still).context("reading what was set aside")
+}
+
+fn say(kept: &Kept, old: &Contents, present: Option<&Contents>, places: &Places) {
+    let dirs: Vec<_> = kept.dirs.iter().map(|dir| dir.display().to_string()).collect();
+    log::info!("put back: {}", dirs.join(", "));
+    log::info!("{}", describe(old));
+    match present {
+        Some(present) => log::warn!("given up for it: {}", describe(present)),
+        None => log::info!("there is no data that can be read in its place now"),
+    }
+    for place in places.data().filter(|place| place.exists()) {
+        log::info!("{} is kept", place.display());
+    }
+}
+
+fn describe(contents: &Contents) -> String {
+    let (metadata, last) = (contents.metadata, contents.last());
+    let (member, cluster) = (metadata.member_id, metadata.cluster_id);
+    format!("member {member:x} of cluster {cluster:x}, up to index {} of term {}", last.index, last.term)
+}
+
+/// From the moment on that the old data is in its place.
+fn finish(root: &Root, settings: &Settings) -> Result<Exit> {
+    exchange::refuse_if_in_use(&settings.effective_wal_dir())?;
+    let now = source::local(settings).context("etcd stays fenced")?.contents;
+    let wal_dir = root.strip(&settings.effective_wal_dir());
+    let (cluster_id, member_id) = (now.metadata.cluster_id, now.metadata.member_id);
+    identity::record(root, &Identity { cluster_id, member_id, wal_dir })?;
+    fence::lower(root)?;
+    log::info!("undone: this node is {}", describe(&now));
+    let members = now.members()?.len();
+    log::info!("next: systemctl start {}; this cluster has {members} members", settings.etcd_unit);
+    Ok(Exit::Done)
+}

@@ -1,0 +1,44 @@
+//! What keeps a recovery from doing harm, each with what to do about it. Nothing was changed when one of them refuses.
+
+use anyhow::Result;
+
+use crate::exit::{Exit, fault};
+use crate::member_dir::exchange;
+use crate::paths::Root;
+use crate::settings::Settings;
+use crate::sys::lock::Lock;
+use crate::sys::systemd;
+
+/// One at a time.
+///
+/// # Errors
+/// [`Exit::Refused`], or there is no folder for the lock.
+pub fn take_lock(settings: &Settings) -> Result<Lock> {
+    settings.try_lock()?.ok_or_else(|| {
+        let hint = "stop the timer (systemctl stop etcd2-backup.timer), wait for it to end, and try again";
+        fault(Exit::Refused, "a backup or another recovery is in progress on this node", hint)
+    })
+}
+
+/// Sees to it that etcd does not run, and that this is the node to restore on.
+///
+/// # Errors
+/// [`Exit::Refused`].
+pub fn refuse_unless_safe(root: &Root, settings: &Settings, force: bool) -> Result<()> {
+    let unit = &settings.etcd_unit;
+    if root.is_live() && systemd::is_active(unit)? {
+        let hint = format!("stop it on all nodes first: systemctl stop {unit} etcd2-backup.timer");
+        return Err(fault(Exit::Refused, format!("{unit} is running"), hint));
+    }
+    exchange::refuse_if_in_use(&settings.effective_wal_dir())?;
+    if !settings.is_founder() && !force {
+        let what = format!(
+            "this node ({}) is not the founding member ({})",
+            settings.own_peer_urls()?.join(","),
+            settings.founder()?.join(",")
+        );
+        let hint = "run etcd2-restore.service on the founding member and etcd2-join.service here; --force restores here";
+        return Err(fault(Exit::Refused, what, hint));
+    }
+    Ok(())
+}
