@@ -139,7 +139,11 @@ static VERBS: &[VerbTable] = &[
             "Take the newest undamaged point when the newest one is damaged",
             into!(Restore.accept_older),
         ),
-        flag("force", "Restore although this node is not the founding member", into!(Restore.force)),
+        flag(
+            "force",
+            "Restore although this node is not the founding member, its cluster answers, or its clock is behind",
+            into!(Restore.force),
+        ),
         flag("plan", "Show what would be restored, and change nothing", into!(Restore.plan)),
         valued(
             "for-etcd",

@@ -13,17 +13,19 @@ use crate::cli::{self, Major, Moment};
 use crate::etcd::datadir::Family;
 use crate::exit::{Exit, fault};
 use crate::fence;
+use crate::inspect::outlook::Outlook;
 use crate::member_dir::exchange::{self, Exchange};
 use crate::member_dir::places::Places;
 use crate::paths::Root;
 use crate::recovery::fetch::Wanted;
 use crate::recovery::plan::Plan;
 use crate::recovery::point::Point;
-use crate::recovery::source::{self, Choice, Source};
+use crate::recovery::source::{self, Choice, Origin, Source};
 use crate::recovery::{build, guards, heal, notes, swap};
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
 use crate::sys::fs as files;
+use crate::sys::time;
 
 pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let started = Instant::now();
@@ -44,12 +46,14 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let source = source::open(&settings, &remote, options.source, folder, wanted)?;
     let present = source.contents.members()?;
     if !options.force {
+        guards::refuse_clock_behind(&source, time::now())?;
         heal::refuse_if_cluster_answers(&settings, &present)?;
     }
     let present: Vec<u64> = present.into_keys().collect();
     let plan = Plan::make(&settings, &source, folder, &present, options.for_etcd.map(family))?;
     plan.say(&source, &places);
     if options.plan {
+        say_outlook(&settings, &source)?;
         log::info!("nothing was changed");
         return Ok(Exit::Done);
     }
@@ -101,6 +105,35 @@ fn family(major: Major) -> Family {
         Major::Two => Family::Two,
         Major::Three => Family::Three,
     }
+}
+
+/// What a plan says besides what is done: what one might not expect to be missing, and what it costs.
+fn say_outlook(settings: &Settings, source: &Source) -> Result<()> {
+    let (contents, now) = (&source.contents, time::now());
+    let Outlook { keys, writes, synced } = Outlook::of(&source.dir, contents, source.point.index, now)?;
+    let own = contents.metadata.cluster_id;
+    if let Some(parent) = source.parent.as_ref().filter(|parent| parent.cluster_id != own) {
+        log::info!("its cluster continues {:x}, from index {} on", parent.cluster_id, parent.index);
+    }
+    let (what, time) = match (synced, &source.origin) {
+        (Some(synced), _) => ("its last SYNC", Some(synced)),
+        (None, Origin::Archive { time, .. }) => ("its capture", Some(*time)),
+        _ => ("", None),
+    };
+    if let Some(time) = time {
+        log::info!("the point is {} s old, by {what} at {}", now.saturating_sub(time), time::rfc3339(time));
+    }
+    let behind = contents.last().index - source.point.index;
+    if behind > 0 {
+        log::warn!("given up: {behind} entries of this source behind the point");
+    }
+    log::info!(
+        "expired: {keys} keys of the snapshot and up to {writes} writes of the log behind it; etcd drops them at its start"
+    );
+    let written = contents.base_size()? + source.log_size();
+    let (brought, data_dir) = (source.bytes, settings.data_dir.display());
+    log::info!("{brought} bytes were brought from the remote; up to {written} are written in {data_dir}");
+    Ok(())
 }
 
 fn report(settings: &Settings, source: &Source, plan: &Plan, kept: &[PathBuf], started: Instant) {

@@ -40,6 +40,10 @@ pub struct Fetched {
     pub checksum: String,
     /// Which etcd the data is of: its frames do not say so any more.
     pub family: Family,
+    /// Bytes of the parts that make it up.
+    pub bytes: u64,
+    /// What its cluster continues, if its base says so.
+    pub parent: Option<Parent>,
     /// What was given up, and why.
     pub given_up: Vec<String>,
     /// The member held data of the v3 store, which was not backed up.
@@ -86,7 +90,7 @@ pub fn fetch(
                 }
             };
             match unpack::unpack(&opened, &data_dir(dir)) {
-                Ok(()) => return Ok(fetched(&opened, generation.parts[count - 1], dir, given_up)),
+                Ok(()) => return Ok(fetched(&opened, &generation.parts[..count], dir, given_up)),
                 Err(error) => give_up_if_corrupt(wanted, &mut given_up, error)?,
             }
             count -= 1;
@@ -138,7 +142,7 @@ pub fn exactly(
     let parts = &place.generation.parts[..count];
     let (at, error) = match bring(remote, folder, place.generation, parts, dir) {
         Ok(opened) => match unpack::unpack(&opened, &data_dir(dir)) {
-            Ok(()) => return Ok(fetched(&opened, parts[count - 1], dir, Vec::new())),
+            Ok(()) => return Ok(fetched(&opened, parts, dir, Vec::new())),
             // It does not say which part is the one.
             Err(error) => (count - 1, error),
         },
@@ -170,8 +174,8 @@ fn parent(remote: &dyn Remote, folder: &str, generations: &[&Generation]) -> Res
     Ok(catalog::heads(remote, folder, &bases)?.into_iter().flatten().find_map(|head| head.parent))
 }
 
-fn fetched(opened: &[Part], part: PartName, dir: &Path, given_up: Vec<String>) -> Fetched {
-    let last = &opened[opened.len() - 1];
+fn fetched(opened: &[Part], parts: &[PartName], dir: &Path, given_up: Vec<String>) -> Fetched {
+    let (last, part) = (&opened[opened.len() - 1], parts[parts.len() - 1]);
     Fetched {
         data_dir: data_dir(dir),
         generation: last.head.generation,
@@ -179,6 +183,8 @@ fn fetched(opened: &[Part], part: PartName, dir: &Path, given_up: Vec<String>) -
         checksum: last.checksum.clone(),
         // A part of few records need not show what wrote it, and a member may have been upgraded in between.
         family: opened.iter().map(|p| p.head.family).find(|f| *f == Family::Three).unwrap_or(Family::Two),
+        bytes: parts.iter().map(|p| p.size).sum(),
+        parent: opened[0].head.parent.clone(),
         given_up,
         v3_data: opened.iter().any(|p| p.head.v3_data),
     }

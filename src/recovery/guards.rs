@@ -2,12 +2,17 @@
 
 use anyhow::Result;
 
+use super::source::Source;
 use crate::exit::{Exit, fault};
 use crate::member_dir::exchange;
 use crate::paths::Root;
 use crate::settings::Settings;
 use crate::sys::lock::Lock;
 use crate::sys::systemd;
+use crate::sys::time;
+
+/// Clocks of two machines are believed not to differ by more, in seconds.
+const CLOCK_SLACK: u64 = 3600;
 
 /// One at a time.
 ///
@@ -41,4 +46,22 @@ pub fn refuse_unless_safe(root: &Root, settings: &Settings, force: bool) -> Resu
         return Err(fault(Exit::Refused, what, hint));
     }
     Ok(())
+}
+
+/// A clock that is behind the data: etcd would let keys live that long after their time, and lineages and moments would
+/// be told wrong.
+///
+/// # Errors
+/// [`Exit::Refused`].
+pub fn refuse_clock_behind(source: &Source, now: u64) -> Result<()> {
+    let Some(synced) = source.synced().filter(|synced| *synced > now.saturating_add(CLOCK_SLACK)) else {
+        return Ok(());
+    };
+    let what = format!(
+        "this node's clock says {}, the newest SYNC of the source is of {}: it is {} minutes behind",
+        time::rfc3339(now),
+        time::rfc3339(synced),
+        (synced - now) / 60
+    );
+    Err(fault(Exit::Refused, what, "set the clock (timedatectl), or restore anyway with --force"))
 }

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::fetch::{self, Fetched, Wanted};
 use super::point::{Place, Point};
 use crate::archive::chain;
+use crate::archive::lineage::Parent;
 use crate::archive::part::to_hex;
 use crate::etcd::clock;
 use crate::etcd::datadir::{Contents, DataDir};
@@ -43,6 +44,10 @@ pub struct Source {
     pub hash: String,
     /// The last entry that is restored: the last one there is, or an earlier one that was asked for.
     pub point: LogPosition,
+    /// Bytes that were brought from the remote.
+    pub bytes: u64,
+    /// What its cluster continues, if that is known.
+    pub parent: Option<Parent>,
     /// What was given up on the way, and why.
     pub given_up: Vec<String>,
     /// Where data of the v3 store was seen, if any: it does not come back.
@@ -92,9 +97,14 @@ impl Origin {
 }
 
 impl Source {
+    /// The leader's clock in its newest SYNC, in seconds since 1970.
+    pub fn synced(&self) -> Option<u64> {
+        u64::try_from(self.contents.log.sync_time? / 1_000_000_000).ok()
+    }
+
     /// How many bytes of log are behind the base.
     pub fn log_size(&self) -> u64 {
-        self.contents.tail.extents.iter().map(|e| e.to).sum()
+        self.contents.tail.extents.iter().map(|e| e.to - e.from.offset).sum()
     }
 
     /// Says it if not all of the member's data comes back.
@@ -120,9 +130,7 @@ pub fn open(
         Choice::Local => local(settings),
         Choice::Archive => {
             let source = archive(settings, remote, folder, wanted)?;
-            if wanted.point.is_none() {
-                say_what_local_has(settings, &source);
-            }
+            say_what_local_has(settings, &source);
             Ok(source)
         }
         Choice::Auto => auto(settings, remote, wanted),
@@ -168,18 +176,24 @@ fn raft_order(source: &Source) -> (u64, u64) {
 pub fn local(settings: &Settings) -> Result<Source> {
     let dir = DataDir::open(&settings.data_dir, settings.wal_dir.as_deref())?;
     let contents = dir.scan(Reading::Still)?;
-    Ok(read(dir, contents, Origin::Local))
+    let parent = Parent::of(&settings.backup_dir, contents.metadata.cluster_id).unwrap_or_default();
+    Ok(Source { parent, ..read(dir, contents, Origin::Local) })
 }
 
 /// Says what a restore from the archive would leave behind on this disk. It is kept aside in any case.
 fn say_what_local_has(settings: &Settings, archive: &Source) {
     let Ok(own) = local(settings) else { return };
-    let (ours, theirs) = (own.contents.last(), archive.contents.last());
-    if same_cluster(&own, archive) && raft_order(&own) > raft_order(archive) {
-        let more = ours.index.saturating_sub(theirs.index);
+    let (ours, point) = (own.contents.last(), archive.point);
+    if !same_cluster(&own, archive) || raft_order(&own) <= (point.term, point.index) {
+        return;
+    }
+    let more = ours.index.saturating_sub(point.index);
+    if point == archive.contents.last() {
         log::warn!(
             "this node's own data directory is whole and {more} entries newer; restore --source local keeps them"
         );
+    } else {
+        log::info!("this node's own data directory is whole and goes {more} entries further than the point");
     }
 }
 
@@ -277,7 +291,8 @@ fn opened(fetched: Fetched) -> Result<Source> {
     let noted = fetched.v3_data.then(|| "the backup says so".to_owned());
     let v3_data = contents.v3_data().or(noted);
     let (hash, given_up) = (fetched.checksum, fetched.given_up);
-    Ok(Source { dir, contents, origin, hash, point: last, given_up, v3_data })
+    let (bytes, parent) = (fetched.bytes, fetched.parent);
+    Ok(Source { dir, contents, origin, hash, point: last, bytes, parent, given_up, v3_data })
 }
 
 fn nothing_there(settings: &Settings, remote: &dyn Remote, folder: &str) -> anyhow::Error {
@@ -306,13 +321,14 @@ fn old_layout(remote: &dyn Remote, folder: &str, objects: &[Object], incoming: &
     remote.get(folder, &paths, &data)?;
     let dir = DataDir::open(&data, None)?;
     let contents = dir.scan(Reading::Still)?;
-    Ok(read(dir, contents, Origin::OldLayout))
+    let bytes = objects.iter().map(|o| o.size).sum();
+    Ok(Source { bytes, ..read(dir, contents, Origin::OldLayout) })
 }
 
 /// A source that no checksum came with.
 fn read(dir: DataDir, contents: Contents, origin: Origin) -> Source {
     let (hash, v3_data, point) = (hash(&contents), contents.v3_data(), contents.last());
-    Source { dir, contents, origin, hash, point, given_up: Vec::new(), v3_data }
+    Source { dir, contents, origin, hash, point, bytes: 0, parent: None, given_up: Vec::new(), v3_data }
 }
 
 /// What stands for data that no checksum came with: whose it is, where it ends, and the log's own rolling CRC there.
