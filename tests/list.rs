@@ -102,6 +102,13 @@ fn generations_points_and_lineage_are_listed_by_every_rclone() {
         assert_eq!([&first["continues"], &second["continues"]], [&Value::Null; 2]);
         assert_eq!(third["continues"], continues);
 
+        assert!(generations.iter().all(|g| g["verified"].is_null() && g["damaged"].is_null()));
+        node.ok(&["verify"]);
+        for g in json(&node, &[])[0]["generations"].as_array().unwrap() {
+            assert_eq!(g["verified"]["part"], g["points"].as_array().unwrap().last().unwrap()["part"], "{g}");
+            assert!(humantime::parse_rfc3339(g["verified"]["time"].as_str().unwrap()).is_ok(), "{g}");
+        }
+
         // For people: a line for each generation, and for each point where they are asked for.
         let short = list(&node, 0, &[]);
         let points: usize = generations.iter().map(|g| g["points"].as_array().unwrap().len()).sum();

@@ -10,6 +10,8 @@ use serde::Serialize;
 use crate::archive::catalog::{self, Entry, Wanted};
 use crate::archive::chain::{self, Generation};
 use crate::archive::lineage;
+use crate::archive::names::GenerationName;
+use crate::archive::verified::{Seen, Verified};
 use crate::etcd::datadir::Family;
 use crate::remote::{Object, Remote};
 use crate::sys::time;
@@ -75,8 +77,34 @@ pub struct Row {
     pub first_index: Option<u64>,
     /// The history that it continues, if it is a restored cluster's.
     pub continues: Option<Continues>,
+    /// The newest part that this node has read again and found whole with all before it, see `verify`.
+    pub verified: Option<Read>,
+    /// The first one that it found to be damaged.
+    pub damaged: Option<Read>,
     /// Oldest first.
     pub points: Vec<Point>,
+    #[serde(skip)]
+    name: GenerationName,
+}
+
+/// A part that was read again.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Read {
+    /// Its place in the generation.
+    pub part: u64,
+    /// When, UTC.
+    pub time: String,
+}
+
+impl Machine {
+    /// Adds what this node knows of the folder from reading it again.
+    pub fn add_verified(&mut self, known: &Verified) {
+        let read = |seen: Seen| Read { part: seen.part, time: time::rfc3339(seen.time) };
+        for row in &mut self.generations {
+            row.verified = known.newest_of(row.name).map(read);
+            row.damaged = known.damaged.get(&row.name.to_string()).copied().map(read);
+        }
+    }
 }
 
 /// Where a restored cluster came from.
@@ -189,6 +217,9 @@ fn row(Entry { generation, base }: Entry) -> Row {
             generation: (p.generation > 0).then_some(p.generation),
             index: p.index,
         }),
+        verified: None,
+        damaged: None,
+        name,
         points: generation
             .parts
             .iter()

@@ -55,6 +55,17 @@ fn generation(g: &Row) -> String {
     } else if g.absent > 0 {
         time += &format!(", {} objects do not count", g.absent);
     }
+    if let Some(damaged) = &g.damaged {
+        time += &format!(", part {} damaged ({})", damaged.part, damaged.time);
+    }
+    if let Some(read) = &g.verified {
+        let part = if newest.is_some_and(|p| p.part == read.part) {
+            String::new()
+        } else {
+            format!("part {} ", read.part)
+        };
+        time += &format!(", {part}verified {}", read.time);
+    }
     let mut out = columns([
         &g.number.to_string(),
         &g.cluster_id,
