@@ -70,6 +70,11 @@ impl Root {
     }
 }
 
+/// What the last rehearsal found, in `ETCD_BACKUP_DIR`.
+pub fn rehearsed(backup_dir: &Path) -> PathBuf {
+    backup_dir.join("rehearsed.json")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -76,8 +76,12 @@ fn every_exit_code_is_in_the_table_and_no_other() {
 
 #[test]
 fn every_key_of_the_site_is_in_the_readme_with_its_default() {
-    let tables =
-        [("rclone", "RcloneFragment"), ("metrics", "MetricsFragment"), ("retention", "RetentionFragment")];
+    let tables = [
+        ("rclone", "RcloneFragment"),
+        ("metrics", "MetricsFragment"),
+        ("retention", "RetentionFragment"),
+        ("verify", "VerifyFragment"),
+    ];
     let top = fields(FRAGMENT, "pub(crate) struct Fragment").into_iter();
     let top = top.filter(|k| !tables.iter().any(|(table, _)| k == table)).map(str::to_owned);
     let below = tables.iter().flat_map(|(table, name)| {

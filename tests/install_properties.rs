@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 const PAYLOAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/install/payload");
 const UNITS: &str = "etc/systemd/system";
-const SERVICES: [&str; 3] = ["etcd2-backup", "etcd2-restore", "etcd2-join"];
+const SERVICES: [&str; 4] = ["etcd2-backup", "etcd2-backup-verify", "etcd2-restore", "etcd2-join"];
 const SETTINGS: &str = "30-etcd2-backup-restore.conf";
 
 /// Content and mode of every file; folders are judged apart.
@@ -77,7 +77,9 @@ impl Version {
             add(format!("{UNITS}/{service}.service.d/{SETTINGS}"), SETTINGS, 0o644);
             add(format!("{UNITS}/{service}.service"), &format!("{service}.service"), 0o644);
         }
-        add(format!("{UNITS}/etcd2-backup.timer"), "etcd2-backup.timer", 0o644);
+        for timer in ["etcd2-backup.timer", "etcd2-backup-verify.timer"] {
+            add(format!("{UNITS}/{timer}"), timer, 0o644);
+        }
         let fence = "30-etcd2-backup-fence.conf";
         add(format!("{UNITS}/{}.d/{fence}", self.etcd_unit()), fence, 0o644);
         tree

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::{refuse_edited, tell};
 use crate::exit::{Exit, OrFault, fault};
-use crate::install::payload::{self, Payload};
+use crate::install::payload::{self, Payload, TIMER};
 use crate::install::plan::{Action, Plan};
 use crate::install::record::{Entry, Record};
 use crate::install::{settle, system, transaction};
@@ -15,7 +15,6 @@ use crate::remote::version;
 use crate::sys::{fs, privilege, systemd};
 use crate::{cli, fence};
 
-const TIMER: &str = "etcd2-backup.timer";
 /// What the tarball is called, and its checksum.
 const TARBALL: [&str; 2] = ["etcd2-backup.tgz", "etcd2-backup.tgz.sha256"];
 
@@ -60,6 +59,9 @@ pub(super) fn run(root: &Root, options: &cli::Install) -> Result<Exit> {
             format!("run: sudo systemctl enable --now {TIMER}"),
         )?;
         log::info!("{TIMER} is enabled and started");
+    } else if root.is_live() && systemd::is_active(TIMER)? {
+        // One that an older version placed does not know yet what it wants.
+        systemd::start_no_block(TIMER)?;
     }
     if plan.record.files.iter().any(Entry::is_founders) {
         log::info!(

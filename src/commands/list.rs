@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::archive::verified::Verified;
 use crate::cli;
 use crate::exit::{Exit, fault};
 use crate::inspect::output::Output;
@@ -17,7 +18,7 @@ pub(super) fn run(root: &Root, options: &cli::List, verbose: bool) -> Result<Exi
     let settings = Settings::load(root)?;
     let remote = Rclone::beside(&settings, root, "list");
     let machine_id = options.from.as_ref().map_or(&settings.machine_id, |from| &from.0);
-    let machines = if options.all {
+    let mut machines = if options.all {
         listing::all(&remote)?
     } else {
         listing::one(&remote, machine_id)?.into_iter().collect()
@@ -30,6 +31,10 @@ pub(super) fn run(root: &Root, options: &cli::List, verbose: bool) -> Result<Exi
             what,
             "is RCLONE_ENDPOINT right? list --all shows every machine there",
         ));
+    }
+    for machine in &mut machines {
+        let folder = format!("{}/{}", settings.endpoint, machine.machine_id);
+        machine.add_verified(&Verified::load(&settings.backup_dir, &folder));
     }
     let listing = Listing { format: 1, machines };
     let mut out = Output::new(options.json);

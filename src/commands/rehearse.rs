@@ -15,7 +15,7 @@ use crate::etcd::wal::{self, Reading};
 use crate::exit::{Exit, fault};
 use crate::inspect::keys;
 use crate::inspect::output::Output;
-use crate::paths::Root;
+use crate::paths::{self, Root};
 use crate::recovery::fetch::Wanted;
 use crate::recovery::ids;
 use crate::recovery::source::{self, Choice, Source};
@@ -66,7 +66,7 @@ pub(super) fn run(root: &Root, options: &cli::Rehearse) -> Result<Exit> {
     let answer = rehearse(root, &settings, &program, &scratch, options.wait);
     remove_dir_if_there(&scratch)?;
     let answer = answer?;
-    write_atomic(&settings.backup_dir.join("rehearsed.json"), &serde_json::to_vec_pretty(&answer)?, 0o600)?;
+    write_atomic(&paths::rehearsed(&settings.backup_dir), &serde_json::to_vec_pretty(&answer)?, 0o600)?;
     say(options.json, &answer)?;
     match answer.differences.first() {
         None => Ok(Exit::Done),

@@ -4,15 +4,14 @@ use anyhow::Result;
 
 use super::{installed, tell};
 use crate::exit::{Exit, exit_of, fault};
+use crate::install::payload;
 use crate::install::plan::{self, Action, Plan};
 use crate::install::record::Record;
-use crate::install::{payload, settle, transaction};
+use crate::install::{settle, transaction};
 use crate::paths::{FENCE, JOIN_DROP_IN, Root};
 use crate::sys::fs::parent;
 use crate::sys::{privilege, systemd};
 use crate::{cli, fence};
-
-const TIMER: &str = "etcd2-backup.timer";
 
 pub(super) fn run(root: &Root, options: &cli::Uninstall) -> Result<Exit> {
     privilege::become_root(root)?;
@@ -31,13 +30,12 @@ pub(super) fn run(root: &Root, options: &cli::Uninstall) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     // A timer that fires now would start a program that is gone.
-    let timer_runs = root.is_live() && systemd::is_active(TIMER)?;
-    if timer_runs {
-        systemd::stop(TIMER)?;
-    }
+    let running = if root.is_live() { stop_timers()? } else { Vec::new() };
     if let Err(e) = transaction::apply(root, &plan) {
-        if timer_runs && let Err(e) = systemd::start_no_block(TIMER) {
-            log::warn!("{TIMER} was stopped and does not start again: {e:#}");
+        for timer in running {
+            if let Err(e) = systemd::start_no_block(timer) {
+                log::warn!("{timer} was stopped and does not start again: {e:#}");
+            }
         }
         return Err(e);
     }
@@ -48,6 +46,17 @@ pub(super) fn run(root: &Root, options: &cli::Uninstall) -> Result<Exit> {
     settle::settle(root, &plan)?;
     log::info!("etcd's data, the backups, what is known of the member, and the remote are untouched");
     Ok(Exit::Done)
+}
+
+/// Stops our timers, and gives those that ran.
+fn stop_timers() -> Result<Vec<&'static str>> {
+    let mut running = Vec::new();
+    for timer in payload::UNITS.into_iter().filter(|unit| unit.ends_with(".timer")) {
+        if systemd::is_active(timer)? {
+            running.push(timer);
+        }
+    }
+    running.iter().try_for_each(|timer| systemd::stop(timer)).map(|()| running)
 }
 
 fn refuse_in_a_recovery(root: &Root, record: &Record) -> Result<()> {

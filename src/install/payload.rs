@@ -13,7 +13,7 @@ use crate::sys::unit_file;
 
 /// This program, under the name it has in the tarball.
 pub const PROGRAM: &str = "etcd2-backup-install";
-/// The drop-in with all settings, for our three services.
+/// The drop-in with all settings, for our services.
 pub const SETTINGS: &str = "30-etcd2-backup-restore.conf";
 /// The drop-in with fence and guard, for etcd's unit.
 pub const FENCE: &str = "30-etcd2-backup-fence.conf";
@@ -22,8 +22,16 @@ pub const RCLONE_CONF: &str = "rclone.conf";
 /// The rclone program, only there for the runner `bundled`.
 pub const RCLONE: &str = "rclone";
 /// Our units.
-pub const UNITS: [&str; 4] =
-    ["etcd2-backup.service", "etcd2-backup.timer", "etcd2-restore.service", "etcd2-join.service"];
+pub const UNITS: [&str; 6] = [
+    "etcd2-backup.service",
+    "etcd2-backup.timer",
+    "etcd2-backup-verify.service",
+    "etcd2-backup-verify.timer",
+    "etcd2-restore.service",
+    "etcd2-join.service",
+];
+/// What is enabled where backups are to be made. It starts and stops the timer of the verification.
+pub const TIMER: &str = "etcd2-backup.timer";
 /// Facts of the build; stays where it is.
 pub const MANIFEST: &str = "manifest.json";
 /// The checksums of all the others.

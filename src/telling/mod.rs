@@ -1,14 +1,17 @@
 //! What a backup says of itself: one line in the journal, and numbers for a monitor.
 
 use std::fmt;
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Instant, UNIX_EPOCH};
 
 use anyhow::Result;
+use serde_json::Value;
 
 use crate::archive::capture::Capture;
 use crate::archive::state::State;
 use crate::archive::verified::Verified;
 use crate::exit::{Exit, exit_of};
+use crate::paths;
 use crate::settings::Settings;
 use crate::sys::time;
 
@@ -39,6 +42,8 @@ pub struct Cycle {
     pub synced: Option<u64>,
     /// When a part of the archive was last read again and found whole.
     pub verified: Option<u64>,
+    /// When a rehearsal last found all as the archive says.
+    pub rehearsed: Option<u64>,
 }
 
 impl Cycle {
@@ -79,13 +84,21 @@ pub fn finish(settings: &Settings, cycle: &Cycle, started: Instant, ended: &Resu
     log::info!("{}", Summary { cycle, now, milliseconds });
     if let Some(path) = &settings.metrics_file {
         let seen = Verified::load(&settings.backup_dir, &settings.folder()).generations;
-        let cycle = &Cycle { verified: seen.values().map(|seen| seen.time).max(), ..cycle.clone() };
+        let verified = seen.values().map(|seen| seen.time).max();
+        let cycle = &Cycle { verified, rehearsed: rehearsed(&settings.backup_dir), ..cycle.clone() };
         let code = ended.as_ref().map_or_else(exit_of, |exit| *exit) as u8;
         // A monitor that is not told sees it by the age of what it was told.
         if let Err(e) = textfile::update(path, &textfile::values(cycle, code, now, milliseconds)) {
             log::warn!("{e:#}");
         }
     }
+}
+
+/// When the last rehearsal was, if it found nothing wrong.
+fn rehearsed(backup_dir: &Path) -> Option<u64> {
+    let said: Value = serde_json::from_slice(&std::fs::read(paths::rehearsed(backup_dir)).ok()?).ok()?;
+    let time = humantime::parse_rfc3339(said["time"].as_str()?).ok()?;
+    (said["wrong"] == 0).then(|| time.duration_since(UNIX_EPOCH).map(|since| since.as_secs()).ok())?
 }
 
 /// `sent: generation=2 part=7 index=1234 …`
@@ -120,6 +133,7 @@ impl fmt::Display for Summary<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::fs::write_atomic;
 
     #[test]
     fn a_summary_says_what_is_known_and_nothing_else() {
@@ -135,6 +149,7 @@ mod tests {
             lag_entries: Some(0),
             synced: Some(99),
             verified: Some(98),
+            rehearsed: Some(97),
         };
         let failed = Cycle { lag_entries: Some(5), ..Cycle::default() };
         for (cycle, want) in [
@@ -147,6 +162,22 @@ mod tests {
             (Cycle::default(), "failed: duration_ms=250"),
         ] {
             assert_eq!(Summary { cycle: &cycle, now: 103, milliseconds: 250 }.to_string(), want);
+        }
+    }
+
+    #[test]
+    fn a_rehearsal_counts_if_nothing_was_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(rehearsed(dir.path()), None);
+        for (text, want) in [
+            (r#"{"time": "1970-01-02T00:00:01Z", "wrong": 0}"#, Some(86_401)),
+            (r#"{"time": "1970-01-02T00:00:01Z", "wrong": 1}"#, None),
+            (r#"{"time": "yesterday", "wrong": 0}"#, None),
+            (r#"{"wrong": 0}"#, None),
+            ("", None),
+        ] {
+            write_atomic(&paths::rehearsed(dir.path()), text.as_bytes(), 0o600).unwrap();
+            assert_eq!(rehearsed(dir.path()), want, "{text}");
         }
     }
 }

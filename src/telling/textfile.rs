@@ -16,7 +16,7 @@ const PREFIX: &str = "etcd2_backup_";
 const TOTAL: &str = "sent_bytes_total";
 
 /// A number's name without [`PREFIX`], its type, and what it is.
-const FAMILIES: [(&str, &str, &str); 15] = [
+const FAMILIES: [(&str, &str, &str); 16] = [
     ("generation", "gauge", "The generation that is being written."),
     (
         "lag_entries",
@@ -38,6 +38,7 @@ const FAMILIES: [(&str, &str, &str); 15] = [
     ("parts", "gauge", "Parts of the generation."),
     ("point_timestamp_seconds", "gauge", "When the log was read to an end that the remote has all of."),
     ("raft_index", "gauge", "The raft index up to which the remote holds everything."),
+    ("rehearsed_timestamp_seconds", "gauge", "When a rehearsal last found all as the archive says."),
     (TOTAL, "counter", "Bytes of all parts that were sent."),
     (
         "verified_timestamp_seconds",
@@ -69,6 +70,7 @@ pub(super) fn values(cycle: &Cycle, code: u8, now: u64, milliseconds: u128) -> V
         ("parts", cycle.part.map(|part| part + 1)),
         ("point_timestamp_seconds", cycle.point),
         ("raft_index", cycle.index),
+        ("rehearsed_timestamp_seconds", cycle.rehearsed),
         (TOTAL, cycle.sent_bytes),
         ("verified_timestamp_seconds", cycle.verified),
     ] {
@@ -151,6 +153,7 @@ mod tests {
             lag_entries: Some(0),
             synced: Some(1_769_903_989),
             verified: Some(1_769_900_000),
+            rehearsed: Some(1_769_800_000),
         }
     }
 

@@ -17,13 +17,16 @@ const DAYS: [(&str, &str); 7] = [
     ("sun", "sunday"),
 ];
 
-/// An expression for the timer, or an error with what to write.
-pub(crate) fn check_calendar(text: &str) -> anyhow::Result<String> {
+/// An expression for a timer, or an error with what to write for this key, `key` or `table.key`.
+pub(crate) fn check_calendar(key: &str, text: &str) -> anyhow::Result<String> {
     let text = text.trim();
+    let name = key.rsplit('.').next().unwrap_or(key);
     parse_calendar(text).map(|()| text.to_owned()).map_err(|why| {
         refuse(
-            format!("calendar {text:?} is no calendar expression: {why}"),
-            "write one of systemd 231, for example calendar = \"*-*-* 02:00:00\" or calendar = \"Mon..Fri *:0/15\"",
+            format!("{key} {text:?} is no calendar expression: {why}"),
+            format!(
+                "write one of systemd 231, for example {name} = \"*-*-* 02:00:00\" or {name} = \"Mon..Fri *:0/15\""
+            ),
         )
     })
 }

@@ -5,11 +5,12 @@ pub(crate) const OLDEST: u32 = 231;
 
 /// Each directive and the systemd that brought it (0: before 200).
 #[rustfmt::skip]
-const DIRECTIVES: [(&str, u32); 26] = [
+const DIRECTIVES: [(&str, u32); 29] = [
     ("AccuracySec", 209),
     ("After", 0),
     ("Also", 0),
     ("AssertPathExists", 218),
+    ("ConditionPathExists", 0),
     ("Description", 0),
     ("Environment", 0),
     ("EnvironmentFile", 0),
@@ -26,6 +27,8 @@ const DIRECTIVES: [(&str, u32); 26] = [
     ("OnCalendar", 0),
     ("OnFailure", 0),
     ("OnUnitActiveSec", 0),
+    ("PartOf", 0),
+    ("Persistent", 212),
     ("RandomizedDelaySec", 229),
     ("SuccessExitStatus", 0),
     // "infinity" is newer than the directive: 229.

@@ -34,6 +34,8 @@ pub(crate) struct Fragment {
     #[serde(default)]
     pub(crate) retention: RetentionFragment,
     #[serde(default)]
+    pub(crate) verify: VerifyFragment,
+    #[serde(default)]
     pub(crate) vars: Vars,
 }
 
@@ -69,6 +71,14 @@ pub(crate) struct RetentionFragment {
     pub(crate) keep_other_clusters: Option<String>,
 }
 
+/// What the file said under `[verify]`.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VerifyFragment {
+    pub(crate) share: Option<String>,
+    pub(crate) schedule: Option<String>,
+}
+
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(untagged, expecting = "founder must be a URL, or a list of the URLs of one member")]
 pub(crate) enum OneOrMany {
@@ -86,7 +96,8 @@ pub(crate) fn parse_fragment(text: &str) -> Result<Fragment> {
             .replace("i64", "a whole number")
             .replace("struct RcloneFragment", "a table")
             .replace("struct MetricsFragment", "a table")
-            .replace("struct RetentionFragment", "a table");
+            .replace("struct RetentionFragment", "a table")
+            .replace("struct VerifyFragment", "a table");
         let key = text.lines().nth(line).and_then(|l| l.split_once('=')).map(|(key, _)| key.trim());
         let key = key.filter(|_| message.starts_with("invalid type")).map(|key| format!("{key}: "));
         let what = format!("line {}: {}{message}", line + 1, key.unwrap_or_default());
@@ -106,6 +117,9 @@ pub(crate) fn parse_fragment(text: &str) -> Result<Fragment> {
     toml::from_str(text).map_err(|e| syntax(&e))
 }
 
+/// The tables whose keys are ours.
+const TABLES: [&str; 4] = ["rclone", "metrics", "retention", "verify"];
+
 /// Every key is known, and every string is one plain line.
 fn check_keys(prefix: &str, table: &toml::Table) -> Result<()> {
     let known = known_keys();
@@ -115,7 +129,7 @@ fn check_keys(prefix: &str, table: &toml::Table) -> Result<()> {
         if full == "vars" {
             continue;
         }
-        if !known.contains(&full) && !["rclone", "metrics", "retention"].contains(&full.as_str()) {
+        if !known.contains(&full) && !TABLES.contains(&full.as_str()) {
             return Err(unknown(&full, &known));
         }
         match value {
@@ -139,7 +153,7 @@ fn known_keys() -> Vec<String> {
         fields.filter(|(_, v)| !v.is_object()).map(|(k, _)| format!("{prefix}{k}")).collect()
     };
     let all = serde_json::json!(Fragment::default());
-    let tables = ["rclone", "metrics", "retention"].map(|t| names(&format!("{t}."), &all[t]));
+    let tables = TABLES.map(|t| names(&format!("{t}."), &all[t]));
     [names("", &all), tables.concat()].concat()
 }
 

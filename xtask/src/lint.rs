@@ -19,7 +19,7 @@ use crate::check::refuse;
 use crate::exposure::{self, Exposure};
 use crate::finding::Finding;
 use crate::render::{Rendered, expand};
-use crate::rules;
+use crate::rules::{self, base};
 use crate::site::{self, Site};
 use crate::templates::{SUFFIX, Texts};
 use crate::{build, bundle, inspect, paths as checkout};
@@ -177,12 +177,12 @@ fn verify(files: &[Rendered], etcd_unit: &str) -> Result<Vec<Finding>> {
     Ok(output.stderr.lines().filter(ours).map(finding).collect())
 }
 
-/// Has systemd read each time of the timer.
+/// Has systemd read each time of the timers.
 fn times(files: &[Rendered]) -> Result<Vec<Finding>> {
-    let timer = files.iter().find(|f| Path::new(&f.path).extension().is_some_and(|e| e == "timer"));
-    let settings = timer.map(|f| parse_settings(&f.text)).unwrap_or_default();
+    let timers = files.iter().filter(|f| Path::new(&f.path).extension().is_some_and(|e| e == "timer"));
+    let settings = timers.flat_map(|f| parse_settings(&f.text).into_iter().map(|s| (base(&f.path), s)));
     let mut findings = Vec::new();
-    for setting in settings.iter().filter(|s| s.section == "Timer" && !s.value.is_empty()) {
+    for (timer, setting) in settings.filter(|(_, s)| s.section == "Timer" && !s.value.is_empty()) {
         let verb = match setting.key.as_str() {
             "OnCalendar" => "calendar",
             key if key.ends_with("Sec") => "timespan",
@@ -192,7 +192,7 @@ fn times(files: &[Rendered]) -> Result<Vec<Finding>> {
         let output = Command::new(ANALYZE).args([verb, "--", &value]).run_limited(&[], LIMIT)?;
         if !output.status.success() {
             let said = output.stderr.lines().next().unwrap_or("it does not take it").to_owned();
-            let what = format!("etcd2-backup.timer: {}={value}: systemd says: {said}", setting.key);
+            let what = format!("{timer}: {}={value}: systemd says: {said}", setting.key);
             findings.push(Finding::refusal(what, format!("try it with: {ANALYZE} {verb} {value:?}")));
         }
     }

@@ -40,6 +40,7 @@ mod tarball;
 mod templates;
 mod test;
 mod vars;
+mod verify;
 mod warn;
 
 use std::process::ExitCode;

@@ -14,8 +14,9 @@ use crate::runner::Runner;
 use crate::sandbox::Sandbox;
 use crate::schedule::When;
 use crate::site::Site;
-use crate::templates::{SUFFIX, Texts, effective};
+use crate::templates::{PARTS, SUFFIX, Texts, effective};
 use crate::vars::Vars;
+use crate::verify::Verify;
 
 /// A file of the node.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,6 +67,7 @@ struct Values<'a> {
     flags: Option<String>,
     backup_timeout: String,
     retention: &'a Retention,
+    verify: &'a Verify,
     sandbox: Sandbox,
     /// The operator's own.
     vars: &'a Vars,
@@ -119,6 +121,7 @@ impl<'a> Values<'a> {
                 site.rclone_timeout.as_secs().saturating_mul(8).saturating_add(60)
             ),
             retention: &site.retention,
+            verify: &site.verify,
             sandbox: Sandbox::of(site),
             vars: &site.vars,
         }
@@ -145,7 +148,7 @@ pub(crate) fn expand(site: &Site, overrides: &Texts) -> Result<Vec<Rendered>> {
     tera.add_raw_templates(templates.iter().copied()).map_err(|e| one_line(&e))?;
     let values = Context::from_serialize(&Values::new(site)).map_err(|e| one_line(&e))?;
     let mut files = Vec::new();
-    for (name, text) in &texts {
+    for (name, text) in texts.iter().filter(|(name, _)| !name.starts_with(PARTS)) {
         files.push(match name.strip_suffix(SUFFIX) {
             Some(path) => {
                 let text = tera.render(name, &values).map_err(|e| one_line(&e))?;

@@ -16,6 +16,7 @@ use crate::site::Site;
 pub(crate) const SETTINGS: &str = "30-etcd2-backup-restore.conf";
 const FENCE: &str = "30-etcd2-backup-fence.conf";
 const TIMER: &str = "etcd2-backup.timer";
+const VERIFY: &str = "etcd2-backup-verify.service";
 /// Before version 236, systemd reads so many bytes of a line, and takes the rest for another line.
 const MAX_LINE_BYTES: usize = 2047;
 
@@ -45,14 +46,15 @@ pub(crate) fn check(site: &Site, files: &[Rendered]) -> Vec<Finding> {
         let file = files.iter().find(|f| base(&f.path) == name);
         file.map(|f| parse_settings(&f.text)).unwrap_or_default()
     };
-    for verb in ["backup", "restore", "join"] {
-        let name = format!("etcd2-{verb}.service");
+    for verb in ["backup", "verify", "restore", "join"] {
+        let by_timer = ["backup", "verify"].contains(&verb);
+        let name = if verb == "verify" { VERIFY.to_owned() } else { format!("etcd2-{verb}.service") };
         let unit = Unit { settings: [of(&name), of(SETTINGS)].concat(), name: &name };
         service(&unit, verb, &mut findings);
-        if verb == "backup" {
+        if by_timer {
+            ends(&unit, &mut findings);
             on_failure(site, &unit, &mut findings);
-        }
-        if verb != "backup" {
+        } else {
             started_by_hand(&unit, &site.etcd_unit, &mut findings);
         }
     }
@@ -147,7 +149,8 @@ impl Unit<'_> {
     }
 }
 
-fn base(path: &str) -> &str {
+/// The last part of a path.
+pub(crate) fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
@@ -221,10 +224,14 @@ fn service(unit: &Unit, verb: &str, findings: &mut Findings) {
         let hint = "write SystemCallFilter=~ and what is not: an old systemd does not know all names, and the service would be killed";
         findings.warn(what, hint);
     }
-    if verb == "backup" && ["", "0", "infinity"].contains(&unit.last("Service", "TimeoutStartSec")) {
-        let what = format!("{name} has no TimeoutStartSec=");
-        findings
-            .warn(what, "write TimeoutStartSec={{ backup_timeout }}: one that hangs would end all backups");
+}
+
+/// What a timer starts ends by itself.
+fn ends(unit: &Unit, findings: &mut Findings) {
+    if ["", "0", "infinity"].contains(&unit.last("Service", "TimeoutStartSec")) {
+        let what = format!("{} has no TimeoutStartSec=", unit.name);
+        let limit = if unit.name == VERIFY { "12h" } else { "{{ backup_timeout }}" };
+        findings.warn(what, format!("write TimeoutStartSec={limit}: one that hangs would be the last"));
     }
 }
 

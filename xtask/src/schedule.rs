@@ -55,7 +55,7 @@ pub(crate) fn resolve(said: &Fragment) -> Result<Schedule> {
                 "remove one: interval is a time from one backup to the next, calendar says at which hours";
             return Err(refuse("interval and calendar exclude each other", hint));
         }
-        (Some(calendar), None) => When::At(check_calendar(calendar)?),
+        (Some(calendar), None) => When::At(check_calendar("calendar", calendar)?),
         (None, interval) => When::Every(check_span("interval", &or(interval, "30sec"), 1_000_000)?),
     };
     let jitter = check_span("jitter", &or(&said.jitter, "0"), 0)?;

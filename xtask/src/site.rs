@@ -21,6 +21,7 @@ use crate::runner::{self, Runner};
 use crate::schedule::{self, Schedule};
 use crate::templates::{self, Texts};
 use crate::vars::{self, Vars};
+use crate::verify::{self, Verify};
 use crate::warn;
 
 /// The settings' file.
@@ -65,6 +66,8 @@ pub(crate) struct Site {
     pub(crate) password_file: Option<PathBuf>,
     /// What is kept in the remote.
     pub(crate) retention: Retention,
+    /// When how much of it is read again.
+    pub(crate) verify: Verify,
     /// rclone.conf, byte for byte.
     pub(crate) rclone_conf: Content,
     /// The operator's templates, in place of the built-in ones.
@@ -162,6 +165,7 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
     let flags = runner::flags(said.rclone.flags.as_deref().unwrap_or_default())?;
     let runner = runner::resolve(said.rclone, dir)?;
     let retention = retention::resolve(&said.retention)?;
+    let verify = verify::resolve(&said.verify)?;
     Ok(Site {
         founder: founder(said.founder)?,
         endpoint: check::check_endpoint(&endpoint, sections.as_deref())?,
@@ -181,6 +185,7 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         runner,
         password_file,
         retention,
+        verify,
         rclone_conf: Content(conf),
         templates: Texts::new(),
         vars: said.vars,

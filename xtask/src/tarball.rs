@@ -191,6 +191,8 @@ mod tests {
                 ("30-etcd2-backup-restore.conf", 0o644),
                 ("SHA256SUMS", 0o644),
                 ("etcd2-backup-install", 0o755),
+                ("etcd2-backup-verify.service", 0o644),
+                ("etcd2-backup-verify.timer", 0o644),
                 ("etcd2-backup.service", 0o644),
                 ("etcd2-backup.timer", 0o644),
                 ("etcd2-join.service", 0o644),
@@ -212,7 +214,7 @@ mod tests {
         let want: String =
             files.iter().map(|(name, f)| format!("{}  {name}\n", sha256(&f.content))).collect();
         assert_eq!(sums, want);
-        assert_eq!(files.len(), 10);
+        assert_eq!(files.len(), 12);
     }
 
     #[test]

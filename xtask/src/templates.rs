@@ -15,6 +15,8 @@ use crate::input::{self, TEXT};
 static STOCK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../templates");
 /// A template ends so; what has no such ending ships as it is.
 pub(crate) const SUFFIX: &str = ".tera";
+/// Templates in this folder are parts of others, and no files of the node.
+pub(crate) const PARTS: &str = "include/";
 /// The folder of a site that is used without being named.
 pub(crate) const FOLDER: &str = "templates";
 
