@@ -16,11 +16,24 @@ const MAX_BYTES: u64 = 64 << 10;
 /// # Errors
 /// The remote could not be asked.
 pub fn parent(remote: &dyn Remote, cluster_id: u64) -> Result<Option<Parent>> {
+    Ok(continued(&all(remote)?, cluster_id))
+}
+
+/// The record of the recovery that made a cluster, whichever machine wrote it.
+///
+/// # Errors
+/// The remote could not be asked.
+pub fn of_cluster(remote: &dyn Remote, cluster_id: u64) -> Result<Option<Record>> {
+    Ok(all(remote)?.into_iter().find(|record| record.cluster_id == cluster_id))
+}
+
+/// The records below the endpoint, as far as they can be read.
+fn all(remote: &dyn Remote) -> Result<Vec<Record>> {
     let paths: Vec<String> = remote.list("")?.into_iter().filter(is_record).map(|o| o.path).collect();
     if paths.is_empty() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    Ok(continued(&records(&remote.heads("", &paths, MAX_BYTES)?), cluster_id))
+    Ok(records(&remote.heads("", &paths, MAX_BYTES)?))
 }
 
 /// `<machine-id>/recovery/<token>`.

@@ -165,6 +165,11 @@ static VERBS: &[VerbTable] = &[
                 "Prepare everything but let somebody else start etcd; run join again to watch it catch up",
                 into!(Join.no_start),
             ),
+            flag(
+                "plain",
+                "Begin with an empty data directory: the leader sends everything, and nothing is fetched from the remote",
+                into!(Join.plain),
+            ),
             valued(
                 "wait",
                 "TIME",
@@ -307,6 +312,7 @@ impl Major {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Join {
     pub no_start: bool,
+    pub plain: bool,
     pub wait: Duration,
 }
 

@@ -187,9 +187,9 @@ fn a_line_means_what_it_says() {
         ("restore --accept-older --force", {
             cli("/", false, Verb::Restore(Restore { accept_older: true, force: true, ..restore() }))
         }),
-        ("join", cli("/", false, Verb::Join(Join { no_start: false, wait: ten_minutes }))),
+        ("join", cli("/", false, Verb::Join(Join { no_start: false, plain: false, wait: ten_minutes }))),
         ("join --no-start --wait 1m30s", {
-            cli("/", false, Verb::Join(Join { no_start: true, wait: Duration::from_secs(90) }))
+            cli("/", false, Verb::Join(Join { no_start: true, plain: false, wait: Duration::from_secs(90) }))
         }),
         ("inspect a", cli("/", false, Verb::Inspect(inspect(None)))),
         ("inspect --keys a --json --wal-dir b", {

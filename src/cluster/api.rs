@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::{Member, Membership};
+use crate::etcd::datadir::Family;
 use crate::exit::{Exit, fault};
 use crate::sys::http::{Client, Response};
 
@@ -143,6 +144,17 @@ pub fn is_healthy(http: &Client, client_url: &str) -> bool {
 pub fn raft_status(http: &Client, client_url: &str) -> Result<RaftStatus> {
     let response = expect(200, http.get(&format!("{client_url}/debug/vars"))?)?;
     parse_raft_status(&response)
+}
+
+/// Which etcd a member runs.
+///
+/// # Errors
+/// No answer, or not that of a member.
+pub fn family(http: &Client, client_url: &str) -> Result<Family> {
+    let version = json(&expect(200, http.get(&format!("{client_url}/version"))?)?)?;
+    let server =
+        version.get("etcdserver").and_then(Value::as_str).context("it does not say which etcd it is")?;
+    Ok(if server.starts_with("2.") { Family::Two } else { Family::Three })
 }
 
 /// How far a member's own store is.

@@ -2,6 +2,8 @@
 //!
 //! Everything that can fail comes before the cluster is asked. From then on the fence keeps etcd from starting until the
 //! node is ready; whenever this is interrupted, running it again goes on where it was.
+//!
+//! The member begins with a seed, where there is one: with what the founding member was restored from.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -19,6 +21,7 @@ use crate::exit::{Exit, OrFault, fault};
 use crate::member_dir::aside;
 use crate::member_dir::places::Places;
 use crate::paths::{JOIN_DROP_IN, Root};
+use crate::recovery::seed::{self, Seed};
 use crate::settings::Settings;
 use crate::settings::unit::UnitEnvironment;
 use crate::sys::lock::Lock;
@@ -70,7 +73,9 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
                 log::info!("waiting until every started member has caught up");
                 gate::wait(&join.cluster, Who::StartedBut(gone), options.wait)?;
             }
-            join.enter(step, &members)?
+            let seed =
+                if options.plain { None } else { seed::look(root, &join.settings, &join.cluster, &members) };
+            join.enter(step, &members, seed.as_ref())?
         }
     };
     if options.no_start || !root.is_live() {
@@ -164,7 +169,7 @@ impl Join<'_> {
     }
 
     /// From the fence to a node on which etcd starts as a new member.
-    fn enter(&self, step: Step, members: &Membership) -> Result<u64> {
+    fn enter(&self, step: Step, members: &Membership, seed: Option<&Seed>) -> Result<u64> {
         let before = Before { fenced: fence::is_up(self.root), unfinished: self.drop_in().exists() };
         fence::raise(self.root, "join")?;
         if let Err(e) = self.write_drop_in(members) {
@@ -184,7 +189,8 @@ impl Join<'_> {
             }
         };
         log::info!("this node is member {id:x}");
-        for old in aside::set_aside(&Places::of(&self.settings)?, "join")? {
+        let places = Places::of(&self.settings)?;
+        for old in aside::set_aside(&places, "join")? {
             log::info!("the old data is kept as {}", old.display());
         }
         // Others may have changed in between; etcd wants the list to the letter.
@@ -195,7 +201,24 @@ impl Join<'_> {
         )?;
         self.write_drop_in(&members)?;
         identity::forget(self.root)?;
+        if let Some(seed) = seed {
+            self.begin_with(seed, &places, id)?;
+        }
         Ok(id)
+    }
+
+    /// With data etcd needs no variables to find the cluster.
+    fn begin_with(&self, seed: &Seed, places: &Places, id: u64) -> Result<()> {
+        match seed.build(&self.settings, places, id) {
+            Ok(()) => {
+                seed::place(places)?;
+                self.remove_drop_in()?;
+            }
+            Err(e) => {
+                log::warn!("the member begins empty after all, and the leader sends it everything: {e:#}");
+            }
+        }
+        fs::remove_dir_if_there(&self.settings.restore_dir.join("incoming"))
     }
 
     fn become_member(&self, step: Step) -> Result<Admission> {

@@ -61,7 +61,8 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let (record, fenced) = (plan.record(&source), fence::is_up(root));
     // All that needs room comes before the exchange.
     let prepare = || {
-        build::build(&settings, &source, &plan, &places).context("writing the new member directory")?;
+        build::build(&settings, &source, &plan.rewrite, plan.own.id, &places)
+            .context("writing the new member directory")?;
         let staged = notes::note(&settings, &record)?;
         let exchange = Exchange::prepare(&settings.backup_dir, &places, exchange::staging)?;
         fence::raise(root, swap::RESTORE).map(|()| (staged, exchange))

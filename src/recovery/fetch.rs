@@ -9,7 +9,7 @@ use crate::archive::catalog;
 use crate::archive::chain::{self, Generation};
 use crate::archive::lineage::{self, Parent};
 use crate::archive::names::PartName;
-use crate::archive::part::Part;
+use crate::archive::part::{self, Part};
 use crate::archive::unpack;
 use crate::etcd::datadir::Family;
 use crate::exit::{Exit, exit_of, fault};
@@ -165,6 +165,31 @@ pub fn exactly(
         None => "list --points has the points of other generations".to_owned(),
     };
     Err(fault(Exit::Corrupt, format!("the point cannot be reached: {error:#}"), hint))
+}
+
+/// Brings exactly what a recovery was made of: a generation up to the part with this checksum.
+///
+/// # Errors
+/// [`Exit::NotFound`] if it is not in the folder any more, [`Exit::Corrupt`] if it is damaged; [`Exit::Remote`].
+pub fn recorded(
+    remote: &dyn Remote,
+    folder: &str,
+    objects: &[Object],
+    (generation, checksum): (u64, &str),
+    dir: &Path,
+) -> Result<Fetched> {
+    let all = chain::generations(objects);
+    let last = |g: &Generation| g.parts.iter().position(|p| p.checksum == part::prefix(checksum));
+    let mut numbered = all.iter().filter(|g| g.name.number == generation);
+    let Some((generation, last)) = numbered.find_map(|g| Some((g, last(g)?))) else {
+        let what =
+            format!("the point of generation {generation} that was restored is not in {folder} any more");
+        return Err(fault(Exit::NotFound, what, "was it pruned? list --from MACHINE_ID shows what is there"));
+    };
+    let parts = &generation.parts[..=last];
+    let opened = bring(remote, folder, generation, parts, dir).map_err(|damaged| damaged.error)?;
+    unpack::unpack(&opened, &data_dir(dir))?;
+    Ok(fetched(&opened, parts, dir, Vec::new()))
 }
 
 /// What a cluster's generations say that they continue, the newest that says anything. A node that lost what it knew of

@@ -1,9 +1,10 @@
-//! What `restore` is made of: where the data comes from, and who the new members are.
+//! What `restore` is made of, and what a `join` takes of it: where the data comes from, and who the new members are.
 //!
 //! - [`source`]: the archive or the local disk, read and proven · [`fetch`]: a generation's parts, brought and checked
 //! - [`point`]: where a point in the past lies
 //! - [`plan`]: what is going to be made · [`ids`]: token and new IDs · [`heal`]: is the cluster really dead?
 //! - [`guards`]: what keeps a recovery from doing harm · [`swap`]: the exchange, and one that was interrupted
+//! - [`record`]: what a recovery record names · [`seed`]: what a joining member begins with
 //! - [`build`]: the new member directory, beside the old one · [`notes`]: what later backups and everyone else must know
 
 pub mod build;
@@ -14,5 +15,7 @@ pub mod ids;
 pub mod notes;
 pub mod plan;
 pub mod point;
+pub mod record;
+pub mod seed;
 pub mod source;
 pub mod swap;

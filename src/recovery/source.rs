@@ -276,7 +276,7 @@ fn index_of(point: Point, place: &Place<'_>, source: &Source) -> Result<Option<(
 }
 
 /// Parts that were brought, read through.
-fn opened(fetched: Fetched) -> Result<Source> {
+pub(super) fn opened(fetched: Fetched) -> Result<Source> {
     let dir = DataDir::open(&fetched.data_dir, None)?;
     let contents = Contents { family: fetched.family, ..dir.scan(Reading::Still)? };
     let last = contents.last();
@@ -311,7 +311,12 @@ fn nothing_there(settings: &Settings, remote: &dyn Remote, folder: &str) -> anyh
     fault(Exit::NotFound, what, hint)
 }
 
-fn old_layout(remote: &dyn Remote, folder: &str, objects: &[Object], incoming: &Path) -> Result<Source> {
+pub(super) fn old_layout(
+    remote: &dyn Remote,
+    folder: &str,
+    objects: &[Object],
+    incoming: &Path,
+) -> Result<Source> {
     let paths: Vec<String> =
         objects.iter().map(|o| o.path.clone()).filter(|p| p.starts_with("member/")).collect();
     crate::sys::fs::remove_dir_if_there(incoming)?;
