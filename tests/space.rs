@@ -186,3 +186,67 @@ fn the_data_directory() {
     );
     assert_restores(node, &fixture.keys);
 }
+
+/// The log's disk, where the log lies apart: neither directory is exchanged, and nothing is left behind on either disk.
+#[test]
+fn the_separate_wal_directory_during_a_restore() {
+    if Tools::from_env().is_none() || !is_inside("the_separate_wal_directory_during_a_restore") {
+        return;
+    }
+    let (mut node, _) = node();
+    let small = Small::on(&node, "/disk");
+    fs::create_dir(node.path("/disk/log")).unwrap();
+    let mut copy = Command::new("cp");
+    copy.arg("-a").arg(data(&node).join("member/wal/.")).arg(node.path("/disk/log"));
+    assert!(copy.status().unwrap().success());
+    fs::remove_dir_all(data(&node).join("member/wal")).unwrap();
+    node.environment.insert("ETCD_WAL_DIR".into(), "/disk/log".into());
+    node.ok(&["backup"]);
+    let before = [tree(&data(&node)), tree(&node.path("/disk/log"))];
+    with_ever_more_room(
+        &node,
+        &small,
+        &["restore"],
+        || (),
+        |pages| {
+            assert!([tree(&data(&node)), tree(&node.path("/disk/log"))] == before, "{pages} pages");
+            let names: Vec<_> =
+                fs::read_dir(node.path("/disk")).unwrap().map(|e| e.unwrap().file_name()).collect();
+            assert_eq!(names.len(), 2, "{pages} pages: {names:?}");
+        },
+    );
+    assert!(tree(&node.kept("member.before-restore-")[0]) == tree_of_member(&before[0]));
+}
+
+fn tree_of_member(
+    data: &std::collections::BTreeMap<PathBuf, Option<Vec<u8>>>,
+) -> std::collections::BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let below = data.iter().filter_map(|(path, content)| {
+        let below = path.strip_prefix("member").ok().filter(|below| !below.as_os_str().is_empty())?;
+        Some((below.to_path_buf(), content.clone()))
+    });
+    below.collect()
+}
+
+#[test]
+fn the_backup_directory_during_an_undo() {
+    if Tools::from_env().is_none() || !is_inside("the_backup_directory_during_an_undo") {
+        return;
+    }
+    let (node, _) = node();
+    let small = Small::on(&node, "/var/lib/etcd2-backup");
+    node.ok(&["backup"]);
+    let old = tree(&data(&node).join("member"));
+    node.ok(&["restore"]);
+    let before = tree(&data(&node));
+    with_ever_more_room(
+        &node,
+        &small,
+        &["restore", "--undo"],
+        || (),
+        |pages| {
+            assert!(tree(&data(&node)) == before, "{pages} pages");
+        },
+    );
+    assert!(tree(&data(&node).join("member")) == old);
+}
