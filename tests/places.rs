@@ -187,3 +187,28 @@ fn the_usual_wal_directory_may_be_named() {
     assert!(node.path("/var/lib/etcd2/note").exists());
     assert_etcd_has(&mut node, &keys);
 }
+
+/// It had data and a log apart: all of the old one is kept, and the new log is where etcd looks for it.
+#[test]
+fn a_node_with_a_separate_wal_directory_joins() {
+    let Some((mut founder, keys)) = with_log_at("/var/lib/log") else { return };
+    fs::create_dir(founder.path("/var/lib/log")).unwrap();
+    move_log(&founder, "/var/lib/log");
+    founder.ok(&["restore", "--source", "local"]);
+    founder.start_etcd();
+    let mut second = Node::joining(Tools::from_env().unwrap(), "e2", &founder);
+    second.put_fixture("v238-single-nosnap");
+    let log = second.path("/var/lib/log");
+    fs::rename(second.path("/var/lib/etcd2/member/wal"), &log).unwrap();
+    second.environment.insert("ETCD_WAL_DIR".into(), "/var/lib/log".into());
+    second.etcd.set("ETCD_WAL_DIR", log.to_string_lossy());
+    let old = [tree(&second.path("/var/lib/etcd2/member")), tree(&log)];
+    second.ok(&["join", "--plain"]);
+    let aside = [&second.kept("member.before-join-")[0], &kept(&second.path("/var/lib"), "log")[0]];
+    assert!(aside.map(|path| tree(path)) == old);
+    second.start_etcd();
+    second.ok(&["join"]);
+    let differences = keys::compare(&keys, &keys::dump(&second.etcd.client_url).unwrap());
+    assert!(differences.is_empty(), "{differences:?}");
+    assert!(fs::read_dir(&log).unwrap().count() > 0 && !second.path("/var/lib/etcd2/member/wal").exists());
+}

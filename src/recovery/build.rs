@@ -66,6 +66,8 @@ fn write(source: &Source, rewrite: &Rewrite, member_id: u64, path: &Path) -> Res
 
 fn refuse_without_room(place: &Path, need: u64) -> Result<()> {
     let dir = files::parent(place);
+    // Of a separate log nothing may be left but the setting.
+    files::create_dirs(&dir, 0o755)?;
     let free = files::free_bytes(&dir)?;
     if free >= need {
         return Ok(());
