@@ -3,6 +3,9 @@
 mod common;
 
 use std::fs;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use common::{Node, tree};
 use etcd2_backup::identity;
@@ -129,12 +132,45 @@ fn an_entry_that_never_started_is_used_again_and_nobody_else_comes_in_meanwhile(
     let log = nodes.others[0].ok(&["join"]);
     assert!(log.contains("waits for this node and was never started"), "{log}");
     assert_eq!(nodes.entry(&nodes.others[0]), entry);
-    nodes.others[1].refused(&["join"], 10, &["was added and has not started", "member remove"]);
+    // Bounded, and it says for whom it waits.
+    let half_in = format!("waiting: member {} ({}) was added", entry.id, nodes.others[0].etcd.peer_url);
+    let words = [&*half_in, "was added and has not started", "member remove"];
+    nodes.others[1].refused(&["join", "--wait", "1s"], 10, &words);
     assert!(!nodes.others[1].is_fenced() && !nodes.others[1].join_drop_in().exists());
     nodes.others[0].start_etcd();
     nodes.others[0].ok(&["join"]);
     nodes.assert_has_all(&nodes.others[0]);
     assert_eq!(nodes.entry(&nodes.others[0]).id, entry.id);
+}
+
+/// Two nodes whose joins began at the same moment. Who gets in first has to start before the other one can follow.
+#[test]
+fn two_joins_at_the_same_moment_take_turns() {
+    let Some(mut nodes) = Nodes::new(&["e2", "e3"]) else { return };
+    let mut joins: Vec<Option<Child>> = nodes
+        .others
+        .iter()
+        .map(|n| n.command(&["join"]).stderr(Stdio::piped()).spawn().map(Some).unwrap())
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut came_in = 0;
+    while came_in < 2 {
+        assert!(Instant::now() < deadline, "{:?}", nodes.listed());
+        for (node, join) in nodes.others.iter_mut().zip(&mut joins) {
+            let Some(child) = join else { continue };
+            if child.try_wait().unwrap().is_none() {
+                continue;
+            }
+            let run = common::ended(&join.take().unwrap().wait_with_output().unwrap());
+            assert_eq!(run.code, 0, "{}", run.log);
+            node.start_etcd();
+            node.ok(&["join"]);
+            came_in += 1;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(nodes.listed().len(), 3);
+    nodes.others.iter().for_each(|n| nodes.assert_has_all(n));
 }
 
 #[test]

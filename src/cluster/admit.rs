@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::access::denied;
 use super::api::{self, Change};
 use super::find::Cluster;
+use super::gate::Waiting;
 
 /// etcd 3.4 refuses a change with 500 for about 5 s after the last one; a request without quorum takes 7 s to fail.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -57,6 +58,7 @@ fn until_done(
     result: impl Fn() -> Result<Option<u64>>,
 ) -> Result<Admission> {
     let deadline = Instant::now() + LIMIT;
+    let mut waiting = Waiting::default();
     loop {
         let answer = ask()?;
         if let Change::Done(Some(id)) = answer {
@@ -77,7 +79,7 @@ fn until_done(
                 ));
             }
             (Change::Unknown(why), _) => {
-                log::info!("waiting: the cluster does not change its members yet: {why}");
+                waiting.say(&format!("the cluster does not change its members yet: {why}"));
             }
             (Change::Done(_), _) => {}
         }

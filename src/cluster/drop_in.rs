@@ -73,8 +73,24 @@ pub fn overridden(effective: &UnitEnvironment, initial_cluster: &str) -> Option<
         .find_map(|(flag, wanted)| wrong(flag, wanted))
 }
 
+/// The flags that [`text`] leaves out of a command line, by name.
+pub fn left_out(command: &[String]) -> Vec<&str> {
+    command.iter().filter_map(|w| as_flag(w)).map(|(name, _)| name).filter(|n| decided(n)).collect()
+}
+
+/// The peer URLs of a member list, in order: etcd compares these with those of the running members when it starts.
+pub fn urls(members: &Membership) -> Vec<String> {
+    let mut all: Vec<String> = members.members.iter().flat_map(|m| m.peer_urls.clone()).collect();
+    all.sort();
+    all
+}
+
+/// Whether a flag's value is ours to say.
+fn decided(name: &str) -> bool {
+    [STATE, CLUSTER, PEER_URLS].contains(&name) || CLEARED.contains(&name)
+}
+
 fn without_flags(command: &[String]) -> Vec<&String> {
-    let decided = |name: &str| [STATE, CLUSTER, PEER_URLS].contains(&name) || CLEARED.contains(&name);
     let mut kept = Vec::new();
     let mut words = command.iter();
     while let Some(word) = words.next() {
@@ -163,6 +179,8 @@ mod tests {
         let text = text("e2=http://b:1", &own(&["http://b:1"]), &command).unwrap();
         let end = "ExecStart=\nExecStart=\"/usr/bin/etcd\" \"--name=e2\" \"--cost=$$5\" \"--initial-cluster-token=t\" \"--data-dir\" \"/d\"\n";
         assert!(text.ends_with(end), "{text}");
+        let names = ["initial-cluster", "discovery", "force-new-cluster", "initial-cluster-state"];
+        assert_eq!(left_out(&command), names);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct Cluster {
     pub via: String,
     /// Whether its members' loopback URLs lead to them from here: only if it was reached through one.
     loopback: bool,
+    /// How `via` is asked if it is a peer URL after all, as no client is served yet.
+    as_peer: Option<Client>,
 }
 
 impl Cluster {
@@ -79,6 +81,7 @@ impl Cluster {
                         id: m.cluster_id,
                         via: candidate.clone(),
                         loopback,
+                        as_peer: None,
                     });
                 }
                 Ok(m) => {
@@ -92,7 +95,20 @@ impl Cluster {
 
     fn by_client_url(http: &Client, url: &str) -> Result<Self> {
         let id = api::members(http, url)?.cluster_id;
-        Ok(Self { http: http.clone(), id, via: url.to_owned(), loopback: urls::is_loopback(url) })
+        let loopback = urls::is_loopback(url);
+        Ok(Self { http: http.clone(), id, via: url.to_owned(), loopback, as_peer: None })
+    }
+
+    /// The cluster of a founding member that serves no clients, since it lacks the one with these URLs to have a quorum:
+    /// etcd 3.x after a restart. It tells peers who its members are, and that is enough to start.
+    pub fn that_waits_for(own_urls: &[String], access: &Access, founder_urls: &[String]) -> Option<Self> {
+        founder_urls.iter().find_map(|url| {
+            let seen = api::members_by_peer(&access.peers, url).ok()?;
+            seen.by_peer_urls(own_urls).filter(|m| !m.has_started())?;
+            let loopback = urls::is_loopback(url);
+            let (http, as_peer) = (access.clients.clone(), Some(access.peers.clone()));
+            Some(Self { http, id: seen.cluster_id, via: url.clone(), loopback, as_peer })
+        })
     }
 
     /// Its members now.
@@ -100,7 +116,10 @@ impl Cluster {
     /// # Errors
     /// It no longer answers, or answers as another cluster.
     pub fn members(&self) -> Result<Membership> {
-        let now = api::members(&self.http, &self.via)?;
+        let now = match &self.as_peer {
+            Some(http) => api::members_by_peer(http, &self.via)?,
+            None => api::members(&self.http, &self.via)?,
+        };
         if now.cluster_id != self.id {
             return Err(fault(
                 Exit::Cluster,
@@ -116,7 +135,15 @@ impl Cluster {
     /// # Errors
     /// There is no leader, or it does not answer.
     pub fn leader_status(&self, members: &Membership) -> Result<RaftStatus> {
-        let (_, leader) = api::self_and_leader(&self.http, &self.via)?;
+        let (_, leader) = match self.as_peer {
+            None => api::self_and_leader(&self.http, &self.via)?,
+            Some(_) => members
+                .members
+                .iter()
+                .flat_map(|m| usable(m, self.loopback))
+                .find_map(|url| api::self_and_leader(&self.http, url).ok())
+                .context("the cluster serves no clients yet")?,
+        };
         let leader = leader.context("the cluster has no leader")?;
         let member = members.by_id(leader).context("the leader is not in the member list")?;
         let mut last =

@@ -9,7 +9,8 @@ use super::find::Cluster;
 use super::{Member, Membership};
 use crate::exit::{Exit, fault};
 
-const POLL: Duration = Duration::from_millis(250);
+/// How often is looked.
+pub const POLL: Duration = Duration::from_millis(250);
 /// How often a wait says that it still waits.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
@@ -57,11 +58,28 @@ pub fn behind(member: &Member, status: &RaftStatus, goal: u64, applied: Option<&
 /// # Errors
 /// [`Exit::Cluster`] if that is not so within `limit`; the message says who is behind, and why.
 pub fn wait(cluster: &Cluster, who: Who, limit: Duration) -> Result<()> {
+    wait_and(cluster, who, limit, |_| Ok(()))
+}
+
+/// The same, with a look at the member list each time.
+///
+/// # Errors
+/// As [`wait`], and what the look says.
+pub fn wait_and(
+    cluster: &Cluster,
+    who: Who,
+    limit: Duration,
+    look: impl Fn(&Membership) -> Result<()>,
+) -> Result<()> {
     let deadline = Instant::now() + limit;
     let mut goal = None;
-    let mut said = (String::new(), Instant::now());
+    let mut waiting = Waiting::default();
     loop {
-        let reason = match check(cluster, who, &mut goal) {
+        let members = cluster.members();
+        if let Ok(members) = &members {
+            look(members)?;
+        }
+        let reason = match members.and_then(|m| check(cluster, &m, who, &mut goal)) {
             Ok(None) => return Ok(()),
             Ok(Some(reason)) => reason,
             Err(e) => format!("{e:#}"),
@@ -73,21 +91,38 @@ pub fn wait(cluster: &Cluster, who: Who, limit: Duration) -> Result<()> {
                 "look at etcd's journal on that node; give more time with --wait",
             ));
         }
-        let kind = reason.trim_end_matches(|c: char| c.is_ascii_digit() || c == ' ').to_owned();
-        if said.0 != kind || said.1.elapsed() >= SAY_AGAIN {
-            log::info!("waiting: {reason}");
-            said = (kind, Instant::now());
-        }
+        waiting.say(&reason);
         std::thread::sleep(POLL);
     }
 }
 
+/// Says why it is waited, when that changes and now and then.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    said: Option<(String, Instant)>,
+}
+
+impl Waiting {
+    /// Numbers at the end may grow unsaid.
+    pub fn say(&mut self, reason: &str) {
+        let kind = reason.trim_end_matches(|c: char| c.is_ascii_digit() || c == ' ');
+        if self.said.as_ref().is_none_or(|(k, when)| k != kind || when.elapsed() >= SAY_AGAIN) {
+            log::info!("waiting: {reason}");
+            self.said = Some((kind.to_owned(), Instant::now()));
+        }
+    }
+}
+
 /// One look: why to go on waiting, or `None`.
-fn check(cluster: &Cluster, who: Who, goal: &mut Option<u64>) -> Result<Option<String>> {
-    let members = cluster.members()?;
-    let status = cluster.leader_status(&members)?;
+fn check(
+    cluster: &Cluster,
+    members: &Membership,
+    who: Who,
+    goal: &mut Option<u64>,
+) -> Result<Option<String>> {
+    let status = cluster.leader_status(members)?;
     let goal = *goal.get_or_insert(status.commit);
-    for member in meant(&members, &status, who) {
+    for member in meant(members, &status, who) {
         let applied = if member.has_started() { cluster.applied(member).ok() } else { None };
         if let Some(reason) = behind(member, &status, goal, applied.as_ref()) {
             return Ok(Some(format!("{} {reason}", member.label())));

@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::local::Ids;
 use super::{Member, Membership};
 use crate::exit::{Exit, fault};
+use crate::settings::urls;
 
 /// What was looked at.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub enum Step {
     Replace(u64),
     /// Add us.
     Add,
+    /// Wait: this other member was added and has not started. One at a time keeps the quorum.
+    After(u64),
 }
 
 /// Decides.
@@ -92,13 +95,30 @@ pub fn decide(s: &Situation<'_>) -> Result<Step> {
         }
         (Running::No, None) => {}
     }
-    others_are_fit(s, entry)?;
-    let Some(entry) = entry else { return Ok(Step::Add) };
-    if never_started(s, entry) {
+    name_is_free(s, entry)?;
+    let unused = entry.is_some_and(|e| never_started(s, e));
+    // Who is in the list already helps the quorum by starting, whoever else is half in.
+    if let Some(entry) = entry.filter(|e| unused && same_urls(e, s.own_urls)) {
         return Ok(Step::Reuse(entry.id));
     }
+    let mut others = s.members.members.iter().filter(|m| entry.is_none_or(|e| e.id != m.id));
+    if let Some(other) = others.find(|m| !m.has_started()) {
+        return Ok(Step::After(other.id));
+    }
+    let Some(entry) = entry else { return Ok(Step::Add) };
     if started_others(s, entry.id) >= 2 {
         return Ok(Step::Replace(entry.id));
+    }
+    if unused {
+        return Err(fault(
+            Exit::Refused,
+            format!(
+                "the entry {:x} waits for this node, but with the URLs {}",
+                entry.id,
+                entry.peer_urls.join(",")
+            ),
+            format!("set ETCD_INITIAL_ADVERTISE_PEER_URLS to these in a drop-in of {}", s.etcd_unit),
+        ));
     }
     Err(fault(
         Exit::Refused,
@@ -135,8 +155,17 @@ fn stop_first(s: &Situation<'_>, why: &str) -> anyhow::Error {
     )
 }
 
-/// The cluster must be able to take a member: nobody else half in, nobody with our name.
-fn others_are_fit(s: &Situation<'_>, own: Option<&Member>) -> Result<()> {
+/// The error when another member is still half in, though it was waited for.
+pub fn half_in(other: &str, id: u64) -> anyhow::Error {
+    fault(
+        Exit::Refused,
+        format!("member {other} was added and has not started"),
+        format!("finish its join first, or `etcdctl member remove {id:x}`; one at a time keeps the quorum"),
+    )
+}
+
+/// Etcd takes the name for the member's when it starts.
+fn name_is_free(s: &Situation<'_>, own: Option<&Member>) -> Result<()> {
     let others = || s.members.members.iter().filter(|m| own.is_none_or(|e| e.id != m.id));
     if let Some(other) = others().find(|m| m.name == s.own_name) {
         return Err(fault(
@@ -145,17 +174,15 @@ fn others_are_fit(s: &Situation<'_>, own: Option<&Member>) -> Result<()> {
             format!("give this node an ETCD_NAME of its own in a drop-in of {}", s.etcd_unit),
         ));
     }
-    if let Some(other) = others().find(|m| !m.has_started()) {
-        return Err(fault(
-            Exit::Refused,
-            format!("member {} was added and has not started", other.label()),
-            format!(
-                "finish its join first, or `etcdctl member remove {:x}`; one at a time keeps the quorum",
-                other.id
-            ),
-        ));
-    }
     Ok(())
+}
+
+/// Whether an entry has just our URLs: etcd starts under it with no others.
+fn same_urls(entry: &Member, own: &[String]) -> bool {
+    let all_of = |some: &[String], others: &[String]| {
+        some.iter().all(|a| others.iter().any(|b| urls::same_place(a, b)))
+    };
+    all_of(&entry.peer_urls, own) && all_of(own, &entry.peer_urls)
 }
 
 /// Whether nobody ever ran under this entry's ID, so that it may start empty.
@@ -243,6 +270,28 @@ mod tests {
     }
 
     #[test]
+    fn who_is_half_in_comes_first() {
+        let both: &[(u64, &str)] = &[(1, "e1"), (2, ""), (3, "")];
+        for members in [&both[..2], both] {
+            assert_eq!(check(members, |_| ()).unwrap(), Step::After(2));
+        }
+        // Two that are both half in would wait for each other.
+        assert_eq!(check(both, |s| s.matched = Some(0)).unwrap(), Step::Reuse(3));
+        assert_eq!(check(both, |s| s.local = Some((CLUSTER, 3))).unwrap(), Step::Start(3));
+    }
+
+    #[test]
+    fn an_entry_with_other_urls_is_not_used() {
+        let added: &[(u64, &str)] = &[(1, "e1"), (2, "e2"), (3, "")];
+        let more: &[String] = vec!["http://e3:2".to_owned(), "http://e3:1".to_owned()].leak();
+        let with = |members, own_urls| check(members, |s| (s.own_urls, s.matched) = (own_urls, Some(0)));
+        assert_eq!(with(added, &more[1..]).unwrap(), Step::Reuse(3));
+        assert_eq!(with(added, more).unwrap(), Step::Replace(3));
+        let error = with(&[(1, "e1"), (3, "")], more).unwrap_err();
+        assert!(hint_of(&error).unwrap().contains("ETCD_INITIAL_ADVERTISE_PEER_URLS"), "{error}");
+    }
+
+    #[test]
     fn with_one_other_member_nothing_is_ever_removed() {
         let pair: &[(u64, &str)] = &[(1, "e1"), (3, "")];
         assert_eq!(check(pair, |s| s.unfinished = true).unwrap(), Step::Reuse(3));
@@ -256,14 +305,13 @@ mod tests {
     fn refusals_name_the_way_out() {
         let two: &[(u64, &str)] = &[(1, "e1"), (2, "e2")];
         let stop = "systemctl stop etcd2.service";
-        let cases: [(Result<Step>, &str); 7] = [
+        let cases: [(Result<Step>, &str); 6] = [
             (check(two, |s| s.running = Running::Silent), stop),
             (check(two, |s| s.running = Running::As((9, 3))), stop),
             (check(two, |s| s.running = Running::As((CLUSTER, 3))), stop),
             (check(&[(1, "e1"), (3, "e3")], |s| s.running = Running::As((CLUSTER, 1))), stop),
             (check(two, |s| s.local = Some((CLUSTER, 2))), "etcdctl member update 2 http://e3:1"),
             (check(&[(1, "e3")], |_| ()), "ETCD_NAME"),
-            (check(&[(1, "e1"), (2, "")], |_| ()), "etcdctl member remove 2"),
         ];
         for (i, (got, hint)) in cases.into_iter().enumerate() {
             let error = got.unwrap_err();

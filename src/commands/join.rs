@@ -5,6 +5,7 @@
 //!
 //! The member begins with a seed, where there is one: with what the founding member was restored from.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -13,7 +14,6 @@ use anyhow::Result;
 use crate::cluster::access::Access;
 use crate::cluster::admit::{self, Admission};
 use crate::cluster::find::Cluster;
-use crate::cluster::gate::{self, Who};
 use crate::cluster::local::{self, Ids};
 use crate::cluster::plan::{self, Running, Situation, Step};
 use crate::cluster::{Membership, api, drop_in, preflight};
@@ -28,12 +28,19 @@ use crate::sys::lock::Lock;
 use crate::sys::{fs, systemd};
 use crate::{cli, fence, identity};
 
+mod turn;
+mod watch;
+
+use turn::Ready;
+
 /// What every step needs.
 struct Join<'a> {
     root: &'a Root,
     options: &'a cli::Join,
     settings: Settings,
     cluster: Cluster,
+    /// The peer URLs of the members that the drop-in was written for; empty until then.
+    written_for: RefCell<Vec<String>>,
 }
 
 /// What an earlier attempt left, which an attempt that changes nothing must leave too.
@@ -49,12 +56,11 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
     settings.own_peer_urls()?;
     refuse_on_founder(&settings)?;
     let _lock = lock(&settings)?;
-    let cluster = Cluster::find(&Access::of(&settings)?, settings.founder()?)?;
+    let cluster = find(&settings)?;
     log::info!("the founding member's cluster is {:x}, asked at {}", cluster.id, cluster.via);
-    let join = Join { root, options, settings, cluster };
+    let join = Join { root, options, settings, cluster, written_for: RefCell::default() };
 
-    let members = join.cluster.members()?;
-    let step = join.decide(&members)?;
+    let Ready { step, members, seed } = join.ready()?;
     let id = match step {
         Step::Watch(id) => {
             log::info!("this node already runs as member {id:x} of that cluster");
@@ -64,19 +70,7 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
             log::info!("the data directory is that of member {id:x} of that cluster: it is started as it is");
             id
         }
-        Step::Reuse(_) | Step::Replace(_) | Step::Add => {
-            preflight::directories(&join.settings)?;
-            // A cluster that lacks only us has no leader to ask, and is not changed either.
-            if !matches!(step, Step::Reuse(_)) {
-                admit::allowed(&join.cluster)?;
-                let gone = if let Step::Replace(id) = step { id } else { 0 };
-                log::info!("waiting until every started member has caught up");
-                gate::wait(&join.cluster, Who::StartedBut(gone), options.wait)?;
-            }
-            let seed =
-                if options.plain { None } else { seed::look(root, &join.settings, &join.cluster, &members) };
-            join.enter(step, &members, seed.as_ref())?
-        }
+        _ => join.enter(step, &members, seed.as_ref())?,
     };
     if options.no_start || !root.is_live() {
         fence::lower(root)?;
@@ -89,6 +83,14 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
     fence::lower(root)?;
     systemd::start_no_block(&join.settings.etcd_unit)?;
     join.watch(id, started)
+}
+
+fn find(settings: &Settings) -> Result<Cluster> {
+    let access = Access::of(settings)?;
+    Cluster::find(&access, settings.founder()?).or_else(|e| {
+        let waiting = Cluster::that_waits_for(settings.own_peer_urls()?, &access, settings.founder()?);
+        waiting.inspect(|_| log::info!("the cluster has no quorum until this node has started")).ok_or(e)
+    })
 }
 
 fn refuse_on_founder(settings: &Settings) -> Result<()> {
@@ -137,10 +139,18 @@ impl Join<'_> {
             members,
             matched,
             local,
-            set_aside: &local::ids_set_aside(&self.settings)?,
+            set_aside: &self.earlier_ids()?,
             running: self.running()?,
             unfinished,
         })
+    }
+
+    /// Whose data this node had, as far as it is there or remembered.
+    fn earlier_ids(&self) -> Result<Vec<Ids>> {
+        let mut ids = local::ids_set_aside(&self.settings)?;
+        // A stamp that cannot be read is the guard's affair.
+        ids.extend(identity::load(self.root).ok().flatten().map(|i| (i.cluster_id, i.member_id)));
+        Ok(ids)
     }
 
     /// An earlier join started etcd, which has no log yet: systemd tries again and again what does not start.
@@ -233,7 +243,19 @@ impl Join<'_> {
                 other => return Ok(other),
             }
         }
-        admit::add(&self.cluster, self.settings.own_peer_urls()?)
+        let deadline = Instant::now() + self.options.wait;
+        let own_urls = self.settings.own_peer_urls()?;
+        loop {
+            match admit::add(&self.cluster, own_urls)? {
+                // Another node was added at the same moment; until it has started there may be no quorum.
+                Admission::Unknown(_) if Instant::now() < deadline && self.somebody_is_half_in() => {}
+                other => return Ok(other),
+            }
+        }
+    }
+
+    fn somebody_is_half_in(&self) -> bool {
+        self.cluster.members().is_ok_and(|m| m.members.iter().any(|m| !m.has_started()))
     }
 
     /// Writes the drop-in and sees to it that nothing overrides it.
@@ -244,6 +266,7 @@ impl Join<'_> {
         let path = self.drop_in();
         fs::create_dirs(&fs::parent(&path), 0o755)?;
         fs::write_atomic(&path, text.as_bytes(), 0o644)?;
+        self.written_for.replace(drop_in::urls(members));
         if !self.root.is_live() {
             return Ok(());
         }
@@ -290,77 +313,6 @@ impl Join<'_> {
                 format!("start etcd with the variables of {}", self.root.strip(&path).display())
             }
             _ => "start etcd as usual".to_owned(),
-        }
-    }
-
-    /// Waits until the member has caught up, then tidies up.
-    fn watch(&self, id: u64, started: Instant) -> Result<Exit> {
-        if let Err(error) = gate::wait(&self.cluster, Who::Member(id), self.options.wait) {
-            return Err(self.give_up(id, error));
-        }
-        self.remove_drop_in()?;
-        identity::record(
-            self.root,
-            &identity::Identity {
-                cluster_id: self.cluster.id,
-                member_id: id,
-                wal_dir: self.root.strip(&self.settings.effective_wal_dir()),
-            },
-        )?;
-        log::info!(
-            "member {id:x} ({}) has caught up with cluster {:x} after {:.1} s",
-            self.settings.name,
-            self.cluster.id,
-            started.elapsed().as_secs_f64()
-        );
-        Ok(Exit::Done)
-    }
-
-    /// The member did not catch up in time. One that never started is taken out of the cluster again where that is
-    /// safe; one that did only needs more time.
-    fn give_up(&self, id: u64, error: anyhow::Error) -> anyhow::Error {
-        let Ok(members) = self.cluster.members() else { return error };
-        let matched =
-            self.cluster.leader_status(&members).ok().and_then(|s| Some(s.progress.get(&id)?.matched));
-        let others = members.members.iter().filter(|m| m.id != id && m.has_started()).count();
-        let has_started = members.by_id(id).is_some_and(crate::cluster::Member::has_started);
-        if has_started || matched.is_some_and(|m| m > 0) || !self.root.is_live() {
-            return error;
-        }
-        let journal = format!("look at `journalctl -u {}`", self.settings.etcd_unit);
-        if others < 2 {
-            return error.context(crate::exit::Fault {
-                exit: Exit::Cluster,
-                what: format!("{} did not start as member {id:x}, and the cluster has no quorum without it", self.settings.etcd_unit),
-                hint: Some(format!(
-                    "{journal}, put it right and run join again; or take the cluster back on the founding member: \
-                     stop etcd there, `etcd2-backup restore --source local`, start etcd"
-                )),
-            });
-        }
-        match self.withdraw(id, matched) {
-            Ok(()) => error.context(crate::exit::Fault {
-                exit: Exit::Cluster,
-                what: format!(
-                    "{} did not start as member {id:x}, which was removed again; etcd is fenced here",
-                    self.settings.etcd_unit
-                ),
-                hint: Some(format!("{journal}, put it right and run join again")),
-            }),
-            Err(e) => error.context(format!("removing member {id:x} again: {e:#}")),
-        }
-    }
-
-    /// Fences and stops etcd first: a removal that is carried out under a starting member kills it.
-    fn withdraw(&self, id: u64, matched: Option<u64>) -> Result<()> {
-        if matched != Some(0) {
-            anyhow::bail!("the leader does not say that it never started, so its entry is left alone");
-        }
-        fence::raise(self.root, "join")?;
-        systemd::stop(&self.settings.etcd_unit)?;
-        match admit::remove(&self.cluster, id)? {
-            Admission::Done(_) => self.remove_drop_in(),
-            Admission::Refused(why) | Admission::Unknown(why) => anyhow::bail!(why),
         }
     }
 }

@@ -1,0 +1,86 @@
+//! Whose turn it is: nodes that join at the same moment come in one after the other, by themselves.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::Join;
+use crate::cluster::gate::{self, Waiting, Who};
+use crate::cluster::plan::{self, Step};
+use crate::cluster::{Member, Membership, admit, drop_in, preflight};
+use crate::recovery::seed::{self, Seed};
+
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What to do, for these members, with this to begin with.
+pub(super) struct Ready {
+    pub(super) step: Step,
+    pub(super) members: Membership,
+    pub(super) seed: Option<Seed>,
+}
+
+impl Join<'_> {
+    /// Waits until no other node is half in and, where the cluster is to be changed, all have caught up. Then all is at
+    /// hand that can be, before anything is touched.
+    pub(super) fn ready(&self) -> Result<Ready> {
+        let (mut step, mut members) = self.turn()?;
+        if !enters(step) {
+            return Ok(Ready { step, members, seed: None });
+        }
+        preflight::directories(&self.settings)?;
+        self.say_left_out();
+        if changes(step) {
+            admit::allowed(&self.cluster)?;
+        }
+        let seed = match self.options.plain {
+            true => None,
+            false => seed::look(self.root, &self.settings, &self.cluster, &members),
+        };
+        // A cluster that lacks only us has no leader to ask, and is not changed either.
+        while changes(step) {
+            log::info!("waiting until every started member has caught up");
+            let gone = if let Step::Replace(id) = step { id } else { 0 };
+            gate::wait(&self.cluster, Who::StartedBut(gone), self.options.wait)?;
+            // In all that time another node may have been added.
+            let before = members;
+            (step, members) = self.turn()?;
+            if members == before {
+                break;
+            }
+        }
+        Ok(Ready { step, members, seed })
+    }
+
+    fn turn(&self) -> Result<(Step, Membership)> {
+        let deadline = Instant::now() + self.options.wait;
+        let mut waiting = Waiting::default();
+        loop {
+            let members = self.cluster.members()?;
+            let step = self.decide(&members)?;
+            let Step::After(id) = step else { return Ok((step, members)) };
+            let other = members.by_id(id).map_or_else(String::new, Member::label);
+            if Instant::now() >= deadline {
+                return Err(plan::half_in(&other, id));
+            }
+            waiting.say(&format!("member {other} was added and has not started; it comes first"));
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn say_left_out(&self) {
+        let names = drop_in::left_out(&self.settings.etcd_command);
+        if !names.is_empty() {
+            log::info!("until it has caught up, etcd is started without its flags --{}", names.join(", --"));
+        }
+    }
+}
+
+/// Whether the node is not yet, or not any more, a member that has its data.
+fn enters(step: Step) -> bool {
+    changes(step) || matches!(step, Step::Reuse(_))
+}
+
+/// Whether the cluster's members are changed.
+fn changes(step: Step) -> bool {
+    matches!(step, Step::Add | Step::Replace(_))
+}
