@@ -300,7 +300,7 @@ freeze() {
 start_soon() { echo "sudo systemctl start --no-block $1"; }
 
 # The exit codes, by their names in src/exit.rs.
-declare -A exit_codes=([Refused]=10 [Remote]=13 [NoSpace]=14 [Cluster]=16)
+declare -A exit_codes=([Refused]=10 [Remote]=13 [NoSpace]=14 [Settings]=15 [Cluster]=16)
 # ended_with NODE UNIT NAME: the unit's last run ended with this exit code.
 ended_with() { [ "$(on "$1" systemctl show "$2" -p ExecMainStatus --value)" = "${exit_codes[$3]}" ]; }
 # fails_with CLAIM NODE UNIT NAME PATTERN: starting the unit fails with this exit code, and its journal says PATTERN.
