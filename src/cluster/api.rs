@@ -119,6 +119,12 @@ pub fn may_change(http: &Client, client_url: &str) -> Result<bool> {
     Ok(!matches!(http.delete(&format!("{client_url}/v2/members/none"))?.status, 401 | 403))
 }
 
+/// The version that all members of the cluster can speak, as `2.3.0`; nothing before etcd 2.1.
+pub fn cluster_version(http: &Client, client_url: &str) -> Option<String> {
+    let answer = http.get(&format!("{client_url}/version")).ok()?;
+    Some(json(&answer).ok()?.get("etcdcluster")?.as_str()?.to_owned())
+}
+
 /// The ID of the member that answers at a client URL, and of the leader it knows.
 ///
 /// # Errors

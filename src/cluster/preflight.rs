@@ -1,6 +1,10 @@
 //! Everything on this node that can keep a new member from starting, looked at before the cluster is asked for it.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::net::{IpAddr, TcpListener};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -8,8 +12,11 @@ use crate::exit::{Exit, OrFault, fault};
 use crate::member_dir::owner;
 use crate::member_dir::places::Places;
 use crate::settings::{Settings, urls};
+use crate::sys::command::CommandRunExt;
 use crate::sys::fs;
 
+/// What needs longer to say its version does not run.
+const LIMIT: Duration = Duration::from_secs(30);
 /// Two preallocated log segments and a first snapshot.
 const NEEDED_BYTES: u64 = 192 << 20;
 
@@ -56,9 +63,73 @@ pub fn directories(settings: &Settings) -> Result<()> {
     Places::of(settings)?.refuse_unmovable()
 }
 
+/// Runs etcd's program once, to see that it runs and is new enough for the cluster. A wrapper that starts a container is
+/// not run: it might bring one.
+///
+/// # Errors
+/// [`Exit::Refused`]: it is not there, does not run, or is older than the cluster.
+pub fn program(command: &[String], cluster: Option<&str>) -> Result<()> {
+    let Some(path) = command.first() else { return Ok(()) };
+    let refused =
+        |what: String| fault(Exit::Refused, what, "put etcd on this node right, then run join again");
+    let mut start = [0; 4];
+    File::open(path)
+        .and_then(|mut file| file.read_exact(&mut start))
+        .map_err(|e| refused(format!("etcd's program {path}: {e}")))?;
+    if start != *b"\x7fELF" {
+        return Ok(());
+    }
+    let mut version = Command::new(path);
+    // Variables of etcd's would be read as its settings.
+    version.arg("--version").env_clear();
+    let output =
+        version.run_ok(LIMIT).map_err(|e| refused(format!("etcd does not run on this node: {e:#}")))?;
+    let text = output.text();
+    match (text.lines().find_map(|l| minor(l.strip_prefix("etcd Version: ")?)), cluster.and_then(minor)) {
+        (Some(own), Some(others)) if own < others => Err(refused(format!(
+            "etcd on this node is {}.{}, and the cluster is at {}.{}: it would not start",
+            own.0, own.1, others.0, others.1
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The first two numbers of a version.
+fn minor(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn etcds_program_has_to_run_and_to_be_new_enough() {
+        let check = |command: &str, cluster| {
+            let words = command.split(' ').filter(|w| !w.is_empty()).map(str::to_owned);
+            program(&words.collect::<Vec<_>>(), cluster).map_err(|e| format!("{e:#}"))
+        };
+        assert_eq!(check("", Some("3.4.0")), Ok(()));
+        // It says a version, though not etcd's.
+        assert_eq!(check("/bin/true --name=x", Some("3.4.0")), Ok(()));
+        assert!(
+            check("/bin/false", None).unwrap_err().starts_with("etcd does not run on this node: /bin/false")
+        );
+        assert!(check("/no/etcd2", None).unwrap_err().starts_with("etcd's program /no/etcd2: No such file"));
+        let dir = tempfile::tempdir().unwrap();
+        let wrapper = dir.path().join("wrapper");
+        fs::write_atomic(&wrapper, b"#!/bin/sh\nexit 1\n", 0o755).unwrap();
+        assert_eq!(check(&wrapper.display().to_string(), None), Ok(()));
+        let Some(tools) = testkit::tools::Tools::from_env() else { return };
+        let etcd = tools.etcd.display().to_string();
+        for (cluster, good) in
+            [(None, true), (Some("2.0.0"), true), (Some("not_decided"), true), (Some("99.0.0"), false)]
+        {
+            assert_eq!(check(&etcd, cluster).is_ok(), good, "{cluster:?}");
+        }
+        assert_eq!(minor("2.10.3"), Some((2, 10)));
+    }
 
     #[test]
     fn only_a_taken_port_counts() {

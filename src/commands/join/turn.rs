@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Join;
 use crate::cluster::gate::{self, Waiting, Who};
 use crate::cluster::plan::{self, Step};
-use crate::cluster::{Member, Membership, admit, drop_in, preflight};
+use crate::cluster::{Member, Membership, admit, api, drop_in, preflight};
 use crate::recovery::seed::{self, Seed};
 
 const PAUSE: Duration = Duration::from_secs(1);
@@ -28,6 +28,8 @@ impl Join<'_> {
             return Ok(Ready { step, members, seed: None });
         }
         preflight::directories(&self.settings)?;
+        let version = api::cluster_version(&self.cluster.http, &self.cluster.via);
+        preflight::program(&self.settings.etcd_command, version.as_deref())?;
         self.say_left_out();
         if changes(step) {
             admit::allowed(&self.cluster)?;
