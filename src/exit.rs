@@ -36,6 +36,8 @@ pub enum Exit {
     Paused = 18,
     /// There is no member on this node, and never was one: it is only a proxy, or etcd never ran here.
     NoMember = 19,
+    /// Nothing failed, and somebody has to look at something.
+    Warned = 20,
 }
 
 /// An error with its exit code and the next step for the reader.

@@ -13,6 +13,7 @@
 //! - [`listing`]: the restore points of machines, for people and as JSON
 //! - [`rehearsal`]: a private etcd on restored data, compared with the archive
 //! - [`verify`]: what is read again of an archive, and what is found
+//! - [`status`]: what would be lost now, and why
 //! - [`telling`]: what a backup says of itself, in the journal and for a monitor
 //! - [`recovery`]: what a restore is made of: source, new IDs, exchange
 //! - [`cluster`]: a running cluster by its HTTP API: who is in it, who has caught up, how a member comes in
@@ -43,6 +44,7 @@ pub mod recovery;
 pub mod rehearsal;
 pub mod remote;
 pub mod settings;
+pub mod status;
 pub mod sys;
 pub mod telling;
 pub mod verify;

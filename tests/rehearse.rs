@@ -16,7 +16,7 @@ use testkit::tools::{Tools, etcd_version};
 fn rehearse(node: &Node, etcd: &Path, arguments: &[&str]) -> (i32, serde_json::Value, String) {
     let program = ["rehearse", "--json", "--etcd", etcd.to_str().unwrap()];
     let output = node.command(&[&program[..], arguments].concat()).output().unwrap();
-    let Run { code, log } = common::ended(&output);
+    let Run { code, log, .. } = common::ended(&output);
     (code, serde_json::from_slice(&output.stdout).unwrap_or_default(), log)
 }
 

@@ -41,7 +41,7 @@ fn part(node: &Node, number: u64, sequence: u64) -> PathBuf {
 /// Runs it for its answer: exit code, JSON, log.
 fn verify(node: &Node, arguments: &[&str]) -> (i32, serde_json::Value, String) {
     let output = node.command(&[&["verify", "--json"], arguments].concat()).output().unwrap();
-    let Run { code, log } = common::ended(&output);
+    let Run { code, log, .. } = common::ended(&output);
     (code, serde_json::from_slice(&output.stdout).unwrap_or_default(), log)
 }
 

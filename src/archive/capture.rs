@@ -224,6 +224,7 @@ impl Capture {
         head: &Head,
         written: &Written,
     ) -> State {
+        let sent = before.and_then(|b| b.sent);
         let before = before.filter(|_| self.begins.is_none());
         let base = self.base.as_ref();
         let of = |value: fn(&State) -> u64| before.map_or(0, value);
@@ -251,6 +252,7 @@ impl Capture {
                 || Checked { sequence: head.sequence, checksum: written.checksum.clone() },
                 |b| b.checked.clone(),
             ),
+            sent,
             pending: Some(format!("{}/{}", head.generation_name(), written.name)),
         }
     }

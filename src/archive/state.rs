@@ -57,6 +57,9 @@ pub struct State {
     pub sync_time: Option<i64>,
     /// The part up to which the remote was seen to have all of the generation.
     pub checked: Checked,
+    /// The newest point that the remote took, of whatever cluster it was.
+    #[serde(default)]
+    pub sent: Option<Sent>,
     /// Path of the last part in the spool, while its upload did not end or its end was not seen.
     pub pending: Option<String>,
 }
@@ -68,6 +71,19 @@ pub struct Checked {
     pub sequence: u64,
     /// Its checksum, 64 hex digits.
     pub checksum: String,
+}
+
+/// A point that the remote took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// Whose log it is of.
+    pub cluster_id: u64,
+    /// Its last entry.
+    pub index: u64,
+    /// What this node's clock said when it was captured.
+    pub clock: u64,
+    /// The leader's clock in the newest SYNC by then, in nanoseconds since 1970.
+    pub sync_time: Option<i64>,
 }
 
 /// A record that must still be where it was.
@@ -99,6 +115,13 @@ impl State {
     /// Whose log it is, as the log says it.
     pub fn metadata(&self) -> Metadata {
         Metadata { member_id: self.member_id, cluster_id: self.cluster_id }
+    }
+
+    /// Notes that the remote took the last part.
+    pub fn arrived(&mut self) {
+        let Self { cluster_id, last, clock, sync_time, .. } = *self;
+        self.pending = None;
+        self.sent = Some(Sent { cluster_id, index: last.index, clock, sync_time });
     }
 
     /// Whether the last part was captured less than `interval` ago. A clock that was set back says nothing: it was not.
@@ -147,11 +170,11 @@ impl State {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::etcd::wal::SegmentName;
 
-    pub(in crate::archive) fn state(clock: u64) -> State {
+    pub(crate) fn state(clock: u64) -> State {
         let place = Place::start_of(SegmentName { sequence: 0, index: 0 });
         State {
             version: State::VERSION,
@@ -174,6 +197,7 @@ pub(super) mod tests {
             clock,
             sync_time: None,
             checked: Checked { sequence: 0, checksum: String::new() },
+            sent: None,
             pending: None,
         }
     }

@@ -39,6 +39,7 @@ pub enum Verb {
     Uninstall(Uninstall),
     SetFounder(SetFounder),
     Backup,
+    Status(Status),
     Restore(Restore),
     Join(Join),
     List(List),
@@ -118,6 +119,14 @@ static VERBS: &[VerbTable] = &[
     .arguments(valued("url", "URL", "The founding member's advertised peer URLs", into!(SetFounder.urls)))
     .options(&[flag("reset", "Go back to the founding member of the tarball", into!(SetFounder.reset))]),
     verb("backup", "Send what changed since the last backup to the remote", || Verb::Backup),
+    verb("status", "Say what would be lost if this node's disk died now, and why", || {
+        Verb::Status(Status::default())
+    })
+    .options(&[
+        valued("max-age", "TIME", "Warn when writes older than this were not sent", into!(Status.max_age))
+            .default("10m"),
+        flag("json", "Print JSON", into!(Status.json)),
+    ]),
     verb("restore", "Restore this node as the founding member of a new cluster", || {
         Verb::Restore(Restore::default())
     })
@@ -276,6 +285,13 @@ pub struct Uninstall {
 pub struct SetFounder {
     pub urls: Vec<String>,
     pub reset: bool,
+}
+
+/// The options of `status`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    pub max_age: Duration,
+    pub json: bool,
 }
 
 /// The options of `restore`.

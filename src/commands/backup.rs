@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use super::no_member::no_member;
 use crate::archive::capture::{self, Capture};
 use crate::archive::lineage::Parent;
 use crate::archive::part::{self, Head};
@@ -19,7 +20,7 @@ use crate::paths::Root;
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
-use crate::sys::{random, systemd, time};
+use crate::sys::{random, time};
 use crate::telling::{self, Cycle};
 
 pub(super) fn run(root: &Root) -> Result<Exit> {
@@ -85,30 +86,6 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
         super::prune::by_itself(settings, &remote);
     }
     Ok(Exit::Done)
-}
-
-/// A node without a member is no failure, and nothing to be told of every 30 s; a member whose data is gone is.
-fn no_member(root: &Root, settings: &Settings, no_log: anyhow::Error) -> Result<Exit> {
-    let data_dir = settings.data_dir.display();
-    let stamp = root.join(crate::paths::IDENTITY);
-    if stamp.exists() || State::path(&settings.backup_dir).exists() {
-        let hint = format!(
-            "restore or join this node (docs/restore.md); or, if it is to be none any more, remove {} and {}",
-            stamp.display(),
-            State::path(&settings.backup_dir).display()
-        );
-        let what = format!("this node was a member, and its data is gone: {no_log}");
-        return Err(fault(Exit::NotFound, what, hint));
-    }
-    let why = match settings.data_dir.try_exists() {
-        Ok(true) if settings.data_dir.join("proxy").is_dir() => format!("in {data_dir} etcd is only a proxy"),
-        // Its data lies elsewhere then: the settings are wrong.
-        _ if root.is_live() && systemd::is_active(&settings.etcd_unit)? => return Err(no_log),
-        Ok(false) => format!("{data_dir} is not there"),
-        _ => format!("etcd never ran as a member in {data_dir}"),
-    };
-    log::info!("nothing to back up on this node: {why}");
-    Ok(Exit::NoMember)
 }
 
 /// What an earlier run could not send, or did not see arrive, goes first and as it was. Gives its bytes.
@@ -215,7 +192,7 @@ fn look_into_folder(
 /// Sends the spool in one call, and notes that it arrived.
 fn send(settings: &Settings, spool: &Spool, remote: &dyn Remote, state: &mut State) -> Result<()> {
     remote.put(spool.dir(), &settings.machine_id)?;
-    state.pending = None;
+    state.arrived();
     state.save(&settings.backup_dir)?;
     spool.clear()
 }

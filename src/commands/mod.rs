@@ -16,10 +16,12 @@ mod inspect;
 mod install;
 mod join;
 mod list;
+mod no_member;
 mod prune;
 mod rehearse;
 mod restore;
 mod set_founder;
+mod status;
 mod undo;
 mod uninstall;
 mod verify;
@@ -35,6 +37,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Verb::Uninstall(options) => uninstall::run(&root, options),
         Verb::SetFounder(options) => set_founder::run(&root, options),
         Verb::Backup => backup::run(&root),
+        Verb::Status(options) => status::run(&root, options),
         Verb::Restore(options) => restore::run(&root, options),
         Verb::Join(options) => join::run(&root, options),
         Verb::List(options) => list::run(&root, options, cli.verbose),

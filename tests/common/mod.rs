@@ -28,6 +28,8 @@ pub(crate) struct Node {
 pub(crate) struct Run {
     pub(crate) code: i32,
     pub(crate) log: String,
+    /// What was asked for, on stdout.
+    pub(crate) answer: String,
 }
 
 impl Node {
@@ -201,6 +203,7 @@ pub(crate) fn ended(output: &Output) -> Run {
     Run {
         code: output.status.code().unwrap_or(-1),
         log: String::from_utf8_lossy(&output.stderr).into_owned(),
+        answer: String::from_utf8_lossy(&output.stdout).into_owned(),
     }
 }
 

@@ -37,6 +37,8 @@ backup
 await_word e1 etcd2-backup.service 'started over with an empty log'
 ok "the backup says that etcd began anew, under the IDs of the first cluster"
 
+asked "status finds nothing that is not in the remote" 20 status --json
+claim "but an etcd that started over, and a timer that does not run" answer '.warnings | map(.kind) == ["timer"]'
 asked "list shows the folder" 0 list
 asked "and for programs, each point" 0 list --json
 claim "3 generations, of which the second continues the first, and the third nothing" answer '.machines[0]

@@ -1,0 +1,90 @@
+//! `status`: what would be lost if this node's disk died now, and why.
+
+use anyhow::Result;
+
+use super::no_member::no_member;
+use crate::archive::capture;
+use crate::archive::lineage::Parent;
+use crate::archive::state::State;
+use crate::archive::verified::Verified;
+use crate::cli;
+use crate::cluster::access::Access;
+use crate::cluster::api;
+use crate::etcd::datadir::DataDir;
+use crate::exit::{Exit, exit_of};
+use crate::fence;
+use crate::inspect::output::Output;
+use crate::install::payload::TIMER;
+use crate::paths::Root;
+use crate::settings::Settings;
+use crate::status::{self, Etcd, Facts, New};
+use crate::sys::{systemd, time};
+use crate::telling;
+
+pub(super) fn run(root: &Root, options: &cli::Status) -> Result<Exit> {
+    let settings = Settings::load(root)?;
+    let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
+        Err(e) if exit_of(&e) == Exit::NotFound => return no_member(root, &settings, e),
+        dir => dir?,
+    };
+    let facts = facts(root, options, &settings, &dir)?;
+    let judgement = status::judge(&facts);
+    let mut out = Output::new(options.json);
+    let said = match options.json {
+        true => out.json(&status::json(&facts, &judgement)),
+        false => out.text(&status::text(&facts, &judgement)),
+    };
+    if out.finish()? {
+        said?;
+    }
+    Ok(if judgement.warnings.is_empty() { Exit::Done } else { Exit::Warned })
+}
+
+fn facts(root: &Root, options: &cli::Status, settings: &Settings, dir: &DataDir) -> Result<Facts> {
+    let folder = settings.folder();
+    // Before the log: a backup that ends in between has sent no more than is read now.
+    let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
+    let in_recovery = fence::is_up(root);
+    let new = new(dir, state.as_ref())?;
+    let verified = Verified::load(&settings.backup_dir, &folder).generations.values().map(|s| s.time).max();
+    Ok(Facts {
+        now: time::now(),
+        max_age: options.max_age,
+        has_parent: Parent::of(&settings.backup_dir, new.metadata.cluster_id)?.is_some(),
+        etcd: etcd(settings),
+        in_recovery,
+        timer: if root.is_live() { Some(systemd::is_active(TIMER)?) } else { None },
+        verified,
+        rehearsed: telling::rehearsed(&settings.backup_dir),
+        folder,
+        state,
+        new,
+    })
+}
+
+/// What the next backup would send.
+fn new(dir: &DataDir, state: Option<&State>) -> Result<New> {
+    let capture = match (capture::next(dir, state)?, state) {
+        (Some(capture), _) => capture,
+        (None, Some(state)) => return Ok(New::nothing_behind(state)),
+        // Cannot be: without a state all is new.
+        (None, None) => capture::anew(dir, "")?,
+    };
+    Ok(New {
+        metadata: capture.metadata,
+        last: capture.last(),
+        writes: capture.log.writes,
+        sync_time: capture.log.sync_time,
+        family: capture.family,
+        begins: capture.begins,
+    })
+}
+
+fn etcd(settings: &Settings) -> Etcd {
+    let http = Access::anonymous(settings).clients;
+    match settings.client_urls.iter().find(|url| api::self_and_leader(&http, url).is_ok()) {
+        None => Etcd::Silent,
+        Some(url) if api::is_healthy(&http, url) => Etcd::Healthy,
+        Some(_) => Etcd::CutOff,
+    }
+}

@@ -1,0 +1,216 @@
+//! What would be lost if this node's disk died now, and why: judged from what the log holds and what was last sent.
+//!
+//! The remote is not asked: what it holds is what it said it took. `verify` reads it again.
+
+use std::time::Duration;
+
+use crate::archive::state::{Sent, State};
+use crate::etcd::datadir::Family;
+use crate::etcd::proto::{LogPosition, Metadata};
+
+mod text;
+
+pub use text::{json, text};
+
+/// All that is looked at.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Seconds since 1970.
+    pub now: u64,
+    /// Older than this, what was not sent is worth a warning.
+    pub max_age: Duration,
+    /// Where the parts go, `<endpoint>/<machine-id>`.
+    pub folder: String,
+    /// What was last made for that folder.
+    pub state: Option<State>,
+    /// What the log has behind that.
+    pub new: New,
+    /// Whether a recovery recorded what the log's cluster continues.
+    pub has_parent: bool,
+    /// What etcd does.
+    pub etcd: Etcd,
+    /// A restore or join is at work, or was interrupted.
+    pub in_recovery: bool,
+    /// Whether the timer runs; `None`: systemd was not asked.
+    pub timer: Option<bool>,
+    /// When a part was last read again from the remote and found whole.
+    pub verified: Option<u64>,
+    /// When a rehearsal last found nothing wrong.
+    pub rehearsed: Option<u64>,
+}
+
+/// What the log has behind the last part that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct New {
+    /// Whose log it is.
+    pub metadata: Metadata,
+    /// Its last entry.
+    pub last: LogPosition,
+    /// Entries behind that part that may alter what a member holds.
+    pub writes: u64,
+    /// The leader's clock in the newest SYNC behind that part, in nanoseconds since 1970.
+    pub sync_time: Option<i64>,
+    /// Which etcd wrote it.
+    pub family: Family,
+    /// Why the next backup begins a new generation, if it does.
+    pub begins: Option<String>,
+}
+
+impl New {
+    /// The log ends where the last part did.
+    pub fn nothing_behind(state: &State) -> Self {
+        Self {
+            metadata: state.metadata(),
+            last: state.last,
+            writes: 0,
+            sync_time: None,
+            // Not known, nor whether it logs clocks.
+            family: Family::Three,
+            begins: None,
+        }
+    }
+}
+
+/// What etcd says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Etcd {
+    /// It takes part in a quorum.
+    Healthy,
+    /// It answers, and has no quorum.
+    CutOff,
+    /// It does not answer.
+    Silent,
+}
+
+/// Something that somebody has to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// One word for a program.
+    pub kind: &'static str,
+    /// One line.
+    pub text: String,
+    /// The next step.
+    pub hint: &'static str,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The newest restore point of this cluster that the remote took.
+    pub sent: Option<Sent>,
+    /// So many entries would be lost, at most: those that write nothing are not counted where they can be told.
+    pub lost_entries: u64,
+    /// Writes of so many seconds would be lost, at most; `None`: all there ever were.
+    pub lost_seconds: Option<u64>,
+    /// Why something would be lost although nothing is wrong.
+    pub because: Option<&'static str>,
+    /// What is wrong.
+    pub warnings: Vec<Warning>,
+}
+
+/// Judges.
+pub fn judge(facts: &Facts) -> Judgement {
+    let cluster_id = facts.new.metadata.cluster_id;
+    let sent = facts.state.as_ref().and_then(|s| s.sent).filter(|sent| sent.cluster_id == cluster_id);
+    let lost_entries = lost_entries(facts, sent);
+    let lost_seconds = match (lost_entries, sent) {
+        (0, Some(_)) => Some(0),
+        (_, Some(sent)) => Some(lost_seconds(facts, sent)),
+        (_, None) => None,
+    };
+    let because = (lost_entries > 0 || sent.is_none()).then(|| because(facts));
+    let mut warnings = Vec::new();
+    let mut warn = |kind, text: String, hint| warnings.push(Warning { kind, text, hint });
+    if let Some(state) = &facts.state {
+        history(facts, state, &mut warn);
+    }
+    match (sent, lost_seconds) {
+        (None, _) => warn(
+            "never",
+            format!("nothing of cluster {cluster_id:x} is in {}", facts.folder),
+            "systemctl start etcd2-backup.service, and look at its journal",
+        ),
+        (_, Some(seconds)) if seconds > facts.max_age.as_secs() => warn(
+            "old",
+            format!("writes of the last {seconds} s are not in the remote"),
+            "journalctl -u etcd2-backup.service says why",
+        ),
+        _ => {}
+    }
+    if facts.in_recovery {
+        let hint =
+            "the file /etc/etcd2-backup/fence says which command ends it; until then there are no backups";
+        warn("recovery", "a restore or join is at work, or was interrupted".into(), hint);
+    }
+    if facts.timer == Some(false) {
+        let hint = "systemctl enable --now etcd2-backup.timer";
+        warn("timer", "etcd2-backup.timer does not run: there are no backups by themselves".into(), hint);
+    }
+    if facts.etcd == Etcd::CutOff {
+        warn(
+            "cut-off",
+            "etcd here has no quorum: what the others acknowledge without it is not in its backups".into(),
+            "etcdctl cluster-health; the other members' backups are fresher",
+        );
+    }
+    Judgement { sent, lost_entries, lost_seconds, because, warnings }
+}
+
+/// Entries between what the remote has and the end of the log.
+fn lost_entries(facts: &Facts, sent: Option<Sent>) -> u64 {
+    let New { last, writes, begins, .. } = &facts.new;
+    let (Some(state), Some(sent)) = (&facts.state, sent) else { return last.index };
+    match begins {
+        // What was made and did not arrive is not looked into again.
+        None => state.last.index.saturating_sub(sent.index) + writes,
+        Some(_) => last.index.saturating_sub(sent.index),
+    }
+}
+
+/// etcd 2.x logs the leader's clock every 500 ms, which no jump of this node's clock alters, nor a stop of etcd. Elsewhere it
+/// is what this node's clock says.
+fn lost_seconds(facts: &Facts, sent: Sent) -> u64 {
+    let shipped = facts.state.as_ref().and_then(|s| s.sync_time);
+    match (facts.new.family, facts.new.sync_time.or(shipped), sent.sync_time) {
+        (Family::Two, Some(newest), Some(shipped)) => {
+            u64::try_from(newest.saturating_sub(shipped)).unwrap_or(0).div_ceil(1_000_000_000).max(1)
+        }
+        _ => facts.now.saturating_sub(sent.clock).max(1),
+    }
+}
+
+fn because(facts: &Facts) -> &'static str {
+    match &facts.state {
+        None => "no backup was made",
+        Some(state) if state.pending.is_some() => "the last part was not seen to arrive",
+        _ if facts.new.begins.is_some() => "the next backup has to begin a new generation",
+        _ => "they came after the last backup",
+    }
+}
+
+/// Whether the log is still that of the backups.
+fn history(facts: &Facts, state: &State, warn: &mut impl FnMut(&'static str, String, &'static str)) {
+    let (was, is) = (state.metadata(), facts.new.metadata);
+    if was.cluster_id != is.cluster_id && !facts.has_parent {
+        warn(
+            "other-cluster",
+            format!(
+                "etcd's data is of cluster {:x} now, and the backups are of {:x}",
+                is.cluster_id, was.cluster_id
+            ),
+            "if nobody meant this, an empty cluster may have been founded: docs/restore.md",
+        );
+    } else if was == is && facts.new.last.index < state.last.index {
+        warn(
+            "went-back",
+            format!(
+                "the log ends at index {}, and {} was backed up: it started over, or older data was put back",
+                facts.new.last.index, state.last.index
+            ),
+            "list shows what is in the remote; restore --generation takes it back",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

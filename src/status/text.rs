@@ -1,0 +1,88 @@
+//! A judgement for people, and for a program.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::{Etcd, Facts, Judgement, Warning};
+use crate::sys::time::rfc3339;
+
+/// For people: one thing a line.
+pub fn text(facts: &Facts, judgement: &Judgement) -> String {
+    let Judgement { sent, lost_entries, lost_seconds, because, warnings } = judgement;
+    let mut out = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to memory does not fail.
+        let _ = writeln!(out, "{name:<11} {value}");
+    };
+    line(
+        "would lose",
+        match (lost_entries, lost_seconds) {
+            (0, Some(_)) => "nothing".into(),
+            (entries, Some(seconds)) => format!("at most {entries} entries, of the last {seconds} s"),
+            (entries, None) => format!("all {entries} entries"),
+        } + &because.map_or(String::new(), |why| format!(": {why}")),
+    );
+    let metadata = facts.new.metadata;
+    line(
+        "log",
+        format!(
+            "up to index {}, of member {:x} of cluster {:x}",
+            facts.new.last.index, metadata.member_id, metadata.cluster_id
+        ),
+    );
+    if let (Some(sent), Some(state)) = (sent, &facts.state) {
+        line(
+            "remote",
+            format!(
+                "up to index {}, captured {}, generation {}, in {}",
+                sent.index,
+                rfc3339(sent.clock),
+                state.generation,
+                facts.folder
+            ),
+        );
+    }
+    line("etcd", etcd(facts.etcd).into());
+    let when = |time: Option<u64>| time.map_or("never".to_owned(), rfc3339);
+    line("verified", when(facts.verified));
+    line("rehearsed", when(facts.rehearsed));
+    for Warning { text, hint, .. } in warnings {
+        line("warning", text.clone());
+        line("", format!("hint: {hint}"));
+    }
+    out
+}
+
+fn etcd(etcd: Etcd) -> &'static str {
+    match etcd {
+        Etcd::Healthy => "runs and has a quorum",
+        Etcd::CutOff => "runs and has no quorum",
+        Etcd::Silent => "does not answer",
+    }
+}
+
+/// For a program, as docs/monitoring.md has it.
+pub fn json(facts: &Facts, judgement: &Judgement) -> Value {
+    let warning = |Warning { kind, text, hint }: &Warning| json!({"kind": kind, "text": text, "hint": hint});
+    let time = |time: Option<u64>| time.map(rfc3339);
+    let sent = judgement.sent;
+    json!({
+        "format": 1,
+        "time": rfc3339(facts.now),
+        "folder": facts.folder,
+        "cluster_id": format!("{:x}", facts.new.metadata.cluster_id),
+        "member_id": format!("{:x}", facts.new.metadata.member_id),
+        "log_index": facts.new.last.index,
+        "index": sent.map(|sent| sent.index),
+        "point": time(sent.map(|sent| sent.clock)),
+        "lost_entries": judgement.lost_entries,
+        "lost_seconds": judgement.lost_seconds,
+        "because": judgement.because,
+        "etcd": match facts.etcd { Etcd::Healthy => "healthy", Etcd::CutOff => "cut-off", Etcd::Silent => "silent" },
+        "timer": facts.timer,
+        "verified": time(facts.verified),
+        "rehearsed": time(facts.rehearsed),
+        "warnings": judgement.warnings.iter().map(warning).collect::<Vec<_>>(),
+    })
+}
