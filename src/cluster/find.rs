@@ -178,3 +178,23 @@ impl Cluster {
 fn usable(member: &Member, loopback: bool) -> impl Iterator<Item = &String> {
     member.client_urls.iter().filter(move |u| loopback || !urls::is_loopback(u))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_urls_lead_only_who_came_by_one() {
+        let urls = [
+            "http://127.0.0.1:2379",
+            "http://localhost:2379",
+            "http://0.0.0.0:2379",
+            "http://[::1]:2379",
+            "https://e1:1",
+        ];
+        let client_urls = urls.map(str::to_owned).to_vec();
+        let member = Member { id: 1, name: "e1".into(), peer_urls: vec![], client_urls };
+        assert_eq!(usable(&member, false).collect::<Vec<_>>(), ["https://e1:1"]);
+        assert_eq!(usable(&member, true).count(), urls.len());
+    }
+}
