@@ -154,7 +154,7 @@ fn every_file_and_variable_is_in_the_readme() {
 
 /// The command lines in a text: behind the program's path, and code that begins with a verb.
 fn command_lines(text: &str) -> Vec<String> {
-    let end = |rest: &str| rest.find(['`', '&', ';', '|', '#', '"', '\n']).unwrap_or(rest.len());
+    let end = |rest: &str| rest.find(['`', '&', ';', '|', '#', '"', '>', '\n']).unwrap_or(rest.len());
     let typed = text.match_indices("/opt/bin/etcd2-backup ").map(|(at, found)| &text[at + found.len()..]);
     let verbs = ["`restore --", "`join --", "`install --", "`uninstall --", "`set-founder --"];
     let spans = verbs.iter().flat_map(|v| text.match_indices(v).map(|(at, _)| &text[at + 1..]));

@@ -5,6 +5,7 @@ use anyhow::Result;
 use serde_json::Deserializer;
 
 use super::lineage::{Parent, Record};
+use crate::exit::{Exit, fault};
 use crate::remote::{Object, Remote};
 
 /// Far more than a record of the largest cluster needs.
@@ -27,13 +28,50 @@ pub fn of_cluster(remote: &dyn Remote, cluster_id: u64) -> Result<Option<Record>
     Ok(all(remote)?.into_iter().find(|record| record.cluster_id == cluster_id))
 }
 
+/// The record of a recovery, whichever machine's folder it is in.
+///
+/// # Errors
+/// [`Exit::NotFound`] if there is none that can be read; the remote could not be asked.
+pub fn of_token(remote: &dyn Remote, token: &str) -> Result<Record> {
+    let found = those(remote, |path| path.ends_with(token))?.0.into_iter().find(|r| r.token == token);
+    found.ok_or_else(|| {
+        let hint = "the founding member's next backup sends it; or give it with --recovery-file";
+        fault(Exit::NotFound, format!("no record of recovery {token} is in the remote"), hint)
+    })
+}
+
+/// The recoveries whose clusters nobody has recovered since, each once.
+///
+/// # Errors
+/// The remote could not be asked, or a record not be read: it may be the one that is meant.
+pub fn newest(remote: &dyn Remote) -> Result<Vec<Record>> {
+    let (mut all, whole) = those(remote, |_| true)?;
+    if !whole {
+        let hint = "say which recovery is meant: restore --recovery TOKEN";
+        return Err(fault(Exit::Corrupt, "a recovery record in the remote is damaged", hint));
+    }
+    all.sort_by(|a, b| (a.time, &a.token).cmp(&(b.time, &b.token)));
+    all.dedup_by(|a, b| a.token == b.token);
+    let followed: Vec<u64> = all.iter().map(|r| r.source_cluster_id).collect();
+    all.retain(|r| !followed.contains(&r.cluster_id));
+    Ok(all)
+}
+
 /// The records below the endpoint, as far as they can be read.
 fn all(remote: &dyn Remote) -> Result<Vec<Record>> {
-    let paths: Vec<String> = remote.list("")?.into_iter().filter(is_record).map(|o| o.path).collect();
+    those(remote, |_| true).map(|(records, _)| records)
+}
+
+/// Those with such paths, and whether all of them could be read.
+fn those(remote: &dyn Remote, wanted: impl Fn(&str) -> bool) -> Result<(Vec<Record>, bool)> {
+    let objects = remote.list("")?.into_iter().filter(|object| is_record(object) && wanted(&object.path));
+    let paths: Vec<String> = objects.map(|o| o.path).collect();
     if paths.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), true));
     }
-    Ok(records(&remote.heads("", &paths, MAX_BYTES)?))
+    let found = records(&remote.heads("", &paths, MAX_BYTES)?);
+    let whole = found.len() == paths.len();
+    Ok((found, whole))
 }
 
 /// `<machine-id>/recovery/<token>`.

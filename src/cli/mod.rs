@@ -1,25 +1,25 @@
 //! The command line: what a verb is called, which options it has and what they mean, once for parsing and help.
 //!
-//! A new verb is a variant of [`Verb`], a struct if it has options, and an entry in `VERBS`; an option, or the arguments
+//! A new verb is a variant of [`Verb`], a struct in `options.rs` if it has any, and an entry in `VERBS`; an option, or the arguments
 //! it takes, is a field and a line in that entry. A type that options did not have before gets an `impl Value`.
 #![allow(missing_docs, reason = "the tables say what each verb, option and choice means")]
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
 mod help;
 mod option;
+mod options;
 mod parse;
 #[cfg(test)]
 mod tests;
 mod value;
 
 use option::{Does, Opt, VerbTable, flag, into, valued, verb};
+pub use options::*;
 pub use parse::{Parsed, UsageError, parse};
 
 use crate::exit::Exit;
-use crate::recovery::source::Choice;
 
 /// A whole command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub enum Verb {
     Status(Status),
     Restore(Restore),
     Join(Join),
+    Export(Export),
     List(List),
     Verify(Verify),
     Rehearse(Rehearse),
@@ -161,6 +162,26 @@ static VERBS: &[VerbTable] = &[
             into!(Restore.for_etcd),
         )
         .choices(Major::CHOICES),
+        valued(
+            "initial-cluster",
+            "LIST",
+            "Make a new cluster of all these members, NAME=URL,NAME=URL; the others restore with --recovery",
+            into!(Restore.initial_cluster),
+        ),
+        valued(
+            "recovery",
+            "[TOKEN]",
+            "Take part in a recovery that the founding member began with --initial-cluster",
+            into!(Restore.recovery),
+        ),
+        valued("recovery-file", "FILE", "The same, with its record from a file", into!(Restore.recovery_file)),
+        valued(
+            "source-file",
+            "FILE",
+            "Its data is in this file, which export wrote, and not in the remote",
+            into!(Restore.source_file),
+        ),
+        flag("json", "Print the recovery record", into!(Restore.json)),
         flag(
             "undo",
             "Put the data back that the last restore set aside, and set aside what is there now",
@@ -187,6 +208,15 @@ static VERBS: &[VerbTable] = &[
             )
             .default("10m"),
         ]),
+    verb("export", "Write what a recovery took from this node's disk to stdout", || {
+        Verb::Export(Export::default())
+    })
+    .options(&[valued(
+        "recovery-file",
+        "FILE",
+        "The recovery record, as restore --json prints it",
+        into!(Export.recovery_file),
+    )]),
     verb("list", "Show the restore points in the remote", || Verb::List(List::default())).options(&[
         flag("all", "Of every machine that backs up to the endpoint", into!(List.all)),
         valued("from", "MACHINE_ID", "Of another machine", into!(List.from)),
@@ -260,145 +290,6 @@ static VERBS: &[VerbTable] = &[
         .hidden(),
 ];
 
-/// The options of `install`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Install {
-    pub check: bool,
-    pub dry_run: bool,
-    pub enable_timer: bool,
-    pub force: bool,
-    pub from: Option<PathBuf>,
-    pub json: bool,
-    pub remove_source: bool,
-}
-
-/// The options of `uninstall`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Uninstall {
-    pub dry_run: bool,
-    pub force: bool,
-    pub json: bool,
-}
-
-/// The options of `set-founder`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct SetFounder {
-    pub urls: Vec<String>,
-    pub reset: bool,
-}
-
-/// The options of `status`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    pub max_age: Duration,
-    pub json: bool,
-}
-
-/// The options of `restore`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Restore {
-    pub source: Choice,
-    pub generation: Option<u64>,
-    pub at: Option<Moment>,
-    pub raft_index: Option<u64>,
-    pub from: Option<MachineId>,
-    pub accept_older: bool,
-    pub force: bool,
-    pub plan: bool,
-    pub for_etcd: Option<Major>,
-    pub undo: bool,
-}
-
-/// A time in nanoseconds since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment(pub u64);
-
-/// A major version of etcd, as far as its files differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Major {
-    Two,
-    Three,
-}
-
-impl Major {
-    const CHOICES: &[(&str, &str)] = &[("2", "2.0 to 2.3"), ("3", "3.0 to 3.5")];
-}
-
-/// The options of `join`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Join {
-    pub no_start: bool,
-    pub plain: bool,
-    pub wait: Duration,
-}
-
-/// The options of `list`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct List {
-    pub all: bool,
-    pub from: Option<MachineId>,
-    pub points: bool,
-    pub json: bool,
-}
-
-/// The options of `verify`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Verify {
-    pub from: Option<MachineId>,
-    pub generation: Option<u64>,
-    pub newest: bool,
-    pub share: Option<Share>,
-    pub json: bool,
-}
-
-/// The options of `rehearse`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Rehearse {
-    pub etcd: Option<PathBuf>,
-    pub wait: Duration,
-    pub json: bool,
-}
-
-/// One of so many shares of the archive; never 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share(pub u64);
-
-/// The name of a machine's folder below the endpoint: what systemd calls its machine ID.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MachineId(pub String);
-
-/// The argument and the options of `inspect`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Inspect {
-    pub path: PathBuf,
-    pub wal_dir: Option<PathBuf>,
-    pub json: bool,
-    pub entries: Option<IndexRange>,
-    pub keys: bool,
-}
-
-/// The options of `prune`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Prune {
-    pub accept: bool,
-    pub dry_run: bool,
-    pub json: bool,
-}
-
-/// The options of `clean`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Clean {
-    pub older_than: Option<Duration>,
-    pub yes: bool,
-}
-
-/// Indexes from the first to the last, both included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IndexRange {
-    pub first: u64,
-    pub last: u64,
-}
-
 /// Name, version, commit and target, as `cargo xtask build` knows them.
 pub fn version() -> String {
     let commit = option_env!("ETCD2_BACKUP_COMMIT").unwrap_or("unknown");
@@ -410,4 +301,13 @@ pub fn version() -> String {
 pub fn print(text: &str) -> Exit {
     let _ = std::io::stdout().write_all(text.as_bytes());
     Exit::Done
+}
+
+/// Sends a file to stdout.
+///
+/// # Errors
+/// It cannot be read, or nobody takes it to its end.
+pub fn send(mut file: std::fs::File) -> anyhow::Result<Exit> {
+    std::io::copy(&mut file, &mut std::io::stdout().lock())?;
+    Ok(Exit::Done)
 }

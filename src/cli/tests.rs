@@ -1,9 +1,11 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
+use std::time::Duration;
 
 use super::option::Does;
 use super::*;
+use crate::recovery::source::Choice;
 
 fn parsed(line: &str) -> Result<Parsed, UsageError> {
     parse(line.split_whitespace().map(OsString::from))
@@ -38,6 +40,9 @@ fn words(verb: &VerbTable) -> String {
 fn samples(option: &Opt) -> Vec<&'static str> {
     let samples = match option.value {
         "DIR" => vec!["/some/dir"],
+        "FILE" => vec!["/some/file"],
+        "LIST" => vec!["a=http://a:1", "a=http://a:1,b=http://b:1"],
+        "[TOKEN]" => vec!["0123456789abcdef0123456789abcdef"],
         "N" => vec!["7"],
         "TIME" => vec!["90s"],
         "MOMENT" => vec!["2026-11-22T13:09:13Z", "2026-11-22T13:09:14.5"],
@@ -221,12 +226,12 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         (
             "",
             "there is no verb",
-            "one of install, uninstall, set-founder, backup, status, restore, join, list, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, status, restore, join, export, list, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
         ),
         (
             "-v",
             "there is no verb",
-            "one of install, uninstall, set-founder, backup, status, restore, join, list, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, status, restore, join, export, list, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
         ),
         ("restor", "there is no verb restor", "is it restore? see etcd2-backup --help"),
         ("hepl", "there is no verb hepl", "is it help? see etcd2-backup --help"),
@@ -234,7 +239,7 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         (
             "gaurd",
             "there is no verb gaurd",
-            "one of install, uninstall, set-founder, backup, status, restore, join, list, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, status, restore, join, export, list, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
         ),
         ("restore --forse", "there is no option --forse", "is it --force? see etcd2-backup restore --help"),
         ("restore --colour", "there is no option --colour", "see etcd2-backup restore --help"),
@@ -347,4 +352,21 @@ fn a_usage_error_has_its_exit_code() {
     assert_eq!(crate::exit::exit_of(&error), crate::exit::Exit::Usage);
     assert_eq!(error.to_string(), "there is no verb bakcup");
     assert_eq!(crate::exit::hint_of(&error), Some("is it backup? see etcd2-backup --help"));
+}
+
+#[test]
+fn a_list_of_members_has_each_url_once() {
+    let list = |text: &str| match parsed(&format!("restore --initial-cluster {text}")) {
+        Ok(Parsed::Run(Cli { verb: Verb::Restore(Restore { initial_cluster: Some(list), .. }), .. })) => {
+            Some(list.0)
+        }
+        _ => None,
+    };
+    let member = |name: &str, urls: &[&str]| (name.to_owned(), urls.iter().map(|&u| u.to_owned()).collect());
+    assert_eq!(
+        list("a=http://a:1/,b=https://b:2,a=http://c:1"),
+        Some(vec![member("a", &["http://a:1", "http://c:1"]), member("b", &["https://b:2"])])
+    );
+    let bad = ["a", "=http://a:1", "a=a:1", "a=http://a", "a=http://a:1,", "a=http://a:1,b=http://A:1"];
+    assert_eq!(bad.map(list), [const { None::<Vec<(String, Vec<String>)>> }; 6]);
 }

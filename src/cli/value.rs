@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{IndexRange, MachineId, Major, Moment, Share};
+use super::{IndexRange, InitialCluster, MachineId, Major, Moment, Share, Token};
 use crate::recovery::source::Choice;
+use crate::settings::urls;
 
 /// A type that an option's value can have.
 pub(super) trait Value: Sized {
@@ -78,6 +79,37 @@ impl Value for MachineId {
         let id = given.to_str()?;
         let hex = id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         hex.then(|| Self(id.to_owned()))
+    }
+}
+
+impl Value for Token {
+    const WANTED: &str = "a recovery's token, 32 hex digits";
+
+    fn of(given: &OsStr) -> Option<Self> {
+        let empty = given.is_empty().then(|| Self(String::new()));
+        empty.or_else(|| MachineId::of(given).map(|MachineId(hex)| Self(hex)))
+    }
+}
+
+/// A name is there once for each of its URLs.
+impl Value for InitialCluster {
+    const WANTED: &str = "a list like e1=http://HOST:2380,e2=http://HOST:2380, with each URL once";
+
+    fn of(given: &OsStr) -> Option<Self> {
+        let mut members: Vec<(String, Vec<String>)> = Vec::new();
+        for pair in given.to_str()?.split(',') {
+            let (name, url) = pair.trim().split_once('=')?;
+            let url = url.strip_suffix('/').unwrap_or(url);
+            let taken = members.iter().flat_map(|(_, urls)| urls).any(|other| urls::same_place(other, url));
+            if name.is_empty() || taken || urls::peer_url_problem(url).is_some() {
+                return None;
+            }
+            match members.iter_mut().find(|(other, _)| other == name) {
+                Some((_, urls)) => urls.push(url.to_owned()),
+                None => members.push((name.to_owned(), vec![url.to_owned()])),
+            }
+        }
+        Some(Self(members))
     }
 }
 

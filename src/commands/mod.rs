@@ -11,6 +11,7 @@ use crate::paths::Root;
 
 mod backup;
 mod clean;
+mod export;
 mod guard;
 mod inspect;
 mod install;
@@ -39,6 +40,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Verb::Backup => backup::run(&root),
         Verb::Status(options) => status::run(&root, options),
         Verb::Restore(options) => restore::run(&root, options),
+        Verb::Export(options) => export::run(&root, options),
         Verb::Join(options) => join::run(&root, options),
         Verb::List(options) => list::run(&root, options, cli.verbose),
         Verb::Verify(options) => verify::run(&root, options),

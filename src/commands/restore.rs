@@ -9,19 +9,22 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::archive::lineage::Record;
 use crate::cli::{self, Major, Moment};
+use crate::cluster::local;
 use crate::etcd::datadir::Family;
 use crate::exit::{Exit, fault};
 use crate::fence;
+use crate::identity::{self, Identity};
 use crate::inspect::outlook::Outlook;
 use crate::member_dir::exchange::{self, Exchange};
 use crate::member_dir::places::Places;
 use crate::paths::Root;
 use crate::recovery::fetch::Wanted;
-use crate::recovery::plan::Plan;
+use crate::recovery::plan::{Plan, own_of};
 use crate::recovery::point::Point;
 use crate::recovery::source::{self, Choice, Origin, Source};
-use crate::recovery::{build, guards, heal, notes, swap};
+use crate::recovery::{build, guards, heal, notes, record, swap};
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
 use crate::sys::fs as files;
@@ -36,21 +39,41 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let settings = Settings::load(root)?;
     files::create_dirs(&settings.restore_dir, 0o700)?;
     let _lock = guards::take_lock(&settings)?;
-    guards::refuse_unless_safe(root, &settings, options.force)?;
+    guards::refuse_unless_safe(root, &settings, options.force || options.follows())?;
     let places = Places::of(&settings)?;
     places.refuse_unmovable()?;
     swap::take_back(root, &settings, options.plan)?;
 
-    let remote = Rclone::for_recovery(&settings, root);
+    // Where all comes from files, the remote may be away: the record waits for the next backup.
+    let files_only = options.source_file.is_some() && options.recovery_file.is_some();
+    let remote =
+        if files_only { Rclone::new(&settings, root) } else { Rclone::for_recovery(&settings, root) };
     let folder = options.from.as_ref().map_or(&settings.machine_id, |from| &from.0);
-    let source = source::open(&settings, &remote, options.source, folder, wanted)?;
+    let followed = followed(&settings, &remote, options)?;
+    if let Some(record) = &followed
+        && is_done(root, &settings, record, options.plan)?
+    {
+        return done(options, record);
+    }
+    let source = match (&followed, &options.source_file) {
+        (None, _) => source::open(&settings, &remote, options.source, folder, wanted)?,
+        (Some(record), None) => record::source(&settings, &remote, record)?,
+        (Some(record), Some(file)) => record::source_in(&settings, file, record)?,
+    };
     let present = source.contents.members()?;
     if !options.force {
         guards::refuse_clock_behind(&source, time::now())?;
-        heal::refuse_if_cluster_answers(&settings, &present)?;
+        heal::refuse_if_cluster_answers(&settings, &present, followed.as_ref().map(|r| r.cluster_id))?;
     }
     let present: Vec<u64> = present.into_keys().collect();
-    let plan = Plan::make(&settings, &source, folder, &present, options.for_etcd.map(family))?;
+    let family = options.for_etcd.map(family);
+    let plan = match &followed {
+        None => {
+            let members = options.initial_cluster.as_ref().map(|list| list.0.as_slice());
+            Plan::make(&settings, &source, folder, (members, &present), family)?
+        }
+        Some(record) => Plan::follow(&settings, &source, record, &present, family)?,
+    };
     plan.say(&source, &places);
     if options.plan {
         say_outlook(&settings, &source)?;
@@ -58,12 +81,12 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
         return Ok(Exit::Done);
     }
 
-    let (record, fenced) = (plan.record(&source), fence::is_up(root));
+    let (record, fenced) = (&plan.record, fence::is_up(root));
     // All that needs room comes before the exchange.
     let prepare = || {
         build::build(&settings, &source, &plan.rewrite, plan.own.id, &places)
             .context("writing the new member directory")?;
-        let staged = notes::note(&settings, &record)?;
+        let staged = notes::note(&settings, record)?;
         let exchange = Exchange::prepare(&settings.backup_dir, &places, exchange::staging)?;
         fence::raise(root, swap::RESTORE).map(|()| (staged, exchange))
     };
@@ -77,10 +100,47 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     staged.add()?;
     fence::lower(root)?;
 
-    notes::publish(&settings, &remote, &record);
+    notes::publish(&settings, &remote, record);
     files::remove_dir_if_there(&settings.restore_dir.join("incoming"))?;
     report(&settings, &source, &plan, &kept, started);
+    done(options, record)
+}
+
+/// The end of a restore that changed all it had to.
+fn done(options: &cli::Restore, record: &Record) -> Result<Exit> {
+    if options.json {
+        cli::print(&(serde_json::to_string_pretty(record)? + "\n"));
+    }
     Ok(Exit::Done)
+}
+
+/// The recovery to take part in, if it was begun elsewhere.
+fn followed(settings: &Settings, remote: &Rclone, options: &cli::Restore) -> Result<Option<Record>> {
+    let record = match (&options.recovery, &options.recovery_file) {
+        (None, None) => return Ok(None),
+        (_, Some(file)) => record::load(file)?,
+        (Some(token), None) => record::find(settings, remote, &token.0)?,
+    };
+    log::info!("recovery {} makes cluster {:x}", record.token, record.cluster_id);
+    Ok(Some(record))
+}
+
+/// Whether this node is the member that the recovery makes of it already. What it may have acknowledged since is never
+/// written over.
+fn is_done(root: &Root, settings: &Settings, record: &Record, only_plan: bool) -> Result<bool> {
+    let own = own_of(settings, record)?;
+    if local::local_ids(settings)? != Some((record.cluster_id, own.id)) {
+        heal::refuse_if_member_ran(root, settings, record, own.id)?;
+        return Ok(false);
+    }
+    let (cluster_id, member_id) = (record.cluster_id, own.id);
+    let wal_dir = root.strip(&settings.effective_wal_dir());
+    if !only_plan {
+        identity::record(root, &Identity { cluster_id, member_id, wal_dir })?;
+        fence::lower(root)?;
+    }
+    log::info!("this node is member {member_id:x} of that cluster already");
+    Ok(true)
 }
 
 /// Which state is wanted.
@@ -94,6 +154,16 @@ fn wanted(options: &cli::Restore) -> Result<Wanted> {
         (None, Some(index)) => Some(Point::Index(index)),
         (None, None) => None,
     };
+    let chosen =
+        options.source != Choice::Archive || options.accept_older || options.initial_cluster.is_some();
+    let chosen = chosen || options.generation.is_some() || options.from.is_some() || point.is_some();
+    if options.follows() && chosen || options.recovery.is_some() && options.recovery_file.is_some() {
+        return two("--recovery, --recovery-file", "whatever says which data is restored");
+    }
+    if options.source_file.is_some() && !options.follows() {
+        let hint = "it is for a recovery that was begun elsewhere: give --recovery-file too";
+        return Err(fault(Exit::Usage, "--source-file stands alone", hint));
+    }
     let of_the_archive = options.generation.is_some() || options.from.is_some() || point.is_some();
     if of_the_archive && options.source != Choice::Archive {
         return two("--source local or auto", "--generation, --at, --raft-index and --from");
@@ -154,7 +224,13 @@ fn report(settings: &Settings, source: &Source, plan: &Plan, kept: &[PathBuf], s
         log::warn!("given up: {given_up}");
     }
     source.warn_of_v3_data();
-    log::info!("next: systemctl start {}, then etcd2-join.service on the other nodes", settings.etcd_unit);
+    let (unit, token) = (&settings.etcd_unit, &plan.record.token);
+    if plan.record.members.len() == 1 {
+        log::info!("next: systemctl start {unit}, then etcd2-join.service on the other nodes");
+    } else {
+        log::info!("next: on each other node `etcd2-backup restore --recovery {token}`");
+        log::info!("then on all of them, together: systemctl start --no-block {unit}");
+    }
     log::info!(
         "restart everything that watches etcd: its index went back, and a waiting watch would wait for ever"
     );

@@ -42,7 +42,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let old = of(&kept, &places)?;
     let present = source::local(&settings).ok();
     if let Some(present) = present.as_ref().filter(|_| !options.force) {
-        heal::refuse_if_cluster_answers(&settings, &present.contents.members()?)?;
+        heal::refuse_if_cluster_answers(&settings, &present.contents.members()?, None)?;
     }
     say(&kept, &old, present.as_ref().map(|source| &source.contents), &places);
     if options.plan {

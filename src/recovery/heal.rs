@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::archive::lineage::Record;
 use crate::cluster::access::Access;
-use crate::cluster::api;
+use crate::cluster::find::Cluster;
+use crate::cluster::{api, local};
 use crate::etcd::store::StoredMember;
 use crate::exit::{Exit, fault};
+use crate::identity;
+use crate::paths::Root;
 use crate::settings::{Settings, urls};
 
 /// Asking must not hold up a recovery: dead machines do not even refuse.
@@ -17,11 +21,15 @@ const LIMIT: Duration = Duration::from_secs(4);
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Refuses when this node's own peer URL belongs to a cluster that has a quorum. All members that the source knows are
-/// asked at once.
+/// asked at once. The cluster `new` is the one that is being made.
 ///
 /// # Errors
 /// [`Exit::Refused`].
-pub fn refuse_if_cluster_answers(settings: &Settings, members: &BTreeMap<u64, StoredMember>) -> Result<()> {
+pub fn refuse_if_cluster_answers(
+    settings: &Settings,
+    members: &BTreeMap<u64, StoredMember>,
+    new: Option<u64>,
+) -> Result<()> {
     let own = settings.own_peer_urls()?;
     let is_own = |url: &String| own.iter().any(|o| urls::same_place(o, url));
     let others: Vec<&String> =
@@ -30,7 +38,7 @@ pub fn refuse_if_cluster_answers(settings: &Settings, members: &BTreeMap<u64, St
     let healthy = thread::scope(|scope| {
         let ask = |url| healthy_cluster_with(&access, url, own);
         let asked: Vec<_> = others.iter().map(|url| scope.spawn(move || ask(url))).collect();
-        asked.into_iter().find_map(|a| a.join().ok().flatten())
+        asked.into_iter().filter_map(|a| a.join().ok().flatten()).find(|(cluster, _)| Some(*cluster) != new)
     });
     match healthy {
         None => Ok(()),
@@ -40,6 +48,36 @@ pub fn refuse_if_cluster_answers(settings: &Settings, members: &BTreeMap<u64, St
             "heal it: start etcd here, or remove this member there and run etcd2-join.service; --force restores anyway",
         )),
     }
+}
+
+/// Refuses when a member that is to be written now has run before: a voter that acknowledged entries and comes back without
+/// them panics its cluster, or makes it forget them.
+///
+/// # Errors
+/// [`Exit::Refused`].
+pub fn refuse_if_member_ran(root: &Root, settings: &Settings, record: &Record, id: u64) -> Result<()> {
+    let cluster_id = record.cluster_id;
+    let hint = "get it in with etcd2-join.service; or begin another recovery on the founding member";
+    let refused = |how: &str| {
+        let what = format!("this node was member {id:x} of cluster {cluster_id:x} already, {how}");
+        Err(fault(Exit::Refused, what, hint))
+    };
+    let stamped = identity::load(root).ok().flatten().is_some_and(|i| i.cluster_id == cluster_id);
+    if stamped || local::ids_set_aside(settings)?.iter().any(|ids| ids.0 == cluster_id) {
+        return refused("and its data is not in its place any more");
+    }
+    let access = Access::anonymous(settings).limited(LIMIT, CONNECT_LIMIT);
+    let others: Vec<String> =
+        record.members.iter().filter(|m| m.id != id).flat_map(|m| m.peer_urls.clone()).collect();
+    let Ok(cluster) = Cluster::find(&access, &others) else { return Ok(()) };
+    let Some(members) = cluster.members().ok().filter(|_| cluster.id == cluster_id) else { return Ok(()) };
+    let Some(own) = members.by_id(id) else { return refused("and was removed from it") };
+    let progress = cluster.leader_status(&members).ok().and_then(|mut s| s.progress.remove(&id));
+    // Once started, it has published its name. Just now there may be no leader to ask.
+    if own.has_started() || progress.is_some_and(|p| p.matched > 0) {
+        return refused("as the others know");
+    }
+    Ok(())
 }
 
 /// The cluster behind a peer URL, if it knows one of our URLs and is healthy.

@@ -5,9 +5,11 @@
 //! - [`plan`]: what is going to be made · [`ids`]: token and new IDs · [`heal`]: is the cluster really dead?
 //! - [`guards`]: what keeps a recovery from doing harm · [`swap`]: the exchange, and one that was interrupted
 //! - [`record`]: what a recovery record names · [`seed`]: what a joining member begins with
+//! - [`export`]: data of this disk for the other nodes
 //! - [`build`]: the new member directory, beside the old one · [`notes`]: what later backups and everyone else must know
 
 pub mod build;
+pub mod export;
 pub mod fetch;
 pub mod guards;
 pub mod heal;

@@ -7,6 +7,7 @@ use super::source::Source;
 use crate::archive::lineage::{Record, RecordedMember};
 use crate::etcd::datadir::Family;
 use crate::etcd::rewrite::{NewMember, Purpose, Rewrite};
+use crate::exit::{Exit, fault};
 use crate::identity::{self, Identity};
 use crate::member_dir::aside;
 use crate::member_dir::places::Places;
@@ -17,46 +18,91 @@ use crate::sys::time;
 /// What a restore is going to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Whose data it is.
-    pub machine_id: String,
-    /// Fresh for each attempt.
-    pub token: String,
-    /// This node's name.
-    pub name: String,
+    /// What everyone who has to know of the recovery reads.
+    pub record: Record,
     /// This node in the new cluster.
-    pub own: NewMember,
+    pub own: RecordedMember,
     /// How the source's data is rewritten.
     pub rewrite: Rewrite,
 }
 
+/// Names of members and their peer URLs.
+pub type Members = [(String, Vec<String>)];
+
 impl Plan {
-    /// Makes one; `present` are the members that the source has, `family` says which etcd is to run if not the source's.
+    /// Makes one, of these members or of this node alone; `present` are the members that the source has, `family` says which
+    /// etcd is to run if not the source's.
     ///
     /// # Errors
-    /// This node's URLs are not known, or there are no random bytes.
+    /// [`Exit::Refused`] if this node is none of the members; its URLs are not known, or there are no random bytes.
     pub fn make(
         settings: &Settings,
         source: &Source,
         folder: &str,
+        (members, present): (Option<&Members>, &[u64]),
+        family: Option<Family>,
+    ) -> Result<Self> {
+        let alone = [(settings.name.clone(), settings.own_peer_urls()?.to_vec())];
+        let record = Record {
+            version: 1,
+            token: ids::token()?,
+            time: time::now(),
+            source: source.origin.describe(),
+            machine_id: folder.to_owned(),
+            generation: source.origin.generation(),
+            source_cluster_id: source.contents.metadata.cluster_id,
+            index: source.point.index,
+            term: source.point.term,
+            source_hash: source.hash.clone(),
+            cluster_id: 0,
+            members: Vec::new(),
+        };
+        let record = derived(record, members.unwrap_or(&alone), present);
+        Self::of(settings, source, record, family)
+    }
+
+    /// Makes that of a recovery that was begun elsewhere, from its very source.
+    ///
+    /// # Errors
+    /// [`Exit::Refused`] if its record is not what it was when it was written, or this node is none of its members.
+    pub fn follow(
+        settings: &Settings,
+        source: &Source,
+        record: &Record,
         present: &[u64],
         family: Option<Family>,
     ) -> Result<Self> {
-        let urls = settings.own_peer_urls()?.to_vec();
-        let token = ids::token()?;
-        let members = [(settings.name.clone(), urls.clone())];
-        let (cluster_id, ids) = ids::derive(&source.hash, &members, &token, present);
-        let family = family.unwrap_or(source.contents.family);
-        let own = NewMember { id: ids[0], peer_urls: urls };
-        let purpose = Purpose::Found(vec![own.clone()]);
-        let rewrite = Rewrite { cluster_id, purpose, up_to: Some(source.point.index), family };
-        Ok(Self { machine_id: folder.to_owned(), token, name: settings.name.clone(), own, rewrite })
+        let members: Vec<_> = record.members.iter().map(|m| (m.name.clone(), m.peer_urls.clone())).collect();
+        if derived(record.clone(), &members, present) != *record {
+            let what = format!(
+                "the IDs in the record of recovery {} are not those that follow from it",
+                record.token
+            );
+            return Err(fault(
+                Exit::Refused,
+                what,
+                "it was altered: take it from the founding member once more",
+            ));
+        }
+        Self::of(settings, source, record.clone(), family)
+    }
+
+    fn of(settings: &Settings, source: &Source, record: Record, family: Option<Family>) -> Result<Self> {
+        let own = own_of(settings, &record)?.clone();
+        let new = |m: &RecordedMember| NewMember { id: m.id, peer_urls: m.peer_urls.clone() };
+        let rewrite = Rewrite {
+            cluster_id: record.cluster_id,
+            purpose: Purpose::Found(record.members.iter().map(new).collect()),
+            up_to: Some(record.index),
+            family: family.unwrap_or(source.contents.family),
+        };
+        Ok(Self { record, own, rewrite })
     }
 
     /// Tells it, before anything is changed.
     pub fn say(&self, source: &Source, places: &Places) {
         let (contents, last) = (&source.contents, source.point);
         log::info!("source: {}", source.origin.describe());
-        let urls = self.own.peer_urls.join(",");
         log::info!(
             "data of cluster {:x}, up to index {} of term {} ({} entries behind {})",
             contents.metadata.cluster_id,
@@ -72,11 +118,14 @@ impl Plan {
             log::warn!("the log's last write was torn ({reason}); everything before it is restored");
         }
         source.warn_of_v3_data();
-        log::info!(
-            "becomes cluster {:x} with one member, {:x} at {urls}",
-            self.rewrite.cluster_id,
-            self.own.id
-        );
+        let (own, members) = (&self.own, &self.record.members);
+        let count = if members.len() == 1 {
+            "one member,".into()
+        } else {
+            format!("{} members, here", members.len())
+        };
+        let (cluster_id, urls) = (self.rewrite.cluster_id, own.peer_urls.join(","));
+        log::info!("becomes cluster {cluster_id:x} with {count} {:x} at {urls}", own.id);
         let suffix = aside::suffix("restore", places);
         for present in places.all().filter(|place| place.exists()) {
             let kept = aside::with_suffix(present, &suffix);
@@ -93,27 +142,42 @@ impl Plan {
         let (cluster_id, member_id) = (self.rewrite.cluster_id, self.own.id);
         identity::record(root, &Identity { cluster_id, member_id, wal_dir })
     }
+}
 
-    /// What everyone who has to know of the recovery reads.
-    pub fn record(&self, source: &Source) -> Record {
-        let (contents, last) = (&source.contents, source.point);
-        Record {
-            version: 1,
-            token: self.token.clone(),
-            time: time::now(),
-            source: source.origin.describe(),
-            machine_id: self.machine_id.clone(),
-            generation: source.origin.generation(),
-            source_cluster_id: contents.metadata.cluster_id,
-            index: last.index,
-            term: last.term,
-            source_hash: source.hash.clone(),
-            cluster_id: self.rewrite.cluster_id,
-            members: vec![RecordedMember {
-                id: self.own.id,
-                name: self.name.clone(),
-                peer_urls: self.own.peer_urls.clone(),
-            }],
-        }
-    }
+/// This node among the members of a recovery: the one with its name and peer URLs.
+///
+/// # Errors
+/// [`Exit::Refused`] if there is none.
+pub fn own_of<'a>(settings: &Settings, record: &'a Record) -> Result<&'a RecordedMember> {
+    let sorted = |urls: &[String]| {
+        let mut urls = urls.to_vec();
+        urls.sort_unstable();
+        urls
+    };
+    let urls = sorted(settings.own_peer_urls()?);
+    let own = record.members.iter().find(|m| m.name == settings.name && sorted(&m.peer_urls) == urls);
+    own.ok_or_else(|| {
+        let list: Vec<String> =
+            record.members.iter().map(|m| format!("{}={}", m.name, m.peer_urls.join("+"))).collect();
+        let what = format!(
+            "this node ({}={}) is none of the new cluster's members: {}",
+            settings.name,
+            urls.join("+"),
+            list.join(", ")
+        );
+        fault(Exit::Refused, what, "the list must have its ETCD_NAME and all its advertised peer URLs")
+    })
+}
+
+/// The record with its members and the IDs that follow from all that makes up the data: members with equal IDs must have
+/// equal logs.
+fn derived(record: Record, members: &Members, present: &[u64]) -> Record {
+    let data = format!("{} {} {}", record.source_hash, record.index, record.term);
+    let (cluster_id, ids) = ids::derive(&data, members, &record.token, present);
+    let member = |((name, peer_urls), id): (&(String, Vec<String>), u64)| RecordedMember {
+        id,
+        name: name.clone(),
+        peer_urls: peer_urls.clone(),
+    };
+    Record { cluster_id, members: members.iter().zip(ids).map(member).collect(), ..record }
 }

@@ -1,15 +1,23 @@
 //! What a recovery record names, brought and proven to be that: for everyone who was not there.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 
 use super::fetch;
-use super::source::{self, Source};
-use crate::archive::chain;
+use super::plan::own_of;
+use super::source::{self, Origin, Source};
 use crate::archive::lineage::Record;
-use crate::etcd::proto::LogPosition;
-use crate::exit::{Exit, fault};
+use crate::archive::part::{Head, Part};
+use crate::archive::{chain, recorded, unpack};
+use crate::etcd::datadir::{Contents, DataDir};
+use crate::etcd::proto::{LogPosition, Metadata};
+use crate::etcd::wal::{Place, Reading};
+use crate::exit::{Exit, OrFault, fault};
 use crate::remote::Remote;
 use crate::settings::Settings;
+use crate::sys::fs as files;
+use crate::sys::time;
 
 /// Brings the source of a recovery from the remote.
 ///
@@ -35,6 +43,83 @@ pub fn source(settings: &Settings, remote: &dyn Remote, record: &Record) -> Resu
         ));
     };
     agreed(source, record)
+}
+
+/// The source of a recovery out of a file that [`super::export`] wrote.
+///
+/// # Errors
+/// [`Exit::Corrupt`] if it is damaged or not what the record says.
+pub fn source_in(settings: &Settings, file: &Path, record: &Record) -> Result<Source> {
+    let part = Part::read_unnamed(file).or_fault(
+        Exit::Corrupt,
+        format!("reading {}", file.display()),
+        "copy it once more: etcd2-backup export writes it on the founding member",
+    )?;
+    let incoming = settings.restore_dir.join("incoming");
+    files::remove_dir_if_there(&incoming)?;
+    let hash = hash_of(&part.head).unwrap_or_default();
+    let (family, v3_data) = (part.head.family, part.head.v3_data);
+    let data = incoming.join("data");
+    unpack::unpack(&[part], &data)?;
+    let dir = DataDir::open(&data, None)?;
+    let contents = Contents { family, ..dir.scan(Reading::Still)? };
+    let noted = v3_data.then(|| "its export says so".to_owned());
+    let source = source::read(dir, contents, Origin::File);
+    agreed(Source { hash, v3_data: source.v3_data.clone().or(noted), ..source }, record)
+}
+
+/// The hash of the data that was put into one part: its log is framed anew where it is unpacked.
+pub(super) fn hash_of(head: &Head) -> Option<String> {
+    let end = head.log.last()?;
+    let place = Place { offset: end.to, crc: end.crc, ..end.from };
+    let metadata = Metadata { member_id: head.member_id, cluster_id: head.cluster_id };
+    Some(source::fingerprint(metadata, head.last, place))
+}
+
+/// Reads a record from a file.
+///
+/// # Errors
+/// It cannot be read, is none ([`Exit::Corrupt`]), or is of a newer format ([`Exit::Refused`]).
+pub fn load(file: &Path) -> Result<Record> {
+    let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let record: Record = serde_json::from_slice(&bytes).or_fault(
+        Exit::Corrupt,
+        format!("{} is no recovery record", file.display()),
+        "restore --json prints it on the founding member, and it lies in the remote as recovery/TOKEN",
+    )?;
+    if record.version == 1 {
+        return Ok(record);
+    }
+    let what = format!("the record of recovery {} is of version {}", record.token, record.version);
+    Err(fault(Exit::Refused, what, "use the etcd2-backup that wrote it, or a newer one"))
+}
+
+/// The recovery that this node takes part in: the one with this token or, with an empty one, the only one that names it.
+///
+/// # Errors
+/// [`Exit::NotFound`], [`Exit::Refused`] if there are several; the remote could not be asked.
+pub fn find(settings: &Settings, remote: &dyn Remote, token: &str) -> Result<Record> {
+    if !token.is_empty() {
+        return recorded::of_token(remote, token);
+    }
+    let mut all = recorded::newest(remote)?;
+    all.retain(|r| r.members.len() > 1 && own_of(settings, r).is_ok());
+    if all.len() == 1
+        && let Some(record) = all.pop()
+    {
+        return Ok(record);
+    }
+    if all.is_empty() {
+        let hint =
+            "begin it on the founding member: etcd2-backup restore --initial-cluster NAME=URL,NAME=URL";
+        return Err(fault(Exit::NotFound, "no recovery record in the remote names this node", hint));
+    }
+    let list: Vec<String> = all
+        .iter()
+        .map(|r| format!("{} of {} (cluster {:x})", r.token, time::rfc3339(r.time), r.cluster_id))
+        .collect();
+    let what = format!("several recoveries name this node: {}", list.join(", "));
+    Err(fault(Exit::Refused, what, "say which one is meant, the same on all nodes: restore --recovery TOKEN"))
 }
 
 /// The source, if it is the very data that the record names.

@@ -12,8 +12,8 @@ use crate::archive::lineage::Parent;
 use crate::archive::part::to_hex;
 use crate::etcd::clock;
 use crate::etcd::datadir::{Contents, DataDir};
-use crate::etcd::proto::LogPosition;
-use crate::etcd::wal::Reading;
+use crate::etcd::proto::{LogPosition, Metadata};
+use crate::etcd::wal::{self, Reading};
 use crate::exit::{Exit, fault};
 use crate::remote::{Object, Remote};
 use crate::settings::Settings;
@@ -68,6 +68,8 @@ pub enum Origin {
         /// When the part was captured.
         time: u64,
     },
+    /// A file that another node's disk was written to.
+    File,
     /// A folder as the scripts before this program wrote it: `member/snap`, `member/wal`.
     OldLayout,
 }
@@ -83,6 +85,7 @@ impl Origin {
                     time::rfc3339(*time)
                 )
             }
+            Self::File => "the file that was given".into(),
             Self::OldLayout => "the remote, in the layout of etcd2-backup-coreos".into(),
         }
     }
@@ -331,14 +334,18 @@ pub(super) fn old_layout(
 }
 
 /// A source that no checksum came with.
-fn read(dir: DataDir, contents: Contents, origin: Origin) -> Source {
+pub(super) fn read(dir: DataDir, contents: Contents, origin: Origin) -> Source {
     let (hash, v3_data, point) = (hash(&contents), contents.v3_data(), contents.last());
     Source { dir, contents, origin, hash, point, bytes: 0, parent: None, given_up: Vec::new(), v3_data }
 }
 
-/// What stands for data that no checksum came with: whose it is, where it ends, and the log's own rolling CRC there.
-fn hash(contents: &Contents) -> String {
-    let (m, last, end) = (contents.metadata, contents.last(), contents.tail.end);
+/// What stands for data that no checksum came with.
+pub(super) fn hash(contents: &Contents) -> String {
+    fingerprint(contents.metadata, contents.last(), contents.tail.end)
+}
+
+/// Whose it is, where it ends, and the log's own rolling CRC there.
+pub(super) fn fingerprint(m: Metadata, last: LogPosition, end: wal::Place) -> String {
     let text =
         format!("{:x} {:x} {} {} {end} {:08x}", m.cluster_id, m.member_id, last.index, last.term, end.crc);
     to_hex(&Sha256::digest(text))

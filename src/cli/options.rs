@@ -1,0 +1,171 @@
+//! The options of each verb, and the types that their values have.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::recovery::source::Choice;
+
+/// The options of `status`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    pub max_age: Duration,
+    pub json: bool,
+}
+
+/// The options of `restore`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Restore {
+    pub source: Choice,
+    pub generation: Option<u64>,
+    pub at: Option<Moment>,
+    pub raft_index: Option<u64>,
+    pub from: Option<MachineId>,
+    pub accept_older: bool,
+    pub force: bool,
+    pub plan: bool,
+    pub for_etcd: Option<Major>,
+    pub initial_cluster: Option<InitialCluster>,
+    pub recovery: Option<Token>,
+    pub recovery_file: Option<PathBuf>,
+    pub source_file: Option<PathBuf>,
+    pub json: bool,
+    pub undo: bool,
+}
+
+impl Restore {
+    /// Whether it takes part in a recovery that was begun elsewhere.
+    pub fn follows(&self) -> bool {
+        self.recovery.is_some() || self.recovery_file.is_some()
+    }
+}
+
+/// The options of `join`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Join {
+    pub no_start: bool,
+    pub plain: bool,
+    pub wait: Duration,
+}
+
+/// The options of `export`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Export {
+    pub recovery_file: Option<PathBuf>,
+}
+
+/// Name and peer URLs of each member, as etcd's `--initial-cluster` has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitialCluster(pub Vec<(String, Vec<String>)>);
+
+/// Which recovery, 32 hex digits; empty for the only one there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+/// The options of `install`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Install {
+    pub check: bool,
+    pub dry_run: bool,
+    pub enable_timer: bool,
+    pub force: bool,
+    pub from: Option<PathBuf>,
+    pub json: bool,
+    pub remove_source: bool,
+}
+
+/// The options of `uninstall`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Uninstall {
+    pub dry_run: bool,
+    pub force: bool,
+    pub json: bool,
+}
+
+/// The options of `set-founder`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct SetFounder {
+    pub urls: Vec<String>,
+    pub reset: bool,
+}
+
+/// A time in nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment(pub u64);
+
+/// A major version of etcd, as far as its files differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Major {
+    Two,
+    Three,
+}
+
+impl Major {
+    pub(super) const CHOICES: &[(&str, &str)] = &[("2", "2.0 to 2.3"), ("3", "3.0 to 3.5")];
+}
+
+/// The options of `list`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct List {
+    pub all: bool,
+    pub from: Option<MachineId>,
+    pub points: bool,
+    pub json: bool,
+}
+
+/// The options of `verify`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Verify {
+    pub from: Option<MachineId>,
+    pub generation: Option<u64>,
+    pub newest: bool,
+    pub share: Option<Share>,
+    pub json: bool,
+}
+
+/// The options of `rehearse`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Rehearse {
+    pub etcd: Option<PathBuf>,
+    pub wait: Duration,
+    pub json: bool,
+}
+
+/// One of so many shares of the archive; never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(pub u64);
+
+/// The name of a machine's folder below the endpoint: what systemd calls its machine ID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineId(pub String);
+
+/// The argument and the options of `inspect`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Inspect {
+    pub path: PathBuf,
+    pub wal_dir: Option<PathBuf>,
+    pub json: bool,
+    pub entries: Option<IndexRange>,
+    pub keys: bool,
+}
+
+/// The options of `prune`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Prune {
+    pub accept: bool,
+    pub dry_run: bool,
+    pub json: bool,
+}
+
+/// The options of `clean`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Clean {
+    pub older_than: Option<Duration>,
+    pub yes: bool,
+}
+
+/// Indexes from the first to the last, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexRange {
+    pub first: u64,
+    pub last: u64,
+}

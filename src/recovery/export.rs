@@ -1,0 +1,83 @@
+//! The data that a recovery took from a disk, as one part, for nodes that cannot get it from the remote.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::{record, source};
+use crate::archive::capture;
+use crate::archive::lineage::Record;
+use crate::archive::part::{self, Head};
+use crate::etcd::datadir::DataDir;
+use crate::etcd::wal::Reading;
+use crate::exit::{Exit, fault};
+use crate::member_dir::places::Places;
+use crate::member_dir::{aside, kept};
+use crate::settings::Settings;
+use crate::sys::fs as files;
+
+/// Writes it into a file of its own, in a folder that is emptied first.
+///
+/// # Errors
+/// [`Exit::NotFound`] if this node's disk does not have it any more; it cannot be written.
+pub fn write(settings: &Settings, record: &Record) -> Result<PathBuf> {
+    let Some(dir) = disk(settings, record)? else { return Err(not_here(record)) };
+    let capture = capture::anew(&dir, "an export")?;
+    let head = Head {
+        generation: 0,
+        sequence: 0,
+        cluster_id: capture.metadata.cluster_id,
+        member_id: capture.metadata.member_id,
+        writer: 0,
+        member_name: settings.name.clone(),
+        peer_urls: settings.peer_urls.clone(),
+        family: capture.family,
+        time: capture.clock,
+        first: capture.first,
+        last: capture.last(),
+        start_state: capture.start_state,
+        predecessor: String::new(),
+        parent: None,
+        v3_data: capture.v3_data.is_some(),
+        snapshot: capture.base.as_ref().map(|b| (b.name.to_string(), b.size)),
+        log: capture.tail.extents.clone(),
+    };
+    if record::hash_of(&head).as_ref() != Some(&record.source_hash) {
+        return Err(not_here(record));
+    }
+    let folder = settings.restore_dir.join("export");
+    files::remove_dir_if_there(&folder)?;
+    files::create_dirs(&folder, 0o700)?;
+    let written = part::write(&folder, &head, |out| capture.write_payload(out))?;
+    Ok(folder.join(written.name.to_string()))
+}
+
+/// Where the data is that the record names: in its place, or kept.
+fn disk(settings: &Settings, record: &Record) -> Result<Option<DataDir>> {
+    let places = Places::of(settings)?;
+    let kept = kept::list(&places)?;
+    let suffixes = kept.iter().rev().map(|kept| kept.suffix.as_str());
+    for suffix in [""].into_iter().chain(suffixes) {
+        let of = |place: &PathBuf| aside::with_suffix(place, suffix);
+        let member = of(&places.member);
+        let dir = DataDir {
+            wal: places.wal.as_ref().map_or_else(|| member.join("wal"), of),
+            snap: member.join("snap"),
+        };
+        // A damaged one is not what was restored.
+        let Ok(contents) = dir.scan(Reading::Still) else { continue };
+        if source::hash(&contents) == record.source_hash {
+            return Ok(Some(dir));
+        }
+    }
+    Ok(None)
+}
+
+fn not_here(record: &Record) -> anyhow::Error {
+    let what = format!("the data that recovery {} was made of is not on this node's disk", record.token);
+    fault(
+        Exit::NotFound,
+        what,
+        "run it on the node that was restored from its own disk, before clean removes old data",
+    )
+}
