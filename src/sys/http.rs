@@ -133,8 +133,8 @@ impl Client {
         set("proto", "=http,https");
         // Members of a cluster reach each other without a proxy, whatever the environment says.
         set("noproxy", "*");
-        set("max-time", &format!("{:.3}", self.limit.as_secs_f64()));
-        set("connect-timeout", &format!("{:.3}", self.connect_limit.as_secs_f64()));
+        set("max-time", &seconds(self.limit));
+        set("connect-timeout", &seconds(self.connect_limit));
         set("request", method);
         // Without it curl asks for a "100 Continue" first when a body is long.
         set("header", "Expect:");
@@ -157,6 +157,11 @@ impl Client {
         set("url", url);
         config
     }
+}
+
+/// As curl takes it. In whole numbers: floating point would come into the program for this alone.
+fn seconds(time: Duration) -> String {
+    format!("{}.{:03}", time.as_secs(), time.subsec_millis())
 }
 
 /// A value in curl's config syntax.

@@ -29,10 +29,10 @@ impl Join<'_> {
             },
         )?;
         log::info!(
-            "member {id:x} ({}) has caught up with cluster {:x} after {:.1} s",
+            "member {id:x} ({}) has caught up with cluster {:x} after {} ms",
             self.settings.name,
             self.cluster.id,
-            started.elapsed().as_secs_f64()
+            started.elapsed().as_millis()
         );
         Ok(Exit::Done)
     }
