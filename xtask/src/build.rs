@@ -260,9 +260,15 @@ mod tests {
     fn no_flag_is_split_at_a_blank() {
         let flags = flags(TARGET).unwrap();
         let flags: Vec<&str> = flags.split('\x1f').collect();
-        let begins =
-            ["target-feature=", "relocation-model=", "link-arg=-Wl,", "llvm-args=-", "--remap-path-prefix=/"];
-        let whole = |f: &&str| *f == "-C" || begins.iter().any(|begin| f.starts_with(begin));
+        let begins = [
+            "target-feature=",
+            "relocation-model=",
+            "sha2_backend_soft=",
+            "link-arg=-Wl,",
+            "llvm-args=-",
+            "--remap-path-prefix=/",
+        ];
+        let whole = |f: &&str| ["-C", "--cfg"].contains(f) || begins.iter().any(|begin| f.starts_with(begin));
         assert!(flags.iter().all(whole), "{flags:?}");
         assert_eq!(flags.iter().filter(|f| f.starts_with("--remap-path-prefix=")).count(), 3, "{flags:?}");
     }
