@@ -5,7 +5,6 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use common::{Node, tree};
 use testkit::keys::{self, Keys};
@@ -114,25 +113,6 @@ fn the_layout_of_2_0_0_is_backed_up_and_restored() {
         node.ok(&["restore", "--source", source, "--for-etcd", "3"]);
         let kept = [node.kept("snap.before-restore-"), node.kept("wal.before-restore-")];
         assert_eq!(kept.map(|k| tree(&k[0])), old, "{source}");
-        assert_etcd_has(&mut node, &keys);
-    }
-}
-
-/// As the scripts before this program left it: the member directory itself, copied by rclone.
-#[test]
-fn the_original_s_layout_in_the_remote_is_restored() {
-    let Some(tools) = Tools::from_env() else { return };
-    for fixture in ["v3423-single-snap-trimmed", "v3423-single-nosnap-trimmed"] {
-        let mut node = Node::new(tools);
-        let keys = node.put_fixture(fixture);
-        let target = format!("{}/0123456789abcdef0123456789abcdef", node.environment["RCLONE_ENDPOINT"]);
-        let mut rclone = Command::new(&tools.rclone);
-        rclone.arg("--config").arg(node.path("/etc/rclone.conf")).arg("copy").arg(data(&node)).arg(&target);
-        assert!(rclone.status().unwrap().success());
-        assert!(node.folder().join("member/wal").exists());
-        fs::remove_dir_all(data(&node)).unwrap();
-        let log = node.ok(&["restore"]);
-        assert!(log.contains("restored from the remote, in the layout of etcd2-backup-coreos"), "{log}");
         assert_etcd_has(&mut node, &keys);
     }
 }

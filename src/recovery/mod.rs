@@ -1,7 +1,7 @@
 //! What `restore` is made of, and what a `join` takes of it: where the data comes from, and who the new members are.
 //!
 //! - [`source`]: the archive or the local disk, read and proven · [`fetch`]: a generation's parts, brought and checked
-//! - [`point`]: where a point in the past lies
+//! - [`point`]: where a point in the past lies · [`original`]: what etcd2-backup-coreos left
 //! - [`plan`]: what is going to be made · [`ids`]: token and new IDs · [`heal`]: is the cluster really dead?
 //! - [`guards`]: what keeps a recovery from doing harm · [`swap`]: the exchange, and one that was interrupted
 //! - [`record`]: what a recovery record names · [`seed`]: what a joining member begins with
@@ -15,6 +15,7 @@ pub mod guards;
 pub mod heal;
 pub mod ids;
 pub mod notes;
+pub mod original;
 pub mod plan;
 pub mod point;
 pub mod record;

@@ -48,7 +48,7 @@ impl Plan {
             token: ids::token()?,
             time: time::now(),
             source: source.origin.describe(),
-            machine_id: folder.to_owned(),
+            machine_id: source.origin.folder().unwrap_or(folder).to_owned(),
             generation: source.origin.generation(),
             source_cluster_id: source.contents.metadata.cluster_id,
             index: source.point.index,

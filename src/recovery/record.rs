@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::fetch;
+use super::original;
 use super::plan::own_of;
 use super::source::{self, Origin, Source};
 use crate::archive::lineage::Record;
@@ -32,7 +33,7 @@ pub fn source(settings: &Settings, remote: &dyn Remote, record: &Record) -> Resu
         let wanted = (record.generation, record.source_hash.as_str());
         source::opened(fetch::recorded(remote, folder, &objects, wanted, &incoming)?)?
     } else if chain::is_original(&objects) {
-        source::old_layout(remote, folder, &objects, &incoming)?
+        original::bring(remote, folder, &objects, &incoming)?
     } else {
         let what = format!("the source of recovery {} was a disk, and is not in the archive", record.token);
         return Err(fault(

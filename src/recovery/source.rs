@@ -1,11 +1,12 @@
 //! Where the data of a restore comes from: a restore point of the archive, or the disk of this node.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use super::fetch::{self, Fetched, Wanted};
+use super::original;
 use super::point::{Place, Point};
 use crate::archive::chain;
 use crate::archive::lineage::Parent;
@@ -70,8 +71,8 @@ pub enum Origin {
     },
     /// A file that another node's disk was written to.
     File,
-    /// A folder as the scripts before this program wrote it: `member/snap`, `member/wal`.
-    OldLayout,
+    /// A folder of this name as the scripts before this program wrote it: `member/snap`, `member/wal`.
+    Original(String),
 }
 
 impl Origin {
@@ -86,8 +87,15 @@ impl Origin {
                 )
             }
             Self::File => "the file that was given".into(),
-            Self::OldLayout => "the remote, in the layout of etcd2-backup-coreos".into(),
+            Self::Original(folder) => {
+                format!("the remote, in the layout of etcd2-backup-coreos, folder {folder}")
+            }
         }
+    }
+
+    /// The folder it was found in, if that need not be the machine's.
+    pub fn folder(&self) -> Option<&str> {
+        if let Self::Original(folder) = self { Some(folder) } else { None }
     }
 
     /// The generation's number; 0 for what has none.
@@ -202,16 +210,18 @@ fn say_what_local_has(settings: &Settings, archive: &Source) {
 
 fn archive(settings: &Settings, remote: &dyn Remote, folder: &str, wanted: Wanted) -> Result<Source> {
     let objects = remote.list(folder)?;
-    if objects.is_empty() {
-        return Err(nothing_there(settings, remote, folder));
-    }
     let incoming = settings.restore_dir.join("incoming");
+    if objects.is_empty() {
+        let before =
+            if wanted == Wanted::default() { original::before(remote, folder, &incoming)? } else { None };
+        return before.ok_or_else(|| nothing_there(settings, remote, folder));
+    }
     if wanted.generation.is_none() && chain::is_original(&objects) {
         if wanted.point.is_some() {
             let what = "etcd2-backup-coreos kept one state only: there is no other point to go back to";
             return Err(fault(Exit::NotFound, what, "restore without --at or --raft-index takes that one"));
         }
-        return old_layout(remote, folder, &objects, &incoming);
+        return original::either(remote, folder, &objects, &incoming);
     }
     if let Some(point) = wanted.point {
         return past(remote, folder, &objects, wanted, point, &incoming);
@@ -312,25 +322,6 @@ fn nothing_there(settings: &Settings, remote: &dyn Remote, folder: &str) -> anyh
         Err(e) => format!("the endpoint could not be listed either: {e:#}"),
     };
     fault(Exit::NotFound, what, hint)
-}
-
-pub(super) fn old_layout(
-    remote: &dyn Remote,
-    folder: &str,
-    objects: &[Object],
-    incoming: &Path,
-) -> Result<Source> {
-    let paths: Vec<String> =
-        objects.iter().map(|o| o.path.clone()).filter(|p| p.starts_with("member/")).collect();
-    crate::sys::fs::remove_dir_if_there(incoming)?;
-    let data: PathBuf = incoming.join("data");
-    // A log without a snapshot yet has an empty folder there, which no remote keeps.
-    crate::sys::fs::create_dirs(&data.join("member/snap"), 0o700)?;
-    remote.get(folder, &paths, &data)?;
-    let dir = DataDir::open(&data, None)?;
-    let contents = dir.scan(Reading::Still)?;
-    let bytes = objects.iter().map(|o| o.size).sum();
-    Ok(Source { bytes, ..read(dir, contents, Origin::OldLayout) })
 }
 
 /// A source that no checksum came with.
