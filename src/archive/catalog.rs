@@ -143,6 +143,10 @@ mod tests {
             self.folders().map(drop)
         }
 
+        fn copy(&self, _: &str, _: &str, _: &[String]) -> Result<()> {
+            self.folders().map(drop)
+        }
+
         fn remove(&self, _: &str, _: &[String]) -> Result<()> {
             self.folders().map(drop)
         }

@@ -11,6 +11,7 @@
 //! - [`unpack`]: parts back into a data directory · [`lineage`]: which history follows which ·
 //!   [`recorded`]: what other machines' recovery records say of it
 //! - [`check`]: whether parts, read one after the other, could be restored · [`verified`]: which ones were
+//! - [`migration`]: whether one folder may be copied into another
 //! - [`retention`]: which generations are kept, and why
 
 pub mod capture;
@@ -18,6 +19,7 @@ pub mod catalog;
 pub mod chain;
 pub mod check;
 pub mod lineage;
+pub mod migration;
 pub mod names;
 pub mod part;
 pub mod recheck;

@@ -43,6 +43,7 @@ pub enum Verb {
     Restore(Restore),
     Join(Join),
     Export(Export),
+    Migrate(Migrate),
     List(List),
     Verify(Verify),
     Rehearse(Rehearse),
@@ -217,6 +218,11 @@ static VERBS: &[VerbTable] = &[
         "The recovery record, as restore --json prints it",
         into!(Export.recovery_file),
     )]),
+    verb("migrate", "Copy another machine's backup to this machine's folder", || {
+        Verb::Migrate(Migrate::default())
+    })
+    .argument(valued("from", "MACHINE_ID", "The other machine", into!(Migrate.from)))
+    .options(&[flag("dry-run", "Only say what would be copied", into!(Migrate.dry_run))]),
     verb("list", "Show the restore points in the remote", || Verb::List(List::default())).options(&[
         flag("all", "Of every machine that backs up to the endpoint", into!(List.all)),
         valued("from", "MACHINE_ID", "Of another machine", into!(List.from)),

@@ -103,6 +103,13 @@ impl Major {
     pub(super) const CHOICES: &[(&str, &str)] = &[("2", "2.0 to 2.3"), ("3", "3.0 to 3.5")];
 }
 
+/// The argument and the options of `migrate`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Migrate {
+    pub from: Option<MachineId>,
+    pub dry_run: bool,
+}
+
 /// The options of `list`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct List {

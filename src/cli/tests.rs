@@ -33,7 +33,9 @@ fn puts(option: &Opt) -> bool {
 
 /// A verb with what must stand behind it.
 fn words(verb: &VerbTable) -> String {
-    if verb.argument.is_some() { format!("{} /some/path", verb.name) } else { verb.name.to_owned() }
+    let Some(argument) = &verb.argument else { return verb.name.to_owned() };
+    let value = if argument.value == "MACHINE_ID" { samples(argument)[0] } else { "/some/path" };
+    format!("{} {value}", verb.name)
 }
 
 /// Values an option takes, none of them its default.
@@ -226,12 +228,12 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         (
             "",
             "there is no verb",
-            "one of install, uninstall, set-founder, backup, status, restore, join, export, list, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, status, restore, join, export, migrate, list, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
         ),
         (
             "-v",
             "there is no verb",
-            "one of install, uninstall, set-founder, backup, status, restore, join, export, list, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, status, restore, join, export, migrate, list, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
         ),
         ("restor", "there is no verb restor", "is it restore? see etcd2-backup --help"),
         ("hepl", "there is no verb hepl", "is it help? see etcd2-backup --help"),
@@ -239,7 +241,7 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         (
             "gaurd",
             "there is no verb gaurd",
-            "one of install, uninstall, set-founder, backup, status, restore, join, export, list, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, status, restore, join, export, migrate, list, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
         ),
         ("restore --forse", "there is no option --forse", "is it --force? see etcd2-backup restore --help"),
         ("restore --colour", "there is no option --colour", "see etcd2-backup restore --help"),

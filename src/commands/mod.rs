@@ -17,6 +17,7 @@ mod inspect;
 mod install;
 mod join;
 mod list;
+mod migrate;
 mod no_member;
 mod prune;
 mod rehearse;
@@ -42,6 +43,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Verb::Restore(options) => restore::run(&root, options),
         Verb::Export(options) => export::run(&root, options),
         Verb::Join(options) => join::run(&root, options),
+        Verb::Migrate(options) => migrate::run(&root, options),
         Verb::List(options) => list::run(&root, options, cli.verbose),
         Verb::Verify(options) => verify::run(&root, options),
         Verb::Rehearse(options) => rehearse::run(&root, options),

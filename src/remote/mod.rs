@@ -48,6 +48,13 @@ pub trait Remote {
     /// Any of them did not arrive.
     fn get(&self, folder: &str, paths: &[String], local: &Path) -> Result<()>;
 
+    /// Copies the objects at `paths` from one folder to another, inside the remote where that can do it. One that is there
+    /// with the same size is left alone, one of another size replaced. Safe to repeat.
+    ///
+    /// # Errors
+    /// Any of them was not copied; others may be.
+    fn copy(&self, from: &str, to: &str, paths: &[String]) -> Result<()>;
+
     /// The first `bytes` bytes of each object at `paths` below `folder`, or all of a shorter one: one behind the other in
     /// any order, so they must say themselves which is which. An object that is not there is left out.
     ///

@@ -145,6 +145,17 @@ impl Remote for Rclone {
         }
     }
 
+    fn copy(&self, from: &str, to: &str, paths: &[String]) -> Result<()> {
+        // Without a list it would copy everything.
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let (from, to) = (self.at(from), self.at(to));
+        let arguments = ["copy", "--size-only", "--no-traverse", "--files-from-raw", "-", "--", &from, &to];
+        let output = self.rclone.run_fed(&arguments, (paths.join("\n") + "\n").as_bytes())?;
+        if output.status.success() { Ok(()) } else { Err(self.rclone.failure(&arguments, &output)) }
+    }
+
     fn heads(&self, folder: &str, paths: &[String], bytes: u64) -> Result<Vec<u8>> {
         if paths.is_empty() {
             return Ok(Vec::new());

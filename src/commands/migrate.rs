@@ -1,0 +1,87 @@
+//! `migrate`: copy another machine's folder inside the remote to this machine's, to be restored here.
+
+use anyhow::{Context, Result};
+
+use crate::archive::lineage::Parent;
+use crate::archive::{catalog, chain, migration};
+use crate::cli;
+use crate::exit::{Exit, OrFault, fault};
+use crate::paths::Root;
+use crate::recovery::{guards, original};
+use crate::remote::rclone::Rclone;
+use crate::remote::{Object, Remote};
+use crate::settings::Settings;
+
+pub(super) fn run(root: &Root, options: &cli::Migrate) -> Result<Exit> {
+    let settings = Settings::load(root)?;
+    let from = options.from.as_ref().map(|from| from.0.clone()).context("no machine is named")?;
+    let to = settings.machine_id.clone();
+    if from == to {
+        return Err(fault(
+            Exit::Usage,
+            "that is this machine's own folder",
+            "there is nothing to migrate: restore",
+        ));
+    }
+    let _lock = guards::take_lock(&settings)?;
+    let remote = Rclone::for_recovery(&settings, root);
+    let objects = remote.list(&from)?;
+    if objects.is_empty() {
+        let what = format!("there is no backup in {}/{from}", settings.endpoint);
+        return Err(fault(Exit::NotFound, what, "list --all shows every machine that has one"));
+    }
+    let mut folders = vec![(from.clone(), to.clone(), objects)];
+    if chain::is_original(&folders[0].2) {
+        let (from, to) = (original::before_of(&from), original::before_of(&to));
+        let objects = remote.list(&from)?;
+        folders.push((from, to, objects));
+    }
+    // All is judged before anything is copied.
+    let mut left = Vec::new();
+    for (from, to, objects) in &folders {
+        left.push(still_left(&remote, (from, objects), to)?);
+    }
+    for ((from, to, objects), left) in folders.iter().zip(&left) {
+        let bytes: u64 = left.iter().map(|o| o.size).sum();
+        log::info!(
+            "{from} -> {to}: {} objects, of which {} are to be copied ({bytes} bytes)",
+            objects.len(),
+            left.len()
+        );
+        if !options.dry_run {
+            copy(&remote, (from, objects), to, left)?;
+        }
+    }
+    if options.dry_run {
+        log::info!("nothing was changed");
+    } else {
+        log::info!("all objects are there, by names and sizes; next: systemctl start etcd2-restore.service");
+    }
+    Ok(Exit::Done)
+}
+
+/// What is left to copy, if it may be.
+fn still_left(remote: &Rclone, (from, objects): (&str, &[Object]), to: &str) -> Result<Vec<Object>> {
+    let there = remote.list(to)?;
+    let mut parents: Vec<Parent> = Vec::new();
+    for (folder, objects) in [(from, objects), (to, &there[..])] {
+        // The newest first: a node that lost what it knew of its recovery writes bases without it.
+        let entries = catalog::of(remote, folder, objects)?.into_iter().rev();
+        parents.extend(entries.filter_map(|entry| entry.base?.parent));
+    }
+    migration::left(objects, &there, &parents)
+}
+
+/// Copies what is left, and looks whether it arrived.
+fn copy(remote: &Rclone, (from, objects): (&str, &[Object]), to: &str, left: &[Object]) -> Result<()> {
+    let paths: Vec<String> = left.iter().map(|o| o.path.clone()).collect();
+    let again = "run the same again: it goes on where it was";
+    remote.copy(from, to, &paths).or_fault(Exit::Remote, format!("copying {from} to {to}"), again)?;
+    let there = remote.list(to)?;
+    match objects.iter().find(|object| !there.contains(object)) {
+        None => Ok(()),
+        Some(object) => {
+            Err(fault(Exit::Remote, format!("{} did not arrive whole in {to}", object.path), again))
+        }
+    }
+}
