@@ -38,8 +38,50 @@ pub fn of(remote: &dyn Remote, folder: &str, objects: &[Object]) -> Result<Vec<E
     Ok(entries(generations, &mut heads(remote, folder, &bases)?.into_iter()))
 }
 
+/// A folder at the top of the endpoint: a machine's, or whatever lies there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    /// systemd's machine ID.
+    pub name: String,
+    /// All that lies in it, the paths from there on.
+    pub objects: Vec<Object>,
+    /// Its generations, oldest first.
+    pub entries: Vec<Entry>,
+}
+
+/// Every folder below the endpoint, by name: one listing and one call for all bases.
+///
+/// # Errors
+/// The remote could not be asked.
+pub fn all(remote: &dyn Remote) -> Result<Vec<Folder>> {
+    let folders = by_folder(remote.list("")?);
+    let generations: Vec<Vec<Generation>> = folders.iter().map(|(_, o)| chain::generations(o)).collect();
+    let bases = folders.iter().zip(&generations).flat_map(|((folder, _), all)| {
+        all.iter().filter_map(move |g| Wanted::base(g, &format!("{folder}/")))
+    });
+    let mut heads = heads(remote, "", &bases.collect::<Vec<_>>())?.into_iter();
+    let listed = folders.into_iter().zip(generations);
+    Ok(listed
+        .map(|((name, objects), all)| Folder { name, objects, entries: entries(all, &mut heads) })
+        .collect())
+}
+
+/// The objects of each folder at the top, their paths from there on.
+pub fn by_folder(objects: Vec<Object>) -> Vec<(String, Vec<Object>)> {
+    let mut all: Vec<(String, Vec<Object>)> = Vec::new();
+    for Object { path, size } in objects {
+        let Some((folder, path)) = path.split_once('/') else { continue };
+        let object = Object { path: path.to_owned(), size };
+        match all.binary_search_by(|(known, _)| known.as_str().cmp(folder)) {
+            Ok(at) => all[at].1.push(object),
+            Err(at) => all.insert(at, (folder.to_owned(), vec![object])),
+        }
+    }
+    all
+}
+
 /// Generations and the heads of their bases, which come in the same order; one without a base takes none.
-pub fn entries(generations: Vec<Generation>, heads: &mut dyn Iterator<Item = Option<Head>>) -> Vec<Entry> {
+fn entries(generations: Vec<Generation>, heads: &mut dyn Iterator<Item = Option<Head>>) -> Vec<Entry> {
     let entry = |generation: Generation| {
         let base = if generation.parts.is_empty() { None } else { heads.next().flatten() };
         Entry { generation, base }

@@ -7,7 +7,7 @@ pub mod table;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::archive::catalog::{self, Entry, Wanted};
+use crate::archive::catalog::{self, Entry, Folder};
 use crate::archive::chain::{self, Generation};
 use crate::archive::lineage;
 use crate::archive::names::GenerationName;
@@ -148,28 +148,8 @@ pub fn one(remote: &dyn Remote, machine_id: &str) -> Result<Option<Machine>> {
 /// # Errors
 /// The remote could not be asked.
 pub fn all(remote: &dyn Remote) -> Result<Vec<Machine>> {
-    let folders = by_folder(remote.list("")?);
-    let generations: Vec<Vec<Generation>> = folders.iter().map(|(_, o)| chain::generations(o)).collect();
-    let bases = folders.iter().zip(&generations).flat_map(|((folder, _), all)| {
-        all.iter().filter_map(move |g| Wanted::base(g, &format!("{folder}/")))
-    });
-    let mut heads = catalog::heads(remote, "", &bases.collect::<Vec<_>>())?.into_iter();
-    let listed = folders.iter().zip(generations);
-    Ok(listed.map(|((id, o), all)| machine(id, o, catalog::entries(all, &mut heads))).collect())
-}
-
-/// The objects of each folder at the top, their paths from there on.
-fn by_folder(objects: Vec<Object>) -> Vec<(String, Vec<Object>)> {
-    let mut all: Vec<(String, Vec<Object>)> = Vec::new();
-    for Object { path, size } in objects {
-        let Some((folder, path)) = path.split_once('/') else { continue };
-        let object = Object { path: path.to_owned(), size };
-        match all.binary_search_by(|(known, _)| known.as_str().cmp(folder)) {
-            Ok(at) => all[at].1.push(object),
-            Err(at) => all.insert(at, (folder.to_owned(), vec![object])),
-        }
-    }
-    all
+    let folders = catalog::all(remote)?.into_iter();
+    Ok(folders.map(|Folder { name, objects, entries }| machine(&name, &objects, entries)).collect())
 }
 
 fn machine(machine_id: &str, objects: &[Object], entries: Vec<Entry>) -> Machine {
