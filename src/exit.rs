@@ -32,7 +32,7 @@ pub enum Exit {
     Cluster = 16,
     /// What was inspected is whole but for its last write, which did not arrive whole; etcd and restore leave it out.
     Torn = 17,
-    /// Nothing was removed from the remote: somebody has to look first, and accept what is there.
+    /// Nothing was removed from the remote, or no source named: somebody has to look first, and accept or choose.
     Paused = 18,
     /// There is no member on this node, and never was one: it is only a proxy, or etcd never ran here.
     NoMember = 19,

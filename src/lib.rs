@@ -11,6 +11,7 @@
 //! - [`install`]: the unpacked tarball: what is in it, whether it is whole, where its files go
 //! - [`inspect`]: what a data directory, an archive or one of their files holds, for people and as JSON
 //! - [`listing`]: the restore points of machines, for people and as JSON
+//! - [`sources`]: all that a recovery could begin with, and which of it is the freshest
 //! - [`rehearsal`]: a private etcd on restored data, compared with the archive
 //! - [`verify`]: what is read again of an archive, and what is found
 //! - [`status`]: what would be lost now, and why
@@ -44,6 +45,7 @@ pub mod recovery;
 pub mod rehearsal;
 pub mod remote;
 pub mod settings;
+pub mod sources;
 pub mod status;
 pub mod sys;
 pub mod telling;

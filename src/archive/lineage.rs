@@ -97,8 +97,11 @@ impl Parent {
         write_atomic(&Self::path(backup_dir), &serde_json::to_vec_pretty(&notes)?, 0o600)
     }
 
-    /// All of them, newest first.
-    fn notes(backup_dir: &Path) -> Result<Vec<Self>> {
+    /// All that this node's recoveries noted, newest first.
+    ///
+    /// # Errors
+    /// The notes are there and cannot be read.
+    pub fn notes(backup_dir: &Path) -> Result<Vec<Self>> {
         let path = Self::path(backup_dir);
         match fs::read(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),

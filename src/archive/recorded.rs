@@ -4,6 +4,7 @@
 use anyhow::Result;
 use serde_json::Deserializer;
 
+use super::catalog::Folder;
 use super::lineage::{Parent, Record};
 use crate::exit::{Exit, fault};
 use crate::remote::{Object, Remote};
@@ -55,6 +56,24 @@ pub fn newest(remote: &dyn Remote) -> Result<Vec<Record>> {
     let followed: Vec<u64> = all.iter().map(|r| r.source_cluster_id).collect();
     all.retain(|r| !followed.contains(&r.cluster_id));
     Ok(all)
+}
+
+/// The records in folders that were listed, as far as they can be read: one call, or none where there is no record.
+///
+/// # Errors
+/// The remote could not be asked.
+pub fn in_folders(remote: &dyn Remote, folders: &[Folder]) -> Result<Vec<Record>> {
+    let records = |f: &Folder| -> Vec<Object> {
+        let below = |o: &Object| Object { path: format!("{}/{}", f.name, o.path), size: o.size };
+        f.objects.iter().map(below).filter(is_record).collect()
+    };
+    let paths: Vec<String> = folders.iter().flat_map(records).map(|o| o.path).collect();
+    Ok(self::records(&remote.heads("", &paths, MAX_BYTES)?))
+}
+
+/// What these records say that each of their clusters continues.
+pub fn parents(records: &[Record]) -> impl Iterator<Item = Parent> {
+    records.iter().filter_map(|record| continued(records, record.cluster_id))
 }
 
 /// The records below the endpoint, as far as they can be read.

@@ -45,6 +45,7 @@ pub enum Verb {
     Export(Export),
     Migrate(Migrate),
     List(List),
+    Sources(Sources),
     Verify(Verify),
     Rehearse(Rehearse),
     Inspect(Inspect),
@@ -229,6 +230,10 @@ static VERBS: &[VerbTable] = &[
         flag("points", "Show each point, not only the newest of each generation", into!(List.points)),
         flag("json", "Print JSON, always with each point", into!(List.json)),
     ]),
+    verb("sources", "Find the freshest data, on this disk and in the remote", || {
+        Verb::Sources(Sources::default())
+    })
+    .options(&[flag("json", "Print JSON", into!(Sources.json))]),
     verb("verify", "Read the archive again, and check that it could be restored", || {
         Verb::Verify(Verify::default())
     })

@@ -119,6 +119,12 @@ pub struct List {
     pub json: bool,
 }
 
+/// The options of `sources`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    pub json: bool,
+}
+
 /// The options of `verify`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Verify {

@@ -23,6 +23,7 @@ mod prune;
 mod rehearse;
 mod restore;
 mod set_founder;
+mod sources;
 mod status;
 mod undo;
 mod uninstall;
@@ -45,6 +46,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Verb::Join(options) => join::run(&root, options),
         Verb::Migrate(options) => migrate::run(&root, options),
         Verb::List(options) => list::run(&root, options, cli.verbose),
+        Verb::Sources(options) => sources::run(&root, options),
         Verb::Verify(options) => verify::run(&root, options),
         Verb::Rehearse(options) => rehearse::run(&root, options),
         Verb::Inspect(options) => inspect::run(options),

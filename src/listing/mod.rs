@@ -168,8 +168,8 @@ fn machine(machine_id: &str, objects: &[Object], entries: Vec<Entry>) -> Machine
     }
 }
 
-/// As a restore sees it.
-fn is_unrelated(entries: &[Entry]) -> bool {
+/// Whether a folder holds unrelated histories, as a restore sees it.
+pub fn is_unrelated(entries: &[Entry]) -> bool {
     let Some(newest) = entries.last() else { return false };
     let cluster = newest.generation.name.cluster_id;
     let own = entries.iter().rev().filter(|e| e.generation.name.cluster_id == cluster);

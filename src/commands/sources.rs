@@ -1,0 +1,72 @@
+//! `sources`: what a recovery could begin with, on this disk and below the endpoint, and which of it is the freshest.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::cli;
+use crate::exit::{Exit, fault};
+use crate::inspect::output::Output;
+use crate::paths::Root;
+use crate::remote::rclone::Rclone;
+use crate::settings::Settings;
+use crate::sources::judge::{self, Verdict};
+use crate::sources::{Source, find, table};
+use crate::sys::time;
+
+/// What is printed.
+#[derive(Serialize)]
+struct Answer<'a> {
+    format: u32,
+    sources: &'a [Source],
+    /// Places in the list: one to begin with, or those that may be meant.
+    freshest: &'a [usize],
+    /// Whether that is one that nothing speaks against.
+    clear: bool,
+    /// Clusters that were made of a freshest one, and of which nothing is in sight.
+    unseen: Vec<String>,
+}
+
+pub(super) fn run(root: &Root, options: &cli::Sources) -> Result<Exit> {
+    let settings = Settings::load(root)?;
+    let (now, mut known) = (time::now(), find::noted(&settings));
+    let mut sources = find::on_disk(&settings, now)?;
+    let remote = Rclone::beside(&settings, root, "sources");
+    let away = match find::in_remote(&remote, &settings.machine_id, now, &mut known) {
+        Ok(found) => {
+            sources.extend(found);
+            None
+        }
+        Err(e) => Some(e),
+    };
+    let verdict = judge::judge(&mut sources, &known);
+    print(options, &sources, &verdict)?;
+    if let Some(e) = away {
+        return Err(e.context("the remote is not in this list, only this disk"));
+    }
+    if verdict.candidates.is_empty() {
+        let what = format!("nothing to recover from is on this disk or in {}", settings.endpoint);
+        return Err(fault(Exit::NotFound, what, "is RCLONE_ENDPOINT right? look at the other nodes' disks"));
+    }
+    if !verdict.is_clear() {
+        let what = "nothing here says which of these is meant";
+        let hint = "unrelated clusters, or several recoveries of one: choose, and run the command beside it";
+        return Err(fault(Exit::Paused, what, hint));
+    }
+    if !settings.is_founder() {
+        log::info!("this node is not the founding member: set-founder names another one, on all nodes");
+    }
+    Ok(Exit::Done)
+}
+
+fn print(options: &cli::Sources, sources: &[Source], verdict: &Verdict) -> Result<()> {
+    let mut out = Output::new(options.json);
+    let printed = if options.json {
+        let unseen = verdict.unseen.iter().map(|record| format!("{:x}", record.cluster_id)).collect();
+        let (freshest, clear) = (&verdict.candidates[..], verdict.is_clear());
+        out.json(&Answer { format: 1, sources, freshest, clear, unseen })
+    } else {
+        out.text(&table::render(sources, verdict))
+    };
+    // Who closed our output has seen enough.
+    if out.finish()? { printed } else { Ok(()) }
+}

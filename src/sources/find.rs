@@ -1,0 +1,197 @@
+//! What there is: the data directory and those that were set aside, read through; and every folder below the endpoint, by a
+//! listing, the heads of all bases and the recovery records.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::judge::Known;
+use super::{Kind, Source, Standing};
+use crate::archive::catalog::{self, Entry, Folder};
+use crate::archive::chain::{self, Generation};
+use crate::archive::lineage::{self, Parent};
+use crate::archive::recorded;
+use crate::etcd::datadir::{self, DataDir};
+use crate::etcd::wal::Reading;
+use crate::exit::{Exit, exit_of};
+use crate::listing;
+use crate::member_dir::places::Places;
+use crate::member_dir::{aside, exchange, kept};
+use crate::remote::Remote;
+use crate::settings::Settings;
+use crate::sys::time;
+
+/// What is on this node's disk.
+///
+/// # Errors
+/// The folder of the data directory cannot be listed.
+pub fn on_disk(settings: &Settings, now: u64) -> Result<Vec<Source>> {
+    let mut all = Vec::new();
+    match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
+        Err(e) if exit_of(&e) == Exit::NotFound => (),
+        Err(e) => return Err(e),
+        Ok(dir) => {
+            let reading = if exchange::in_use(&dir.wal)?.is_some() { Reading::Live } else { Reading::Still };
+            let found = of_dir(&dir, reading, (Kind::DataDir, &settings.data_dir), now);
+            let own_name = Some(settings.name.clone()).filter(|name| !name.is_empty());
+            let member_name = found.member_name.clone().or(own_name);
+            let command = found.index.map(|_| "restore --source local".to_owned());
+            all.push(Source { member_name, command, present: true, ..found });
+        }
+    }
+    let places = Places::of(settings)?;
+    let kept = kept::list(&places)?;
+    let undone = kept.iter().rfind(|kept| kept.why == "restore").map(|kept| kept.suffix.clone());
+    for kept in kept.iter().rev().filter(|kept| kept.is_whole(&places)) {
+        let at = |place| aside::with_suffix(place, &kept.suffix);
+        let member = at(&places.member);
+        let wal = places.wal.as_ref().map_or_else(|| member.join("wal"), |wal| at(wal));
+        let dir = DataDir { snap: member.join("snap"), wal };
+        let found = of_dir(&dir, Reading::Still, (Kind::Kept, &member), now);
+        let is_undone = found.index.is_some() && undone.as_ref() == Some(&kept.suffix);
+        all.push(Source { command: is_undone.then(|| "restore --undo".to_owned()), ..found });
+    }
+    Ok(all)
+}
+
+fn of_dir(dir: &DataDir, reading: Reading, (kind, place): (Kind, &Path), now: u64) -> Source {
+    let mut found = nameless(kind, place.display().to_string());
+    let contents = match dir.scan(reading) {
+        Ok(contents) => contents,
+        Err(e) => {
+            let ids = datadir::ids(&dir.wal).ok();
+            found.cluster_id = ids.map(|ids| ids.cluster_id);
+            found.member_id = ids.map(|ids| ids.member_id);
+            return Source { trouble: Some(format!("{e:#}")), ..found };
+        }
+    };
+    let own = contents.members().ok().and_then(|mut all| all.remove(&contents.metadata.member_id));
+    if let Some(own) = own {
+        found.member_name = Some(own.name).filter(|name| !name.is_empty());
+        found.peer_urls = own.peer_urls;
+    }
+    let synced = contents.log.sync_time.and_then(|at| u64::try_from(at / 1_000_000_000).ok());
+    Source {
+        cluster_id: Some(contents.metadata.cluster_id),
+        member_id: Some(contents.metadata.member_id),
+        term: Some(contents.last().term),
+        index: Some(contents.last().index),
+        time: synced.map(time::rfc3339),
+        age: synced.map(|at| now.saturating_sub(at)),
+        ..found
+    }
+}
+
+/// What is in the remote, and what is known of it; `known` has what this node noted of its own recoveries.
+///
+/// # Errors
+/// The remote could not be asked.
+pub fn in_remote(remote: &dyn Remote, own: &str, now: u64, known: &mut Known) -> Result<Vec<Source>> {
+    let mut folders = catalog::all(remote)?;
+    known.records = recorded::in_folders(remote, &folders)?;
+    // Of equal ones this machine's own is the first, and taken.
+    folders.sort_by_key(|folder| folder.name != own);
+    for folder in &folders {
+        let bases = folder.entries.iter().filter_map(|entry| entry.base.as_ref());
+        known.parents.extend(bases.filter_map(|base| base.parent.clone()));
+        let over = started_over(folder);
+        known.started_over.extend(over.iter().map(|g| g.name.cluster_id));
+    }
+    known.parents.extend(recorded::parents(&known.records));
+    Ok(folders.iter().flat_map(|folder| of_folder(folder, folder.name == own, now)).collect())
+}
+
+/// What this node noted of its recoveries.
+pub fn noted(settings: &Settings) -> Known {
+    let parents = Parent::notes(&settings.backup_dir).unwrap_or_else(|e| {
+        log::warn!("what this node was restored from is not known: {e:#}");
+        Vec::new()
+    });
+    Known { parents, ..Known::default() }
+}
+
+fn started_over(folder: &Folder) -> Vec<Generation> {
+    let all: Vec<Generation> = folder.entries.iter().map(|entry| entry.generation.clone()).collect();
+    lineage::started_over(&all).into_iter().cloned().collect()
+}
+
+/// Of each cluster the generation that goes furthest, and each that began with an empty log in place of a longer one.
+fn of_folder(folder: &Folder, own: bool, now: u64) -> Vec<Source> {
+    if folder.entries.is_empty() && chain::is_original(&folder.objects) && is_machine_id(&folder.name) {
+        let found = nameless(Kind::Original, folder.name.clone());
+        return vec![Source { command: command(folder, own, None, false), present: own, ..found }];
+    }
+    let unrelated = listing::is_unrelated(&folder.entries);
+    let newest = folder.entries.last().map(|entry| entry.generation.name);
+    let over = started_over(folder);
+    let end = |entry: &Entry| Some((entry.generation.last()?.term, entry.generation.last()?.last));
+    let is_taken = |entry: &&Entry| {
+        let name = entry.generation.name;
+        let same = |other: &&Entry| other.generation.name.cluster_id == name.cluster_id;
+        let further = |other: &Entry| (end(other), other.generation.name) > (end(entry), name);
+        over.contains(&entry.generation) || !folder.entries.iter().filter(same).any(further)
+    };
+    let of_entry = |entry: &Entry| {
+        let (generation, base) = (&entry.generation, entry.base.as_ref());
+        let (name, last) = (generation.name, generation.last()?);
+        let numbered = (unrelated || newest != Some(name)).then_some(name.number);
+        let broken = generation.is_broken();
+        Some(Source {
+            generation: Some(name.number),
+            cluster_id: Some(name.cluster_id),
+            member_id: Some(name.member_id),
+            member_name: base.map(|base| base.member_name.clone()),
+            peer_urls: base.map(|base| base.peer_urls.clone()).unwrap_or_default(),
+            term: Some(last.term),
+            index: Some(last.last),
+            time: Some(time::rfc3339(last.time)),
+            age: Some(now.saturating_sub(last.time)),
+            trouble: broken.then(|| format!("broken behind part {}", last.sequence)),
+            command: command(folder, own, numbered, broken),
+            present: own,
+            ..nameless(Kind::Archive, folder.name.clone())
+        })
+    };
+    folder.entries.iter().filter(is_taken).filter_map(of_entry).collect()
+}
+
+/// The command that restores it; none for a folder that `restore --from` does not take.
+fn command(folder: &Folder, own: bool, generation: Option<u64>, broken: bool) -> Option<String> {
+    let mut command = "restore".to_owned();
+    if !own {
+        command += &format!(" --from {}", Some(&folder.name).filter(|name| is_machine_id(name))?);
+    }
+    if let Some(number) = generation {
+        command += &format!(" --generation {number}");
+    }
+    if broken {
+        command += " --accept-older";
+    }
+    Some(command)
+}
+
+fn is_machine_id(name: &str) -> bool {
+    name.len() == 32 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn nameless(kind: Kind, place: String) -> Source {
+    Source {
+        kind,
+        place,
+        generation: None,
+        cluster_id: None,
+        member_id: None,
+        member_name: None,
+        peer_urls: Vec::new(),
+        term: None,
+        index: None,
+        time: None,
+        age: None,
+        lineage: None,
+        standing: Standing::Unknown,
+        behind: None,
+        trouble: None,
+        command: None,
+        present: false,
+    }
+}

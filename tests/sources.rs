@@ -1,0 +1,199 @@
+//! Which data is the freshest: what the folders of three real members and this node's disk say, and what is told of an older
+//! choice.
+
+mod common;
+#[path = "common/wrapper.rs"]
+mod wrapper;
+
+use std::fs;
+
+use common::{Node, write};
+use serde_json::{Value, json};
+use testkit::etcd::introduce;
+use testkit::keys;
+use testkit::tools::Tools;
+use wrapper::Wrapper;
+
+/// Three members of one running cluster with one remote, their machine IDs 1…, 2… and 3….
+fn three(tools: &Tools) -> [Node; 3] {
+    let mut nodes = ["e1", "e2", "e3"].map(|name| Node::named(tools, name));
+    let [endpoint, founder] = ["RCLONE_ENDPOINT", "ETCD_RESTORE_MASTER_ADV_PEER_URLS"]
+        .map(|name| nodes[0].environment[name].clone());
+    for (node, digit) in nodes.iter_mut().zip(["1", "2", "3"]) {
+        write(&node.path("/etc/machine-id"), digit.repeat(32) + "\n");
+        node.environment.insert("RCLONE_ENDPOINT".into(), endpoint.clone());
+        node.environment.insert("ETCD_RESTORE_MASTER_ADV_PEER_URLS".into(), founder.clone());
+    }
+    let [e1, e2, e3] = &mut nodes;
+    introduce(&mut [&mut e1.etcd, &mut e2.etcd, &mut e3.etcd]);
+    nodes.iter_mut().for_each(|node| node.etcd.spawn(&[]).unwrap());
+    nodes.iter_mut().for_each(|node| node.etcd.wait_healthy().unwrap());
+    nodes
+}
+
+fn machine(digit: &str) -> String {
+    digit.repeat(32)
+}
+
+/// The answer as JSON; the exit code must be this one.
+#[track_caller]
+fn sources(node: &Node, code: i32) -> Value {
+    let run = node.run(&["sources", "--json"]);
+    assert_eq!(run.code, code, "{}", run.log);
+    let answer: Value = serde_json::from_str(&run.answer).unwrap();
+    assert_eq!(answer["format"], 1);
+    answer
+}
+
+/// The source of a kind, in a place that ends so.
+#[track_caller]
+fn one<'a>(answer: &'a Value, kind: &str, place: &str) -> &'a Value {
+    let all = answer["sources"].as_array().unwrap();
+    let mut of = all.iter().filter(|s| s["kind"] == kind && s["place"].as_str().unwrap().ends_with(place));
+    let (Some(one), None) = (of.next(), of.next()) else { panic!("not one {kind} in {place}: {answer}") };
+    one
+}
+
+fn index(source: &Value) -> u64 {
+    source["index"].as_u64().unwrap()
+}
+
+#[test]
+fn the_freshest_of_a_cluster_is_named_with_the_command_that_takes_it() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut nodes = three(tools);
+    for (at, dir) in ["/third", "/second", "/first"].iter().enumerate() {
+        keys::write_many(&nodes[0].etcd.client_url, dir, 30).unwrap();
+        nodes[2 - at].ok(&["backup"]);
+    }
+    // e2's own disk, of a running member, goes further than its backup.
+    keys::write_many(&nodes[0].etcd.client_url, "/more", 30).unwrap();
+    let wrapper = Wrapper::new(&mut nodes[1], tools);
+    let answer = sources(&nodes[1], 0);
+    assert_eq!(wrapper.calls(), ["lsjson", "cat"]);
+    assert_eq!(answer["sources"].as_array().unwrap().len(), 4);
+    let disk = one(&answer, "data-dir", "/var/lib/etcd2");
+    assert_eq!(answer["sources"][answer["freshest"][0].as_u64().unwrap() as usize], *disk);
+    assert_eq!((&answer["clear"], &answer["unseen"]), (&json!(true), &json!([])));
+    assert_eq!((&disk["command"], &disk["standing"]), (&json!("restore --source local"), &json!("freshest")));
+    for (node, digit) in nodes.iter().zip(["1", "2", "3"]) {
+        let source = one(&answer, "archive", &machine(digit));
+        assert_eq!(
+            (&source["member_name"], &source["peer_urls"]),
+            (&json!(node.etcd.name), &json!([node.etcd.peer_url]))
+        );
+        assert_eq!((&source["cluster_id"], &source["lineage"]), (&disk["cluster_id"], &json!(1)));
+        assert_eq!(source["behind"], index(disk) - index(source), "{source}");
+        assert_eq!((&source["standing"], &source["generation"]), (&json!("older"), &json!(1)));
+        assert!(source["age"].as_u64().is_some() && source["time"].as_str().unwrap().ends_with('Z'));
+    }
+    let command = |digit| one(&answer, "archive", &machine(digit))["command"].clone();
+    assert_eq!(
+        ["1", "2", "3"].map(command),
+        [
+            json!(format!("restore --from {}", machine("1"))),
+            json!("restore"),
+            json!(format!("restore --from {}", machine("3")))
+        ]
+    );
+
+    // Of three dead nodes without a disk e1's backup is the best.
+    for node in &mut nodes {
+        node.etcd.kill().unwrap();
+    }
+    fs::remove_dir_all(nodes[2].path("/var/lib/etcd2")).unwrap();
+    let run = nodes[2].run(&["sources"]);
+    assert_eq!(run.code, 0, "{}", run.log);
+    let last = run.answer.lines().last().unwrap();
+    assert!(last.starts_with(&format!("  etcd2-backup restore --from {} ", machine("1"))), "{}", run.answer);
+    let behind =
+        index(one(&answer, "archive", &machine("1"))) - index(one(&answer, "archive", &machine("3")));
+    for words in [
+        format!("\n  {behind} behind "),
+        "\nthe freshest:\n".into(),
+        format!("; {}\n", nodes[0].etcd.peer_url),
+    ] {
+        assert!(run.answer.contains(&words), "{words}: {}", run.answer);
+    }
+    assert!(run.log.contains("set-founder"), "{}", run.log);
+    assert!(run.answer.lines().all(|line| line.trim_end() == line));
+}
+
+#[test]
+fn a_recovered_cluster_comes_first_what_was_set_aside_is_listed_and_damage_is_told() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(tools);
+    let own = "0123456789abcdef0123456789abcdef";
+    node.refused(&["sources"], 12, &["nothing to recover from"]);
+    node.etcd.start().unwrap();
+    keys::write_many(&node.etcd.client_url, "/a", 30).unwrap();
+    node.ok(&["backup"]);
+    keys::write_many(&node.etcd.client_url, "/lost", 30).unwrap();
+    node.etcd.stop().unwrap();
+    let whole = one(&sources(&node, 0), "data-dir", "etcd2")["index"].clone();
+    node.ok(&["restore"]);
+    let answer = sources(&node, 0);
+    let (kept, disk, archive) =
+        (one(&answer, "kept", ""), one(&answer, "data-dir", "etcd2"), one(&answer, "archive", own));
+    assert_eq!(
+        (&kept["index"], &kept["standing"], &kept["command"]),
+        (&whole, &json!("superseded"), &json!("restore --undo"))
+    );
+    assert!(kept["place"].as_str().unwrap().contains("member.before-restore-"), "{kept}");
+    assert_eq!((&disk["standing"], &archive["standing"]), (&json!("freshest"), &json!("superseded")));
+    assert_eq!(kept["behind"], 0);
+    assert_eq!((&disk["lineage"], &kept["lineage"]), (&archive["lineage"], &archive["lineage"]));
+    assert_ne!(disk["cluster_id"], archive["cluster_id"]);
+
+    // Undone, the other one is what nobody goes on with.
+    node.ok(&["restore", "--undo"]);
+    let answer = sources(&node, 0);
+    assert_eq!(one(&answer, "data-dir", "etcd2")["index"], whole);
+    assert_eq!(one(&answer, "kept", "")["standing"], "superseded");
+
+    // A disk that cannot be read does not hide the archive, nor a remote that is away the disk.
+    let wal = fs::read_dir(node.path("/var/lib/etcd2/member/wal")).unwrap().next().unwrap().unwrap().path();
+    let good = fs::read(&wal).unwrap();
+    let mut bad = good.clone();
+    bad[200] ^= 0xff;
+    write(&wal, &bad);
+    let answer = sources(&node, 0);
+    let disk = one(&answer, "data-dir", "etcd2");
+    assert!(disk["trouble"].is_string() && disk["command"].is_null() && disk["index"].is_null(), "{disk}");
+    assert_eq!(one(&answer, "archive", own)["standing"], "freshest");
+    write(&wal, &good);
+    let remote = node.folder().parent().unwrap().to_owned();
+    fs::rename(&remote, remote.with_extension("away")).unwrap();
+    let wrapper = Wrapper::new(&mut node, tools);
+    wrapper.instead("echo 'AccessDenied: no' >&2; exit 1");
+    let answer = sources(&node, 13);
+    assert_eq!(answer["sources"][answer["freshest"][0].as_u64().unwrap() as usize]["kind"], "data-dir");
+}
+
+/// Two clusters that share an endpoint: a machine that was neither is asked.
+#[test]
+fn unrelated_clusters_are_listed_and_asked_about() {
+    let Some(tools) = Tools::from_env() else { return };
+    let (mut first, mut second, new) =
+        (Node::named(tools, "a"), Node::named(tools, "b"), Node::named(tools, "c"));
+    let endpoint = new.environment["RCLONE_ENDPOINT"].clone();
+    for (node, digit) in [(&mut first, "1"), (&mut second, "2")] {
+        write(&node.path("/etc/machine-id"), digit.repeat(32));
+        node.environment.insert("RCLONE_ENDPOINT".into(), endpoint.clone());
+        node.etcd.start().unwrap();
+        node.ok(&["backup"]);
+        node.etcd.stop().unwrap();
+    }
+    let answer = sources(&new, 18);
+    assert_eq!((&answer["freshest"], &answer["clear"]), (&json!([0, 1]), &json!(false)));
+    new.refused(&["sources"], 18, &["nothing here says which of these is meant"]);
+    let run = new.run(&["sources"]);
+    assert!(
+        run.answer.contains("\nwhich one is meant?\n") && run.answer.contains("lineage 2\n"),
+        "{}",
+        run.answer
+    );
+    // Each of them knows its own, and still shows the other.
+    assert_eq!(sources(&first, 0)["sources"].as_array().unwrap().len(), 3);
+    sources(&second, 0);
+}
