@@ -40,6 +40,21 @@ pub enum Exit {
     Warned = 20,
 }
 
+impl Exit {
+    /// What a process of this program ended with.
+    pub fn of_code(code: i32) -> Self {
+        use Exit::{
+            Cluster, Corrupt, NoMember, NoSpace, NotFound, Paused, Refused, Remote, Settings, Torn, Usage,
+            Warned,
+        };
+        let all = [
+            Usage, Refused, Corrupt, NotFound, Remote, NoSpace, Settings, Cluster, Torn, Paused, NoMember,
+            Warned,
+        ];
+        all.into_iter().find(|exit| *exit as i32 == code).unwrap_or(Self::Failed)
+    }
+}
+
 /// An error with its exit code and the next step for the reader.
 ///
 /// It is the only typed error of the program; everything else is context around it.

@@ -16,6 +16,7 @@
 //! - [`verify`]: what is read again of an archive, and what is found
 //! - [`status`]: what would be lost now, and why
 //! - [`telling`]: what a backup says of itself, in the journal and for a monitor
+//! - [`fleet`]: all nodes of a cluster at once, by ssh: what each says, what is to be done
 //! - [`recovery`]: what a restore is made of: source, new IDs, exchange
 //! - [`cluster`]: a running cluster by its HTTP API: who is in it, who has caught up, how a member comes in
 //! - [`fence`], [`identity`]: the stamps that keep etcd from starting on the wrong data
@@ -34,6 +35,7 @@ pub mod commands;
 pub mod etcd;
 pub mod exit;
 pub mod fence;
+pub mod fleet;
 pub mod identity;
 pub mod inspect;
 pub mod install;

@@ -77,7 +77,10 @@ pub fn parents(records: &[Record]) -> impl Iterator<Item = Parent> {
 }
 
 /// The records below the endpoint, as far as they can be read.
-fn all(remote: &dyn Remote) -> Result<Vec<Record>> {
+///
+/// # Errors
+/// The remote could not be asked.
+pub fn all(remote: &dyn Remote) -> Result<Vec<Record>> {
     those(remote, |_| true).map(|(records, _)| records)
 }
 
@@ -105,8 +108,8 @@ fn records(bytes: &[u8]) -> Vec<Record> {
     Deserializer::from_slice(bytes).into_iter().map_while(Result::ok).collect()
 }
 
-/// The parent of a cluster, and what that continued in its turn.
-fn continued(records: &[Record], cluster_id: u64) -> Option<Parent> {
+/// The parent of a cluster, and what that continued in its turn, by these records.
+pub fn continued(records: &[Record], cluster_id: u64) -> Option<Parent> {
     let of = |cluster_id| records.iter().find(|r| r.cluster_id == cluster_id);
     let record = of(cluster_id)?;
     let mut before = Vec::new();

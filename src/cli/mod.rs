@@ -42,6 +42,7 @@ pub enum Verb {
     Status(Status),
     Restore(Restore),
     Join(Join),
+    Recover(Recover),
     Export(Export),
     Migrate(Migrate),
     List(List),
@@ -52,6 +53,9 @@ pub enum Verb {
     Prune(Prune),
     Clean(Clean),
     Guard,
+    Report,
+    StandBy,
+    Await(Await),
 }
 
 /// The program's name, as it is on a node.
@@ -151,6 +155,7 @@ static VERBS: &[VerbTable] = &[
             "Take the newest undamaged point when the newest one is damaged",
             into!(Restore.accept_older),
         ),
+        flag("as-founder", "Restore although this node is not the founding member", into!(Restore.as_founder)),
         flag(
             "force",
             "Restore although this node is not the founding member, its cluster answers, or its clock is behind",
@@ -210,6 +215,29 @@ static VERBS: &[VerbTable] = &[
             )
             .default("10m"),
         ]),
+    verb("recover", "Recover the whole cluster, from this machine, by ssh", || {
+        Verb::Recover(Recover::default())
+    })
+    .arguments(valued("node", "NODE", "Every node of the cluster, as ssh knows it: core@e1", into!(Recover.nodes)))
+    .options(&[
+        flag("dry-run", "Only show what would be done", into!(Recover.dry_run)),
+        flag("yes", "Do not ask", into!(Recover.yes)),
+        valued(
+            "founder",
+            "NODE",
+            "Who makes the new cluster [default: who has the freshest data]",
+            into!(Recover.founder),
+        ),
+        valued("source", "NODE", "Take the disk or the backup of this node, and no other", into!(Recover.source)),
+        flag(
+            "one-by-one",
+            "Restore the founding member, then join the others one after the other",
+            into!(Recover.one_by_one),
+        ),
+        valued("ssh", "COMMAND", "How nodes are reached, with arguments", into!(Recover.ssh)).default("ssh"),
+        valued("wait", "TIME", "Give up when a member does not serve after this time", into!(Recover.wait))
+            .default("10m"),
+    ]),
     verb("export", "Write what a recovery took from this node's disk to stdout", || {
         Verb::Export(Export::default())
     })
@@ -299,6 +327,15 @@ static VERBS: &[VerbTable] = &[
     ]),
     verb("guard", "Refuse to start etcd on an empty data directory (run by etcd's unit)", || Verb::Guard)
         .hidden(),
+    verb("report", "Say as JSON what this node has (run by recover)", || Verb::Report).hidden(),
+    verb("stand-by", "Stop etcd and the backups, and fence etcd (run by recover)", || Verb::StandBy).hidden(),
+    verb("await", "Wait until this member serves (run by recover)", || Verb::Await(Await::default()))
+        .hidden()
+        .options(&[
+            valued("cluster", "ID", "The cluster's ID, decimal", into!(Await.cluster)),
+            valued("index", "N", "What it must have applied", into!(Await.index)),
+            valued("wait", "TIME", "Give up after this time", into!(Await.wait)).default("10m"),
+        ]),
 ];
 
 /// Name, version, commit and target, as `cargo xtask build` knows them.

@@ -21,6 +21,7 @@ pub struct Restore {
     pub raft_index: Option<u64>,
     pub from: Option<MachineId>,
     pub accept_older: bool,
+    pub as_founder: bool,
     pub force: bool,
     pub plan: bool,
     pub for_etcd: Option<Major>,
@@ -51,6 +52,35 @@ pub struct Join {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Export {
     pub recovery_file: Option<PathBuf>,
+}
+
+/// The nodes and the options of `recover`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Recover {
+    pub nodes: Vec<String>,
+    pub dry_run: bool,
+    pub yes: bool,
+    pub founder: Option<NodeName>,
+    pub source: Option<NodeName>,
+    pub one_by_one: bool,
+    pub ssh: Ssh,
+    pub wait: Duration,
+}
+
+/// One of the nodes that were named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeName(pub String);
+
+/// A program and its first arguments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ssh(pub Vec<String>);
+
+/// The options of `await`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Await {
+    pub cluster: u64,
+    pub index: u64,
+    pub wait: Duration,
 }
 
 /// Name and peer URLs of each member, as etcd's `--initial-cluster` has them.

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{IndexRange, InitialCluster, MachineId, Major, Moment, Share, Token};
+use super::{IndexRange, InitialCluster, MachineId, Major, Moment, NodeName, Share, Ssh, Token};
 use crate::recovery::source::Choice;
 use crate::settings::urls;
 
@@ -61,6 +61,23 @@ impl Value for Vec<String> {
 
     fn add(&mut self, given: Self) {
         self.extend(given);
+    }
+}
+
+impl Value for NodeName {
+    const WANTED: &str = "a node";
+
+    fn of(given: &OsStr) -> Option<Self> {
+        given.to_str().map(|text| Self(text.to_owned()))
+    }
+}
+
+impl Value for Ssh {
+    const WANTED: &str = "a command";
+
+    fn of(given: &OsStr) -> Option<Self> {
+        let words: Vec<String> = given.to_str()?.split_whitespace().map(str::to_owned).collect();
+        (!words.is_empty()).then_some(Self(words))
     }
 }
 

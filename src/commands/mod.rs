@@ -9,6 +9,7 @@ use crate::install::record::Record;
 use crate::install::transaction;
 use crate::paths::Root;
 
+mod await_member;
 mod backup;
 mod clean;
 mod export;
@@ -20,10 +21,13 @@ mod list;
 mod migrate;
 mod no_member;
 mod prune;
+mod recover;
 mod rehearse;
+mod report;
 mod restore;
 mod set_founder;
 mod sources;
+mod stand_by;
 mod status;
 mod undo;
 mod uninstall;
@@ -42,6 +46,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Verb::Backup => backup::run(&root),
         Verb::Status(options) => status::run(&root, options),
         Verb::Restore(options) => restore::run(&root, options),
+        Verb::Recover(options) => recover::run(options),
         Verb::Export(options) => export::run(&root, options),
         Verb::Join(options) => join::run(&root, options),
         Verb::Migrate(options) => migrate::run(&root, options),
@@ -53,6 +58,9 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Verb::Prune(options) => prune::run(&root, options),
         Verb::Clean(options) => clean::run(&root, options),
         Verb::Guard => guard::run(&root),
+        Verb::Report => report::run(&root),
+        Verb::StandBy => stand_by::run(&root),
+        Verb::Await(options) => await_member::run(&root, options),
     }
 }
 

@@ -39,7 +39,8 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let settings = Settings::load(root)?;
     files::create_dirs(&settings.restore_dir, 0o700)?;
     let _lock = guards::take_lock(&settings)?;
-    guards::refuse_unless_safe(root, &settings, options.force || options.follows())?;
+    let anybody = options.force || options.as_founder || options.follows();
+    guards::refuse_unless_safe(root, &settings, anybody)?;
     let places = Places::of(&settings)?;
     places.refuse_unmovable()?;
     swap::take_back(root, &settings, options.plan)?;

@@ -25,24 +25,24 @@ pub fn take_lock(settings: &Settings) -> Result<Lock> {
     })
 }
 
-/// Sees to it that etcd does not run, and that this is the node to restore on.
+/// Sees to it that etcd does not run, and that this is the node to restore on; `anybody` may.
 ///
 /// # Errors
 /// [`Exit::Refused`].
-pub fn refuse_unless_safe(root: &Root, settings: &Settings, force: bool) -> Result<()> {
+pub fn refuse_unless_safe(root: &Root, settings: &Settings, anybody: bool) -> Result<()> {
     let unit = &settings.etcd_unit;
     if root.is_live() && systemd::is_active(unit)? {
         let hint = format!("stop it on all nodes first: systemctl stop {unit} etcd2-backup.timer");
         return Err(fault(Exit::Refused, format!("{unit} is running"), hint));
     }
     exchange::refuse_if_in_use(&settings.effective_wal_dir())?;
-    if !settings.is_founder() && !force {
+    if !settings.is_founder() && !anybody {
         let what = format!(
             "this node ({}) is not the founding member ({})",
             settings.own_peer_urls()?.join(","),
             settings.founder()?.join(",")
         );
-        let hint = "run etcd2-restore.service on the founding member and etcd2-join.service here; --force restores here";
+        let hint = "run etcd2-restore.service on the founding member and etcd2-join.service here; --as-founder restores here";
         return Err(fault(Exit::Refused, what, hint));
     }
     Ok(())

@@ -44,6 +44,15 @@ pub fn is_active(unit: &str) -> Result<bool> {
     parse_active(&output.text()).with_context(|| format!("asking systemd for the state of {unit}"))
 }
 
+/// Whether a unit is started at every boot.
+///
+/// # Errors
+/// systemd cannot be reached or did not answer in time.
+pub fn is_enabled(unit: &str) -> Result<bool> {
+    let output = Command::new("systemctl").args(["is-enabled", unit]).run_limited(&[], LIMIT)?;
+    Ok(output.text().trim() == "enabled")
+}
+
 /// Queues the start of a unit and does not wait for it: we may be ordered before it, and it may wait for us.
 ///
 /// # Errors

@@ -1,0 +1,15 @@
+//! `await`: what `recover` runs on each node last, until etcd serves there.
+
+use anyhow::Result;
+
+use crate::cli;
+use crate::exit::Exit;
+use crate::fleet::await_member::serving;
+use crate::paths::Root;
+use crate::settings::Settings;
+
+pub(super) fn run(root: &Root, options: &cli::Await) -> Result<Exit> {
+    let settings = Settings::load(root)?;
+    let serving = serving(&settings, options.cluster, options.index, options.wait)?;
+    Ok(cli::print(&serde_json::to_string(&serving)?))
+}

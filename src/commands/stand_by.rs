@@ -1,0 +1,52 @@
+//! `stand-by`: what `recover` runs on each node before anything is changed: nothing of etcd's data moves any more.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::cli;
+use crate::exit::Exit;
+use crate::fence;
+use crate::fleet::gather;
+use crate::install::payload::TIMER;
+use crate::paths::Root;
+use crate::recovery::{guards, swap};
+use crate::settings::Settings;
+use crate::sys::lock::Lock;
+use crate::sys::systemd;
+
+/// What the fence says of who put it up.
+const RECOVER: &str = "recover";
+/// A recovery whose caller was killed still ends on the node.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(super) fn run(root: &Root) -> Result<Exit> {
+    let settings = Settings::load(root)?;
+    // One that another verb put up says what that has to take back.
+    if !fence::is_up(root) {
+        fence::raise(root, RECOVER)?;
+    }
+    if root.is_live() {
+        // The timer's own ones stop with it.
+        for unit in [TIMER, "etcd2-backup.service", "etcd2-backup-verify.service", &settings.etcd_unit] {
+            systemd::stop(unit)?;
+        }
+    }
+    let _lock = wait_for_lock(&settings)?;
+    swap::take_back(root, &settings, false)?;
+    fence::raise(root, RECOVER)?;
+    // A damaged disk was told of by `report`.
+    let disk = gather::disk(&settings, false).unwrap_or_default();
+    Ok(cli::print(&serde_json::to_string(&disk)?))
+}
+
+fn wait_for_lock(settings: &Settings) -> Result<Lock> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match guards::take_lock(settings) {
+            Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(50)),
+            taken => return taken,
+        }
+    }
+}

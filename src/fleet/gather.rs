@@ -1,0 +1,124 @@
+//! A node's report of itself. What cannot be found out is a doubt in it, not an error: the others may know enough.
+
+use std::fs;
+
+use anyhow::Result;
+
+use super::report::{Found, Report};
+use crate::archive::lineage::{Parent, Record};
+use crate::archive::{chain, recorded};
+use crate::cluster::access::Access;
+use crate::cluster::api;
+use crate::etcd::datadir::DataDir;
+use crate::etcd::wal::Reading;
+use crate::exit::{Exit, exit_of};
+use crate::paths::Root;
+use crate::remote::Remote;
+use crate::settings::Settings;
+use crate::sys::{systemd, time};
+
+/// Looks at this node.
+///
+/// # Errors
+/// It has no name or no peer URL, or systemd cannot be asked.
+pub fn report(
+    root: &Root,
+    settings: &Settings,
+    remote: &dyn Remote,
+    timer: &str,
+    program: String,
+) -> Result<Report> {
+    let live = root.is_live();
+    let running = live && systemd::is_active(&settings.etcd_unit)?;
+    let http = Access::anonymous(settings).clients;
+    let mut doubts = Vec::new();
+    let mut usable = |what: &str, found: Result<Option<Found>>| {
+        found.unwrap_or_else(|e| {
+            doubts.push(format!("{what}: {e:#}"));
+            None
+        })
+    };
+    let mut disk = usable("the disk", disk(settings, running));
+    let mut archive = usable("the archive", archive(settings, remote));
+    let mut records = staged(settings);
+    match recorded::all(remote) {
+        Ok(all) => records.extend(all),
+        // Whose listing failed has said so already.
+        Err(e) => log::debug!("{e:#}"),
+    }
+    for found in disk.iter_mut().chain(&mut archive) {
+        found.continues = continued(settings, &records, found.cluster_id);
+    }
+    let of_disk = |record: &Record| disk.as_ref().is_some_and(|disk| disk.cluster_id == record.cluster_id);
+    Ok(Report {
+        program,
+        time: time::now(),
+        machine_id: settings.machine_id.clone(),
+        name: settings.own_name()?.to_owned(),
+        peer_urls: settings.own_peer_urls()?.to_vec(),
+        founder_urls: settings.founder_urls.clone(),
+        endpoint: settings.endpoint.clone(),
+        etcd_unit: settings.etcd_unit.clone(),
+        restore_dir: root.strip(&settings.restore_dir).display().to_string(),
+        timer: live && systemd::is_enabled(timer)?,
+        running,
+        healthy: settings.client_urls.iter().any(|url| api::is_healthy(&http, url)),
+        record: records.into_iter().find(of_disk),
+        disk,
+        archive,
+        doubts,
+    })
+}
+
+/// What the disk of this node holds; the clusters that it continues are left out.
+///
+/// # Errors
+/// It is damaged.
+pub fn disk(settings: &Settings, running: bool) -> Result<Option<Found>> {
+    let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
+        Err(e) if exit_of(&e) == Exit::NotFound => return Ok(None),
+        dir => dir?,
+    };
+    let contents = dir.scan(if running { Reading::Live } else { Reading::Still })?;
+    let (ids, last) = (contents.metadata, contents.last());
+    Ok(Some(Found {
+        cluster_id: ids.cluster_id,
+        member_id: ids.member_id,
+        generation: 0,
+        index: last.index,
+        term: last.term,
+        continues: Vec::new(),
+    }))
+}
+
+fn archive(settings: &Settings, remote: &dyn Remote) -> Result<Option<Found>> {
+    let objects = remote.list(&settings.machine_id)?;
+    if chain::is_original(&objects) {
+        anyhow::bail!("a backup of etcd2-backup-coreos does not say how new it is: restore it by hand");
+    }
+    let all = chain::generations(&objects);
+    let newest = all.iter().rev().find_map(|generation| Some((generation.name, generation.last()?)));
+    Ok(newest.map(|(name, part)| Found {
+        cluster_id: name.cluster_id,
+        member_id: name.member_id,
+        generation: name.number,
+        index: part.last,
+        term: part.term,
+        continues: Vec::new(),
+    }))
+}
+
+/// Records that wait for the next backup.
+fn staged(settings: &Settings) -> Vec<Record> {
+    let files = fs::read_dir(settings.backup_dir.join("spool/recovery")).into_iter().flatten().flatten();
+    files.filter_map(|file| serde_json::from_slice(&fs::read(file.path()).ok()?).ok()).collect()
+}
+
+fn continued(settings: &Settings, records: &[Record], cluster_id: u64) -> Vec<u64> {
+    let noted = Parent::of(&settings.backup_dir, cluster_id).ok().flatten();
+    let parents = noted.into_iter().chain(recorded::continued(records, cluster_id));
+    let mut all: Vec<u64> = parents.flat_map(|p| [vec![p.cluster_id], p.before].concat()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}

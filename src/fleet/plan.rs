@@ -1,0 +1,340 @@
+//! What is to be done, from what the nodes say. It remembers nothing: asked again after anything went wrong, it goes on from
+//! what is there. Pure.
+
+use std::cmp::Reverse;
+
+use anyhow::Result;
+
+use super::report::{Found, Report};
+use crate::archive::lineage::{Record, RecordedMember};
+use crate::exit::{Exit, fault};
+use crate::settings::urls;
+
+/// Clocks that differ by more, in seconds, make moments and lifetimes wrong.
+const CLOCK_SLACK: u64 = 3600;
+
+/// A node by the words its user has for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// What ssh is given.
+    pub target: String,
+    /// What it says.
+    pub report: Report,
+}
+
+/// What the operator asks for; numbers count the nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// Who makes the new cluster.
+    pub founder: Option<usize>,
+    /// Whose disk or backup alone comes into question.
+    pub source: Option<usize>,
+    /// The founding member first, then one join after the other.
+    pub one_by_one: bool,
+}
+
+/// Where the data comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Take {
+    /// The disk of the node that makes the new cluster.
+    Disk,
+    /// This generation of this machine's folder.
+    Archive {
+        /// Whose folder.
+        machine_id: String,
+        /// Which generation.
+        generation: u64,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// All nodes are healthy members of one cluster.
+    Nothing,
+    /// A new cluster.
+    Begin {
+        /// Who makes it.
+        first: usize,
+        /// Of what.
+        take: Take,
+        /// The position it continues from: term, then index.
+        end: (u64, u64),
+    },
+    /// A recovery that was begun: the others write their part of it.
+    GoOn {
+        /// Which one.
+        record: Box<Record>,
+        /// Who has the data, where it was a disk's.
+        first: usize,
+        /// Who has not written it yet.
+        left: Vec<usize>,
+    },
+    /// The founding member's cluster lives; the others join it.
+    Join {
+        /// A member of it.
+        first: usize,
+        /// Who joins.
+        left: Vec<usize>,
+    },
+}
+
+impl Way {
+    /// Whether somebody who agreed to `other` has agreed to this too: what was written until etcd was stopped is no change.
+    pub fn is_as_agreed(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Begin { first, take, end }, Self::Begin { first: one, take: same, end: before }) => {
+                (first, take) == (one, same) && end >= before
+            }
+            _ => self == other,
+        }
+    }
+}
+
+/// What follows from the reports.
+///
+/// # Errors
+/// [`Exit::Refused`] at the first doubt, [`Exit::NotFound`] where no node has anything to recover from.
+pub fn decide(nodes: &[Node], wish: Wish) -> Result<Way> {
+    refuse_strange(nodes)?;
+    let healthy: Vec<usize> = (0..nodes.len()).filter(|n| nodes[*n].report.healthy).collect();
+    if let [one, ..] = healthy[..] {
+        let founder = configured_founder(nodes).filter(|founder| healthy.contains(founder));
+        return heal(nodes, wish, founder.unwrap_or(one), &healthy);
+    }
+    let best = best(nodes, wish)?;
+    if let Some(record) = unfinished(nodes, &best).filter(|_| !wish.one_by_one) {
+        return Ok(go_on(nodes, record, best.node));
+    }
+    let first = match best.is_disk {
+        true => best.node,
+        false => wish.founder.or_else(|| configured_founder(nodes)).unwrap_or(0),
+    };
+    let take = match best.is_disk {
+        true => Take::Disk,
+        false => {
+            let machine_id = nodes[best.node].report.machine_id.clone();
+            Take::Archive { machine_id, generation: best.found.generation }
+        }
+    };
+    Ok(Way::Begin { first, take, end: best.end() })
+}
+
+/// The node that the others name as the founding member.
+pub fn configured_founder(nodes: &[Node]) -> Option<usize> {
+    nodes.iter().position(|node| names_as_founder(&nodes[0].report, &node.report))
+}
+
+/// Whether `node` has `other` as the founding member.
+pub fn names_as_founder(node: &Report, other: &Report) -> bool {
+    node.founder_urls.iter().any(|url| other.peer_urls.iter().any(|own| urls::same_place(url, own)))
+}
+
+/// etcd's `--initial-cluster` of these nodes.
+pub fn initial_cluster(nodes: &[Node]) -> String {
+    let pairs =
+        nodes.iter().flat_map(|n| n.report.peer_urls.iter().map(|url| format!("{}={url}", n.report.name)));
+    pairs.collect::<Vec<_>>().join(",")
+}
+
+/// Two nodes that are one, or settings that do not belong together.
+fn refuse_strange(nodes: &[Node]) -> Result<()> {
+    let hint = "each node is named once, with its own machine ID, name and peer URLs";
+    for (at, node) in nodes.iter().enumerate() {
+        let one = &node.report;
+        for earlier in &nodes[..at] {
+            let other = &earlier.report;
+            let same_url =
+                one.peer_urls.iter().any(|a| other.peer_urls.iter().any(|b| urls::same_place(a, b)));
+            let same = [
+                (one.machine_id == other.machine_id, "machine ID", &one.machine_id),
+                (one.name == other.name, "member name", &one.name),
+                (same_url, "peer URL", &one.peer_urls[0]),
+            ];
+            if let Some((_, what, value)) = same.into_iter().find(|(same, ..)| *same) {
+                let what = format!("{} and {} have the same {what}: {value}", earlier.target, node.target);
+                return Err(fault(Exit::Refused, what, hint));
+            }
+            if one.endpoint != other.endpoint {
+                let what = format!(
+                    "{} backs up to {}, {} to {}",
+                    earlier.target, other.endpoint, node.target, one.endpoint
+                );
+                return Err(fault(Exit::Refused, what, "install the same tarball on all nodes"));
+            }
+            if one.time.abs_diff(other.time) > CLOCK_SLACK {
+                let minutes = one.time.abs_diff(other.time) / 60;
+                let what = format!(
+                    "the clocks of {} and {} are {minutes} minutes apart",
+                    earlier.target, node.target
+                );
+                return Err(fault(
+                    Exit::Refused,
+                    what,
+                    "set them (timedatectl): which data is newer is told by time too",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A cluster lives that some nodes are in.
+fn heal(nodes: &[Node], wish: Wish, first: usize, healthy: &[usize]) -> Result<Way> {
+    let cluster = |n: usize| nodes[n].report.disk.as_ref().map(|disk| disk.cluster_id);
+    if let Some(other) = healthy.iter().find(|n| cluster(**n) != cluster(first)) {
+        let id = |n| cluster(n).unwrap_or(0);
+        let what = format!(
+            "{} serves as a member of cluster {:x}, {} of cluster {:x}",
+            nodes[first].target,
+            id(first),
+            nodes[*other].target,
+            id(*other)
+        );
+        let hint = "two founding members were restored: decide whose data counts, stop etcd on the other, run it again";
+        return Err(fault(Exit::Refused, what, hint));
+    }
+    let left: Vec<usize> = (0..nodes.len()).filter(|n| !healthy.contains(n)).collect();
+    if left.is_empty() {
+        return Ok(Way::Nothing);
+    }
+    if wish.one_by_one {
+        return Ok(Way::Join { first, left });
+    }
+    let record = nodes[first].report.record.as_ref();
+    if let Some(record) = record.filter(|r| Some(r.cluster_id) == cluster(first) && is_of(r, nodes)) {
+        return Ok(go_on(nodes, record, first));
+    }
+    let names: Vec<&str> = left.iter().map(|n| nodes[*n].target.as_str()).collect();
+    let what = format!(
+        "cluster {:x} has a quorum (asked on {}): it is healed, not recovered; not healthy: {}",
+        cluster(first).unwrap_or(0),
+        nodes[first].target,
+        names.join(", ")
+    );
+    let hint =
+        "start etcd there, or give --one-by-one: those that are not healthy are removed and join again";
+    Err(fault(Exit::Refused, what, hint))
+}
+
+fn go_on(nodes: &[Node], record: &Record, first: usize) -> Way {
+    let is_left = |n: &usize| {
+        let own = own_of(record, &nodes[*n].report).map(|m| (record.cluster_id, m.id));
+        nodes[*n].report.disk.as_ref().map(|disk| (disk.cluster_id, disk.member_id)) != own
+    };
+    let left = (0..nodes.len()).filter(is_left).collect();
+    Way::GoOn { record: Box::new(record.clone()), first, left }
+}
+
+/// The recovery that made the newest data, if nobody can have written anything since: then what is left of it can be done
+/// still. Once a quorum of its members had started, a member written from the same point would have forgotten what it
+/// acknowledged.
+fn unfinished<'a>(nodes: &'a [Node], best: &Candidate<'_>) -> Option<&'a Record> {
+    let record = nodes[best.node].report.record.as_ref()?;
+    let of_it = |disk: &&Found| disk.cluster_id == record.cluster_id;
+    let is_at_point = |disk: &Found| disk.index <= record.index;
+    let mut disks = nodes.iter().filter_map(|n| n.report.disk.as_ref()).filter(of_it);
+    (best.is_disk
+        && is_of(record, nodes)
+        && best.found.cluster_id == record.cluster_id
+        && disks.all(is_at_point))
+    .then_some(record)
+}
+
+/// Whether the record's members are these nodes, all of them.
+fn is_of(record: &Record, nodes: &[Node]) -> bool {
+    record.members.len() == nodes.len() && nodes.iter().all(|n| own_of(record, &n.report).is_some())
+}
+
+fn own_of<'a>(record: &'a Record, report: &Report) -> Option<&'a RecordedMember> {
+    record.members.iter().find(|m| m.name == report.name && m.peer_urls == report.peer_urls)
+}
+
+/// Data one could begin with.
+#[derive(Debug, Clone, Copy)]
+struct Candidate<'a> {
+    node: usize,
+    is_disk: bool,
+    found: &'a Found,
+}
+
+impl Candidate<'_> {
+    /// Raft's own rule for which log is newer.
+    fn end(&self) -> (u64, u64) {
+        (self.found.term, self.found.index)
+    }
+
+    fn describe(&self, nodes: &[Node]) -> String {
+        let Found { cluster_id, generation, index, term, .. } = self.found;
+        let target = &nodes[self.node].target;
+        match self.is_disk {
+            true => format!("the disk of {target} (cluster {cluster_id:x}, index {index} of term {term})"),
+            false => format!(
+                "generation {generation} of {target} (cluster {cluster_id:x}, index {index} of term {term})"
+            ),
+        }
+    }
+}
+
+/// The freshest data of the one lineage there is.
+fn best<'a>(nodes: &'a [Node], wish: Wish) -> Result<Candidate<'a>> {
+    let disks = |(node, n): (usize, &'a Node)| {
+        Some(Candidate { node, is_disk: true, found: n.report.disk.as_ref()? })
+    };
+    let archives = |(node, n): (usize, &'a Node)| {
+        Some(Candidate { node, is_disk: false, found: n.report.archive.as_ref()? })
+    };
+    let mut all: Vec<Candidate<'_>> = nodes.iter().enumerate().filter_map(disks).collect();
+    all.extend(nodes.iter().enumerate().filter_map(archives));
+    all.retain(|c| wish.source.is_none_or(|source| source == c.node));
+    let old: Vec<u64> = all
+        .iter()
+        .flat_map(|c| c.found.continues.iter().filter(|id| **id != c.found.cluster_id))
+        .copied()
+        .collect();
+    all.retain(|c| !old.contains(&c.found.cluster_id));
+    // What is equal lies best on a disk: nothing has to be fetched.
+    let rank = |c: &&Candidate<'_>| {
+        let is_founder = wish.founder.or_else(|| configured_founder(nodes)) == Some(c.node);
+        (c.end(), c.is_disk, is_founder, Reverse(c.node))
+    };
+    let Some(best) = all.iter().max_by_key(rank).copied() else {
+        let hint = "is the remote there, and RCLONE_ENDPOINT right? `etcd2-backup list --all` on a node shows what it has";
+        return Err(fault(Exit::NotFound, "no node has data on its disk or in the remote", hint));
+    };
+    if let Some(other) = all.iter().find(|c| c.found.cluster_id != best.found.cluster_id) {
+        let what = format!(
+            "two histories, neither of which continues the other: {}; {}",
+            best.describe(nodes),
+            other.describe(nodes)
+        );
+        return Err(fault(Exit::Refused, what, "name the node whose data is meant: --source NODE"));
+    }
+    let Some(founder) = wish.founder else { return Ok(best) };
+    let reachable = |c: &&Candidate<'_>| !c.is_disk || c.node == founder;
+    match all.iter().filter(reachable).max_by_key(rank).copied() {
+        Some(own) if own.end() == best.end() => Ok(own),
+        own => {
+            let less = own.map_or("nothing".into(), |own| {
+                format!(
+                    "{}, {} entries less",
+                    own.describe(nodes),
+                    best.found.index.saturating_sub(own.found.index)
+                )
+            });
+            let what = format!(
+                "the freshest data is {}; {} could begin with {less}",
+                best.describe(nodes),
+                nodes[founder].target
+            );
+            let hint = format!(
+                "begin there, with --founder {}; or say with --source NODE that the older is meant",
+                nodes[best.node].target
+            );
+            Err(fault(Exit::Refused, what, hint))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

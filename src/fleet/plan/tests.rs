@@ -1,0 +1,189 @@
+use super::*;
+use crate::exit::exit_of;
+use crate::fleet::text::lines;
+
+const OLD: u64 = 0xc;
+const NEW: u64 = 0xd;
+
+fn found(cluster_id: u64, index: u64) -> Option<Found> {
+    Some(Found { cluster_id, member_id: 0, generation: 0, index, term: 2, continues: Vec::new() })
+}
+
+/// Three nodes with these ends of disk and archive; the first is the founding member.
+fn nodes(ends: [(Option<Found>, Option<Found>); 3]) -> Vec<Node> {
+    let node = |(at, (disk, archive)): (usize, (Option<Found>, Option<Found>))| {
+        let url = |n: usize| format!("http://e{n}:2380");
+        let report = Report {
+            program: "1".into(),
+            time: 1000,
+            machine_id: format!("m{at}"),
+            name: format!("e{at}"),
+            peer_urls: vec![url(at)],
+            founder_urls: vec![url(0)],
+            endpoint: "r:".into(),
+            etcd_unit: "etcd2.service".into(),
+            restore_dir: "/r".into(),
+            timer: true,
+            running: false,
+            healthy: false,
+            disk,
+            archive: archive.map(|found| Found { generation: 7, ..found }),
+            doubts: Vec::new(),
+            record: None,
+        };
+        Node { target: format!("core@e{at}"), report }
+    };
+    ends.into_iter().enumerate().map(node).collect()
+}
+
+/// The record of a recovery of these nodes that made `NEW` of `OLD`, up to index 50.
+fn record(nodes: &[Node]) -> Record {
+    let member = |(id, n): (u64, &Node)| RecordedMember {
+        id,
+        name: n.report.name.clone(),
+        peer_urls: n.report.peer_urls.clone(),
+    };
+    Record {
+        version: 1,
+        token: "t".into(),
+        time: 0,
+        source: "disk".into(),
+        machine_id: "m0".into(),
+        generation: 0,
+        source_cluster_id: OLD,
+        index: 50,
+        term: 2,
+        source_hash: String::new(),
+        cluster_id: NEW,
+        members: (100..).zip(nodes).map(member).collect(),
+    }
+}
+
+/// The recovery has reached the disks of these nodes.
+fn recovered(nodes: &mut [Node], done: &[usize]) {
+    let record = record(nodes);
+    for at in done {
+        let report = &mut nodes[*at].report;
+        report.disk = Some(Found {
+            member_id: record.members[*at].id,
+            continues: vec![OLD],
+            ..found(NEW, 50).unwrap()
+        });
+        report.record = Some(record.clone());
+    }
+}
+
+fn begin(first: usize, take: Take, index: u64) -> Way {
+    Way::Begin { first, take, end: (2, index) }
+}
+
+fn of_archive(node: usize) -> Take {
+    Take::Archive { machine_id: format!("m{node}"), generation: 7 }
+}
+
+#[track_caller]
+fn refused(nodes: &[Node], wish: Wish, exit: Exit, words: &str) {
+    let error = decide(nodes, wish).unwrap_err();
+    assert!(exit_of(&error) == exit && format!("{error:#}").contains(words), "{error:#}");
+}
+
+#[test]
+fn the_freshest_data_of_one_lineage_is_taken() {
+    let any = Wish::default;
+    let by = |founder| Wish { founder: Some(founder), ..any() };
+    let of = |source| Wish { source: Some(source), ..any() };
+    let older = Some(Found { term: 1, ..found(OLD, 90).unwrap() });
+    for (ends, wish, expected) in [
+        (
+            [(found(OLD, 5), None), (found(OLD, 9), None), (found(OLD, 7), None)],
+            any(),
+            begin(1, Take::Disk, 9),
+        ),
+        ([(found(OLD, 9), None), (found(OLD, 9), None), (None, None)], any(), begin(0, Take::Disk, 9)),
+        ([(older, None), (found(OLD, 9), None), (None, None)], any(), begin(1, Take::Disk, 9)),
+        // Of a disk of another node only that node can begin; a backup is everybody's.
+        ([(None, None), (found(OLD, 8), found(OLD, 9)), (None, None)], any(), begin(0, of_archive(1), 9)),
+        ([(None, None), (None, found(OLD, 9)), (None, None)], by(2), begin(2, of_archive(1), 9)),
+        ([(found(OLD, 9), None), (found(OLD, 9), None), (None, None)], by(1), begin(1, Take::Disk, 9)),
+        (
+            [(found(OLD, 9), found(OLD, 8)), (found(OLD, 7), None), (None, None)],
+            of(1),
+            begin(1, Take::Disk, 7),
+        ),
+    ] {
+        let nodes = nodes(ends);
+        assert_eq!(decide(&nodes, wish).unwrap(), expected, "{:#?}", lines(&nodes, &expected, false));
+    }
+    // What a recovery made is newer than what it was made of, whatever the indexes say.
+    let mut all = nodes([(found(OLD, 90), found(OLD, 80)), (found(NEW, 9), None), (None, None)]);
+    refused(&all, any(), Exit::Refused, "neither of which continues the other");
+    all[1].report.disk.as_mut().unwrap().continues = vec![OLD];
+    assert_eq!(decide(&all, any()).unwrap(), begin(1, Take::Disk, 9));
+    assert_eq!(decide(&all, of(0)).unwrap(), begin(0, Take::Disk, 90));
+    let two = nodes([(found(OLD, 5), None), (found(OLD, 9), found(OLD, 7)), (None, None)]);
+    refused(
+        &two,
+        by(0),
+        Exit::Refused,
+        "core@e0 could begin with generation 7 of core@e1 (cluster c, index 7 of term 2), 2",
+    );
+    refused(&nodes([(None, None), (None, None), (None, None)]), any(), Exit::NotFound, "no node has data");
+}
+
+#[test]
+fn a_recovery_that_was_cut_off_goes_on() {
+    let disks = || nodes([(found(OLD, 50), None), (found(OLD, 49), None), (found(OLD, 50), None)]);
+    let go_on = |nodes: &[Node], left: &[usize]| Way::GoOn {
+        record: Box::new(record(nodes)),
+        first: 0,
+        left: left.to_vec(),
+    };
+    for (done, left) in [(&[0][..], &[1, 2][..]), (&[0, 1], &[2]), (&[0, 1, 2], &[])] {
+        let mut all = disks();
+        recovered(&mut all, done);
+        assert_eq!(decide(&all, Wish::default()).unwrap(), go_on(&all, left), "{done:?}");
+        // It serves already: who is missing writes its part all the same.
+        all[0].report.healthy = true;
+        assert_eq!(decide(&all, Wish::default()).unwrap(), go_on(&all, left), "{done:?}");
+    }
+    // A member has acknowledged more: who comes back from the recovery's point would forget it.
+    let mut all = disks();
+    recovered(&mut all, &[0, 1]);
+    all[1].report.disk.as_mut().unwrap().index = 51;
+    assert_eq!(decide(&all, Wish::default()).unwrap(), begin(1, Take::Disk, 51));
+    // A recovery of other nodes.
+    let mut all = disks();
+    recovered(&mut all, &[0]);
+    all[0].report.record.as_mut().unwrap().members.pop();
+    assert_eq!(decide(&all, Wish::default()).unwrap(), begin(0, Take::Disk, 50));
+}
+
+#[test]
+fn what_lives_is_healed() {
+    let mut all = nodes([(found(OLD, 5), None), (found(OLD, 5), None), (found(OLD, 5), None)]);
+    let one_by_one = Wish { one_by_one: true, ..Wish::default() };
+    all[1].report.healthy = true;
+    refused(&all, Wish::default(), Exit::Refused, "not healthy: core@e0, core@e2");
+    assert_eq!(decide(&all, one_by_one).unwrap(), Way::Join { first: 1, left: vec![0, 2] });
+    all.iter_mut().for_each(|n| n.report.healthy = true);
+    assert_eq!(decide(&all, Wish::default()).unwrap(), Way::Nothing);
+    all[2].report.disk.as_mut().unwrap().cluster_id = NEW;
+    refused(&all, one_by_one, Exit::Refused, "serves as a member of cluster c, core@e2 of cluster d");
+}
+
+#[test]
+fn nodes_that_do_not_belong_together_are_refused() {
+    type Change = fn(&mut Report);
+    let changes: [(Change, &str); 5] = [
+        (|r| r.machine_id = "m0".into(), "the same machine ID: m0"),
+        (|r| r.name = "e0".into(), "the same member name: e0"),
+        (|r| r.peer_urls = vec!["http://E0:2380".into()], "the same peer URL"),
+        (|r| r.endpoint = "other:".into(), "backs up to"),
+        (|r| r.time += 7200, "120 minutes apart"),
+    ];
+    for (change, words) in changes {
+        let mut all = nodes([(found(OLD, 5), None), (None, None), (None, None)]);
+        change(&mut all[2].report);
+        refused(&all, Wish::default(), Exit::Refused, words);
+    }
+}

@@ -1,0 +1,71 @@
+//! What a node says of itself to whoever recovers all of them, one JSON object. Both ends are this program in one version, so
+//! the fields are no public format.
+
+use serde::{Deserialize, Serialize};
+
+use crate::archive::lineage::Record;
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Version, commit and target of its program.
+    pub program: String,
+    /// Its clock, in seconds since 1970.
+    pub time: u64,
+    /// systemd's machine ID.
+    pub machine_id: String,
+    /// The member's name.
+    pub name: String,
+    /// The member's advertised peer URLs.
+    pub peer_urls: Vec<String>,
+    /// The founding member's peer URLs, as this node has them.
+    pub founder_urls: Vec<String>,
+    /// Where all machines' backups lie.
+    pub endpoint: String,
+    /// etcd's unit.
+    pub etcd_unit: String,
+    /// `ETCD_RESTORE_DIR`.
+    pub restore_dir: String,
+    /// Whether backups are made at every boot.
+    pub timer: bool,
+    /// Whether etcd's unit is active.
+    pub running: bool,
+    /// Whether this member takes part in a quorum.
+    pub healthy: bool,
+    /// What its disk holds.
+    pub disk: Option<Found>,
+    /// The newest restore point in its folder of the remote.
+    pub archive: Option<Found>,
+    /// Why one of them is not there although it should be.
+    pub doubts: Vec<String>,
+    /// The record of the recovery that made the cluster of its disk.
+    pub record: Option<Record>,
+}
+
+/// Data one could recover from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Its cluster.
+    pub cluster_id: u64,
+    /// Whose it is.
+    pub member_id: u64,
+    /// The generation; 0 for a disk.
+    pub generation: u64,
+    /// Its last entry.
+    pub index: u64,
+    /// The term of that entry.
+    pub term: u64,
+    /// The clusters that its cluster continues, as far as they are known.
+    pub continues: Vec<u64>,
+}
+
+/// What a member that serves says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serving {
+    /// How many members it knows.
+    pub members: usize,
+    /// The last entry it has applied.
+    pub index: u64,
+    /// How many keys it has; none if it keeps that behind its authentication.
+    pub keys: Option<u64>,
+}

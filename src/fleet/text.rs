@@ -1,0 +1,80 @@
+//! The nodes and the plan for people.
+
+use super::plan::{Node, Take, Way};
+use super::report::{Found, Report};
+
+/// The plan for people, line by line.
+pub fn lines(nodes: &[Node], way: &Way, one_by_one: bool) -> Vec<String> {
+    let mut lines: Vec<String> = nodes.iter().flat_map(about).collect();
+    let target = |n: usize| nodes[n].target.as_str();
+    let list = |left: &[usize]| left.iter().map(|n| target(*n)).collect::<Vec<_>>().join(", ");
+    match way {
+        Way::Nothing => {
+            lines.push("all nodes are healthy members of one cluster: nothing is to be recovered".into());
+        }
+        Way::Begin { first, take, end } => {
+            let data = match take {
+                Take::Disk => "its own disk".to_owned(),
+                Take::Archive { machine_id, generation } => {
+                    format!("generation {generation} of {machine_id}")
+                }
+            };
+            lines.push(format!(
+                "plan: {} makes a new cluster of {data}, up to index {} of term {}",
+                target(*first),
+                end.1,
+                end.0
+            ));
+            let others: Vec<usize> = (0..nodes.len()).filter(|n| n != first).collect();
+            lines.push(match one_by_one {
+                true => format!("plan: these join it, one after the other: {}", list(&others)),
+                false => {
+                    format!("plan: these write the same data, and all start together: {}", list(&others))
+                }
+            });
+            lines.push(
+                "plan: etcd and the backups are stopped on all nodes first; every old data directory is kept"
+                    .into(),
+            );
+        }
+        Way::GoOn { record, left, .. } => {
+            lines.push(format!(
+                "plan: recovery {} was begun and is carried on, up to index {}",
+                record.token, record.index
+            ));
+            lines.push(match left.is_empty() {
+                true => "plan: all nodes have its data; etcd is started".into(),
+                false => format!("plan: these write its data, and etcd is started: {}", list(left)),
+            });
+        }
+        Way::Join { first, left } => {
+            lines.push(format!(
+                "plan: the cluster of {} lives; these join it: {}",
+                target(*first),
+                list(left)
+            ));
+        }
+    }
+    lines
+}
+
+fn about(node: &Node) -> Vec<String> {
+    let Report { name, running, healthy, disk, archive, doubts, .. } = &node.report;
+    let state = match (running, healthy) {
+        (_, true) => "etcd is healthy",
+        (true, false) => "etcd runs without a quorum",
+        (false, false) => "etcd is stopped",
+    };
+    let found = |found: &Option<Found>| match found {
+        None => "nothing".to_owned(),
+        Some(f) => format!("index {} of term {}, cluster {:x}", f.index, f.term, f.cluster_id),
+    };
+    let mut lines = vec![format!(
+        "{} ({name}): {state}; disk: {}; archive: {}",
+        node.target,
+        found(disk),
+        found(archive)
+    )];
+    lines.extend(doubts.iter().map(|doubt| format!("{} ({name}): warning: {doubt}", node.target)));
+    lines
+}
