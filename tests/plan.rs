@@ -138,6 +138,28 @@ fn a_plan_says_source_lineage_age_and_what_is_given_up_or_has_expired() {
 }
 
 #[test]
+fn a_plan_is_made_while_etcd_runs_and_on_another_node_than_the_founding_member() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(tools);
+    node.etcd.start().unwrap();
+    testkit::keys::write_many(&node.etcd.client_url, "/many", 20).unwrap();
+    node.ok(&["backup"]);
+    node.environment.insert("ETCD_RESTORE_MASTER_ADV_PEER_URLS".into(), "http://10.1.2.3:2380".into());
+    for source in ["archive", "local"] {
+        let log = node.ok(&["restore", "--plan", "--source", source]);
+        for words in
+            ["a running etcd has", "is not the founding member", "--as-founder", "nothing was changed"]
+        {
+            assert!(log.contains(words), "no {words:?} in {log}");
+        }
+    }
+    node.refused(&["restore"], 10, &["a running etcd has"]);
+    node.etcd.stop().unwrap();
+    node.refused(&["restore"], 10, &["is not the founding member", "--as-founder"]);
+    node.ok(&["restore", "--as-founder"]);
+}
+
+#[test]
 fn a_clock_more_than_an_hour_behind_the_newest_sync_is_refused() {
     let Some(tools) = Tools::from_env() else { return };
     let node = Node::new(tools);
@@ -147,8 +169,13 @@ fn a_clock_more_than_an_hour_behind_the_newest_sync_is_refused() {
     append_sync(&node, time::now() + 2 * HOUR + 30);
     node.ok(&["backup"]);
     let before = everything(&node);
-    for arguments in [&["restore"][..], &["restore", "--source", "local"], &["restore", "--plan"]] {
-        let words = ["it is 120 minutes behind", "the newest SYNC of the source", "set the clock", "--force"];
+    let words = ["it is 120 minutes behind", "the newest SYNC of the source", "set the clock", "--force"];
+    let log = plan(&node, &[]);
+    assert!(
+        log.contains("a restore would be refused now: ") && words.iter().all(|w| log.contains(w)),
+        "{log}"
+    );
+    for arguments in [&["restore"][..], &["restore", "--source", "local"]] {
         node.refused(arguments, 10, &words);
         assert!(everything(&node) == before && !node.is_fenced(), "{arguments:?}");
     }

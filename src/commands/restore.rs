@@ -39,8 +39,10 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let settings = Settings::load(root)?;
     files::create_dirs(&settings.restore_dir, 0o700)?;
     let _lock = guards::take_lock(&settings)?;
-    let anybody = options.force || options.as_founder || options.follows();
-    guards::refuse_unless_safe(root, &settings, anybody)?;
+    guards::unless_plan(options.plan, guards::refuse_while_running(root, &settings))?;
+    if !(options.force || options.as_founder || options.follows()) {
+        guards::unless_plan(options.plan, guards::refuse_unless_founder(&settings))?;
+    }
     let places = Places::of(&settings)?;
     places.refuse_unmovable()?;
     swap::take_back(root, &settings, options.plan)?;
@@ -63,8 +65,9 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     };
     let present = source.contents.members()?;
     if !options.force {
-        guards::refuse_clock_behind(&source, time::now())?;
-        heal::refuse_if_cluster_answers(&settings, &present, followed.as_ref().map(|r| r.cluster_id))?;
+        let new = followed.as_ref().map(|r| r.cluster_id);
+        guards::unless_plan(options.plan, guards::refuse_clock_behind(&source, time::now()))?;
+        guards::unless_plan(options.plan, heal::refuse_if_cluster_answers(&settings, &present, new))?;
     }
     let present: Vec<u64> = present.into_keys().collect();
     let family = options.for_etcd.map(family);

@@ -27,7 +27,10 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     }
     let settings = Settings::load(root)?;
     let _lock = guards::take_lock(&settings)?;
-    guards::refuse_unless_safe(root, &settings, options.force)?;
+    guards::unless_plan(options.plan, guards::refuse_while_running(root, &settings))?;
+    if !options.force {
+        guards::unless_plan(options.plan, guards::refuse_unless_founder(&settings))?;
+    }
     let places = Places::of(&settings)?;
     places.refuse_unmovable()?;
 
@@ -42,7 +45,8 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let old = of(&kept, &places)?;
     let present = source::local(&settings).ok();
     if let Some(present) = present.as_ref().filter(|_| !options.force) {
-        heal::refuse_if_cluster_answers(&settings, &present.contents.members()?, None)?;
+        let members = present.contents.members()?;
+        guards::unless_plan(options.plan, heal::refuse_if_cluster_answers(&settings, &members, None))?;
     }
     say(&kept, &old, present.as_ref().map(|source| &source.contents), &places);
     if options.plan {

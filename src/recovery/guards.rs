@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::source::Source;
-use crate::exit::{Exit, fault};
+use crate::exit::{Exit, exit_of, fault, hint_of};
 use crate::member_dir::exchange;
 use crate::paths::Root;
 use crate::settings::Settings;
@@ -25,26 +25,47 @@ pub fn take_lock(settings: &Settings) -> Result<Lock> {
     })
 }
 
-/// Sees to it that etcd does not run, and that this is the node to restore on; `anybody` may.
+/// Sees to it that etcd does not run.
 ///
 /// # Errors
 /// [`Exit::Refused`].
-pub fn refuse_unless_safe(root: &Root, settings: &Settings, anybody: bool) -> Result<()> {
+pub fn refuse_while_running(root: &Root, settings: &Settings) -> Result<()> {
     let unit = &settings.etcd_unit;
     if root.is_live() && systemd::is_active(unit)? {
         let hint = format!("stop it on all nodes first: systemctl stop {unit} etcd2-backup.timer");
         return Err(fault(Exit::Refused, format!("{unit} is running"), hint));
     }
-    exchange::refuse_if_in_use(&settings.effective_wal_dir())?;
-    if !settings.is_founder() && !anybody {
-        let what = format!(
-            "this node ({}) is not the founding member ({})",
-            settings.own_peer_urls()?.join(","),
-            settings.founder()?.join(",")
-        );
-        let hint = "run etcd2-restore.service on the founding member and etcd2-join.service here; --as-founder restores here";
-        return Err(fault(Exit::Refused, what, hint));
+    exchange::refuse_if_in_use(&settings.effective_wal_dir())
+}
+
+/// Sees to it that this is the node to restore on.
+///
+/// # Errors
+/// [`Exit::Refused`].
+pub fn refuse_unless_founder(settings: &Settings) -> Result<()> {
+    if settings.is_founder() {
+        return Ok(());
     }
+    let what = format!(
+        "this node ({}) is not the founding member ({})",
+        settings.own_peer_urls()?.join(","),
+        settings.founder()?.join(",")
+    );
+    let hint = "run etcd2-restore.service on the founding member and etcd2-join.service here; --as-founder restores here";
+    Err(fault(Exit::Refused, what, hint))
+}
+
+/// A plan changes nothing, so it only says what would keep a restore from being done now.
+///
+/// # Errors
+/// What was found, unless it is only a plan.
+pub fn unless_plan(only_plan: bool, found: Result<()>) -> Result<()> {
+    let Err(error) = found else { return Ok(()) };
+    if !only_plan || exit_of(&error) != Exit::Refused {
+        return Err(error);
+    }
+    log::warn!("a restore would be refused now: {error:#}");
+    hint_of(&error).inspect(|hint| log::info!("hint: {hint}"));
     Ok(())
 }
 
