@@ -19,12 +19,13 @@ use testkit::tools::Tools;
 
 const HOUR: u64 = 3600;
 
-/// Everything on the node and in the remote but what a plan may write: the download, and the lock's empty file.
+/// Everything on the node and in the remote but what a plan may write: the download, the lock's empty file, and which rclone
+/// it found.
 fn everything(node: &Node) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut all = tree(node.root().parent().unwrap());
-    let locks = ["root/var/lib/etcd2-backup", "root/var/lib/etcd2-backup/lock"];
+    let notes = ["", "/lock", "/rclone-version"].map(|name| format!("root/var/lib/etcd2-backup{name}"));
     all.retain(|path, _| {
-        !path.starts_with("root/var/lib/etcd2-restore") && locks.iter().all(|lock| path != Path::new(lock))
+        !path.starts_with("root/var/lib/etcd2-restore") && notes.iter().all(|note| path != Path::new(note))
     });
     all
 }

@@ -197,3 +197,134 @@ fn unrelated_clusters_are_listed_and_asked_about() {
     assert_eq!(sources(&first, 0)["sources"].as_array().unwrap().len(), 3);
     sources(&second, 0);
 }
+
+/// The index that this machine's newest part ends with, by its name.
+fn backed_up(node: &Node, digit: &str) -> u64 {
+    let folder =
+        node.environment["RCLONE_ENDPOINT"].strip_prefix("r:").unwrap().to_owned() + "/" + &machine(digit);
+    let parts = common::tree(folder.as_ref())
+        .into_keys()
+        .filter(|path| path.extension().is_some_and(|e| e == "part"));
+    let newest = parts.max().unwrap();
+    let fields: Vec<&str> = newest.file_name().unwrap().to_str().unwrap().split('-').collect();
+    u64::from_str_radix(fields[2], 16).unwrap()
+}
+
+/// e3 was cut off before the others went on; its folder and its disk are as stale as they are whole.
+#[test]
+fn a_stale_members_backup_chosen() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut nodes = three(tools);
+    keys::write_many(&nodes[0].etcd.client_url, "/all", 20).unwrap();
+    nodes[2].ok(&["backup"]);
+    nodes[2].etcd.stop().unwrap();
+    keys::write_many(&nodes[0].etcd.client_url, "/without-e3", 40).unwrap();
+    nodes[1].ok(&["backup"]);
+    keys::write_many(&nodes[0].etcd.client_url, "/without-e3", 10).unwrap();
+    nodes[0].ok(&["backup"]);
+    nodes.iter_mut().for_each(|node| node.etcd.kill().unwrap());
+
+    let lacks = backed_up(&nodes[0], "1") - backed_up(&nodes[2], "3");
+    assert!(lacks >= 50, "{lacks}");
+    let wrapper = Wrapper::new(&mut nodes[2], tools);
+    let warned = format!(
+        "an older source was chosen: the backup of machine {0} is {lacks} entries newer, up to index {1} of term ",
+        machine("1"),
+        backed_up(&nodes[0], "1")
+    );
+    let command = format!("; restore --from {} takes it\n", machine("1"));
+    let is_warned = |log: &str| log.contains(&warned) && log.contains(&command);
+    let log = nodes[2].ok(&["restore", "--force", "--plan"]);
+    assert!(is_warned(&log), "{log}");
+    assert_eq!(wrapper.calls(), ["lsjson", "copy", "lsjson"]);
+    let log = nodes[2].ok(&["restore", "--force", "--plan", "--source", "local"]);
+    let disk = index(one(&sources(&nodes[2], 0), "data-dir", "etcd2"));
+    let entries = backed_up(&nodes[0], "1") - disk;
+    assert!(log.contains(&format!("is {entries} entries newer, up to index ")), "{log}");
+    // Who takes the freshest, or goes back to a point, is told nothing.
+    for options in [["--from", &machine("1")], ["--raft-index", "9"]] {
+        let log = nodes[2].ok(&[&["restore", "--force", "--plan"], &options[..]].concat());
+        assert!(!log.contains("older source") && !log.contains("not known"), "{options:?}: {log}");
+    }
+
+    // A look that fails, or hangs, stops no recovery.
+    wrapper.calls();
+    let fails = "case \"$*\" in *lsjson*/backups) echo 'unexpected EOF' >&2; exit 1;; esac";
+    wrapper.instead(&format!("{fails}\nexec \"$REAL\" \"$@\""));
+    let log = nodes[2].ok(&["restore", "--force", "--plan"]);
+    assert!(log.contains("whether another machine's backup goes further is not known: "), "{log}");
+    assert_eq!(wrapper.calls(), ["lsjson", "copy", "lsjson"], "it is tried once");
+    wrapper.honest();
+
+    let log = nodes[2].ok(&["restore", "--force"]);
+    assert!(is_warned(&log), "{log}");
+    nodes[2].start_etcd();
+    let found = keys::dump(&nodes[2].etcd.client_url).unwrap();
+    assert!(
+        found.keys().any(|key| key.starts_with("/all"))
+            && !found.keys().any(|key| key.starts_with("/without"))
+    );
+}
+
+/// Each of them was told to found the new cluster.
+#[test]
+fn two_founders_by_mistake() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut nodes = three(tools);
+    keys::write_many(&nodes[0].etcd.client_url, "/a", 20).unwrap();
+    nodes.iter().for_each(|node| drop(node.ok(&["backup"])));
+    nodes.iter_mut().for_each(|node| node.etcd.kill().unwrap());
+    let restored = |node: &Node, options: &[&str]| -> (String, Value) {
+        let run = node.run(&[&["restore", "--json"], options].concat());
+        assert_eq!(run.code, 0, "{}", run.log);
+        (run.log, serde_json::from_str(&run.answer).unwrap())
+    };
+    let hex = |record: &Value| format!("{:x}", record["cluster_id"].as_u64().unwrap());
+    let (log, _) = restored(&nodes[0], &[]);
+    assert!(!log.contains("another node made"), "{log}");
+    // One begun anew on the same node is no second founder.
+    let (log, first) = restored(&nodes[0], &[]);
+    assert!(!log.contains("another node made"), "{log}");
+
+    // Nothing runs yet, and nothing was backed up since: only the record tells.
+    assert_eq!(sources(&nodes[1], 18)["unseen"].as_array().unwrap().len(), 2);
+    let words = format!("another node made cluster {} of cluster ", hex(&first));
+    let told =
+        [words, format!(": e1 at {}", nodes[0].etcd.peer_url), "etcd2-join.service joins the other".into()];
+    let plan = nodes[1].ok(&["restore", "--force", "--plan"]);
+    let (log, second) = restored(&nodes[1], &["--force"]);
+    for words in &told {
+        assert!(plan.contains(words) && log.contains(words), "{words}: {plan}{log}");
+    }
+    assert_ne!(hex(&first), hex(&second));
+
+    // Both run and are backed up: the third one's question has both, by their IDs.
+    for node in &mut nodes[..2] {
+        node.start_etcd();
+        node.ok(&["backup"]);
+    }
+    let answer = sources(&nodes[2], 18);
+    let mut ends: Vec<String> = answer["freshest"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|at| answer["sources"][at.as_u64().unwrap() as usize]["cluster_id"].as_str().unwrap().to_owned())
+        .collect();
+    let mut both = vec![hex(&first), hex(&second)];
+    ends.sort();
+    both.sort();
+    assert_eq!(ends, both, "{answer}");
+
+    // The second one joins the first after all; while it runs it is refused with both IDs.
+    nodes[1].refused(
+        &["join"],
+        10,
+        &[&format!("runs in cluster {}", hex(&second)), &format!("is in cluster {}", hex(&first))],
+    );
+    nodes[1].etcd.stop().unwrap();
+    let log = nodes[1].ok(&["join", "--no-start"]);
+    assert!(log.contains(&format!(" of cluster {}, and goes into no other", hex(&second))), "{log}");
+    nodes[1].start_etcd();
+    nodes[1].ok(&["join"]);
+    assert_eq!(nodes[0].etcd.members().unwrap().len(), 2);
+}

@@ -4,7 +4,6 @@
 use anyhow::Result;
 use serde_json::Deserializer;
 
-use super::catalog::Folder;
 use super::lineage::{Parent, Record};
 use crate::exit::{Exit, fault};
 use crate::remote::{Object, Remote};
@@ -62,12 +61,15 @@ pub fn newest(remote: &dyn Remote) -> Result<Vec<Record>> {
 ///
 /// # Errors
 /// The remote could not be asked.
-pub fn in_folders(remote: &dyn Remote, folders: &[Folder]) -> Result<Vec<Record>> {
-    let records = |f: &Folder| -> Vec<Object> {
-        let below = |o: &Object| Object { path: format!("{}/{}", f.name, o.path), size: o.size };
-        f.objects.iter().map(below).filter(is_record).collect()
-    };
-    let paths: Vec<String> = folders.iter().flat_map(records).map(|o| o.path).collect();
+pub fn in_folders<'a>(
+    remote: &dyn Remote,
+    folders: &mut dyn Iterator<Item = (&'a str, &'a [Object])>,
+) -> Result<Vec<Record>> {
+    let mut paths = Vec::new();
+    for (folder, objects) in folders {
+        let below = |o: &Object| Object { path: format!("{folder}/{}", o.path), size: o.size };
+        paths.extend(objects.iter().map(below).filter(is_record).map(|o| o.path));
+    }
     Ok(self::records(&remote.heads("", &paths, MAX_BYTES)?))
 }
 

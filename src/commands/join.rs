@@ -199,6 +199,12 @@ impl Join<'_> {
             }
         };
         log::info!("this node is member {id:x}");
+        let other = local::local_ids(&self.settings).ok().flatten().filter(|ids| ids.0 != self.cluster.id);
+        if let Some((cluster, member)) = other {
+            log::info!(
+                "the data here is that of member {member:x} of cluster {cluster:x}, and goes into no other"
+            );
+        }
         let places = Places::of(&self.settings)?;
         for old in aside::set_aside(&places, "join")? {
             log::info!("the old data is kept as {}", old.display());

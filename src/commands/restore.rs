@@ -27,6 +27,7 @@ use crate::recovery::source::{self, Choice, Origin, Source};
 use crate::recovery::{build, guards, heal, notes, record, swap};
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
+use crate::sources::beyond;
 use crate::sys::fs as files;
 use crate::sys::time;
 
@@ -79,6 +80,9 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
         Some(record) => Plan::follow(&settings, &source, record, &present, family)?,
     };
     plan.say(&source, &places);
+    if followed.is_none() {
+        beyond::say(&Rclone::at_a_glance(&settings, root), &settings.machine_id, &source);
+    }
     if options.plan {
         say_outlook(&settings, &source)?;
         log::info!("nothing was changed");

@@ -1,6 +1,7 @@
 //! rclone keeps the contract of [`Remote`].
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -13,6 +14,8 @@ use crate::paths::Root;
 use crate::settings::Settings;
 use crate::sys::fs::{create_dirs, remove_if_there};
 
+/// How long a look may take that is of no need.
+const GLANCE: Duration = Duration::from_secs(30);
 /// rclone's exit status for a folder that does not exist.
 const NO_FOLDER: i32 = 3;
 
@@ -34,6 +37,12 @@ impl Rclone {
     /// For a recovery: it is patient with the remote, and as fast as it can be.
     pub fn for_recovery(settings: &Settings, root: &Root) -> Self {
         Self::with(settings, root, Retry::RECOVERY)
+    }
+
+    /// For a look that a recovery can do without, and must not wait for: one try, of half a minute at most.
+    pub fn at_a_glance(settings: &Settings, root: &Root) -> Self {
+        let rclone_timeout = settings.rclone_timeout.min(GLANCE);
+        Self::with(&Settings { rclone_timeout, ..settings.clone() }, root, Retry::ONCE)
     }
 
     fn with(settings: &Settings, root: &Root, retry: Retry) -> Self {

@@ -35,6 +35,8 @@ const LASTING: [&str; 13] = [
 impl Retry {
     /// For what a timer starts: the next cycle comes anyway, and must not be kept waiting.
     pub(super) const CYCLE: Self = Self { times: 2, within: Some(Duration::from_secs(10)) };
+    /// For what can be done without.
+    pub(super) const ONCE: Self = Self { times: 0, within: None };
     /// For a recovery, which nobody repeats in half a minute: two minutes of pauses.
     pub(super) const RECOVERY: Self = Self { times: 8, within: None };
 

@@ -88,7 +88,10 @@ fn of_dir(dir: &DataDir, reading: Reading, (kind, place): (Kind, &Path), now: u6
 /// The remote could not be asked.
 pub fn in_remote(remote: &dyn Remote, own: &str, now: u64, known: &mut Known) -> Result<Vec<Source>> {
     let mut folders = catalog::all(remote)?;
-    known.records = recorded::in_folders(remote, &folders)?;
+    known.records = recorded::in_folders(
+        remote,
+        &mut folders.iter().map(|folder| (folder.name.as_str(), &folder.objects[..])),
+    )?;
     // Of equal ones this machine's own is the first, and taken.
     folders.sort_by_key(|folder| folder.name != own);
     for folder in &folders {
@@ -119,7 +122,7 @@ fn started_over(folder: &Folder) -> Vec<Generation> {
 fn of_folder(folder: &Folder, own: bool, now: u64) -> Vec<Source> {
     if folder.entries.is_empty() && chain::is_original(&folder.objects) && is_machine_id(&folder.name) {
         let found = nameless(Kind::Original, folder.name.clone());
-        return vec![Source { command: command(folder, own, None, false), present: own, ..found }];
+        return vec![Source { command: command(&folder.name, own, None, false), present: own, ..found }];
     }
     let unrelated = listing::is_unrelated(&folder.entries);
     let newest = folder.entries.last().map(|entry| entry.generation.name);
@@ -147,7 +150,7 @@ fn of_folder(folder: &Folder, own: bool, now: u64) -> Vec<Source> {
             time: Some(time::rfc3339(last.time)),
             age: Some(now.saturating_sub(last.time)),
             trouble: broken.then(|| format!("broken behind part {}", last.sequence)),
-            command: command(folder, own, numbered, broken),
+            command: command(&folder.name, own, numbered, broken),
             present: own,
             ..nameless(Kind::Archive, folder.name.clone())
         })
@@ -156,10 +159,10 @@ fn of_folder(folder: &Folder, own: bool, now: u64) -> Vec<Source> {
 }
 
 /// The command that restores it; none for a folder that `restore --from` does not take.
-fn command(folder: &Folder, own: bool, generation: Option<u64>, broken: bool) -> Option<String> {
+pub(super) fn command(folder: &str, own: bool, generation: Option<u64>, broken: bool) -> Option<String> {
     let mut command = "restore".to_owned();
     if !own {
-        command += &format!(" --from {}", Some(&folder.name).filter(|name| is_machine_id(name))?);
+        command += &format!(" --from {}", Some(folder).filter(|name| is_machine_id(name))?);
     }
     if let Some(number) = generation {
         command += &format!(" --generation {number}");

@@ -2,8 +2,9 @@
 //! JSON is public: docs/points.md.
 //!
 //! - [`find`]: this disk and every folder below the endpoint · [`judge`]: by raft's rule, inside one lineage; pure
-//! - [`table`]: the same for people
+//! - [`table`]: the same for people · [`beyond`]: what a recovery is told that takes something else
 
+pub mod beyond;
 pub mod find;
 pub mod judge;
 pub mod table;
