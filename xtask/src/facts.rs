@@ -72,16 +72,21 @@ impl Facts {
             )?,
             Err(_) => time,
         };
+        let rustc = first_line(Command::new("rustc").arg("--version").current_dir(root))
+            .context("asking the Rust compiler for its version")?;
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit,
             source_date_epoch,
             target: target.to_owned(),
-            rustc: first_line(Command::new("rustc").arg("--version").current_dir(root))
-                .context("asking the Rust compiler for its version")?,
             // Whatever is missing here is missed by the compilation too, which says so better.
             gcc: first_line(Command::new("cc").arg("--version")).unwrap_or_else(|_| "unknown".into()),
-            libc: first_line(Command::new("ldd").arg("--version")).unwrap_or_else(|_| "unknown".into()),
+            libc: if libc_name(target) == "musl" {
+                format!("musl of {rustc}")
+            } else {
+                first_line(Command::new("ldd").arg("--version")).unwrap_or_else(|_| "unknown".into())
+            },
+            rustc,
             cargo_lock: tarball::sha256(
                 &std::fs::read(root.join("Cargo.lock")).context("reading Cargo.lock")?,
             ),
@@ -113,6 +118,11 @@ pub(crate) fn parse_manifest(text: &str) -> Result<Manifest> {
         check::check_one_line(key, value)?;
     }
     Ok(manifest)
+}
+
+/// Which libc is linked in; the compiler brings musl along, and glibc is this machine's.
+pub(crate) fn libc_name(target: &str) -> &'static str {
+    if target.contains("-musl") { "musl" } else { "glibc" }
 }
 
 /// The first line a command prints.

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use clap::builder::PossibleValuesParser;
 use etcd2_backup::exit::{Exit, fault};
 
-use crate::build::TARGET;
+use crate::build::GNU;
 use crate::paths;
 use crate::test::cargo;
 
@@ -130,7 +130,7 @@ fn build() -> Result<()> {
         command.arg("--target-dir").arg(folder()).arg("--locked");
     };
     let mut targets = cargo();
-    common(targets.args(["build", "--quiet", "--release", "--bins", "--target", TARGET]));
+    common(targets.args(["build", "--quiet", "--release", "--bins", "--target", GNU]));
     cargo_ok(targets.env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f")))?;
 
     let seeds = folder().join("seeds");
@@ -150,7 +150,7 @@ fn fuzz(target: &str, seconds: u64, scratch: &Path) -> Result<String> {
     let (corpus, seeds, artifacts) = (dir("corpus")?, dir("seeds")?, dir("artifacts")?);
     let log = folder().join(format!("{target}.log"));
     let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-    let program = folder().join(TARGET).join("release").join(target);
+    let program = folder().join(GNU).join("release").join(target);
     let mut command = Command::new(&program);
     command.arg(&corpus).arg(&seeds);
     let found = paths::root().join("fuzz/regressions").join(target);

@@ -56,7 +56,8 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         println!("{line}");
     }
     let program = prebuilt.map_or_else(|| build::program(&facts).map(|(shipped, _)| shipped), Ok)?;
-    println!("program: {} bytes of at most {}, static, resolves no names", program.len(), inspect::MAX_BYTES);
+    let max = inspect::max_bytes(&facts.target);
+    println!("program: {} bytes of at most {max}, static, resolves no names", program.len());
     match findings.iter().filter(|f| f.refused).count() {
         0 => {
             println!("{} files rendered; nothing stands against a build", files.len());

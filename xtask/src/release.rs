@@ -28,9 +28,9 @@ pub(crate) struct Options {
     /// The tag that is released; refused unless it is v and the version
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
-    /// What the nodes are
-    #[arg(long, value_name = "TRIPLE", default_value = build::TARGET)]
-    target: String,
+    /// What the nodes are [default: x86_64-unknown-linux-musl; without its std x86_64-unknown-linux-gnu]
+    #[arg(long, value_name = "TRIPLE")]
+    target: Option<String>,
     /// Go on although the checkout differs from its commit, or has none
     #[arg(long, conflicts_with = "verify")]
     allow_dirty: bool,
@@ -45,7 +45,7 @@ pub(crate) struct Options {
 /// The task.
 pub(crate) fn main(options: &Options) -> Result<()> {
     check_tag(options.tag.as_deref())?;
-    let facts = Facts::gather(paths::root(), &options.target)?;
+    let facts = Facts::gather(paths::root(), &build::target_or(options.target.as_deref()))?;
     if !options.allow_dirty {
         check_commit(&facts.commit)?;
     }
@@ -67,13 +67,12 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 
 /// Makes it twice and compares, as `release --verify` does.
 pub(crate) fn verify() -> Result<()> {
-    let target = build::TARGET.to_owned();
-    main(&Options { tag: None, target, allow_dirty: false, verify: true, dist: None })
+    main(&Options { tag: None, target: None, allow_dirty: false, verify: true, dist: None })
 }
 
 /// Why what is here cannot be made twice, if so: a clone has what is committed.
 pub(crate) fn obstacle() -> Result<Option<String>> {
-    let facts = Facts::gather(paths::root(), build::TARGET)?;
+    let facts = Facts::gather(paths::root(), build::target())?;
     Ok(check_commit(&facts.commit).err().map(|e| e.to_string()))
 }
 
@@ -114,7 +113,7 @@ fn make(facts: &Facts, dist: &Path) -> Result<String> {
     prebuilt::load(&path("")).context("taking the program as an operator will")?;
     let sums = sums(dist)?;
     write_atomic(&dist.join(tarball::SUMS), sums.as_bytes(), 0o644)?;
-    print!("{}", size::report(&linked, program.len())?);
+    print!("{}", size::report(&linked, &facts.target, program.len())?);
     Ok(sums)
 }
 

@@ -10,7 +10,7 @@ use etcd2_backup::exit::{Exit, OrFault};
 use etcd2_backup::sys::command::CommandRunExt;
 use serde_json::{Value, json};
 
-use crate::facts::Facts;
+use crate::facts::{Facts, libc_name};
 use crate::paths;
 
 /// Asks cargo what the program is made of.
@@ -51,7 +51,7 @@ fn document(facts: &Facts, tree: &str, lock: &str) -> Result<Value> {
             "hashes": hashes,
         }));
     }
-    for (name, said) in [("glibc", &facts.libc), ("rust-std", &facts.rustc)] {
+    for (name, said) in [(libc_name(&facts.target), &facts.libc), ("rust-std", &facts.rustc)] {
         components.push(json!({"type": "library", "name": name, "version": said}));
     }
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(facts.source_date_epoch);

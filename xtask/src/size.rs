@@ -6,18 +6,19 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use crate::elf;
-use crate::inspect::MAX_BYTES;
+use crate::inspect::max_bytes;
 
 /// How many of the largest are shown.
 const ROWS: usize = 8;
 
-/// A report on the program as it was linked, which `shipped` bytes are left of once it is stripped.
-pub(crate) fn report(linked: &[u8], shipped: usize) -> Result<String> {
+/// A report on the program as it was linked, for `target`, which `shipped` bytes are left of once it is stripped.
+pub(crate) fn report(linked: &[u8], target: &str, shipped: usize) -> Result<String> {
     let elf = elf::parse_elf(linked)?;
+    let max = max_bytes(target);
     let mut out = format!(
-        "node program: {shipped} of {MAX_BYTES} bytes ({} %), {} left\n",
-        shipped * 100 / MAX_BYTES,
-        MAX_BYTES.saturating_sub(shipped)
+        "node program: {shipped} of {max} bytes ({} %), {} left\n",
+        shipped * 100 / max,
+        max.saturating_sub(shipped)
     );
     let mut crates: BTreeMap<String, u64> = BTreeMap::new();
     for symbol in &elf.symbols {
@@ -40,14 +41,19 @@ fn largest(mut rows: Vec<(String, u64)>) -> Vec<(String, u64)> {
     rows
 }
 
-/// The crate a symbol is of, as far as its mangled name tells; what is not Rust is zstd's or libc's.
+/// How the symbols begin that are neither Rust's nor libc's.
+const OTHERS: [(&str, &[&str]); 3] = [
+    ("zstd (C)", &["ZSTD_", "FSE_", "HUF_", "HIST_", "XXH", "ERR_"]),
+    // What LLVM found in several functions, of any crates.
+    ("outlined", &["OUTLINED_FUNCTION_"]),
+    ("libunwind", &["_Unwind_", "unw_", "__unw_", "_ZTVN9libunwind"]),
+];
+
+/// The crate a symbol is of, as far as its mangled name tells.
 fn origin(symbol: &str) -> String {
     let rust = symbol.strip_prefix("_ZN").map(legacy).or_else(|| symbol.strip_prefix("_R").map(v0));
-    let found = rust.flatten().unwrap_or_else(|| {
-        let zstd = ["ZSTD_", "FSE_", "HUF_", "HIST_", "XXH", "ERR_"].iter().any(|p| symbol.starts_with(p));
-        if zstd { "zstd (C)" } else { "libc" }
-    });
-    found.to_owned()
+    let other = || OTHERS.iter().find(|(_, begins)| begins.iter().any(|begin| symbol.starts_with(begin)));
+    rust.flatten().or_else(|| other().map(|(name, _)| *name)).unwrap_or("libc").to_owned()
 }
 
 /// `12etcd2_backup8recovery…`, or `79_$LT$etcd2_backup..x..Y$u20$as…`.
@@ -94,6 +100,9 @@ mod tests {
             ("_ZN42_$LT$$RF$T$u20$as$u20$core..fmt..Debug$GT$3fmt17h0E", "core"),
             ("_RNvMs_NtNtNtCsjrHSEGnQ3l9_3std12backtrace_rs9symbolize5gimliNtB4_7Context3new", "std"),
             ("ZSTD_compressBlock_fast", "zstd (C)"),
+            ("OUTLINED_FUNCTION_12", "outlined"),
+            ("_Unwind_GetIP", "libunwind"),
+            ("_ZN9libunwind10CFI_ParserINS_17LocalAddressSpaceEE8parseCIEERS1_m", "libunwind"),
             ("__vfscanf_internal", "libc"),
             ("_ZN99short", "libc"),
             ("_R", "libc"),
@@ -106,7 +115,7 @@ mod tests {
     #[test]
     fn a_report_names_total_budget_sections_and_crates() {
         let bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        let report = report(&bytes, 1 << 20).unwrap();
+        let report = report(&bytes, crate::build::MUSL, 1 << 20).unwrap();
         let lines: Vec<&str> = report.lines().collect();
         assert_eq!(lines[0], "node program: 1048576 of 2097152 bytes (50 %), 1048576 left");
         assert!(lines[1].starts_with("  sections: ") && lines[1].contains(" .text "), "{report}");
