@@ -4,6 +4,8 @@
 #![allow(missing_docs, reason = "a program of its own")]
 #![allow(clippy::print_stdout, reason = "its results")]
 
+mod place;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -14,16 +16,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use testkit::etcd::Member;
+use place::{Place, VALUE_BYTES, run, value};
 use testkit::keys::Client;
 use testkit::tools::Tools;
 
-const VALUE_BYTES: usize = 256;
 const PER_SECOND: u32 = 100;
 const CYCLE: Duration = Duration::from_secs(30);
 const CYCLES: u64 = 4;
-const WRITERS: usize = 8;
-const MACHINE: &str = "0123456789abcdef0123456789abcdef";
 
 fn main() {
     // `cargo test --benches` and the like must not run for minutes.
@@ -114,19 +113,6 @@ fn per_cycle(cost: &Cost) -> String {
     )
 }
 
-/// A value that compresses no better than its letters allow: to five eighths at most.
-fn value(seed: u64) -> String {
-    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut letter = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        char::from(LETTERS[(state >> 32) as usize % 32])
-    };
-    (0..VALUE_BYTES).map(|_| letter()).collect()
-}
-
 /// Writes at the pace, and notes how long each took and what ran then.
 fn write(url: &str, during: &AtomicUsize, done: &AtomicBool, latencies: &Mutex<Vec<Vec<Duration>>>) {
     let mut client = Client::new(url).unwrap();
@@ -167,68 +153,12 @@ impl std::ops::AddAssign for Cost {
     }
 }
 
-struct Place<'a> {
-    tools: &'a Tools,
-    work: tempfile::TempDir,
-    etcd: Member,
-}
-
-impl<'a> Place<'a> {
-    /// An etcd with so many keys.
-    fn new(tools: &'a Tools, keys: usize) -> Self {
-        // Not in /tmp, which may be memory.
-        let work = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let root = work.path().join("root");
-        for dir in ["root/etc", "root/var/lib", "remote", "original"] {
-            fs::create_dir_all(work.path().join(dir)).unwrap();
-        }
-        let write = |path: &str, text: &str| {
-            etcd2_backup::sys::fs::write_atomic(&root.join(path), text.as_bytes(), 0o600).unwrap();
-        };
-        write("etc/machine-id", &format!("{MACHINE}\n"));
-        write("etc/rclone.conf", "[r]\ntype = local\n");
-        let mut etcd = Member::new(tools, "e1", &root.join("var/lib/etcd2")).unwrap();
-        // The default of 2.x.
-        etcd.set("ETCD_SNAPSHOT_COUNT", "10000");
-        etcd.start().unwrap();
-        let place = Self { tools, work, etcd };
-        place.fill("/bench", keys);
-        place
-    }
-
-    fn fill(&self, folder: &str, keys: usize) {
-        thread::scope(|scope| {
-            for first in 0..WRITERS {
-                let url = &self.etcd.client_url;
-                scope.spawn(move || {
-                    let mut client = Client::new(url).unwrap();
-                    for number in (first..keys).step_by(WRITERS) {
-                        let (key, value) = (format!("{folder}/{number:06}"), value(number as u64));
-                        // etcd stands still while it writes a snapshot of a large store, and says that it timed out.
-                        let began = Instant::now();
-                        while let Err(e) = client.put(&key, &value) {
-                            assert!(began.elapsed() < Duration::from_secs(120), "{e:#}");
-                        }
-                    }
-                });
-            }
-        });
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.work.path().join(name)
-    }
-
+impl Place<'_> {
     /// One cycle of ours.
     fn ours(&mut self) -> Cost {
         let remote = self.path("remote/ours");
         let before = files(&remote);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_etcd2-backup"));
-        command.env_clear().envs(&self.etcd.environment);
-        command.env("PATH", self.tools.rclone.parent().unwrap()).env("RCLONE_CHECKSUM", "true");
-        command.env("RCLONE_ENDPOINT", format!("r:{}", remote.display()));
-        command.env("ETCD2_BACKUP_RCLONE_RUNNER", "host").env("ETCD_DATA_DIR", "/var/lib/etcd2");
-        command.arg("--root").arg(self.path("root")).arg("backup");
+        let mut command = self.command("backup");
         let journal = self.path("journal");
         command.stderr(File::create(&journal).unwrap());
         let mut cost = Cost::default();
@@ -271,11 +201,6 @@ impl Cost {
         self.memory = work();
         (self.cpu, self.wall) = (cpu_of_children() - cpu, began.elapsed());
     }
-}
-
-fn run(command: &mut Command) {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Runs it, and gives its own peak of memory in kB.

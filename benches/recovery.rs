@@ -1,0 +1,105 @@
+//! The restore of a founding member beside the original's way, on the same store and the same remote: both from the start of the
+//! command until etcd may be started.
+
+#![allow(missing_docs, reason = "a program of its own")]
+#![allow(clippy::print_stdout, reason = "its results")]
+
+mod place;
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use place::{Place, VALUE_BYTES, run};
+use testkit::tools::Tools;
+
+const KEYS: usize = 100_000;
+const ROUNDS: usize = 5;
+/// Between two looks of the original at its temporary etcd, and how many.
+const PAUSE: Duration = Duration::from_secs(2);
+const LOOKS: usize = 10;
+/// In its place, to see what it takes without its pauses.
+const NO_PAUSE: Duration = Duration::from_millis(10);
+
+fn main() {
+    // `cargo test --benches` and the like must not run for minutes.
+    if !std::env::args().any(|a| a == "--bench") {
+        return;
+    }
+    let Some(tools) = Tools::from_env() else { return };
+    let mut place = Place::new(tools, KEYS);
+    run(&mut place.command("backup"));
+    back_up_as_the_original(&place);
+    place.etcd.stop().unwrap();
+    println!("restore of {KEYS} keys x {VALUE_BYTES} B, the fastest of {ROUNDS}");
+    let mut fastest = [Duration::MAX; 3];
+    for _ in 0..ROUNDS {
+        let times = [ours(&place), original(&place, PAUSE), original(&place, NO_PAUSE)];
+        for (fastest, time) in fastest.iter_mut().zip(times) {
+            *fastest = time.min(*fastest);
+        }
+    }
+    let [ours, original, hurried] = fastest;
+    let times = |other: Duration| other.as_secs_f64() / ours.as_secs_f64();
+    println!("  etcd2-backup                        {ours:>8.1?}");
+    println!("  the original's                      {original:>8.1?}  1/{:.0}", times(original));
+    println!("  the original's without its pauses   {hurried:>8.1?}  1/{:.0}", times(hurried));
+}
+
+fn ours(place: &Place<'_>) -> Duration {
+    let began = Instant::now();
+    run(&mut place.command("restore"));
+    began.elapsed()
+}
+
+fn rclone(place: &Place<'_>, from: &str, to: &str) {
+    let mut rclone = Command::new(&place.tools.rclone);
+    rclone.env("RCLONE_CHECKSUM", "true").arg("--config").arg(place.path("root/etc/rclone.conf")).arg("copy");
+    run(rclone.args([from, to].map(|path| format!("r:{}", place.path(path).display()))));
+}
+
+fn back_up_as_the_original(place: &Place<'_>) {
+    let mut etcdctl = Command::new(&place.tools.etcdctl);
+    etcdctl.env("ETCDCTL_API", "2").arg("backup").arg("--data-dir").arg(&place.etcd.data_dir);
+    run(etcdctl.arg("--backup-dir").arg(place.path("original/backup")));
+    rclone(place, "original/backup", "remote/original");
+}
+
+/// As etcd2-backup-coreos did it: removed, downloaded, made a new cluster by a temporary etcd whose member is then told its
+/// peer URL, copied into place.
+fn original(place: &Place<'_>, pause: Duration) -> Duration {
+    let (data, restored) = (place.path("original/etcd2"), place.path("original/restore"));
+    let began = Instant::now();
+    for dir in [&data, &restored] {
+        let _ = fs::remove_dir_all(dir);
+        fs::create_dir_all(dir).unwrap();
+    }
+    rclone(place, "remote/original", "original/restore");
+    let url = &place.etcd.client_url;
+    let mut etcd = Command::new(&place.tools.etcd);
+    etcd.envs(&place.etcd.environment).env("ETCD_DATA_DIR", &restored).arg("--force-new-cluster");
+    let mut etcd = etcd.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let etcdctl = |arguments: &[&str]| {
+        let mut etcdctl = Command::new(&place.tools.etcdctl);
+        let output =
+            etcdctl.env("ETCDCTL_API", "2").arg("--endpoints").arg(url).args(arguments).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let looks = if pause == PAUSE { LOOKS } else { 1000 };
+    let healthy = (0..looks).any(|_| {
+        etcdctl(&["cluster-health"]).0 || {
+            thread::sleep(pause);
+            false
+        }
+    });
+    assert!(healthy, "the temporary etcd is not healthy");
+    let (listed, members) = etcdctl(&["member", "list"]);
+    let id = members.split(':').next().filter(|_| listed).unwrap().to_owned();
+    assert!(etcdctl(&["member", "update", &id, &place.etcd.peer_url]).0);
+    etcd.kill().unwrap();
+    etcd.wait().unwrap();
+    run(Command::new("cp").arg("-a").arg(restored.join("member")).arg(&data));
+    run(Command::new("chown").arg("-R").arg("root:root").arg(&data));
+    began.elapsed()
+}
