@@ -328,3 +328,29 @@ fn two_founders_by_mistake() {
     nodes[1].ok(&["join"]);
     assert_eq!(nodes[0].etcd.members().unwrap().len(), 2);
 }
+
+#[test]
+fn the_site_says_where_a_restore_takes_its_data_from_and_an_option_wins() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(tools);
+    node.put_fixture("v238-single-snap");
+    node.ok(&["backup"]);
+    let (disk, archive) = ("source: this node's own data directory\n", "source: the archive, generation 1,");
+    for (set, options, expected) in [
+        ("", &[][..], archive),
+        ("archive", &[], archive),
+        ("local", &[], disk),
+        ("auto", &[], disk),
+        ("local", &["--source", "archive"], archive),
+        ("archive", &["--source", "local"], disk),
+        ("local", &["--generation", "1"], archive),
+        ("local", &["--accept-older"], archive),
+        ("auto", &["--raft-index", "450"], archive),
+    ] {
+        node.environment.insert("ETCD2_BACKUP_SOURCE".into(), set.into());
+        let log = node.ok(&[&["restore", "--plan"], options].concat());
+        assert!(log.contains(expected), "{set} {options:?}: {log}");
+    }
+    node.environment.insert("ETCD2_BACKUP_SOURCE".into(), "locla".into());
+    node.refused(&["restore", "--plan"], 15, &["ETCD2_BACKUP_SOURCE=\"locla\" is not known"]);
+}

@@ -138,9 +138,13 @@ static VERBS: &[VerbTable] = &[
         Verb::Restore(Restore::default())
     })
     .options(&[
-        valued("source", "SOURCE", "Where the data comes from", into!(Restore.source))
-            .choices(SOURCES)
-            .default("archive"),
+        valued(
+            "source",
+            "SOURCE",
+            "Where the data comes from [default: ETCD2_BACKUP_SOURCE, else archive]",
+            into!(Restore.source),
+        )
+        .choices(SOURCES),
         valued("generation", "N", "Restore this generation instead of the newest", into!(Restore.generation)),
         valued(
             "at",

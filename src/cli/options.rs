@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::recovery::source::Choice;
+use crate::settings::source::Choice;
 
 /// The options of `status`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Status {
 /// The options of `restore`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Restore {
-    pub source: Choice,
+    pub source: Option<Choice>,
     pub generation: Option<u64>,
     pub at: Option<Moment>,
     pub raft_index: Option<u64>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::option::Does;
 use super::*;
-use crate::recovery::source::Choice;
+use crate::settings::source::Choice;
 
 fn parsed(line: &str) -> Result<Parsed, UsageError> {
     parse(line.split_whitespace().map(OsString::from))
@@ -165,7 +165,7 @@ fn the_table_has_no_name_twice() {
 #[test]
 fn a_line_means_what_it_says() {
     let cli = |root: &str, verbose, verb| Cli { root: root.into(), verbose, verb };
-    let restore = || Restore { source: Choice::Archive, ..Restore::default() };
+    let restore = Restore::default;
     let ten_minutes = Duration::from_secs(600);
     let inspect = |entries: Option<(u64, u64)>| {
         let entries = entries.map(|(first, last)| IndexRange { first, last });
@@ -191,7 +191,7 @@ fn a_line_means_what_it_says() {
         ("restore", cli("/", false, Verb::Restore(restore()))),
         ("restore --source auto --generation=12 --for-etcd 3 --plan", {
             let for_etcd = Some(Major::Three);
-            let (source, generation) = (Choice::Auto, Some(12));
+            let (source, generation) = (Some(Choice::Auto), Some(12));
             cli("/", false, Verb::Restore(Restore { source, generation, plan: true, for_etcd, ..restore() }))
         }),
         ("restore --accept-older --force", {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{IndexRange, InitialCluster, MachineId, Major, Moment, NodeName, Share, Ssh, Token};
-use crate::recovery::source::Choice;
+use crate::settings::source::Choice;
 use crate::settings::urls;
 
 /// A type that an option's value can have.
@@ -183,12 +183,7 @@ impl Value for Choice {
     const WANTED: &str = "a source";
 
     fn of(given: &OsStr) -> Option<Self> {
-        match given.to_str()? {
-            "archive" => Some(Self::Archive),
-            "local" => Some(Self::Local),
-            "auto" => Some(Self::Auto),
-            _ => None,
-        }
+        Choice::named(given.to_str()?)
     }
 }
 

@@ -23,10 +23,11 @@ use crate::paths::Root;
 use crate::recovery::fetch::Wanted;
 use crate::recovery::plan::{Plan, own_of};
 use crate::recovery::point::Point;
-use crate::recovery::source::{self, Choice, Origin, Source};
+use crate::recovery::source::{self, Origin, Source};
 use crate::recovery::{build, guards, heal, notes, record, swap};
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
+use crate::settings::source::Choice;
 use crate::sources::beyond;
 use crate::sys::fs as files;
 use crate::sys::time;
@@ -60,7 +61,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
         return done(options, record);
     }
     let source = match (&followed, &options.source_file) {
-        (None, _) => source::open(&settings, &remote, options.source, folder, wanted)?,
+        (None, _) => source::open(&settings, &remote, source_of(options, &settings), folder, wanted)?,
         (Some(record), None) => record::source(&settings, &remote, record)?,
         (Some(record), Some(file)) => record::source_in(&settings, file, record)?,
     };
@@ -162,8 +163,8 @@ fn wanted(options: &cli::Restore) -> Result<Wanted> {
         (None, Some(index)) => Some(Point::Index(index)),
         (None, None) => None,
     };
-    let chosen =
-        options.source != Choice::Archive || options.accept_older || options.initial_cluster.is_some();
+    let elsewhere = options.source.is_some_and(|source| source != Choice::Archive);
+    let chosen = elsewhere || options.accept_older || options.initial_cluster.is_some();
     let chosen = chosen || options.generation.is_some() || options.from.is_some() || point.is_some();
     if options.follows() && chosen || options.recovery.is_some() && options.recovery_file.is_some() {
         return two("--recovery, --recovery-file", "whatever says which data is restored");
@@ -173,10 +174,18 @@ fn wanted(options: &cli::Restore) -> Result<Wanted> {
         return Err(fault(Exit::Usage, "--source-file stands alone", hint));
     }
     let of_the_archive = options.generation.is_some() || options.from.is_some() || point.is_some();
-    if of_the_archive && options.source != Choice::Archive {
+    if of_the_archive && elsewhere {
         return two("--source local or auto", "--generation, --at, --raft-index and --from");
     }
     Ok(Wanted { generation: options.generation, accept_older: options.accept_older, point })
+}
+
+/// Where the data comes from: what is asked for, else what the settings say. Some options are of the archive alone.
+fn source_of(options: &cli::Restore, settings: &Settings) -> Choice {
+    let of_the_archive = options.generation.is_some() || options.from.is_some() || options.accept_older;
+    let in_the_past = options.at.is_some() || options.raft_index.is_some();
+    let default = if of_the_archive || in_the_past { Choice::Archive } else { settings.source };
+    options.source.unwrap_or(default)
 }
 
 fn family(major: Major) -> Family {

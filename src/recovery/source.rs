@@ -18,19 +18,8 @@ use crate::etcd::wal::{self, Reading};
 use crate::exit::{Exit, fault};
 use crate::remote::{Object, Remote};
 use crate::settings::Settings;
+use crate::settings::source::Choice;
 use crate::sys::time;
-
-/// Where a restore is told to take its data from.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
-    /// The newest restore point in the remote.
-    #[default]
-    Archive,
-    /// The data directory of this node.
-    Local,
-    /// The local one if it is whole, of the same cluster and not older; else the archive.
-    Auto,
-}
 
 /// Data that was read through and is whole.
 #[derive(Debug, Clone)]

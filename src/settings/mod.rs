@@ -18,6 +18,7 @@ use crate::sys::systemd;
 pub mod flags;
 mod parse;
 mod retention;
+pub mod source;
 mod tls;
 pub mod unit;
 pub mod urls;
@@ -79,6 +80,8 @@ pub struct Settings {
     pub metrics_file: Option<PathBuf>,
     /// Whether a member that holds v3 data is backed up without it (`ETCD2_BACKUP_V2_ONLY`, default false).
     pub v2_only: bool,
+    /// Where a restore takes its data from, unless it is told (`ETCD2_BACKUP_SOURCE`, default archive).
+    pub source: source::Choice,
     /// What is kept in the remote (`ETCD2_BACKUP_KEEP_LAST` and the like).
     pub keep: Rules,
     /// Whether a backup removes from the remote what is not kept (`ETCD2_BACKUP_PRUNE`, default true).

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Runner, Settings, UnitEnvironment, flags, retention, tls, urls};
+use super::{Runner, Settings, UnitEnvironment, flags, retention, source, tls, urls};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{AUTH, RCLONE_CONF, Root};
 
@@ -106,6 +106,7 @@ pub fn parse(
             .transpose()?
             .map(|p| root.join(p)),
         v2_only: truth(ours, "ETCD2_BACKUP_V2_ONLY")?,
+        source: source::parse(ours)?,
         keep,
         prune,
         etcd_command: unit.command.clone(),
@@ -253,6 +254,7 @@ mod tests {
     use super::*;
     use crate::archive::retention::Rules;
     use crate::exit::{exit_of, hint_of};
+    use crate::settings::source::Choice;
 
     const ID: &str = "0123456789abcdef0123456789abcdef\n";
 
@@ -298,6 +300,11 @@ mod tests {
         let got = parse(&ours(&keep), &unit(&[], &[]), ID, &Root::new("/")).unwrap();
         let rules = Rules { last: 0, within: Duration::from_secs(36 * 3600), ..Rules::DEFAULT };
         assert_eq!((got.keep, got.prune), (rules, false));
+        for (text, expected) in [("", Choice::Archive), ("archive", Choice::Archive), ("auto", Choice::Auto)]
+        {
+            let set = ours(&[("ETCD2_BACKUP_SOURCE", text)]);
+            assert_eq!(parse(&set, &unit(&[], &[]), ID, &Root::new("/")).unwrap().source, expected);
+        }
         for (text, expected) in [(None, false), (Some("false"), false), (Some("true"), true)] {
             let set = ours(&[("ETCD2_BACKUP_V2_ONLY", text.unwrap_or(""))]);
             assert_eq!(parse(&set, &unit(&[], &[]), ID, &Root::new("/")).unwrap().v2_only, expected);
@@ -351,6 +358,7 @@ mod tests {
             ("ETCD2_BACKUP_PRUNE", "off", "neither true nor false", "30-etcd2-backup-restore.conf"),
             ("ETCD2_BACKUP_KEEP_LAST", "-1", "ETCD2_BACKUP_KEEP_LAST=\"-1\"", "newest two"),
             ("ETCD2_BACKUP_KEEP_WITHIN", "7", "ETCD2_BACKUP_KEEP_WITHIN=\"7\"", "7days"),
+            ("ETCD2_BACKUP_SOURCE", "locla", "ETCD2_BACKUP_SOURCE=\"locla\" is not known", "local or auto"),
             ("ETCD2_BACKUP_V2_ONLY", "yes", "neither true nor false", "30-etcd2-backup-restore.conf"),
             ("ETCD2_BACKUP_ETCD_UNIT", "etcd2", "not the name of a service", "etcd2.service"),
             ("ETCD2_BACKUP_ETCD_UNIT", "a/b.service", "not the name of a service", "etcd2.service"),

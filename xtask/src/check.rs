@@ -124,6 +124,15 @@ pub(crate) fn check_textfile(file: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Where a restore takes its data from.
+pub(crate) fn check_source(name: &str) -> Result<String> {
+    if matches!(name, "archive" | "local" | "auto") {
+        return Ok(name.to_owned());
+    }
+    let hint = "write source = \"archive\" (the newest backup), \"local\" (the node's own disk) or \"auto\"";
+    Err(refuse(format!("source {name:?} is not known"), hint))
+}
+
 /// The unit that is started when a backup fails; a template gets the name of the one that failed.
 pub(crate) fn check_on_failure(unit: &str) -> Result<String> {
     let stem = unit.strip_suffix(".service").unwrap_or_default();

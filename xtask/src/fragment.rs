@@ -26,6 +26,7 @@ pub(crate) struct Fragment {
     pub(crate) restore_dir: Option<String>,
     pub(crate) etcd_unit: Option<String>,
     pub(crate) v2_only: Option<bool>,
+    pub(crate) source: Option<String>,
     pub(crate) on_failure: Option<String>,
     #[serde(default)]
     pub(crate) rclone: RcloneFragment,

@@ -41,6 +41,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("ETCD2_BACKUP_ETCD_UNIT", "etcd_unit"),
     ("ETCD2_BACKUP_QUIET_INTERVAL", "quiet_interval"),
     ("ETCD2_BACKUP_V2_ONLY", "v2_only"),
+    ("ETCD2_BACKUP_SOURCE", "source"),
     ("ETCD2_BACKUP_METRICS_FILE", "textfile"),
     ("ETCD2_BACKUP_RCLONE_RUNNER", "runner"),
     ("ETCD2_BACKUP_RCLONE_IMAGE", "image"),

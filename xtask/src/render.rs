@@ -50,6 +50,7 @@ struct Values<'a> {
     restore_dir: &'a str,
     etcd_unit: &'a str,
     v2_only: bool,
+    source: Option<&'a str>,
     runner: &'static str,
     /// Only where a container runs rclone.
     image: Option<&'a str>,
@@ -104,6 +105,7 @@ impl<'a> Values<'a> {
             restore_dir: dir(&site.restore_dir),
             etcd_unit: &site.etcd_unit,
             v2_only: site.v2_only,
+            source: site.source.as_deref(),
             runner: site.runner.name(),
             image,
             docker: matches!(site.runner, Runner::Docker(_)),

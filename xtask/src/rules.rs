@@ -94,6 +94,9 @@ pub(crate) fn expected(site: &Site) -> Vec<(&'static str, String)> {
     if let Runner::Docker(image) | Runner::Podman(image) = &site.runner {
         all.push(("ETCD2_BACKUP_RCLONE_IMAGE", image.clone()));
     }
+    if let Some(source) = &site.source {
+        all.push(("ETCD2_BACKUP_SOURCE", source.clone()));
+    }
     if let Some(file) = &site.metrics_file {
         all.push(("ETCD2_BACKUP_METRICS_FILE", dir(file)));
     }

@@ -50,6 +50,8 @@ pub(crate) struct Site {
     pub(crate) etcd_unit: String,
     /// Whether members that hold v3 data are backed up without it.
     pub(crate) v2_only: bool,
+    /// Where a restore takes its data from, unless it is told.
+    pub(crate) source: Option<String>,
     /// What systemd starts when a backup fails.
     pub(crate) on_failure: Option<String>,
     /// Where numbers for a monitor go.
@@ -176,6 +178,11 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         restore_dir,
         etcd_unit,
         v2_only: said.v2_only.unwrap_or(false),
+        source: said
+            .source
+            .map(|name| check::check_source(&name))
+            .transpose()?
+            .filter(|name| name != "archive"),
         on_failure: said.on_failure.map(|unit| check::check_on_failure(&unit)).transpose()?,
         metrics_file: said.metrics.textfile.map(|path| check::check_textfile(&path)).transpose()?,
         rclone_timeout,
