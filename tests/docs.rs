@@ -159,8 +159,8 @@ fn command_lines(text: &str) -> Vec<String> {
     let verbs = ["`restore --", "`join --", "`install --", "`uninstall --", "`set-founder --"];
     let spans = verbs.iter().flat_map(|v| text.match_indices(v).map(|(at, _)| &text[at + 1..]));
     let mut all: Vec<String> = typed.chain(spans).map(|rest| rest[..end(rest)].trim().to_owned()).collect();
-    // The tables of install's and restore's options; restore's is the indented one.
-    for (start, verb) in [("   | `--", "restore"), ("| `--", "install")] {
+    // The tables of options, told apart by how far they are indented.
+    for (start, verb) in [("   | `--", "restore"), ("| `--", "install"), (" | `--", "recover core@e1")] {
         let rows = text.lines().filter_map(|l| l.strip_prefix(start)?.split_once('`'));
         all.extend(rows.map(|(option, _)| format!("{verb} --{option}")));
     }
