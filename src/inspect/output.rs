@@ -11,13 +11,15 @@ pub struct Output {
     /// Whether lists are to be JSON.
     pub json: bool,
     stdout: BufWriter<StdoutLock<'static>>,
+    /// Kept from line to line, so that it grows once: musl's malloc is slow.
+    line: Vec<u8>,
     failed: Option<io::Error>,
 }
 
 impl Output {
     /// Begins to print.
     pub fn new(json: bool) -> Self {
-        Self { json, stdout: BufWriter::new(io::stdout().lock()), failed: None }
+        Self { json, stdout: BufWriter::new(io::stdout().lock()), line: Vec::new(), failed: None }
     }
 
     /// Prints a text.
@@ -34,9 +36,10 @@ impl Output {
     /// # Errors
     /// It cannot be printed; [`Output::finish`] says why.
     pub fn json(&mut self, value: &impl Serialize) -> Result<()> {
-        let mut line = serde_json::to_vec(value)?;
-        line.push(b'\n');
-        let written = self.stdout.write_all(&line);
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, value)?;
+        self.line.push(b'\n');
+        let written = self.stdout.write_all(&self.line);
         self.keep(written)
     }
 
