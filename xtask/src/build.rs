@@ -238,8 +238,7 @@ fn flags(target: &str) -> Result<String> {
             |name, by| link.extend([format!("--wrap={name}"), format!("--defsym=__wrap_{name}={by}")]);
         stub("_Unwind_Backtrace", "getpid");
         if target == MUSL {
-            // The end of a cleanup that never begins. With it go libunwind and its printf, floating point included:
-            // 4 % less.
+            // The end of a cleanup that never begins. With it goes most of libunwind: 4 % less.
             stub("_Unwind_Resume", "abort");
         } else {
             // Where the main thread's stack ends is what Rust asks libc to name a stack overflow by. glibc answers with all
