@@ -156,7 +156,7 @@ fn every_file_and_variable_is_in_the_readme() {
 fn command_lines(text: &str) -> Vec<String> {
     let end = |rest: &str| rest.find(['`', '&', ';', '|', '#', '"', '>', '\n']).unwrap_or(rest.len());
     let typed = text.match_indices("/opt/bin/etcd2-backup ").map(|(at, found)| &text[at + found.len()..]);
-    let verbs = ["`restore --", "`join --", "`install --", "`uninstall --", "`set-founder --"];
+    let verbs = ["`restore --", "`join --", "`install --", "`uninstall --", "`set-founder --", "`recover --"];
     let spans = verbs.iter().flat_map(|v| text.match_indices(v).map(|(at, _)| &text[at + 1..]));
     let mut all: Vec<String> = typed.chain(spans).map(|rest| rest[..end(rest)].trim().to_owned()).collect();
     // The tables of options, told apart by how far they are indented.
