@@ -57,3 +57,40 @@ fn a_member_of_a_cluster_with_a_quorum_is_restored_only_when_forced() {
     Client::new(&second.client_url).unwrap().put("/theirs", "1").unwrap();
     assert!(Client::new(&node.etcd.client_url).unwrap().get("/theirs").unwrap().is_none());
 }
+
+#[test]
+fn a_copy_of_a_living_cluster_is_made_on_purpose_only_and_leaves_it_alone() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut old = Node::new(tools);
+    old.etcd.start().unwrap();
+    keys::write_sample(&old.etcd.client_url).unwrap();
+    old.ok(&["backup"]);
+    let expected = keys::dump(&old.etcd.client_url).unwrap();
+
+    let mut new = Node::named(tools, "q1");
+    new.environment.insert("RCLONE_ENDPOINT".into(), old.environment["RCLONE_ENDPOINT"].clone());
+    common::write(&new.path("/etc/machine-id"), "22222222222222222222222222222222\n");
+    let from = ["restore", "--from", "0123456789abcdef0123456789abcdef"];
+    new.refused(&from, 10, &["which lives elsewhere and has a quorum", "--clone"]);
+    assert!(!new.path("/var/lib/etcd2").exists() && !new.is_fenced());
+    // A member of the living cluster among those of the new one.
+    let list = format!("q1={},e1={}", new.etcd.peer_url, old.etcd.peer_url);
+    new.refused(&[&from[..], &["--clone", "--initial-cluster", &list]].concat(), 10, &["which has a quorum"]);
+    new.ok(&[&from[..], &["--clone"]].concat());
+    new.start_etcd();
+    let differences = keys::compare(&expected, &keys::dump(&new.etcd.client_url).unwrap());
+    assert!(differences.is_empty(), "{differences:?}");
+    Client::new(&new.etcd.client_url).unwrap().put("/of-the-copy", "1").unwrap();
+    Client::new(&old.etcd.client_url).unwrap().put("/of-the-old", "1").unwrap();
+    assert!(Client::new(&old.etcd.client_url).unwrap().get("/of-the-copy").unwrap().is_none());
+    assert!(Client::new(&new.etcd.client_url).unwrap().get("/of-the-old").unwrap().is_none());
+    assert_eq!((old.etcd.members().unwrap().len(), new.etcd.members().unwrap().len()), (1, 1));
+    for etcd in [&old.etcd, &new.etcd] {
+        assert!(!std::fs::read_to_string(&etcd.log).unwrap().contains("cluster ID mismatch"));
+    }
+
+    // What is dead is moved without a word.
+    old.etcd.stop().unwrap();
+    new.etcd.stop().unwrap();
+    new.ok(&from);
+}

@@ -159,6 +159,11 @@ static VERBS: &[VerbTable] = &[
             "Take the newest undamaged point when the newest one is damaged",
             into!(Restore.accept_older),
         ),
+        flag(
+            "clone",
+            "Make a copy of a cluster that lives elsewhere and goes on there",
+            into!(Restore.clone),
+        ),
         flag("as-founder", "Restore although this node is not the founding member", into!(Restore.as_founder)),
         flag(
             "force",

@@ -22,6 +22,7 @@ pub struct Restore {
     pub from: Option<MachineId>,
     pub accept_older: bool,
     pub as_founder: bool,
+    pub clone: bool,
     pub force: bool,
     pub plan: bool,
     pub for_etcd: Option<Major>,
@@ -34,6 +35,12 @@ pub struct Restore {
 }
 
 impl Restore {
+    /// The peer URLs of the cluster that it makes, those of the node itself first.
+    pub fn peer_urls(&self, own: &[String]) -> Vec<String> {
+        let members = self.initial_cluster.iter().flat_map(|list| &list.0);
+        own.iter().chain(members.flat_map(|(_, urls)| urls)).cloned().collect()
+    }
+
     /// Whether it takes part in a recovery that was begun elsewhere.
     pub fn follows(&self) -> bool {
         self.recovery.is_some() || self.recovery_file.is_some()

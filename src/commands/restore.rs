@@ -67,7 +67,12 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     };
     let present = source.contents.members()?;
     if !options.force {
-        let new = followed.as_ref().map(|r| r.cluster_id);
+        let peer_urls = options.peer_urls(settings.own_peer_urls()?);
+        let cluster_id = followed.as_ref().map(|r| r.cluster_id);
+        // Who takes part in a recovery goes by what its founding member decided.
+        let source_id = Some(source.contents.metadata.cluster_id);
+        let instead_of = source_id.filter(|_| !options.clone && followed.is_none());
+        let new = heal::New { cluster_id, peer_urls: &peer_urls, instead_of };
         guards::unless_plan(options.plan, guards::refuse_clock_behind(&source, time::now()))?;
         guards::unless_plan(options.plan, heal::refuse_if_cluster_answers(&settings, &present, new))?;
     }

@@ -46,7 +46,8 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let present = source::local(&settings).ok();
     if let Some(present) = present.as_ref().filter(|_| !options.force) {
         let members = present.contents.members()?;
-        guards::unless_plan(options.plan, heal::refuse_if_cluster_answers(&settings, &members, None))?;
+        let new = heal::New { cluster_id: None, peer_urls: settings.own_peer_urls()?, instead_of: None };
+        guards::unless_plan(options.plan, heal::refuse_if_cluster_answers(&settings, &members, new))?;
     }
     say(&kept, &old, present.as_ref().map(|source| &source.contents), &places);
     if options.plan {

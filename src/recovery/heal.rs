@@ -20,32 +20,54 @@ use crate::settings::{Settings, urls};
 const LIMIT: Duration = Duration::from_secs(4);
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
-/// Refuses when this node's own peer URL belongs to a cluster that has a quorum. All members that the source knows are
-/// asked at once. The cluster `new` is the one that is being made.
+/// The cluster that is being made, for [`refuse_if_cluster_answers`].
+#[derive(Debug, Clone, Copy)]
+pub struct New<'a> {
+    /// Its ID, if that is known already.
+    pub cluster_id: Option<u64>,
+    /// The peer URLs of all its members.
+    pub peer_urls: &'a [String],
+    /// The cluster whose data it is made of, if that must not live on beside it.
+    pub instead_of: Option<u64>,
+}
+
+/// Refuses when a peer URL of the new cluster belongs to a cluster that has a quorum, or when the one whose data it takes has
+/// one. All members that the source knows are asked at once.
 ///
 /// # Errors
 /// [`Exit::Refused`].
 pub fn refuse_if_cluster_answers(
     settings: &Settings,
     members: &BTreeMap<u64, StoredMember>,
-    new: Option<u64>,
+    new: New<'_>,
 ) -> Result<()> {
     let own = settings.own_peer_urls()?;
     let is_own = |url: &String| own.iter().any(|o| urls::same_place(o, url));
     let others: Vec<&String> =
         members.values().flat_map(|m| &m.peer_urls).filter(|url| !is_own(url)).collect();
     let access = Access::anonymous(settings).limited(LIMIT, CONNECT_LIMIT);
-    let healthy = thread::scope(|scope| {
-        let ask = |url| healthy_cluster_with(&access, url, own);
+    let living: Vec<Living> = thread::scope(|scope| {
+        let ask = |url| living(&access, url, new.peer_urls);
         let asked: Vec<_> = others.iter().map(|url| scope.spawn(move || ask(url))).collect();
-        asked.into_iter().filter_map(|a| a.join().ok().flatten()).find(|(cluster, _)| Some(*cluster) != new)
+        asked.into_iter().filter_map(|a| a.join().ok().flatten()).collect()
     });
-    match healthy {
-        None => Ok(()),
-        Some((cluster, url)) => Err(fault(
+    let mut living = living.iter().filter(|l| Some(l.cluster_id) != new.cluster_id);
+    if let Some(Living { cluster_id, url, .. }) = living.clone().find(|l| l.has_our_url) {
+        return Err(fault(
             Exit::Refused,
-            format!("this node is a member of cluster {cluster:x}, which has a quorum (asked at {url})"),
+            format!("this node is a member of cluster {cluster_id:x}, which has a quorum (asked at {url})"),
             "heal it: start etcd here, or remove this member there and run etcd2-join.service; --force restores anyway",
+        ));
+    }
+    match living.find(|l| Some(l.cluster_id) == new.instead_of) {
+        None => Ok(()),
+        Some(Living { cluster_id, url, .. }) => Err(fault(
+            Exit::Refused,
+            format!(
+                "the data is of cluster {cluster_id:x}, which lives elsewhere and has a quorum (asked at {url})"
+            ),
+            "two clusters would go on from one point, each with writes of its own: stop the other one to move it here, or \
+             make a copy on purpose with --clone",
         )),
     }
 }
@@ -80,11 +102,21 @@ pub fn refuse_if_member_ran(root: &Root, settings: &Settings, record: &Record, i
     Ok(())
 }
 
-/// The cluster behind a peer URL, if it knows one of our URLs and is healthy.
-fn healthy_cluster_with(access: &Access, peer_url: &str, own: &[String]) -> Option<(u64, String)> {
+/// A cluster with a quorum.
+#[derive(Debug)]
+struct Living {
+    cluster_id: u64,
+    /// Who said so.
+    url: String,
+    /// Whether one of its members has a peer URL of the new cluster.
+    has_our_url: bool,
+}
+
+/// The cluster behind a peer URL, if it is healthy.
+fn living(access: &Access, peer_url: &str, ours: &[String]) -> Option<Living> {
     let membership = api::members_by_peer(&access.peers, peer_url).ok()?;
-    membership.by_peer_urls(own)?;
     let clients = membership.members.iter().flat_map(|m| &m.client_urls);
-    let url = clients.into_iter().find(|url| api::is_healthy(&access.clients, url))?;
-    Some((membership.cluster_id, url.clone()))
+    let url = clients.into_iter().find(|url| api::is_healthy(&access.clients, url))?.clone();
+    let has_our_url = membership.by_peer_urls(ours).is_some();
+    Some(Living { cluster_id: membership.cluster_id, url, has_our_url })
 }
