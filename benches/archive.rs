@@ -124,7 +124,9 @@ fn write(url: &str, during: &AtomicUsize, done: &AtomicBool, latencies: &Mutex<V
         let due = began + Duration::from_secs(1) / PER_SECOND * number;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let (then, running) = (Instant::now(), during.load(Ordering::Relaxed));
-        client.put(&format!("/bench/{:06}", number % 100_000), &value(!u64::from(number))).unwrap();
+        client
+            .put(&format!("/bench/{:06}", number % 100_000), &value(!u64::from(number), VALUE_BYTES))
+            .unwrap();
         latencies.lock().unwrap()[running].push(then.elapsed());
     }
 }

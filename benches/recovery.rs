@@ -1,5 +1,5 @@
 //! The restore of a founding member beside the original's way, on the same store and the same remote: both from the start of the
-//! command until etcd may be started.
+//! command until etcd may be started. And a seeded join by the size of the store: from `member add` until it has caught up.
 
 #![allow(missing_docs, reason = "a program of its own")]
 #![allow(clippy::print_stdout, reason = "its results")]
@@ -7,6 +7,7 @@
 mod place;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,6 +29,60 @@ fn main() {
         return;
     }
     let Some(tools) = Tools::from_env() else { return };
+    let asked = |what: &str| std::env::args().skip(1).filter(|a| !a.starts_with('-')).all(|a| a == what);
+    if asked("original") {
+        side_by_side(tools);
+    }
+    if asked("join") {
+        println!("a seeded join, from member add until it has caught up, the fastest of {ROUNDS}");
+        for keys in [1000, 30_000] {
+            join(tools, keys);
+        }
+    }
+}
+
+/// So many keys of 10 kB, nine tenths of them in a snapshot.
+fn join(tools: &Tools, keys: usize) {
+    let mut founder = Place::empty(tools, "e1", "11111111111111111111111111111111");
+    founder.etcd.set("ETCD_SNAPSHOT_COUNT", (keys * 3 / 10).to_string());
+    founder.etcd.start().unwrap();
+    founder.fill_with("/bench", keys, 10 << 10);
+    run(&mut founder.command("backup"));
+    let (mut fastest, mut start) = (Duration::MAX, Duration::MAX);
+    for _ in 0..ROUNDS {
+        founder.etcd.stop().unwrap();
+        run(&mut founder.command("restore"));
+        founder.etcd.start().unwrap();
+        let mut second = founder.joining("e2", "22222222222222222222222222222222");
+        let prepared = since_added(second.command("join").arg("--no-start"));
+        let began = Instant::now();
+        second.etcd.start().unwrap();
+        start = start.min(began.elapsed());
+        let began = Instant::now();
+        run(&mut second.command("join"));
+        fastest = fastest.min(prepared + began.elapsed());
+        // Two members without one of them cannot go on: the next round founds a cluster of one again.
+        second.etcd.kill().unwrap();
+    }
+    println!("  {:>4} MB: {fastest:>7.1?}, and etcd's own start {start:>7.1?}", keys * 10 / 1000);
+}
+
+/// Runs it; how long it took from the line on that says that the member was added.
+fn since_added(command: &mut Command) -> Duration {
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut added, mut said) = (None, String::new());
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if line.starts_with("this node is member ") {
+            added = Some(Instant::now());
+        }
+        said += &line;
+    }
+    assert!(child.wait().unwrap().success() && said.contains("will begin with"), "{said}");
+    added.unwrap().elapsed()
+}
+
+fn side_by_side(tools: &Tools) {
     let mut place = Place::new(tools, KEYS);
     run(&mut place.command("backup"));
     back_up_as_the_original(&place);

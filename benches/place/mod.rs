@@ -16,7 +16,7 @@ const WRITERS: usize = 8;
 const MACHINE: &str = "0123456789abcdef0123456789abcdef";
 
 /// A value that compresses no better than its letters allow: to five eighths at most.
-pub(crate) fn value(seed: u64) -> String {
+pub(crate) fn value(seed: u64, bytes: usize) -> String {
     const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut letter = || {
@@ -25,18 +25,30 @@ pub(crate) fn value(seed: u64) -> String {
         state ^= state << 17;
         char::from(LETTERS[(state >> 32) as usize % 32])
     };
-    (0..VALUE_BYTES).map(|_| letter()).collect()
+    (0..bytes).map(|_| letter()).collect()
 }
 
 pub(crate) struct Place<'a> {
     pub(crate) tools: &'a Tools,
     work: tempfile::TempDir,
     pub(crate) etcd: Member,
+    /// The remote's folder, and the founding member's peer URL.
+    endpoint: PathBuf,
+    founder: String,
 }
 
 impl<'a> Place<'a> {
-    /// An etcd with so many keys.
+    /// An etcd with so many keys and a snapshot each 10,000 writes, the default of 2.x.
     pub(crate) fn new(tools: &'a Tools, keys: usize) -> Self {
+        let mut place = Self::empty(tools, "e1", MACHINE);
+        place.etcd.set("ETCD_SNAPSHOT_COUNT", "10000");
+        place.etcd.start().unwrap();
+        place.fill("/bench", keys);
+        place
+    }
+
+    /// A node whose etcd has nothing yet and does not run.
+    pub(crate) fn empty(tools: &'a Tools, name: &str, machine: &str) -> Self {
         // Not in /tmp, which may be memory.
         let work = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let root = work.path().join("root");
@@ -46,25 +58,31 @@ impl<'a> Place<'a> {
         let write = |path: &str, text: &str| {
             etcd2_backup::sys::fs::write_atomic(&root.join(path), text.as_bytes(), 0o600).unwrap();
         };
-        write("etc/machine-id", &format!("{MACHINE}\n"));
+        write("etc/machine-id", &format!("{machine}\n"));
         write("etc/rclone.conf", "[r]\ntype = local\n");
-        let mut etcd = Member::new(tools, "e1", &root.join("var/lib/etcd2")).unwrap();
-        // The default of 2.x.
-        etcd.set("ETCD_SNAPSHOT_COUNT", "10000");
-        etcd.start().unwrap();
-        let place = Self { tools, work, etcd };
-        place.fill("/bench", keys);
-        place
+        let etcd = Member::new(tools, name, &root.join("var/lib/etcd2")).unwrap();
+        let (endpoint, founder) = (work.path().join("remote/ours"), etcd.peer_url.clone());
+        Self { tools, work, etcd, endpoint, founder }
+    }
+
+    /// A node that joins this one.
+    pub(crate) fn joining(&self, name: &str, machine: &str) -> Self {
+        let node = Self::empty(self.tools, name, machine);
+        Self { endpoint: self.endpoint.clone(), founder: self.founder.clone(), ..node }
     }
 
     pub(crate) fn fill(&self, folder: &str, keys: usize) {
+        self.fill_with(folder, keys, VALUE_BYTES);
+    }
+
+    pub(crate) fn fill_with(&self, folder: &str, keys: usize, bytes: usize) {
         thread::scope(|scope| {
             for first in 0..WRITERS {
                 let url = &self.etcd.client_url;
                 scope.spawn(move || {
                     let mut client = Client::new(url).unwrap();
                     for number in (first..keys).step_by(WRITERS) {
-                        let (key, value) = (format!("{folder}/{number:06}"), value(number as u64));
+                        let (key, value) = (format!("{folder}/{number:06}"), value(number as u64, bytes));
                         // etcd stands still while it writes a snapshot of a large store, and says that it timed out.
                         let began = Instant::now();
                         while let Err(e) = client.put(&key, &value) {
@@ -85,9 +103,9 @@ impl<'a> Place<'a> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_etcd2-backup"));
         command.env_clear().envs(&self.etcd.environment);
         command.env("PATH", self.tools.rclone.parent().unwrap()).env("RCLONE_CHECKSUM", "true");
-        command.env("RCLONE_ENDPOINT", format!("r:{}", self.path("remote/ours").display()));
+        command.env("RCLONE_ENDPOINT", format!("r:{}", self.endpoint.display()));
         command.env("ETCD2_BACKUP_RCLONE_RUNNER", "host").env("ETCD_DATA_DIR", "/var/lib/etcd2");
-        command.env("ETCD_RESTORE_MASTER_ADV_PEER_URLS", &self.etcd.peer_url);
+        command.env("ETCD_RESTORE_MASTER_ADV_PEER_URLS", &self.founder);
         command.arg("--root").arg(self.path("root")).arg(verb);
         command
     }
