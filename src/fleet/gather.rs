@@ -47,7 +47,9 @@ pub fn report(
         Err(e) => log::debug!("{e:#}"),
     }
     for found in disk.iter_mut().chain(&mut archive) {
-        found.continues = continued(settings, &records, found.cluster_id);
+        let parents = parents(settings, &records, found.cluster_id);
+        found.instead_of = parents.iter().flat_map(|p| p.instead_of.clone()).collect();
+        found.continues = parents.into_iter().flat_map(|p| [vec![p.cluster_id], p.before].concat()).collect();
     }
     let of_disk = |record: &Record| disk.as_ref().is_some_and(|disk| disk.cluster_id == record.cluster_id);
     Ok(Report {
@@ -88,6 +90,7 @@ pub fn disk(settings: &Settings, running: bool) -> Result<Option<Found>> {
         index: last.index,
         term: last.term,
         continues: Vec::new(),
+        instead_of: Vec::new(),
     }))
 }
 
@@ -105,6 +108,7 @@ fn archive(settings: &Settings, remote: &dyn Remote) -> Result<Option<Found>> {
         index: part.last,
         term: part.term,
         continues: Vec::new(),
+        instead_of: Vec::new(),
     }))
 }
 
@@ -114,11 +118,7 @@ fn staged(settings: &Settings) -> Vec<Record> {
     files.filter_map(|file| serde_json::from_slice(&fs::read(file.path()).ok()?).ok()).collect()
 }
 
-fn continued(settings: &Settings, records: &[Record], cluster_id: u64) -> Vec<u64> {
+fn parents(settings: &Settings, records: &[Record], cluster_id: u64) -> Vec<Parent> {
     let noted = Parent::of(&settings.backup_dir, cluster_id).ok().flatten();
-    let parents = noted.into_iter().chain(recorded::continued(records, cluster_id));
-    let mut all: Vec<u64> = parents.flat_map(|p| [vec![p.cluster_id], p.before].concat()).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
+    noted.into_iter().chain(recorded::continued(records, cluster_id)).collect()
 }

@@ -287,11 +287,17 @@ fn best<'a>(nodes: &'a [Node], wish: Wish) -> Result<Candidate<'a>> {
     let mut all: Vec<Candidate<'_>> = nodes.iter().enumerate().filter_map(disks).collect();
     all.extend(nodes.iter().enumerate().filter_map(archives));
     all.retain(|c| wish.source.is_none_or(|source| source == c.node));
-    let old: Vec<u64> = all
-        .iter()
-        .flat_map(|c| c.found.continues.iter().filter(|id| **id != c.found.cluster_id))
-        .copied()
-        .collect();
+    let of_all = |clusters: fn(&Found) -> &[u64], all: &[Candidate<'_>]| -> Vec<u64> {
+        let others = |c: &Candidate<'_>| {
+            let own = c.found.cluster_id;
+            clusters(c.found).iter().copied().filter(move |id| *id != own).collect::<Vec<u64>>()
+        };
+        all.iter().flat_map(others).collect()
+    };
+    // Data of a recovery that was undone is newer than what it was made of, and nobody wants it.
+    let given_up = of_all(|found| &found.instead_of, &all);
+    all.retain(|c| !given_up.contains(&c.found.cluster_id));
+    let old = of_all(|found| &found.continues, &all);
     all.retain(|c| !old.contains(&c.found.cluster_id));
     // What is equal lies best on a disk: nothing has to be fetched.
     let rank = |c: &&Candidate<'_>| {

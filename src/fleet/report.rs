@@ -57,6 +57,8 @@ pub struct Found {
     pub term: u64,
     /// The clusters that its cluster continues, as far as they are known.
     pub continues: Vec<u64>,
+    /// Those that were given up for it, when a restore was undone.
+    pub instead_of: Vec<u64>,
 }
 
 /// What a member that serves says of itself.

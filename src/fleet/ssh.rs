@@ -117,12 +117,13 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(20);
 
-    /// In place of ssh: writes down its arguments, then does this.
+    /// In place of ssh: writes down its arguments, then does this. Read by a shell: another thread may be starting a
+    /// process, which holds the file open for writing for a moment.
     fn ssh(dir: &std::path::Path, then: &str) -> Ssh {
         let file = dir.join("ssh");
-        let text = format!("#!/bin/sh\nprintf '%s\\n' \"$@\" >{}/arguments\n{then}\n", dir.display());
-        write_atomic(&file, text.as_bytes(), 0o755).unwrap();
-        Ssh { command: vec![file.display().to_string(), "-F".into(), "my conf".into()] }
+        let text = format!("printf '%s\\n' \"$@\" >{}/arguments\n{then}\n", dir.display());
+        write_atomic(&file, text.as_bytes(), 0o600).unwrap();
+        Ssh { command: vec!["sh".into(), file.display().to_string(), "-F".into(), "my conf".into()] }
     }
 
     #[test]

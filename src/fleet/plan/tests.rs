@@ -6,7 +6,15 @@ const OLD: u64 = 0xc;
 const NEW: u64 = 0xd;
 
 fn found(cluster_id: u64, index: u64) -> Option<Found> {
-    Some(Found { cluster_id, member_id: 0, generation: 0, index, term: 2, continues: Vec::new() })
+    Some(Found {
+        cluster_id,
+        member_id: 0,
+        generation: 0,
+        index,
+        term: 2,
+        continues: Vec::new(),
+        instead_of: Vec::new(),
+    })
 }
 
 /// Three nodes with these ends of disk and archive; the first is the founding member.
@@ -120,6 +128,9 @@ fn the_freshest_data_of_one_lineage_is_taken() {
     all[1].report.disk.as_mut().unwrap().continues = vec![OLD];
     assert_eq!(decide(&all, any()).unwrap(), begin(1, Take::Disk, 9));
     assert_eq!(decide(&all, of(0)).unwrap(), begin(0, Take::Disk, 90));
+    // Unless it was undone.
+    all[0].report.disk.as_mut().unwrap().instead_of = vec![NEW];
+    assert_eq!(decide(&all, any()).unwrap(), begin(0, Take::Disk, 90));
     let two = nodes([(found(OLD, 5), None), (found(OLD, 9), found(OLD, 7)), (None, None)]);
     refused(
         &two,
