@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use etcd2_backup::paths::Root;
 use etcd2_backup::settings::{UnitEnvironment, parse};
+use etcd2_backup::sys::lock::Lock;
 use etcd2_backup::sys::unit_file::parse_environment;
 use inject::calls;
 use installer::{Bench, UNITS, assert_same, put, read_tree, timeless};
@@ -20,7 +22,7 @@ use testkit::tools;
 #[test]
 fn two_at_once_do_not_mix() {
     let bench = Bench::new();
-    let lock = etcd2_backup::sys::lock::Lock::try_take_folder(&bench.root()).unwrap().unwrap();
+    let held = Lock::try_take_folder(&bench.root()).unwrap().unwrap();
     let old = read_tree(&bench.root());
     for line in ["install --from v1", "uninstall", "set-founder http://172.17.4.52:2380"] {
         let output = bench.run(line);
@@ -28,8 +30,13 @@ fn two_at_once_do_not_mix() {
         assert!(String::from_utf8_lossy(&output.stderr).contains("another installation"), "{output:?}");
         assert_same(line, &read_tree(&bench.root()), &old);
     }
-    drop(lock);
-    bench.ok("install --from v1");
+    drop(held);
+    // A process that another test starts at this moment has it too, until it is that other program.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while bench.run("install --from v1").status.code() == Some(10) {
+        assert!(Instant::now() < deadline, "the lock is still held");
+    }
+    bench.ok("install --check");
 }
 
 #[test]
