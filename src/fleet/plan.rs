@@ -218,6 +218,8 @@ fn heal(nodes: &[Node], wish: Wish, first: usize, healthy: &[usize]) -> Result<W
 }
 
 fn go_on(nodes: &[Node], record: &Record, first: usize) -> Way {
+    // A disk's data is still on that disk alone; who was written from it has other bytes.
+    let first = nodes.iter().position(|n| n.report.machine_id == record.machine_id).unwrap_or(first);
     let is_left = |n: &usize| {
         let own = own_of(record, &nodes[*n].report).map(|m| (record.cluster_id, m.id));
         nodes[*n].report.disk.as_ref().map(|disk| (disk.cluster_id, disk.member_id)) != own

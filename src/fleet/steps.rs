@@ -74,6 +74,7 @@ impl Fleet {
         }
         Ok(changed)
     }
+
     /// Writes the new cluster's first member; `more` are further arguments of `restore`.
     ///
     /// # Errors
@@ -97,6 +98,7 @@ impl Fleet {
         ));
         Ok(record)
     }
+
     /// Writes the same data on these nodes, each as its own member. Where it came from a disk, that of `first` has it.
     ///
     /// # Errors
@@ -200,6 +202,7 @@ impl Fleet {
         let arguments = ["await", "--cluster", &cluster, "--index", &index, "--wait", &wait];
         self.answer(target, &arguments, self.wait + SYSTEMD)
     }
+
     /// Sees to it that each member serves, has all entries, and knows as many members and keys as the others.
     ///
     /// # Errors
