@@ -47,9 +47,7 @@ pub fn report(
         Err(e) => log::debug!("{e:#}"),
     }
     for found in disk.iter_mut().chain(&mut archive) {
-        let parents = parents(settings, &records, found.cluster_id);
-        found.instead_of = parents.iter().flat_map(|p| p.instead_of.clone()).collect();
-        found.continues = parents.into_iter().flat_map(|p| [vec![p.cluster_id], p.before].concat()).collect();
+        found.parents = parents(settings, &records, found.cluster_id);
     }
     let of_disk = |record: &Record| disk.as_ref().is_some_and(|disk| disk.cluster_id == record.cluster_id);
     Ok(Report {
@@ -72,7 +70,7 @@ pub fn report(
     })
 }
 
-/// What the disk of this node holds; the clusters that it continues are left out.
+/// What the disk of this node holds; what its cluster continues is left out.
 ///
 /// # Errors
 /// It is damaged.
@@ -89,8 +87,7 @@ pub fn disk(settings: &Settings, running: bool) -> Result<Option<Found>> {
         generation: 0,
         index: last.index,
         term: last.term,
-        continues: Vec::new(),
-        instead_of: Vec::new(),
+        parents: Vec::new(),
     }))
 }
 
@@ -107,8 +104,7 @@ fn archive(settings: &Settings, remote: &dyn Remote) -> Result<Option<Found>> {
         generation: name.number,
         index: part.last,
         term: part.term,
-        continues: Vec::new(),
-        instead_of: Vec::new(),
+        parents: Vec::new(),
     }))
 }
 

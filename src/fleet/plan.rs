@@ -1,14 +1,14 @@
 //! What is to be done, from what the nodes say. It remembers nothing: asked again after anything went wrong, it goes on from
 //! what is there. Pure.
 
-use std::cmp::Reverse;
-
 use anyhow::Result;
 
 use super::report::{Found, Report};
 use crate::archive::lineage::{Record, RecordedMember};
 use crate::exit::{Exit, fault};
 use crate::settings::urls;
+use crate::sources::judge::{Known, judge};
+use crate::sources::{Kind, Source};
 
 /// Clocks that differ by more, in seconds, make moments and lifetimes wrong.
 const CLOCK_SLACK: u64 = 3600;
@@ -280,68 +280,68 @@ impl Candidate<'_> {
 
 /// The freshest data of the one lineage there is.
 fn best<'a>(nodes: &'a [Node], wish: Wish) -> Result<Candidate<'a>> {
-    let disks = |(node, n): (usize, &'a Node)| {
-        Some(Candidate { node, is_disk: true, found: n.report.disk.as_ref()? })
-    };
-    let archives = |(node, n): (usize, &'a Node)| {
-        Some(Candidate { node, is_disk: false, found: n.report.archive.as_ref()? })
-    };
-    let mut all: Vec<Candidate<'_>> = nodes.iter().enumerate().filter_map(disks).collect();
-    all.extend(nodes.iter().enumerate().filter_map(archives));
-    all.retain(|c| wish.source.is_none_or(|source| source == c.node));
-    let of_all = |clusters: fn(&Found) -> &[u64], all: &[Candidate<'_>]| -> Vec<u64> {
-        let others = |c: &Candidate<'_>| {
-            let own = c.found.cluster_id;
-            clusters(c.found).iter().copied().filter(move |id| *id != own).collect::<Vec<u64>>()
-        };
-        all.iter().flat_map(others).collect()
-    };
-    // Data of a recovery that was undone is newer than what it was made of, and nobody wants it.
-    let given_up = of_all(|found| &found.instead_of, &all);
-    all.retain(|c| !given_up.contains(&c.found.cluster_id));
-    let old = of_all(|found| &found.continues, &all);
-    all.retain(|c| !old.contains(&c.found.cluster_id));
-    // What is equal lies best on a disk: nothing has to be fetched.
-    let rank = |c: &&Candidate<'_>| {
-        let is_founder = wish.founder.or_else(|| configured_founder(nodes)) == Some(c.node);
-        (c.end(), c.is_disk, is_founder, Reverse(c.node))
-    };
-    let Some(best) = all.iter().max_by_key(rank).copied() else {
-        let hint = "is the remote there, and RCLONE_ENDPOINT right? `etcd2-backup list --all` on a node shows what it has";
-        return Err(fault(Exit::NotFound, "no node has data on its disk or in the remote", hint));
-    };
-    if let Some(other) = all.iter().find(|c| c.found.cluster_id != best.found.cluster_id) {
-        let what = format!(
-            "two histories, neither of which continues the other: {}; {}",
-            best.describe(nodes),
-            other.describe(nodes)
-        );
-        return Err(fault(Exit::Refused, what, "name the node whose data is meant: --source NODE"));
-    }
-    let Some(founder) = wish.founder else { return Ok(best) };
-    let reachable = |c: &&Candidate<'_>| !c.is_disk || c.node == founder;
-    match all.iter().filter(reachable).max_by_key(rank).copied() {
-        Some(own) if own.end() == best.end() => Ok(own),
-        own => {
-            let less = own.map_or("nothing".into(), |own| {
-                format!(
-                    "{}, {} entries less",
-                    own.describe(nodes),
-                    best.found.index.saturating_sub(own.found.index)
-                )
-            });
-            let what = format!(
-                "the freshest data is {}; {} could begin with {less}",
-                best.describe(nodes),
-                nodes[founder].target
-            );
-            let hint = format!(
-                "begin there, with --founder {}; or say with --source NODE that the older is meant",
-                nodes[best.node].target
-            );
-            Err(fault(Exit::Refused, what, hint))
+    let all = candidates(nodes, wish);
+    let best = match freshest(&all)[..] {
+        [best] => best,
+        [] => {
+            let hint = "is the remote there, and RCLONE_ENDPOINT right? `etcd2-backup sources` on a node shows what it has";
+            return Err(fault(Exit::NotFound, "no node has data on its disk or in the remote", hint));
         }
-    }
+        [one, other, ..] => {
+            let what = format!(
+                "two histories, neither of which continues the other: {}; {}",
+                one.describe(nodes),
+                other.describe(nodes)
+            );
+            return Err(fault(Exit::Refused, what, "name the node whose data is meant: --source NODE"));
+        }
+    };
+    let Some(founder) = wish.founder else { return Ok(best) };
+    let reachable: Vec<_> = all.into_iter().filter(|c| !c.is_disk || c.node == founder).collect();
+    let less = match freshest(&reachable)[..] {
+        [own] if own.end() == best.end() => return Ok(own),
+        [own] => {
+            let entries = best.found.index.saturating_sub(own.found.index);
+            format!("{}, {entries} entries less", own.describe(nodes))
+        }
+        _ => "nothing".to_owned(),
+    };
+    let target = |n: usize| &nodes[n].target;
+    let what =
+        format!("the freshest data is {}; {} could begin with {less}", best.describe(nodes), target(founder));
+    let hint = format!(
+        "begin there, with --founder {}; or say with --source NODE that the older is meant",
+        target(best.node)
+    );
+    Err(fault(Exit::Refused, what, hint))
+}
+
+/// All that may be taken. What is equal lies best on a disk, where nothing has to be fetched, and on that of the founding member.
+fn candidates(nodes: &[Node], wish: Wish) -> Vec<Candidate<'_>> {
+    let of_node = |node: usize| {
+        let report = &nodes[node].report;
+        let found = [(true, &report.disk), (false, &report.archive)];
+        found.map(|(is_disk, found)| found.as_ref().map(|found| Candidate { node, is_disk, found }))
+    };
+    let mut all: Vec<_> = (0..nodes.len()).flat_map(of_node).flatten().collect();
+    all.retain(|c| wish.source.is_none_or(|source| source == c.node));
+    let founder = wish.founder.or_else(|| configured_founder(nodes));
+    all.sort_by_key(|c| (!c.is_disk, founder != Some(c.node), c.node));
+    all
+}
+
+/// What may be meant of them: one, unless there are several histories. Of equal ones the first.
+fn freshest<'a>(all: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
+    let source = |c: &Candidate<'_>| Source {
+        cluster_id: Some(c.found.cluster_id),
+        term: Some(c.found.term),
+        index: Some(c.found.index),
+        ..Source::nameless(if c.is_disk { Kind::DataDir } else { Kind::Archive }, String::new())
+    };
+    let mut sources: Vec<Source> = all.iter().map(source).collect();
+    let parents = all.iter().flat_map(|c| c.found.parents.clone()).collect();
+    let verdict = judge(&mut sources, &Known { parents, ..Known::default() });
+    verdict.candidates.into_iter().map(|at| all[at]).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::lineage::Record;
+use crate::archive::lineage::{Parent, Record};
 
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,10 +55,8 @@ pub struct Found {
     pub index: u64,
     /// The term of that entry.
     pub term: u64,
-    /// The clusters that its cluster continues, as far as they are known.
-    pub continues: Vec<u64>,
-    /// Those that were given up for it, when a restore was undone.
-    pub instead_of: Vec<u64>,
+    /// What its cluster continues, and what was given up for it, as far as that is known.
+    pub parents: Vec<Parent>,
 }
 
 /// What a member that serves says of itself.

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::judge::Known;
-use super::{Kind, Source, Standing};
+use super::{Kind, Source};
 use crate::archive::catalog::{self, Entry, Folder};
 use crate::archive::chain::{self, Generation};
 use crate::archive::lineage::{self, Parent};
@@ -55,7 +55,7 @@ pub fn on_disk(settings: &Settings, now: u64) -> Result<Vec<Source>> {
 }
 
 fn of_dir(dir: &DataDir, reading: Reading, (kind, place): (Kind, &Path), now: u64) -> Source {
-    let mut found = nameless(kind, place.display().to_string());
+    let mut found = Source::nameless(kind, place.display().to_string());
     let contents = match dir.scan(reading) {
         Ok(contents) => contents,
         Err(e) => {
@@ -121,7 +121,7 @@ fn started_over(folder: &Folder) -> Vec<Generation> {
 /// Of each cluster the generation that goes furthest, and each that began with an empty log in place of a longer one.
 fn of_folder(folder: &Folder, own: bool, now: u64) -> Vec<Source> {
     if folder.entries.is_empty() && chain::is_original(&folder.objects) && is_machine_id(&folder.name) {
-        let found = nameless(Kind::Original, folder.name.clone());
+        let found = Source::nameless(Kind::Original, folder.name.clone());
         return vec![Source { command: command(&folder.name, own, None, false), present: own, ..found }];
     }
     let unrelated = listing::is_unrelated(&folder.entries);
@@ -152,7 +152,7 @@ fn of_folder(folder: &Folder, own: bool, now: u64) -> Vec<Source> {
             trouble: broken.then(|| format!("broken behind part {}", last.sequence)),
             command: command(&folder.name, own, numbered, broken),
             present: own,
-            ..nameless(Kind::Archive, folder.name.clone())
+            ..Source::nameless(Kind::Archive, folder.name.clone())
         })
     };
     folder.entries.iter().filter(is_taken).filter_map(of_entry).collect()
@@ -175,26 +175,4 @@ pub(super) fn command(folder: &str, own: bool, generation: Option<u64>, broken: 
 
 fn is_machine_id(name: &str) -> bool {
     name.len() == 32 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-fn nameless(kind: Kind, place: String) -> Source {
-    Source {
-        kind,
-        place,
-        generation: None,
-        cluster_id: None,
-        member_id: None,
-        member_name: None,
-        peer_urls: Vec::new(),
-        term: None,
-        index: None,
-        time: None,
-        age: None,
-        lineage: None,
-        standing: Standing::Unknown,
-        behind: None,
-        trouble: None,
-        command: None,
-        present: false,
-    }
 }

@@ -162,23 +162,10 @@ mod tests {
 
     fn source(cluster: u64, term: u64, index: u64) -> Source {
         Source {
-            kind: Kind::Archive,
-            place: String::new(),
-            generation: Some(1),
             cluster_id: Some(cluster),
-            member_id: Some(1),
-            member_name: None,
-            peer_urls: Vec::new(),
             term: Some(term),
             index: Some(index),
-            time: None,
-            age: None,
-            lineage: None,
-            standing: Standing::Unknown,
-            behind: None,
-            trouble: None,
-            command: None,
-            present: false,
+            ..Source::nameless(Kind::Archive, String::new())
         }
     }
 

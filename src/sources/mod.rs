@@ -54,6 +54,29 @@ pub struct Source {
 }
 
 impl Source {
+    /// One of which nothing is known yet.
+    pub fn nameless(kind: Kind, place: String) -> Self {
+        Self {
+            kind,
+            place,
+            generation: None,
+            cluster_id: None,
+            member_id: None,
+            member_name: None,
+            peer_urls: Vec::new(),
+            term: None,
+            index: None,
+            time: None,
+            age: None,
+            lineage: None,
+            standing: Standing::Unknown,
+            behind: None,
+            trouble: None,
+            command: None,
+            present: false,
+        }
+    }
+
     /// Its cluster, and how far it goes; what is compared inside one cluster, term first.
     fn end(&self) -> Option<(u64, (u64, u64))> {
         Some((self.cluster_id?, (self.term?, self.index?)))

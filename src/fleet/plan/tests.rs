@@ -1,4 +1,5 @@
 use super::*;
+use crate::archive::lineage::Parent;
 use crate::exit::exit_of;
 use crate::fleet::text::lines;
 
@@ -6,15 +7,19 @@ const OLD: u64 = 0xc;
 const NEW: u64 = 0xd;
 
 fn found(cluster_id: u64, index: u64) -> Option<Found> {
-    Some(Found {
+    Some(Found { cluster_id, member_id: 0, generation: 0, index, term: 2, parents: Vec::new() })
+}
+
+fn parent(for_cluster: u64, cluster_id: u64, instead_of: &[u64]) -> Parent {
+    Parent {
+        for_cluster,
         cluster_id,
-        member_id: 0,
         generation: 0,
-        index,
-        term: 2,
-        continues: Vec::new(),
-        instead_of: Vec::new(),
-    })
+        index: 5,
+        token: String::new(),
+        before: Vec::new(),
+        instead_of: instead_of.to_vec(),
+    }
 }
 
 /// Three nodes with these ends of disk and archive; the first is the founding member.
@@ -74,7 +79,7 @@ fn recovered(nodes: &mut [Node], done: &[usize]) {
         let report = &mut nodes[*at].report;
         report.disk = Some(Found {
             member_id: record.members[*at].id,
-            continues: vec![OLD],
+            parents: vec![parent(NEW, OLD, &[])],
             ..found(NEW, 50).unwrap()
         });
         report.record = Some(record.clone());
@@ -125,11 +130,11 @@ fn the_freshest_data_of_one_lineage_is_taken() {
     // What a recovery made is newer than what it was made of, whatever the indexes say.
     let mut all = nodes([(found(OLD, 90), found(OLD, 80)), (found(NEW, 9), None), (None, None)]);
     refused(&all, any(), Exit::Refused, "neither of which continues the other");
-    all[1].report.disk.as_mut().unwrap().continues = vec![OLD];
+    all[1].report.disk.as_mut().unwrap().parents = vec![parent(NEW, OLD, &[])];
     assert_eq!(decide(&all, any()).unwrap(), begin(1, Take::Disk, 9));
     assert_eq!(decide(&all, of(0)).unwrap(), begin(0, Take::Disk, 90));
     // Unless it was undone.
-    all[0].report.disk.as_mut().unwrap().instead_of = vec![NEW];
+    all[0].report.disk.as_mut().unwrap().parents = vec![parent(OLD, OLD, &[NEW])];
     assert_eq!(decide(&all, any()).unwrap(), begin(0, Take::Disk, 90));
     let two = nodes([(found(OLD, 5), None), (found(OLD, 9), found(OLD, 7)), (None, None)]);
     refused(
