@@ -37,7 +37,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     swap::take_back(root, &settings, false)?;
     fence::raise(root, RECOVER)?;
     // A damaged disk was told of by `report`.
-    let disk = gather::disk(&settings, false).unwrap_or_default();
+    let disk = gather::disk(&settings).unwrap_or_default();
     Ok(cli::print(&serde_json::to_string(&disk)?))
 }
 

@@ -10,8 +10,8 @@ use crate::archive::{chain, recorded};
 use crate::cluster::access::Access;
 use crate::cluster::api;
 use crate::etcd::datadir::DataDir;
-use crate::etcd::wal::Reading;
 use crate::exit::{Exit, exit_of};
+use crate::member_dir::exchange;
 use crate::paths::Root;
 use crate::remote::Remote;
 use crate::settings::Settings;
@@ -38,7 +38,7 @@ pub fn report(
             None
         })
     };
-    let mut disk = usable("the disk", disk(settings, running));
+    let mut disk = usable("the disk", disk(settings));
     let mut archive = usable("the archive", archive(settings, remote));
     let mut records = staged(settings);
     match recorded::all(remote) {
@@ -74,12 +74,12 @@ pub fn report(
 ///
 /// # Errors
 /// It is damaged.
-pub fn disk(settings: &Settings, running: bool) -> Result<Option<Found>> {
+pub fn disk(settings: &Settings) -> Result<Option<Found>> {
     let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
         Err(e) if exit_of(&e) == Exit::NotFound => return Ok(None),
         dir => dir?,
     };
-    let contents = dir.scan(if running { Reading::Live } else { Reading::Still })?;
+    let contents = dir.scan(exchange::reading(&dir.wal)?)?;
     let (ids, last) = (contents.metadata, contents.last());
     Ok(Some(Found {
         cluster_id: ids.cluster_id,

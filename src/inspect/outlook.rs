@@ -41,7 +41,8 @@ impl Outlook {
                 Ok(())
             })?;
         }
-        wal::walk(&dir.wal, contents.start, Reading::Still, &mut |_, record| {
+        // For a plan, which is made while etcd runs, too; a log that stands still reads the same.
+        wal::walk(&dir.wal, contents.start, Reading::Live, &mut |_, record| {
             if record.kind == Kind::Entry {
                 let entry = Entry::decode(record.data)?;
                 if entry.kind == EntryKind::Normal && entry.index <= last {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 
 use super::aside;
 use super::places::Places;
-use crate::etcd::wal;
+use crate::etcd::wal::{self, Reading};
 use crate::exit::{Exit, fault};
 use crate::sys::fs as files;
 use crate::sys::lock;
@@ -73,6 +73,14 @@ pub fn in_use(wal_dir: &Path) -> Result<Option<PathBuf>> {
     };
     let path = newest.path(wal_dir);
     Ok(lock::is_locked(&path)?.then_some(path))
+}
+
+/// How a log is to be read that may or may not be in use.
+///
+/// # Errors
+/// As [`in_use`].
+pub fn reading(wal_dir: &Path) -> Result<Reading> {
+    Ok(if in_use(wal_dir)?.is_some() { Reading::Live } else { Reading::Still })
 }
 
 impl Exchange {

@@ -16,6 +16,7 @@ use crate::etcd::datadir::{Contents, DataDir};
 use crate::etcd::proto::{LogPosition, Metadata};
 use crate::etcd::wal::{self, Reading};
 use crate::exit::{Exit, fault};
+use crate::member_dir::exchange;
 use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 use crate::settings::source::Choice;
@@ -175,7 +176,8 @@ fn raft_order(source: &Source) -> (u64, u64) {
 /// There is none, or it is damaged.
 pub fn local(settings: &Settings) -> Result<Source> {
     let dir = DataDir::open(&settings.data_dir, settings.wal_dir.as_deref())?;
-    let contents = dir.scan(Reading::Still)?;
+    // A plan is made while etcd runs, too.
+    let contents = dir.scan(exchange::reading(&dir.wal)?)?;
     let parent = Parent::of(&settings.backup_dir, contents.metadata.cluster_id).unwrap_or_default();
     Ok(Source { parent, ..read(dir, contents, Origin::Local) })
 }

@@ -31,8 +31,7 @@ pub fn on_disk(settings: &Settings, now: u64) -> Result<Vec<Source>> {
         Err(e) if exit_of(&e) == Exit::NotFound => (),
         Err(e) => return Err(e),
         Ok(dir) => {
-            let reading = if exchange::in_use(&dir.wal)?.is_some() { Reading::Live } else { Reading::Still };
-            let found = of_dir(&dir, reading, (Kind::DataDir, &settings.data_dir), now);
+            let found = of_dir(&dir, exchange::reading(&dir.wal)?, (Kind::DataDir, &settings.data_dir), now);
             let own_name = Some(settings.name.clone()).filter(|name| !name.is_empty());
             let member_name = found.member_name.clone().or(own_name);
             let command = found.index.map(|_| "restore --source local".to_owned());
