@@ -5,7 +5,7 @@
 //! between; running it again works.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -32,6 +32,9 @@ use crate::sources::beyond;
 use crate::sys::fs as files;
 use crate::sys::time;
 
+/// A backup takes seconds.
+const PLAN_PATIENCE: Duration = Duration::from_secs(60);
+
 pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let started = Instant::now();
     if options.undo {
@@ -40,7 +43,11 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let wanted = wanted(options)?;
     let settings = Settings::load(root)?;
     files::create_dirs(&settings.restore_dir, 0o700)?;
-    let _lock = guards::take_lock(&settings)?;
+    // The timer may be on while a plan is made.
+    let _lock = match options.plan {
+        true => guards::wait_for_lock(&settings, PLAN_PATIENCE)?,
+        false => guards::take_lock(&settings)?,
+    };
     guards::unless_plan(options.plan, guards::refuse_while_running(root, &settings))?;
     if !(options.force || options.as_founder || options.follows()) {
         guards::unless_plan(options.plan, guards::refuse_unless_founder(&settings))?;

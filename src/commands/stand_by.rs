@@ -1,7 +1,6 @@
 //! `stand-by`: what `recover` runs on each node before anything is changed: nothing of etcd's data moves any more.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -13,7 +12,6 @@ use crate::install::payload::TIMER;
 use crate::paths::Root;
 use crate::recovery::{guards, swap};
 use crate::settings::Settings;
-use crate::sys::lock::Lock;
 use crate::sys::systemd;
 
 /// What the fence says of who put it up.
@@ -33,20 +31,10 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
             systemd::stop(unit)?;
         }
     }
-    let _lock = wait_for_lock(&settings)?;
+    let _lock = guards::wait_for_lock(&settings, PATIENCE)?;
     swap::take_back(root, &settings, false)?;
     fence::raise(root, RECOVER)?;
     // A damaged disk was told of by `report`.
     let disk = gather::disk(&settings).unwrap_or_default();
     Ok(cli::print(&serde_json::to_string(&disk)?))
-}
-
-fn wait_for_lock(settings: &Settings) -> Result<Lock> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match guards::take_lock(settings) {
-            Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(50)),
-            taken => return taken,
-        }
-    }
 }

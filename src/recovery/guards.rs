@@ -1,5 +1,8 @@
 //! What keeps a recovery from doing harm, each with what to do about it. Nothing was changed when one of them refuses.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 
 use super::source::Source;
@@ -23,6 +26,20 @@ pub fn take_lock(settings: &Settings) -> Result<Lock> {
         let hint = "stop the timer (systemctl stop etcd2-backup.timer), wait for it to end, and try again";
         fault(Exit::Refused, "a backup or another recovery is in progress on this node", hint)
     })
+}
+
+/// The same, for who may wait until a backup has ended.
+///
+/// # Errors
+/// As [`take_lock`], after `limit`.
+pub fn wait_for_lock(settings: &Settings, limit: Duration) -> Result<Lock> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match take_lock(settings) {
+            Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(50)),
+            taken => return taken,
+        }
+    }
 }
 
 /// Sees to it that etcd does not run.
