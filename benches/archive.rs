@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use place::{Place, VALUE_BYTES, run, value};
+use place::{Place, VALUE_BYTES, asked, run, value};
 use testkit::keys::Client;
 use testkit::tools::Tools;
 
@@ -25,12 +25,10 @@ const CYCLE: Duration = Duration::from_secs(30);
 const CYCLES: u64 = 4;
 
 fn main() {
-    // `cargo test --benches` and the like must not run for minutes.
-    if !std::env::args().any(|a| a == "--bench") {
+    if !(asked("original") || asked("size")) {
         return;
     }
     let Some(tools) = Tools::from_env() else { return };
-    let asked = |what: &str| std::env::args().skip(1).filter(|a| !a.starts_with('-')).all(|a| a == what);
     if asked("original") {
         side_by_side(tools);
     }

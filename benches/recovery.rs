@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use place::{Place, VALUE_BYTES, run};
+use place::{Place, VALUE_BYTES, asked, run};
 use testkit::tools::Tools;
 
 const KEYS: usize = 100_000;
@@ -24,12 +24,10 @@ const LOOKS: usize = 10;
 const NO_PAUSE: Duration = Duration::from_millis(10);
 
 fn main() {
-    // `cargo test --benches` and the like must not run for minutes.
-    if !std::env::args().any(|a| a == "--bench") {
+    if !(asked("original") || asked("join")) {
         return;
     }
     let Some(tools) = Tools::from_env() else { return };
-    let asked = |what: &str| std::env::args().skip(1).filter(|a| !a.starts_with('-')).all(|a| a == what);
     if asked("original") {
         side_by_side(tools);
     }

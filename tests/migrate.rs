@@ -53,10 +53,7 @@ fn objects(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[track_caller]
 fn assert_etcd_has(node: &mut Node, expected: &Keys) {
-    node.ok(&["guard"]);
-    node.etcd.start().unwrap();
-    let differences = keys::compare(expected, &keys::dump(&node.etcd.client_url).unwrap());
-    assert!(differences.is_empty(), "{differences:?}");
+    node.assert_etcd_has(expected);
     let members = node.etcd.members().unwrap();
     assert_eq!(members.len(), 1, "{members:?}");
     assert_eq!(

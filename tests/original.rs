@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::Node;
-use testkit::keys::{self, Keys};
+use testkit::keys::Keys;
 use testkit::tools::Tools;
 
 const OWN: &str = "0123456789abcdef0123456789abcdef";
@@ -39,14 +39,6 @@ fn flip(path: &Path) {
     common::write(path, bytes);
 }
 
-#[track_caller]
-fn assert_etcd_has(node: &mut Node, expected: &Keys) {
-    node.ok(&["guard"]);
-    node.etcd.start().unwrap();
-    let differences = keys::compare(expected, &keys::dump(&node.etcd.client_url).unwrap());
-    assert!(differences.is_empty(), "{differences:?}");
-}
-
 #[test]
 fn the_last_backup_is_restored_by_every_rclone() {
     let Some(tools) = Tools::from_env() else { return };
@@ -61,7 +53,7 @@ fn the_last_backup_is_restored_by_every_rclone() {
             let (mut node, keys) = with_backups(&tools, fixture, &[OWN, BEFORE]);
             let log = node.ok(&["restore", "--for-etcd", "3"]);
             assert!(log.contains(&format!("the layout of etcd2-backup-coreos, folder {OWN} up to")), "{log}");
-            assert_etcd_has(&mut node, &keys);
+            node.assert_etcd_has(&keys);
         }
     }
 }
@@ -83,7 +75,7 @@ fn the_backup_before_it_is_restored_when_the_last_is_damaged_cut_off_or_gone() {
         assert!(says && log.contains(&format!("folder {BEFORE} up to")), "{damage}: {log}");
         let record = fs::read_dir(node.folder().join("recovery")).unwrap().next().unwrap().unwrap().path();
         assert!(fs::read_to_string(record).unwrap().contains(BEFORE), "{damage}");
-        assert_etcd_has(&mut node, &keys);
+        node.assert_etcd_has(&keys);
     }
 }
 

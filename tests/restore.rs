@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use common::{Node, tree};
-use testkit::keys::{self, Keys};
+use testkit::keys::Keys;
 use testkit::tools::Tools;
 
 /// A node with a fixture's data and one backup of it; and its keys.
@@ -16,14 +16,6 @@ fn backed_up(fixture: &str) -> Option<(Node, Keys)> {
     let keys = node.put_fixture(fixture);
     node.ok(&["backup"]);
     Some((node, keys))
-}
-
-#[track_caller]
-fn assert_etcd_has(node: &mut Node, expected: &Keys) {
-    node.ok(&["guard"]);
-    node.etcd.start().unwrap();
-    let differences = keys::compare(expected, &keys::dump(&node.etcd.client_url).unwrap());
-    assert!(differences.is_empty(), "{differences:?}");
 }
 
 fn data(node: &Node) -> PathBuf {
@@ -36,7 +28,7 @@ fn a_snapshot_of_etcd_3_comes_back_from_the_archive_for_etcd_3() {
     fs::remove_dir_all(data(&node)).unwrap();
     node.ok(&["restore"]);
     assert!(data(&node).join("member/snap/db").exists());
-    assert_etcd_has(&mut node, &keys);
+    node.assert_etcd_has(&keys);
 }
 
 /// The log of `v3423-follower-trimmed`: behind the entry before the jump, and in front of the one behind it.
@@ -69,7 +61,7 @@ fn each_backup_of_a_follower_that_receives_a_snapshot_can_be_restored() {
     fs::remove_dir_all(data(&node)).unwrap();
     let log = node.ok(&["restore"]);
     assert!(log.contains("restored from the archive, generation 2, part 1"), "{log}");
-    assert_etcd_has(&mut node, &keys);
+    node.assert_etcd_has(&keys);
 }
 
 #[test]
@@ -79,7 +71,7 @@ fn data_of_etcd_2_is_written_for_etcd_2_unless_told() {
     assert!(!data(&node).join("member/snap/db").exists());
     node.ok(&["restore", "--for-etcd", "3"]);
     assert!(data(&node).join("member/snap/db").exists());
-    assert_etcd_has(&mut node, &keys);
+    node.assert_etcd_has(&keys);
 }
 
 #[test]
@@ -93,7 +85,7 @@ fn a_proxy_s_directory_is_set_aside() {
     assert_eq!(kept.len(), 1);
     assert!(log.contains(&format!("the old data is in {}", kept[0].display())), "{log}");
     assert!(!proxy.exists() && kept[0].join("cluster").exists());
-    assert_etcd_has(&mut node, &keys);
+    node.assert_etcd_has(&keys);
 }
 
 /// 2.0.0 had `snap` and `wal` directly in the data directory.
@@ -113,7 +105,7 @@ fn the_layout_of_2_0_0_is_backed_up_and_restored() {
         node.ok(&["restore", "--source", source, "--for-etcd", "3"]);
         let kept = [node.kept("snap.before-restore-"), node.kept("wal.before-restore-")];
         assert_eq!(kept.map(|k| tree(&k[0])), old, "{source}");
-        assert_etcd_has(&mut node, &keys);
+        node.assert_etcd_has(&keys);
     }
 }
 

@@ -11,6 +11,12 @@ use testkit::etcd::Member;
 use testkit::keys::Client;
 use testkit::tools::Tools;
 
+/// Whether this part of a benchmark is to run: `cargo test --benches` and the like must not run for minutes.
+pub(crate) fn asked(part: &str) -> bool {
+    let mut named = std::env::args().skip(1).filter(|a| !a.starts_with('-'));
+    std::env::args().any(|a| a == "--bench") && named.all(|a| a == part)
+}
+
 pub(crate) const VALUE_BYTES: usize = 256;
 const WRITERS: usize = 8;
 const MACHINE: &str = "0123456789abcdef0123456789abcdef";

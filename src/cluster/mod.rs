@@ -15,6 +15,8 @@ pub mod local;
 pub mod plan;
 pub mod preflight;
 
+use crate::settings::urls::share_a_place;
+
 /// A member as the cluster lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
@@ -60,7 +62,6 @@ impl Membership {
 
     /// The member that has one of these peer URLs.
     pub fn by_peer_urls(&self, urls: &[String]) -> Option<&Member> {
-        use crate::settings::urls::same_place;
-        self.members.iter().find(|m| m.peer_urls.iter().any(|a| urls.iter().any(|b| same_place(a, b))))
+        self.members.iter().find(|m| share_a_place(&m.peer_urls, urls))
     }
 }

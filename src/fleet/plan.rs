@@ -127,7 +127,7 @@ pub fn configured_founder(nodes: &[Node]) -> Option<usize> {
 
 /// Whether `node` has `other` as the founding member.
 pub fn names_as_founder(node: &Report, other: &Report) -> bool {
-    node.founder_urls.iter().any(|url| other.peer_urls.iter().any(|own| urls::same_place(url, own)))
+    urls::share_a_place(&node.founder_urls, &other.peer_urls)
 }
 
 /// etcd's `--initial-cluster` of these nodes.
@@ -144,8 +144,7 @@ fn refuse_strange(nodes: &[Node]) -> Result<()> {
         let one = &node.report;
         for earlier in &nodes[..at] {
             let other = &earlier.report;
-            let same_url =
-                one.peer_urls.iter().any(|a| other.peer_urls.iter().any(|b| urls::same_place(a, b)));
+            let same_url = urls::share_a_place(&one.peer_urls, &other.peer_urls);
             let same = [
                 (one.machine_id == other.machine_id, "machine ID", &one.machine_id),
                 (one.name == other.name, "member name", &one.name),

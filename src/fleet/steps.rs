@@ -184,7 +184,7 @@ impl Fleet {
     /// # Errors
     /// A node cannot be reached, or refuses; with what it said.
     pub fn join(&self, nodes: &[Node], left: &[usize]) -> Result<()> {
-        let wait = humantime::format_duration(self.wait).to_string().replace(' ', "");
+        let wait = self.wait_in_words();
         for target in names(nodes, left) {
             self.ssh.run(target, &["join", "--wait", &wait], &[], self.wait + STOPPING)?;
             self.tell(&format!("{target} has joined"));
@@ -197,7 +197,7 @@ impl Fleet {
     /// # Errors
     /// A node cannot be reached, or refuses; with what it said.
     pub fn serving(&self, target: &str, cluster_id: u64, index: u64) -> Result<Serving> {
-        let wait = humantime::format_duration(self.wait).to_string().replace(' ', "");
+        let wait = self.wait_in_words();
         let (cluster, index) = (cluster_id.to_string(), index.to_string());
         let arguments = ["await", "--cluster", &cluster, "--index", &index, "--wait", &wait];
         self.answer(target, &arguments, self.wait + SYSTEMD)
@@ -235,6 +235,11 @@ impl Fleet {
             self.ssh.system(target, &["systemctl", "start", timer], SYSTEMD)
         })?;
         Ok(())
+    }
+
+    /// As `--wait` takes it.
+    fn wait_in_words(&self) -> String {
+        humantime::format_duration(self.wait).to_string().replace(' ', "")
     }
 
     /// Does the same on each of these nodes at the same time. All of them end; the first error is the answer.

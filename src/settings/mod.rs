@@ -175,7 +175,7 @@ impl Settings {
 
     /// Whether this node is the founding member: one of its peer URLs is one of the founder's.
     pub fn is_founder(&self) -> bool {
-        self.peer_urls.iter().any(|own| self.founder_urls.iter().any(|f| urls::same_place(own, f)))
+        urls::share_a_place(&self.peer_urls, &self.founder_urls)
     }
 
     /// Where this machine's backups lie.

@@ -76,6 +76,11 @@ pub fn same_place(a: &str, b: &str) -> bool {
     }
 }
 
+/// Whether some URL of the one list leads to the same place as some URL of the other.
+pub fn share_a_place(some: &[String], others: &[String]) -> bool {
+    some.iter().any(|a| others.iter().any(|b| same_place(a, b)))
+}
+
 /// Whether a URL leads to the machine it is used on.
 pub fn is_loopback(url: &str) -> bool {
     host_port(url).is_some_and(|(host, _)| match host.parse::<std::net::IpAddr>() {

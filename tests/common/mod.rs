@@ -132,6 +132,15 @@ impl Node {
         fixture.keys
     }
 
+    /// Starts etcd on what is there, and compares every key.
+    #[track_caller]
+    pub(crate) fn assert_etcd_has(&mut self, expected: &Keys) {
+        self.ok(&["guard"]);
+        self.etcd.start().unwrap();
+        let differences = keys::compare(expected, &keys::dump(&self.etcd.client_url).unwrap());
+        assert!(differences.is_empty(), "{differences:?}");
+    }
+
     /// Copies the node's file system and its remote, to come back to with [`Node::reset`].
     pub(crate) fn save(&self) {
         copy(&[&self.root(), &self.work.path().join("remote")], &self.saved());
