@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Node, tree};
-use testkit::etcd::{Member, introduce};
+use testkit::etcd::{Member, introduce, raft};
 use testkit::keys::{self, Client};
 use testkit::tools::Tools;
 
@@ -66,6 +66,7 @@ fn a_copy_of_a_living_cluster_is_made_on_purpose_only_and_leaves_it_alone() {
     keys::write_sample(&old.etcd.client_url).unwrap();
     old.ok(&["backup"]);
     let expected = keys::dump(&old.etcd.client_url).unwrap();
+    let led = raft(&old.etcd.client_url).unwrap();
 
     let mut new = Node::named(tools, "q1");
     new.environment.insert("RCLONE_ENDPOINT".into(), old.environment["RCLONE_ENDPOINT"].clone());
@@ -85,9 +86,9 @@ fn a_copy_of_a_living_cluster_is_made_on_purpose_only_and_leaves_it_alone() {
     assert!(Client::new(&old.etcd.client_url).unwrap().get("/of-the-copy").unwrap().is_none());
     assert!(Client::new(&new.etcd.client_url).unwrap().get("/of-the-old").unwrap().is_none());
     assert_eq!((old.etcd.members().unwrap().len(), new.etcd.members().unwrap().len()), (1, 1));
-    for etcd in [&old.etcd, &new.etcd] {
-        assert!(!std::fs::read_to_string(&etcd.log).unwrap().contains("cluster ID mismatch"));
-    }
+    // The snapshot the copy begins with lists the old member: until etcd has read the log behind it, it may knock there.
+    // It is turned away for its cluster ID, and nothing comes of it.
+    assert_eq!(raft(&old.etcd.client_url).unwrap(), led);
 
     // What is dead is moved without a word.
     old.etcd.stop().unwrap();
