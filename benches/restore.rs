@@ -12,7 +12,7 @@ use std::process::Command;
 use divan::Bencher;
 use divan::counter::BytesCount;
 use etcd2_backup::etcd::datadir::{DataDir, Family};
-use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, prove, write_member_dirs};
+use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, prove, write_member_dir};
 use etcd2_backup::etcd::wal::Reading;
 use etcd2_backup::sys::fs::hand_over_and_sync;
 use tempfile::TempDir;
@@ -85,7 +85,7 @@ fn restore(source: &DataDir, target: &Path) {
     let rewrite =
         Rewrite { cluster_id: 0xc1, purpose: Purpose::Found(vec![new]), up_to: None, family: Family::Two };
     let target = Target { member_id: 0xa1, path: target };
-    write_member_dirs(source, &contents, &rewrite, &[target]).unwrap();
+    write_member_dir(source, &contents, &rewrite, target).unwrap();
     prove(&contents, &rewrite, target).unwrap();
     hand_over_and_sync(target.path, None).unwrap();
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use etcd2_backup::etcd::datadir::{Contents, DataDir, Family};
 use etcd2_backup::etcd::frame::Kind;
 use etcd2_backup::etcd::proto::{Entry, LogPosition};
-use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, prove, write_member_dirs};
+use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, prove, write_member_dir};
 use etcd2_backup::etcd::snap;
 use etcd2_backup::etcd::wal::{self, Place, Reading};
 use etcd2_backup::exit::{Exit, exit_of};
@@ -49,7 +49,7 @@ fn restored(tools: &Tools, name: &str, dir: &DataDir, expected: &Keys) {
     let path = member.data_dir.join("member");
     let target = Target { member_id: new.id, path: &path };
     let rewrite = Rewrite { cluster_id: 7, purpose: Purpose::Found(vec![new]), up_to: None, family };
-    write_member_dirs(dir, &contents, &rewrite, &[target]).unwrap();
+    write_member_dir(dir, &contents, &rewrite, target).unwrap();
     prove(&contents, &rewrite, target).unwrap();
 
     member.start().unwrap();

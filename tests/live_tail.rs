@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use etcd2_backup::etcd::datadir::{DataDir, Family};
-use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, prove, write_member_dirs};
+use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, prove, write_member_dir};
 use etcd2_backup::etcd::wal::{self, Reading};
 use testkit::etcd::{Cluster, Member, raft};
 use testkit::keys::{self, Client, How};
@@ -263,7 +263,7 @@ fn start(tools: &Tools, sample: &Sample, data_dir: &Path) {
     let path = data_dir.join("member");
     let target = Target { member_id: new.id, path: &path };
     let rewrite = Rewrite { cluster_id: 7, purpose: Purpose::Found(vec![new]), up_to: None, family };
-    write_member_dirs(&dir, &contents, &rewrite, &[target]).unwrap();
+    write_member_dir(&dir, &contents, &rewrite, target).unwrap();
     prove(&contents, &rewrite, target).unwrap();
     member.start().unwrap();
     let listed = keys::dump(&member.client_url).unwrap();

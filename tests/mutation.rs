@@ -15,7 +15,7 @@ use std::thread;
 use etcd2_backup::etcd::datadir::{Contents, DataDir, Family};
 use etcd2_backup::etcd::frame::Kind;
 use etcd2_backup::etcd::proto::{Entry, EntryKind, HardState};
-use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, write_member_dirs};
+use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, write_member_dir};
 use etcd2_backup::etcd::wal::{self, Place, Reading};
 use etcd2_backup::exit::{Exit, exit_of};
 use testkit::fixtures::Fixture;
@@ -166,7 +166,7 @@ impl Truth {
         let new = NewMember { id: target.member_id, peer_urls: vec!["http://a:1".into()] };
         let purpose = Purpose::Found(vec![new]);
         let rewrite = Rewrite { cluster_id: 7, purpose, up_to: None, family: Family::Two };
-        write_member_dirs(copy, contents, &rewrite, &[target]).unwrap();
+        write_member_dir(copy, contents, &rewrite, target).unwrap();
         let dir = DataDir { snap: target.path.join("snap"), wal: target.path.join("wal") };
         let found = dir.scan(Reading::Still).unwrap();
         assert_eq!(found.base_index(), contents.base_index());

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use etcd2_backup::etcd::datadir::{Contents, DataDir, Family};
 use etcd2_backup::etcd::log::Log;
-use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, prove, write_member_dirs};
+use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, prove, write_member_dir};
 use etcd2_backup::etcd::wal::{self, Reading};
 use etcd2_backup::exit::{Exit, exit_of};
 use testkit::etcd::Member;
@@ -55,11 +55,12 @@ impl Source {
 
     /// Writes and proves directories for members with these IDs.
     fn write(&self, rewrite: &Rewrite, members: &[(u64, &Member)]) {
-        let paths: Vec<_> = members.iter().map(|(_, m)| m.data_dir.join("member")).collect();
-        let targets: Vec<_> =
-            members.iter().zip(&paths).map(|((id, _), path)| Target { member_id: *id, path }).collect();
-        write_member_dirs(&self.dir, &self.contents, rewrite, &targets).unwrap();
-        targets.iter().for_each(|&target| prove(&self.contents, rewrite, target).unwrap());
+        for (member_id, member) in members {
+            let path = member.data_dir.join("member");
+            let target = Target { member_id: *member_id, path: &path };
+            write_member_dir(&self.dir, &self.contents, rewrite, target).unwrap();
+            prove(&self.contents, rewrite, target).unwrap();
+        }
     }
 
     /// Entries behind the snapshot, halved.
@@ -244,7 +245,7 @@ fn a_source_is_restored_to_an_exact_index() {
     let path = work.path().join("beyond");
     let target = Target { member_id: 0xe1, path: &path };
     rewrite.up_to = Some(source.contents.last().index + 1);
-    let error = write_member_dirs(&source.dir, &source.contents, &rewrite, &[target]).unwrap_err();
+    let error = write_member_dir(&source.dir, &source.contents, &rewrite, target).unwrap_err();
     assert_eq!(exit_of(&error), Exit::Refused);
     assert!(!path.exists());
 }
@@ -258,7 +259,7 @@ fn an_index_within_the_snapshot_is_refused() {
     for (up_to, refused) in [(-1, true), (0, false)] {
         let up_to = source.contents.base_index().checked_add_signed(up_to);
         let rewrite = Rewrite { cluster_id: CLUSTER, purpose: Purpose::Seed, up_to, family: Family::Two };
-        let written = write_member_dirs(&source.dir, &source.contents, &rewrite, &[target]);
+        let written = write_member_dir(&source.dir, &source.contents, &rewrite, target);
         assert_eq!(written.as_ref().is_err_and(|e| exit_of(e) == Exit::Refused), refused, "{written:?}");
         assert_eq!(path.exists(), !refused);
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::Node;
 use etcd2_backup::etcd::datadir::{DataDir, Family};
-use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, write_member_dirs};
+use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, write_member_dir};
 use etcd2_backup::etcd::wal::Reading;
 use testkit::etcd::Cluster;
 use testkit::http::Connection;
@@ -89,7 +89,7 @@ fn v3_data_whose_entries_are_gone_from_the_log_shows_in_the_database() {
     let rewrite = Rewrite { cluster_id: 8, purpose, up_to: None, family: Family::Three };
     let cut = data.join("cut");
     let target = Target { member_id: 7, path: &cut };
-    write_member_dirs(&dir, &contents, &rewrite, &[target]).unwrap();
+    write_member_dir(&dir, &contents, &rewrite, target).unwrap();
     let stub = fs::read(cut.join("snap/db")).unwrap();
     replace(&data.join("member"), &cut, &fs::read(data.join("member/snap/db")).unwrap());
     node.refused(&["backup"], 10, &["the bucket key of snap/db is not empty", V2_ONLY]);

@@ -6,7 +6,7 @@ use std::fs;
 use etcd2_backup::etcd::datadir::{Contents, DataDir};
 use etcd2_backup::etcd::frame::Kind;
 use etcd2_backup::etcd::proto::{Entry, EntryKind};
-use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, prove, write_member_dirs};
+use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, prove, write_member_dir};
 use etcd2_backup::etcd::wal::{self, Reading};
 use etcd2_backup_fuzz::input::Input;
 use etcd2_backup_fuzz::{scratch, tree};
@@ -51,7 +51,7 @@ fuzz_target!(|data: &[u8]| {
     let purpose = Purpose::Found(vec![new]);
     let rewrite = Rewrite { cluster_id: 7, purpose, up_to: None, family: contents.family };
     let target = Target { member_id: id, path: &work.join("restored") };
-    write_member_dirs(&dir, &contents, &rewrite, &[target]).expect("what was scanned can be restored");
+    write_member_dir(&dir, &contents, &rewrite, target).expect("what was scanned can be restored");
     prove(&contents, &rewrite, target).expect("what was restored reads back");
 
     let restored = DataDir { snap: target.path.join("snap"), wal: target.path.join("wal") };

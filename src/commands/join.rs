@@ -21,7 +21,7 @@ use crate::exit::{Exit, OrFault, fault};
 use crate::member_dir::aside;
 use crate::member_dir::places::Places;
 use crate::paths::{JOIN_DROP_IN, Root};
-use crate::recovery::seed::{self, Seed};
+use crate::recovery::seed::Seed;
 use crate::settings::Settings;
 use crate::settings::unit::UnitEnvironment;
 use crate::sys::lock::Lock;
@@ -70,7 +70,7 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
             log::info!("the data directory is that of member {id:x} of that cluster: it is started as it is");
             id
         }
-        _ => join.enter(step, &members, seed.as_ref())?,
+        _ => join.enter(step, &members, seed)?,
     };
     if options.no_start || !root.is_live() {
         fence::lower(root)?;
@@ -179,7 +179,7 @@ impl Join<'_> {
     }
 
     /// From the fence to a node on which etcd starts as a new member.
-    fn enter(&self, step: Step, members: &Membership, seed: Option<&Seed>) -> Result<u64> {
+    fn enter(&self, step: Step, members: &Membership, seed: Option<Seed>) -> Result<u64> {
         let before = Before { fenced: fence::is_up(self.root), unfinished: self.drop_in().exists() };
         fence::raise(self.root, "join")?;
         if let Err(e) = self.write_drop_in(members) {
@@ -205,8 +205,7 @@ impl Join<'_> {
                 "the data here is that of member {member:x} of cluster {cluster:x}, and goes into no other"
             );
         }
-        let places = Places::of(&self.settings)?;
-        for old in aside::set_aside(&places, "join")? {
+        for old in aside::set_aside(&Places::of(&self.settings)?, "join")? {
             log::info!("the old data is kept as {}", old.display());
         }
         // Others may have changed in between; etcd wants the list to the letter.
@@ -218,23 +217,20 @@ impl Join<'_> {
         self.write_drop_in(&members)?;
         identity::forget(self.root)?;
         if let Some(seed) = seed {
-            self.begin_with(seed, &places, id)?;
+            match seed.finish(&self.settings, id) {
+                Ok(()) => {
+                    seed.place()?;
+                    // With data etcd needs no variables to find the cluster.
+                    self.remove_drop_in()?;
+                }
+                Err(e) => {
+                    log::warn!(
+                        "the member begins empty after all, and the leader sends it everything: {e:#}"
+                    );
+                }
+            }
         }
         Ok(id)
-    }
-
-    /// With data etcd needs no variables to find the cluster.
-    fn begin_with(&self, seed: &Seed, places: &Places, id: u64) -> Result<()> {
-        match seed.build(&self.settings, places, id) {
-            Ok(()) => {
-                seed::place(places)?;
-                self.remove_drop_in()?;
-            }
-            Err(e) => {
-                log::warn!("the member begins empty after all, and the leader sends it everything: {e:#}");
-            }
-        }
-        fs::remove_dir_if_there(&self.settings.restore_dir.join("incoming"))
     }
 
     fn become_member(&self, step: Step) -> Result<Admission> {

@@ -154,7 +154,7 @@ fn write(source: &Source, scratch: &Path, peer_url: &str) -> Result<u64> {
     create_dirs(&scratch.join("data"), 0o700)?;
     let member = scratch.join("data/member");
     let target = Target { member_id: ids[0], path: &member };
-    rewrite::write_member_dirs(&source.dir, &source.contents, &rewrite, &[target])?;
+    rewrite::write_member_dir(&source.dir, &source.contents, &rewrite, target)?;
     rewrite::prove(&source.contents, &rewrite, target)?;
     Ok(source.contents.last().index)
 }

@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use super::frame::{Kind, Stop};
 use super::log::Log;
 use super::marks::{Mark, Marks};
-use super::members;
+use super::members::{self, Change};
 use super::proto::{HardState, LogPosition, Metadata};
 use super::snap::{self, Snapshot, SnapshotName};
 use super::store::{self, StoredMember};
@@ -270,9 +270,14 @@ pub fn segment_ids(wal_dir: &Path, segment: wal::SegmentName) -> Result<Option<M
 }
 
 impl Contents {
-    /// The index that the base stands at; 0 without one.
+    /// The place in the log that the base stands at; 0 without one.
+    pub fn base_position(&self) -> LogPosition {
+        self.base.as_ref().map_or_else(LogPosition::default, |b| b.metadata.position)
+    }
+
+    /// Its index.
     pub fn base_index(&self) -> u64 {
-        self.base.as_ref().map_or(0, |b| b.metadata.position.index)
+        self.base_position().index
     }
 
     /// The entry at an index that is not behind the last one, or the base.
@@ -300,13 +305,20 @@ impl Contents {
     /// # Errors
     /// [`Exit::Corrupt`] if the snapshot's store or a membership entry cannot be read.
     pub fn members_at(&self, index: u64) -> Result<BTreeMap<u64, StoredMember>> {
+        self.members_by(self.log.changes_to(index))
+    }
+
+    /// Members and their peer URLs when these membership entries are applied to the base.
+    ///
+    /// # Errors
+    /// As [`Contents::members_at`].
+    pub fn members_by(&self, changes: &[Change]) -> Result<BTreeMap<u64, StoredMember>> {
         let read = || {
             let (voters, stored) = match &self.base {
                 Some(base) => (base.metadata.members.clone(), store::members(base.store()?)?),
                 None => (Vec::new(), BTreeMap::new()),
             };
-            let changes = &self.log.changes;
-            members::follow(&voters, stored, &changes[..changes.partition_point(|c| c.index <= index)])
+            members::follow(&voters, stored, changes)
         };
         read().or_fault(
             Exit::Corrupt,

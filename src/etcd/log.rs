@@ -185,6 +185,11 @@ impl Log {
         self.snapshots.iter().map(|s| s.index).filter(|&index| index > self.last.index).max()
     }
 
+    /// The membership entries up to an index.
+    pub fn changes_to(&self, index: u64) -> &[Change] {
+        &self.changes[..self.changes.partition_point(|c| c.index <= index)]
+    }
+
     /// Whether the entries behind `base` follow it without a gap, up to where the member was.
     pub fn continues(&self, base: u64) -> bool {
         let reached = self.received().is_none_or(|received| received <= base);

@@ -11,26 +11,27 @@
 //! Nothing is appended to it, since the founder has other entries at those indexes. With an empty data directory the
 //! leader would send it everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
 use super::boltdb;
 use super::datadir::{Contents, DataDir, Family};
-use super::frame::{FrameWriter, Kind};
+use super::frame::{FrameWriter, Kind, Stop};
+use super::log::Log;
 use super::members::MemberJson;
 use super::proto::{ConfChange, ConfChangeKind, Entry, EntryKind, HardState, LogPosition, Metadata};
+use super::snap::Snapshot;
 use super::store::StoredMember;
-use super::wal::{self, Reading, SegmentName};
+use super::wal::{self, Place, Reading, SegmentName};
 use crate::exit::{Exit, fault};
 use crate::sys::fs::{create_dirs, create_private};
 
 /// Mode of etcd's folders.
 const DIR_MODE: u32 = 0o700;
-/// One buffer a member, and memory is scarce.
 const BUFFER_BYTES: usize = 128 << 10;
 
 /// A member of the new cluster.
@@ -42,12 +43,12 @@ pub struct NewMember {
     pub peer_urls: Vec<String>,
 }
 
-/// What member directories are written for.
+/// What a member directory is written for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
     /// A new cluster of these members, and of no other.
     Found(Vec<NewMember>),
-    /// Members that join: a running cluster has them in its list, and was restored from the same source.
+    /// A member that joins: a running cluster has it in its list, and was restored from the same source.
     Seed,
 }
 
@@ -74,85 +75,36 @@ pub struct Target<'a> {
 }
 
 /// The one segment of a new log.
+const FIRST: SegmentName = SegmentName { sequence: 0, index: 0 };
+/// It while it is written.
 type NewLog = FrameWriter<BufWriter<File>>;
 /// A membership entry to append: what happens, to whom, and its peer URLs.
 type Appended = (ConfChangeKind, u64, Vec<String>);
 
-/// Writes member directories (`snap/`, `wal/`), reading the source's log once for all of them. Nothing is synced yet.
+/// Writes a member directory (`snap/`, `wal/`). Nothing is synced yet.
 ///
 /// # Errors
-/// [`Exit::Refused`] if the last entry wanted is not behind the source's snapshot, else: the source cannot be read again
-/// as it was scanned, or a target cannot be written.
-pub fn write_member_dirs(
+/// [`Exit::Refused`] if the last entry wanted is not behind the source's snapshot, else those of [`write_base`] and
+/// [`write_log`].
+pub fn write_member_dir(
     source: &DataDir,
     contents: &Contents,
     rewrite: &Rewrite,
-    targets: &[Target<'_>],
+    target: Target<'_>,
 ) -> Result<()> {
     rewrite.last_index(contents)?;
-    let mut logs = Vec::new();
-    for target in targets {
-        write_snapshot(contents, rewrite.family, target.path)?;
-        let path = segment(target.path);
-        let file = create_private(&path).with_context(|| format!("creating {}", path.display()))?;
-        logs.push(FrameWriter::new(BufWriter::with_capacity(BUFFER_BYTES, file), 0));
-    }
-    write_logs(source, contents, rewrite, targets, &mut logs).context("writing the new log")?;
-    for (log, target) in logs.into_iter().zip(targets) {
-        let file = log.into_inner().into_inner().map_err(io::IntoInnerError::into_error);
-        begin_sync(&file.with_context(|| format!("writing {}", segment(target.path).display()))?);
-    }
-    Ok(())
+    write_base(contents, rewrite.family, target.path)?;
+    write_log(source, contents, rewrite, target)
 }
 
-/// Reads a new member directory back as any other.
+/// Writes the part of a member directory that is the same for every member: its folders, and the snapshot to begin with.
 ///
 /// # Errors
-/// It cannot be read, or is not what `rewrite` says.
-pub fn prove(contents: &Contents, rewrite: &Rewrite, target: Target<'_>) -> Result<()> {
-    let dir = DataDir { snap: target.path.join("snap"), wal: target.path.join("wal") };
-    let found = dir.scan(Reading::Still)?;
-    let last = rewrite.last_index(contents)? + rewrite.appended(contents)?.len() as u64;
-    let metadata = Metadata { member_id: target.member_id, cluster_id: rewrite.cluster_id };
-    let expected: Vec<u64> = match &rewrite.purpose {
-        Purpose::Found(members) => {
-            let sorted: std::collections::BTreeSet<u64> = members.iter().map(|m| m.id).collect();
-            sorted.into_iter().collect()
-        }
-        Purpose::Seed => contents.members_at(last)?.into_keys().collect(),
-    };
-    let members: Vec<u64> = found.members()?.into_keys().collect();
-    let whole = found.base_index() == contents.base_index()
-        && (found.last().index, found.log.hard_state.commit) == (last, last)
-        && found.log.entries >= last - found.base_index()
-        && found.torn().is_none()
-        && found.metadata == metadata
-        && members == expected;
-    if whole {
-        return Ok(());
-    }
-    Err(fault(
-        Exit::Failed,
-        "the new member directory does not read back as planned",
-        "please report this as a bug",
-    ))
-}
-
-/// Lets the disk begin with what is written while it is read back; otherwise all of it waits for the sync. This is how one
-/// tells the kernel: that nobody will want these pages. Those that are not on the disk yet stay.
-fn begin_sync(file: &File) {
-    // A hint, nothing depends on it.
-    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
-}
-
-fn segment(target: &Path) -> std::path::PathBuf {
-    SegmentName { sequence: 0, index: 0 }.path(&target.join("wal"))
-}
-
-fn write_snapshot(contents: &Contents, family: Family, target: &Path) -> Result<()> {
-    let snap = target.join("snap");
+/// The source cannot be read again, or the target cannot be written.
+pub fn write_base(contents: &Contents, family: Family, path: &Path) -> Result<()> {
+    let snap = path.join("snap");
     create_dirs(&snap, DIR_MODE)?;
-    create_dirs(&target.join("wal"), DIR_MODE)?;
+    create_dirs(&path.join("wal"), DIR_MODE)?;
     let Some(base) = &contents.base else { return Ok(()) };
     let copy = snap.join(base.name.to_string());
     let copied = || -> io::Result<()> {
@@ -169,21 +121,107 @@ fn write_snapshot(contents: &Contents, family: Family, target: &Path) -> Result<
     Ok(())
 }
 
-fn write_logs(
+/// Writes the rest of it, the log.
+///
+/// # Errors
+/// The source cannot be read again as it was scanned, or the target cannot be written.
+pub fn write_log(source: &DataDir, contents: &Contents, rewrite: &Rewrite, target: Target<'_>) -> Result<()> {
+    let path = segment(target.path);
+    let file = create_private(&path).with_context(|| format!("creating {}", path.display()))?;
+    let mut log = FrameWriter::new(BufWriter::with_capacity(BUFFER_BYTES, file), 0);
+    fill_log(source, contents, rewrite, target.member_id, &mut log).context("writing the new log")?;
+    let file = log.into_inner().into_inner().map_err(io::IntoInnerError::into_error);
+    begin_sync(&file.with_context(|| format!("writing {}", path.display()))?);
+    Ok(())
+}
+
+/// Reads a new member directory back.
+///
+/// # Errors
+/// It cannot be read, or is not what `rewrite` says.
+pub fn prove(contents: &Contents, rewrite: &Rewrite, target: Target<'_>) -> Result<()> {
+    prove_base(contents, target.path)?;
+    prove_log(contents, rewrite, target)
+}
+
+/// Reads back what [`write_base`] wrote.
+///
+/// # Errors
+/// It cannot be read, or is not the source's snapshot.
+pub fn prove_base(contents: &Contents, path: &Path) -> Result<()> {
+    let Some(base) = &contents.base else { return Ok(()) };
+    planned(Snapshot::open(&path.join("snap"), base.name)?.is_copy_of(base))
+}
+
+/// Reads back what [`write_log`] wrote.
+///
+/// # Errors
+/// It cannot be read, or is not what `rewrite` says.
+pub fn prove_log(contents: &Contents, rewrite: &Rewrite, target: Target<'_>) -> Result<()> {
+    let base = contents.base_position();
+    let mut found = Log::behind(base, HardState::default());
+    let walk =
+        wal::walk(&target.path.join("wal"), Place::start_of(FIRST), Reading::Still, &mut |_, record| {
+            found.add(record)
+        })?;
+    let taken = rewrite.last_index(contents)?;
+    let last = taken + rewrite.appended(contents)?.len() as u64;
+    let behind = found.changes.partition_point(|c| c.index <= taken);
+    let (same, new) = found.changes.split_at(behind);
+    let members = match &rewrite.purpose {
+        Purpose::Found(members) => {
+            let wanted: BTreeSet<u64> = members.iter().map(|m| m.id).collect();
+            contents.members_by(&found.changes)?.into_keys().collect::<BTreeSet<_>>() == wanted
+        }
+        Purpose::Seed => new.is_empty(),
+    };
+    let metadata = Metadata { member_id: target.member_id, cluster_id: rewrite.cluster_id };
+    planned(
+        found.metadata == Some(metadata)
+            && (found.last.index, found.hard_state.commit) == (last, last)
+            && found.continues(base.index)
+            && found.entries >= last - base.index
+            && found.snapshots.contains(&base)
+            && matches!(walk.stop, Stop::Eof | Stop::Zeros)
+            && same == contents.log.changes_to(taken)
+            && members,
+    )
+}
+
+fn planned(is: bool) -> Result<()> {
+    if is {
+        return Ok(());
+    }
+    Err(fault(
+        Exit::Failed,
+        "the new member directory does not read back as planned",
+        "please report this as a bug",
+    ))
+}
+
+/// Lets the disk begin with what is written while it is read back; otherwise all of it waits for the sync. This is how one
+/// tells the kernel: that nobody will want these pages. Those that are not on the disk yet stay.
+fn begin_sync(file: &File) {
+    // A hint, nothing depends on it.
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+}
+
+fn segment(target: &Path) -> PathBuf {
+    FIRST.path(&target.join("wal"))
+}
+
+fn fill_log(
     source: &DataDir,
     contents: &Contents,
     rewrite: &Rewrite,
-    targets: &[Target<'_>],
-    logs: &mut [NewLog],
+    member_id: u64,
+    log: &mut NewLog,
 ) -> Result<()> {
-    let base = contents.base.as_ref().map_or_else(LogPosition::default, |b| b.metadata.position);
+    let base = contents.base_position();
     let wanted = rewrite.last_index(contents)?;
-    for (log, target) in logs.iter_mut().zip(targets) {
-        log.crc_record()?;
-        let metadata = Metadata { member_id: target.member_id, cluster_id: rewrite.cluster_id };
-        log.record(Kind::Metadata, &metadata.encode())?;
-    }
-    write_all(logs, Kind::Snapshot, &LogPosition::default().encode())?;
+    log.crc_record()?;
+    log.record(Kind::Metadata, &Metadata { member_id, cluster_id: rewrite.cluster_id }.encode())?;
+    log.record(Kind::Snapshot, &LogPosition::default().encode())?;
 
     let mut last = base;
     wal::walk(&source.wal, contents.start, Reading::Still, &mut |_, record| {
@@ -191,7 +229,7 @@ fn write_logs(
         if record.kind == Kind::Entry {
             let entry = Entry::decode(record.data)?;
             if (base.index + 1..=wanted).contains(&entry.index) {
-                write_all(logs, Kind::Entry, record.data)?;
+                log.record(Kind::Entry, record.data)?;
                 last = LogPosition { index: entry.index, term: entry.term };
             }
         }
@@ -206,17 +244,13 @@ fn write_logs(
     }
     for (kind, member_id, urls) in rewrite.appended(contents)? {
         state.commit += 1;
-        write_all(logs, Kind::Entry, &change(kind, member_id, urls, state)?)?;
+        log.record(Kind::Entry, &change(kind, member_id, urls, state)?)?;
     }
-    write_all(logs, Kind::HardState, &state.encode())?;
+    log.record(Kind::HardState, &state.encode())?;
     if base.index > 0 {
-        write_all(logs, Kind::Snapshot, &base.encode())?;
+        log.record(Kind::Snapshot, &base.encode())?;
     }
     Ok(())
-}
-
-fn write_all(logs: &mut [NewLog], kind: Kind, data: &[u8]) -> io::Result<()> {
-    logs.iter_mut().try_for_each(|log| log.record(kind, data))
 }
 
 /// A membership entry, at the index and in the term of `state`.

@@ -25,24 +25,57 @@ pub fn build(
     member_id: u64,
     places: &Places,
 ) -> Result<()> {
-    let owner = owner::ready(settings)?;
-    let staging = exchange::staging(&places.member);
+    write_base(settings, source, rewrite, places)?;
+    finish(settings, source, rewrite, member_id, places)
+}
+
+/// Does of [`build`] what can be done before it is known whose the directory will be. It takes the longer the more the store
+/// holds, while [`finish`] depends on the log alone.
+///
+/// # Errors
+/// As [`build`].
+pub fn begin(settings: &Settings, source: &Source, rewrite: &Rewrite, places: &Places) -> Result<()> {
+    write_base(settings, source, rewrite, places)?;
+    files::hand_over_and_sync(&exchange::staging(&places.member).join("snap"), Some(owner::ready(settings)?))
+}
+
+fn write_base(settings: &Settings, source: &Source, rewrite: &Rewrite, places: &Places) -> Result<()> {
+    owner::ready(settings)?;
     exchange::clear(places)?;
     check_room(source, places)?;
-    let Some(wal) = &places.wal else {
-        write(source, rewrite, member_id, &staging)?;
-        return files::hand_over_and_sync(&staging, Some(owner));
-    };
+    let staging = exchange::staging(&places.member);
+    if let Some(wal) = &places.wal {
+        let wal_staging = exchange::staging(wal);
+        files::create_dirs(&staging, 0o700)?;
+        files::create_dirs(&wal_staging, 0o700)?;
+        // It is written where every log is, which for this time leads to another file system.
+        let link = staging.join("wal");
+        symlink(&wal_staging, &link).with_context(|| format!("creating {}", link.display()))?;
+    }
+    rewrite::write_base(&source.contents, rewrite.family, &staging)?;
+    rewrite::prove_base(&source.contents, &staging)
+}
 
-    let wal_staging = exchange::staging(wal);
-    files::create_dirs(&staging, 0o700)?;
-    files::create_dirs(&wal_staging, 0o700)?;
-    // It is written where every log is, which for this time leads to another file system.
-    let link = staging.join("wal");
-    symlink(&wal_staging, &link).with_context(|| format!("creating {}", link.display()))?;
-    write(source, rewrite, member_id, &staging)?;
-    files::remove_if_there(&link)?;
-    files::hand_over_and_sync(&wal_staging, Some(owner))?;
+/// Ends what [`begin`] began.
+///
+/// # Errors
+/// As [`build`].
+pub fn finish(
+    settings: &Settings,
+    source: &Source,
+    rewrite: &Rewrite,
+    member_id: u64,
+    places: &Places,
+) -> Result<()> {
+    let owner = owner::ready(settings)?;
+    let staging = exchange::staging(&places.member);
+    let target = Target { member_id, path: &staging };
+    rewrite::write_log(&source.dir, &source.contents, rewrite, target)?;
+    rewrite::prove_log(&source.contents, rewrite, target)?;
+    if let Some(wal) = &places.wal {
+        files::remove_if_there(&staging.join("wal"))?;
+        files::hand_over_and_sync(&exchange::staging(wal), Some(owner))?;
+    }
     files::hand_over_and_sync(&staging, Some(owner))
 }
 
@@ -56,12 +89,6 @@ pub fn check_room(source: &Source, places: &Places) -> Result<()> {
         None => refuse_without_room(&places.member, base + log),
         Some(wal) => refuse_without_room(&places.member, base).and_then(|()| refuse_without_room(wal, log)),
     }
-}
-
-fn write(source: &Source, rewrite: &Rewrite, member_id: u64, path: &Path) -> Result<()> {
-    let target = Target { member_id, path };
-    rewrite::write_member_dirs(&source.dir, &source.contents, rewrite, &[target])?;
-    rewrite::prove(&source.contents, rewrite, target)
 }
 
 fn refuse_without_room(place: &Path, need: u64) -> Result<()> {

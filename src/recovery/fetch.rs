@@ -89,7 +89,7 @@ pub fn fetch(
                     continue;
                 }
             };
-            match unpack::unpack(&opened, &data_dir(dir)) {
+            match unpacked(&opened, dir) {
                 Ok(()) => return Ok(fetched(&opened, &generation.parts[..count], dir, given_up)),
                 Err(error) => give_up_if_corrupt(wanted, &mut given_up, error)?,
             }
@@ -141,7 +141,7 @@ pub fn exactly(
 ) -> Result<Fetched> {
     let parts = &place.generation.parts[..count];
     let (at, error) = match bring(remote, folder, place.generation, parts, dir) {
-        Ok(opened) => match unpack::unpack(&opened, &data_dir(dir)) {
+        Ok(opened) => match unpacked(&opened, dir) {
             Ok(()) => return Ok(fetched(&opened, parts, dir, Vec::new())),
             // It does not say which part is the one.
             Err(error) => (count - 1, error),
@@ -188,7 +188,7 @@ pub fn recorded(
     };
     let parts = &generation.parts[..=last];
     let opened = bring(remote, folder, generation, parts, dir).map_err(|damaged| damaged.error)?;
-    unpack::unpack(&opened, &data_dir(dir))?;
+    unpacked(&opened, dir)?;
     Ok(fetched(&opened, parts, dir, Vec::new()))
 }
 
@@ -217,6 +217,16 @@ fn fetched(opened: &[Part], parts: &[PartName], dir: &Path, given_up: Vec<String
 
 fn data_dir(dir: &Path) -> PathBuf {
     dir.join("data")
+}
+
+fn objects_dir(dir: &Path) -> PathBuf {
+    dir.join("parts")
+}
+
+/// Makes a data directory of the parts, which are not needed any more then.
+fn unpacked(opened: &[Part], dir: &Path) -> Result<()> {
+    unpack::unpack(opened, &data_dir(dir))?;
+    remove_dir_if_there(&objects_dir(dir))
 }
 
 /// Why a generation's newest point is not what was once sent. An upload that was killed (only the very last object is
@@ -268,7 +278,7 @@ fn bring(
     let paths: Vec<String> = parts.iter().map(|p| generation.path(p)).collect();
     let whole = |error| Damaged { at: 0, error };
     remove_dir_if_there(dir).map_err(whole)?;
-    let objects = dir.join("parts");
+    let objects = objects_dir(dir);
     remote.get(folder, &paths, &objects).map_err(whole)?;
     let mut opened = Vec::new();
     for (at, (path, name)) in paths.iter().zip(parts).enumerate() {

@@ -1,10 +1,14 @@
 //! The data that a joining member begins with, so that its leader need not send it a snapshot: what the founding member was
 //! restored from, as the recovery record says.
 //!
+//! Only a member's ID is missing in it, which the cluster gives: all that grows with the store is written, proven and synced
+//! before the cluster is changed.
+//!
 //! A seed holds nothing but entries that the founding member has at the same indexes. Entries that the restore appended are
 //! not in its source, and what is behind the record's index is not taken.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -30,11 +34,13 @@ use crate::sys::fs as files;
 /// A leader has no more entries in memory: 100,000 until its next snapshot, and 5,000 behind the last one.
 const MOST_KEPT: u64 = 105_000;
 
-/// What a joining member can begin with.
+/// What a joining member can begin with. Dropped, it takes back what was not put in its place.
 #[derive(Debug)]
 pub struct Seed {
     source: Source,
     rewrite: Rewrite,
+    places: Places,
+    incoming: PathBuf,
 }
 
 /// Looks for a seed. Whatever is in the way, the leader can send everything.
@@ -77,37 +83,48 @@ impl Seed {
         }
         files::create_dirs(&settings.restore_dir, 0o700)?;
         let (source, last) = source_of(settings, remote, &record)?;
-        build::check_room(&source, &Places::of(settings)?)?;
         let family = family.unwrap_or(source.contents.family);
         let rewrite = Rewrite { cluster_id, purpose: Purpose::Seed, up_to: Some(last), family };
-        Ok(Self { source, rewrite })
+        let places = Places::of(settings)?;
+        let seed = Self { source, rewrite, places, incoming: settings.restore_dir.join("incoming") };
+        build::begin(settings, &seed.source, &seed.rewrite, &seed.places)?;
+        // Of what was brought only the log is read again.
+        if seed.source.dir.snap.starts_with(&seed.incoming) {
+            files::remove_dir_if_there(&seed.source.dir.snap)?;
+        }
+        Ok(seed)
     }
 
-    /// Writes it as the data of a member, beside where that will be.
+    /// Makes it the data of this member, still beside where that will be.
     ///
     /// # Errors
-    /// It cannot be written, or is not what was planned; nothing is left then.
-    pub fn build(&self, settings: &Settings, places: &Places, member_id: u64) -> Result<()> {
-        let built = build::build(settings, &self.source, &self.rewrite, member_id, places);
-        if built.is_err() {
-            exchange::clear(places)?;
+    /// It cannot be written, or is not what was planned.
+    pub fn finish(&self, settings: &Settings, member_id: u64) -> Result<()> {
+        build::finish(settings, &self.source, &self.rewrite, member_id, &self.places)
+    }
+
+    /// Puts it where the member's data is to be; nothing must be there. The log goes last: without one nobody takes the rest
+    /// for a member's data.
+    ///
+    /// # Errors
+    /// A rename failed.
+    pub fn place(&self) -> Result<()> {
+        for place in self.places.data() {
+            fs::rename(exchange::staging(place), place)
+                .and_then(|()| files::sync_dir(&files::parent(place)))
+                .with_context(|| format!("putting the seed into {}", place.display()))?;
         }
-        built
+        Ok(())
     }
 }
 
-/// Puts what was built where the member's data is to be; nothing must be there. The log goes last: without one nobody
-/// takes the rest for a member's data.
-///
-/// # Errors
-/// A rename failed.
-pub fn place(places: &Places) -> Result<()> {
-    for place in places.data() {
-        fs::rename(exchange::staging(place), place)
-            .and_then(|()| files::sync_dir(&files::parent(place)))
-            .with_context(|| format!("putting the seed into {}", place.display()))?;
+impl Drop for Seed {
+    fn drop(&mut self) {
+        let cleared = exchange::clear(&self.places).and_then(|()| files::remove_dir_if_there(&self.incoming));
+        if let Err(e) = cleared {
+            log::warn!("of what a new member begins with, something is left: {e:#}");
+        }
     }
-    Ok(())
 }
 
 /// The data, and the last entry of it that is taken.
