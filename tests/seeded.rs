@@ -2,12 +2,15 @@
 //! reason why it begins empty after all.
 
 mod common;
+#[path = "common/curl.rs"]
+mod curl;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{Node, tree, write};
+use curl::Curl;
 use etcd2_backup::archive::lineage::Record;
 use etcd2_backup::etcd::datadir::DataDir;
 use etcd2_backup::etcd::frame::Kind;
@@ -147,6 +150,24 @@ fn what_is_looked_for_in_the_logs_is_there_when_a_snapshot_is_sent() {
     let log = pair.join(&["--plain"]);
     assert!(!log.contains(SEEDED) && !log.contains(EMPTY), "{log}");
     assert!(snapshots_sent(&pair.founder) && snapshots_taken(&pair.second));
+}
+
+#[test]
+fn a_join_that_is_refused_takes_its_seed_back() {
+    let Some(mut pair) = Pair::from_archive() else { return };
+    let curl = Curl::new(&mut pair.second);
+    // The seed is all there by now but its log.
+    let refusal = r#"[ -d "$DATA/member.restoring/snap" ] && mkdir seen-before
+printf 'HTTP/1.1 403 Forbidden\r\n\r\n{"message":"no"}'; exit 0"#;
+    pair.second.environment.insert("DATA".into(), pair.second.path("/var/lib/etcd2").display().to_string());
+    curl.instead("^request = .POST", refusal);
+    pair.second.refused(&["join"], 16, &["did not take this node as a member"]);
+    assert!(curl.made("seen-before"));
+    assert_eq!(tree(&pair.second.path("/var/lib/etcd2")).len(), 0);
+    assert_eq!(tree(&pair.second.path("/var/lib/etcd2-restore")).len(), 0);
+    assert!(!pair.second.join_drop_in().exists() && !pair.second.is_fenced());
+    curl.honest();
+    assert!(pair.join(&[]).contains(SEEDED));
 }
 
 #[test]
