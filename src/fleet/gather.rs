@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::Result;
 
 use super::report::{Found, Report};
+use crate::archive::catalog::by_folder;
 use crate::archive::lineage::{Parent, Record};
 use crate::archive::{chain, recorded};
 use crate::cluster::access::Access;
@@ -13,7 +14,7 @@ use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, exit_of};
 use crate::member_dir::exchange;
 use crate::paths::Root;
-use crate::remote::Remote;
+use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 use crate::sys::{systemd, time};
 
@@ -32,20 +33,13 @@ pub fn report(
     let running = live && systemd::is_active(&settings.etcd_unit)?;
     let http = Access::anonymous(settings).clients;
     let mut doubts = Vec::new();
-    let mut usable = |what: &str, found: Result<Option<Found>>| {
-        found.unwrap_or_else(|e| {
-            doubts.push(format!("{what}: {e:#}"));
-            None
-        })
-    };
-    let mut disk = usable("the disk", disk(settings));
-    let mut archive = usable("the archive", archive(settings, remote));
+    let mut disk = usable(&mut doubts, "the disk", disk(settings));
+    // One listing shows this machine's backup and everybody's records.
+    let folders = usable(&mut doubts, "the archive", remote.list("").map(by_folder));
+    let mut archive = usable(&mut doubts, "the archive", archive(settings, &folders));
+    let mut all = folders.iter().map(|(name, objects)| (name.as_str(), &objects[..]));
     let mut records = staged(settings);
-    match recorded::all(remote) {
-        Ok(all) => records.extend(all),
-        // Whose listing failed has said so already.
-        Err(e) => log::debug!("{e:#}"),
-    }
+    records.extend(usable(&mut doubts, "the recovery records", recorded::in_folders(remote, &mut all)));
     for found in disk.iter_mut().chain(&mut archive) {
         found.parents = parents(settings, &records, found.cluster_id);
     }
@@ -70,6 +64,13 @@ pub fn report(
     })
 }
 
+fn usable<T: Default>(doubts: &mut Vec<String>, what: &str, found: Result<T>) -> T {
+    found.unwrap_or_else(|e| {
+        doubts.push(format!("{what}: {e:#}"));
+        T::default()
+    })
+}
+
 /// What the disk of this node holds; what its cluster continues is left out.
 ///
 /// # Errors
@@ -91,12 +92,14 @@ pub fn disk(settings: &Settings) -> Result<Option<Found>> {
     }))
 }
 
-fn archive(settings: &Settings, remote: &dyn Remote) -> Result<Option<Found>> {
-    let objects = remote.list(&settings.machine_id)?;
-    if chain::is_original(&objects) {
+fn archive(settings: &Settings, folders: &[(String, Vec<Object>)]) -> Result<Option<Found>> {
+    let Some((_, objects)) = folders.iter().find(|(name, _)| *name == settings.machine_id) else {
+        return Ok(None);
+    };
+    if chain::is_original(objects) {
         anyhow::bail!("a backup of etcd2-backup-coreos does not say how new it is: restore it by hand");
     }
-    let all = chain::generations(&objects);
+    let all = chain::generations(objects);
     let newest = all.iter().rev().find_map(|generation| Some((generation.name, generation.last()?)));
     Ok(newest.map(|(name, part)| Found {
         cluster_id: name.cluster_id,
