@@ -84,6 +84,8 @@ await_word() { wait_for 20 "'$3' in the journal of $2" journal_says "$@"; }
 # The power fails: all of a node's processes die at once. What was written stays, as on a disk that keeps its cache.
 power_cut() { "$LAB_XTASK" lab --lab "$LAB" cut "$1"; }
 boot() { "$LAB_XTASK" lab --lab "$LAB" boot "$1"; }
+# boot_with_clock NODE SECONDS: so far from the right time, on a kernel of its own. `there` does not see its disk.
+boot_with_clock() { "$LAB_XTASK" lab --lab "$LAB" boot "$1" --clock="$2"; }
 cut_network() { ip link set "v-$1" down; }
 restore_network() { ip link set "v-$1" up; }
 

@@ -36,13 +36,15 @@ use place::Lab;
 use settings::Style;
 
 /// Debian's packages with the programs the lab runs on the host: the program, and its package.
-const PACKAGES: [(&str, &str); 6] = [
+const PACKAGES: [(&str, &str); 8] = [
     ("debootstrap", "debootstrap"),
     ("systemd-nspawn", "systemd-container"),
     ("ip", "iproute2"),
     ("ssh", "openssh-client"),
     ("rclone", "rclone"),
     ("jq", "jq"),
+    ("linux.uml", "user-mode-linux"),
+    ("mke2fs", "e2fsprogs"),
 ];
 /// apt downloads some tens of megabytes.
 const INSTALL_LIMIT: Duration = Duration::from_secs(600);
@@ -86,6 +88,9 @@ enum Action {
     Boot {
         /// e1, e2, …
         node: String,
+        /// So many seconds from the right time, on a kernel of its own; it keeps that and its disk until the lab goes down
+        #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+        clock: Option<i64>,
     },
     /// Take the lab down as soon as standard input ends
     #[command(hide = true)]
@@ -121,7 +126,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         Action::Status => status(&lab),
         Action::Run(options) => run::main(&lab, options),
         Action::Cut { node } => node::cut(&lab, lab.node(node)?),
-        Action::Boot { node } => node::boot(&lab, &[lab.node(node)?]),
+        Action::Boot { node, clock } => node::boot(&lab, &[lab.node(node)?], *clock),
         Action::Watchdog => watchdog::main(&lab),
     }
 }
@@ -158,7 +163,7 @@ fn fresh(lab: &Lab, shape: Shape) -> Result<()> {
     remove(lab)?;
     network::make(lab, shape.nodes)?;
     disk::make(lab, shape)?;
-    node::boot(lab, &lab.nodes(shape.nodes))?;
+    node::boot(lab, &lab.nodes(shape.nodes), None)?;
     node::await_etcd(lab, shape)
 }
 

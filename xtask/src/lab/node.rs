@@ -41,17 +41,18 @@ fn parse_shape(text: &str) -> Option<Shape> {
     Some(Shape { nodes: nodes.parse().ok()?, settings: Style::named(style)? })
 }
 
-/// Boots nodes side by side, and returns when one can log in to each.
+/// Boots nodes side by side, and returns when one can log in to each. With a clock, in seconds from the right time, they run
+/// on kernels of their own from then on.
 ///
 /// # Errors
 /// One runs already, or did not come up.
-pub(super) fn boot(lab: &Lab, nodes: &[Node]) -> Result<()> {
+pub(super) fn boot(lab: &Lab, nodes: &[Node], clock: Option<i64>) -> Result<()> {
     let mut launched = Vec::new();
     for node in nodes {
         if !processes(lab, Some(*node))?.is_empty() {
             return Err(fault(Exit::Refused, format!("{node} is running"), "cut it first"));
         }
-        launched.push((*node, launch(lab, *node)?));
+        launched.push((*node, launch(lab, *node, clock)?));
     }
     let deadline = Instant::now() + BOOT_LIMIT;
     for (node, supervisor) in &mut launched {
@@ -69,7 +70,7 @@ pub(super) fn boot(lab: &Lab, nodes: &[Node]) -> Result<()> {
     Ok(())
 }
 
-fn launch(lab: &Lab, node: Node) -> Result<Child> {
+fn launch(lab: &Lab, node: Node, clock: Option<i64>) -> Result<Child> {
     let dir = lab.node_dir(node);
     let console = File::options().create(true).append(true).open(dir.join("console.log"));
     let console = console.context("opening the console's log")?;
@@ -80,6 +81,8 @@ fn launch(lab: &Lab, node: Node) -> Result<Child> {
         .arg(&dir)
         .arg(lab.node_namespace(node))
         .arg(node.to_string())
+        .arg(node.address())
+        .arg(clock.map(|seconds| seconds.to_string()).unwrap_or_default())
         .stdin(Stdio::null())
         .stdout(console.try_clone().context("using the console's log twice")?)
         .stderr(console)

@@ -1,0 +1,45 @@
+#!/bin/bash
+# Two nodes whose clocks are two hours behind, each on a kernel of its own. The founding member's restore is refused, as keys would
+# outlive their TTL, until its clock is right. The other one joins all the same, and which backup goes further is told by term and
+# index, not by what a clock said.
+# nodes: 2
+source "$(dirname "$0")/lib.sh"
+
+# clock_is NODE SECONDS: from the right time, but for a minute.
+clock_is() {
+    local off=$(($(on "$1" date +%s) - $(date +%s) - $2))
+    ((off > -60 && off < 60))
+}
+
+backed_up_cluster
+stop_all
+for node in "${nodes[@]}"; do
+    on "$node" "sudo sh -c 'rm -rf /var/lib/etcd2/*; sync'"
+    power_cut "$node"
+done
+for node in "${nodes[@]}"; do boot_with_clock "$node" -7200; done
+# etcd2 tries to start there again and again.
+stop_all
+for node in "${nodes[@]}"; do claim "$node is two hours behind" clock_is "$node" -7200; done
+
+fails_with "e1: it is not restored by a clock that is behind the data" e1 etcd2-restore.service Refused 'minutes behind'
+claim "e1: nothing was touched" on e1 'sudo test -z "$(sudo ls -A /var/lib/etcd2)" -a ! -e /etc/etcd2-backup/fence'
+on e1 sudo date -s "@$(date +%s)"
+restore_founder
+ok "e1: with the right time it is restored"
+on e2 sudo systemctl start etcd2-join.service
+ok "e2: two hours behind, it joined"
+all_keys_on e1 e2
+
+# Backed up by e2 alone, which believes that it is two hours ago.
+on e1 sudo systemctl start etcd2-backup.service
+write_keys e1 later 5
+dump_keys e1 "$work_dir/before"
+await_same_keys "$work_dir/before" e2
+on e2 sudo systemctl start etcd2-backup.service
+claim "the plan on e1 says that e2's backup goes further" \
+    grep -q "older source was chosen: the backup of machine $(machine_id e2)" \
+    <(on e1 sudo /opt/bin/etcd2-backup restore --plan 2>&1)
+stop_all
+on e1 "sudo /opt/bin/etcd2-backup restore --from $(machine_id e2) && sudo systemctl start $LAB_ETCD_UNIT"
+claim "every key is there again, from the backup whose clock was behind" same_keys "$work_dir/before" e1
