@@ -61,6 +61,22 @@ fn the_newest_generation_is_corrupt() {
     assert!(log.contains("given up: ") && log.contains("restored from the archive, generation 1"), "{log}");
 }
 
+/// What a remote holds whole, and the first download does not.
+#[test]
+fn an_object_is_damaged_on_its_way() {
+    let Some(tools) = Tools::from_env() else { return };
+    let (mut node, [_, second]) = two_generations(tools);
+    let wrapper = Wrapper::new(&mut node, tools);
+    let damage = r#"exec dd if=/dev/zero of="$1" bs=1 seek=99 count=1 conv=notrunc status=none"#;
+    wrapper.instead(&format!(
+        "\"$REAL\" \"$@\" || exit\nfor TARGET; do :; done\n\
+         [ $VERB = copy ] && [ -d \"$TARGET\" ] && mkdir \"$0.once\" 2>/dev/null || exit 0\n\
+         find \"$TARGET\" -name '*.part' -exec sh -c '{damage}' sh {{}} ';'"
+    ));
+    let log = assert_restores(&mut node, &[], &second);
+    assert!(log.contains("it is brought once more"), "{log}");
+}
+
 /// It lists everything, gives some of it, and is gone.
 #[test]
 fn the_remote_vanishes_half_way() {

@@ -163,6 +163,7 @@ mod tests {
     use super::*;
     use crate::archive::part::tests::head;
     use crate::exit::{Exit, fault};
+    use crate::remote::Proof;
 
     /// Objects in memory. The order of heads is the reverse of what was asked.
     #[derive(Default)]
@@ -181,7 +182,7 @@ mod tests {
             self.folders().map(drop)
         }
 
-        fn get(&self, _: &str, _: &[String], _: &Path) -> Result<()> {
+        fn get(&self, _: &str, _: &[String], _: &Path, _: Proof) -> Result<()> {
             self.folders().map(drop)
         }
 

@@ -145,9 +145,10 @@ struct Unpacked<'a> {
 
 impl Sink for Unpacked<'_> {
     fn snapshot(&mut self, name: SnapshotName, _: u64, bytes: &mut dyn Read) -> Result<()> {
-        let mut file = File::create_new(self.snap.join(name.to_string()))?;
+        let file = File::create_new(self.snap.join(name.to_string()))?;
+        let mut file = BufWriter::with_capacity(256 << 10, file);
         io::copy(bytes, &mut file)?;
-        Ok(())
+        Ok(file.flush()?)
     }
 
     fn record(&mut self, _: SegmentName, record: &Record<'_>) -> Result<()> {

@@ -5,6 +5,7 @@
 //! between; running it again works.
 
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -67,11 +68,18 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     {
         return done(options, record);
     }
-    let source = match (&followed, &options.source_file) {
-        (None, _) => source::open(&settings, &remote, source_of(options, &settings), folder, wanted)?,
-        (Some(record), None) => record::source(&settings, &remote, record)?,
-        (Some(record), Some(file)) => record::source_in(&settings, file, record)?,
-    };
+    let (source, beyond) = thread::scope(|scope| {
+        // One need not wait for the other.
+        let look = || beyond::look(&Rclone::at_a_glance(&settings, root), &settings.machine_id);
+        // Who takes part in a recovery goes by what its founding member decided.
+        let beyond = followed.is_none().then(|| scope.spawn(look));
+        let source = match (&followed, &options.source_file) {
+            (None, _) => source::open(&settings, &remote, source_of(options, &settings), folder, wanted)?,
+            (Some(record), None) => record::source(&settings, &remote, record)?,
+            (Some(record), Some(file)) => record::source_in(&settings, file, record)?,
+        };
+        anyhow::Ok((source, beyond.and_then(|beyond| beyond.join().ok())))
+    })?;
     let present = source.contents.members()?;
     if !options.force {
         let peer_urls = options.peer_urls(settings.own_peer_urls()?);
@@ -93,8 +101,8 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
         Some(record) => Plan::follow(&settings, &source, record, &present, family)?,
     };
     plan.say(&source, &places);
-    if followed.is_none() {
-        beyond::say(&Rclone::at_a_glance(&settings, root), &settings.machine_id, &source);
+    if let Some(beyond) = beyond {
+        beyond::say(beyond, &settings.machine_id, &source);
     }
     if options.plan {
         say_outlook(&settings, &source)?;

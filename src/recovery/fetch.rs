@@ -13,8 +13,8 @@ use crate::archive::part::{self, Part};
 use crate::archive::unpack;
 use crate::etcd::datadir::Family;
 use crate::exit::{Exit, exit_of, fault};
-use crate::remote::{Object, Remote};
-use crate::sys::fs::remove_dir_if_there;
+use crate::remote::{Object, Proof, Remote};
+use crate::sys::fs::{remove_dir_if_there, remove_if_there};
 
 /// What the operator asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -279,10 +279,19 @@ fn bring(
     let whole = |error| Damaged { at: 0, error };
     remove_dir_if_there(dir).map_err(whole)?;
     let objects = objects_dir(dir);
-    remote.get(folder, &paths, &objects).map_err(whole)?;
+    remote.get(folder, &paths, &objects, Proof::Own).map_err(whole)?;
     let mut opened = Vec::new();
     for (at, (path, name)) in paths.iter().zip(parts).enumerate() {
-        let part = Part::open(&objects.join(path), generation.name, *name);
+        let open = || Part::open(&objects.join(path), generation.name, *name);
+        let part = open().or_else(|error| {
+            if exit_of(&error) != Exit::Corrupt {
+                return Err(error);
+            }
+            log::warn!("{error:#}: it is brought once more, as it may be the way that damaged it");
+            remove_if_there(&objects.join(path))?;
+            remote.get(folder, std::slice::from_ref(path), &objects, Proof::Own)?;
+            open()
+        });
         opened.push(part.map_err(|error| Damaged { at, error })?);
     }
     Ok(opened)

@@ -11,7 +11,7 @@ use crate::archive::chain;
 use crate::etcd::datadir::DataDir;
 use crate::etcd::wal::Reading;
 use crate::exit::{Exit, exit_of};
-use crate::remote::{Object, Remote};
+use crate::remote::{Object, Proof, Remote};
 use crate::sys::fs as files;
 
 /// The folder of the backup before the last one.
@@ -63,7 +63,7 @@ pub fn bring(remote: &dyn Remote, folder: &str, objects: &[Object], incoming: &P
     let data = incoming.join("data");
     // A log without a snapshot yet has an empty folder there, which no remote keeps.
     files::create_dirs(&data.join("member/snap"), 0o700)?;
-    remote.get(folder, &paths, &data)?;
+    remote.get(folder, &paths, &data, Proof::Remote)?;
     let dir = DataDir::open(&data, None)?;
     let contents = dir.scan(Reading::Still)?;
     let bytes = objects.iter().map(|o| o.size).sum();

@@ -1,6 +1,7 @@
 //! Where the data of a restore comes from: a restore point of the archive, or the disk of this node.
 
 use std::path::Path;
+use std::thread;
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
@@ -130,8 +131,15 @@ pub fn open(
     match source {
         Choice::Local => local(settings),
         Choice::Archive => {
-            let source = archive(settings, remote, folder, wanted)?;
-            say_what_local_has(settings, &source);
+            // The disk is read while the remote is waited for.
+            let (source, own) = thread::scope(|scope| {
+                let own = scope.spawn(|| local(settings).ok());
+                (archive(settings, remote, folder, wanted), own.join())
+            });
+            let source = source?;
+            if let Ok(Some(own)) = own {
+                say_what_local_has(&own, &source);
+            }
             Ok(source)
         }
         Choice::Auto => auto(settings, remote, wanted),
@@ -183,10 +191,9 @@ pub fn local(settings: &Settings) -> Result<Source> {
 }
 
 /// Says what a restore from the archive would leave behind on this disk. It is kept aside in any case.
-fn say_what_local_has(settings: &Settings, archive: &Source) {
-    let Ok(own) = local(settings) else { return };
+fn say_what_local_has(own: &Source, archive: &Source) {
     let (ours, point) = (own.contents.last(), archive.point);
-    if !same_cluster(&own, archive) || raft_order(&own) <= (point.term, point.index) {
+    if !same_cluster(own, archive) || raft_order(own) <= (point.term, point.index) {
         return;
     }
     let more = ours.index.saturating_sub(point.index);

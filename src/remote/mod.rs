@@ -19,6 +19,15 @@ pub struct Object {
     pub size: u64,
 }
 
+/// How it is known that an object arrived as it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// It carries its own checksum, which whoever reads it checks.
+    Own,
+    /// rclone compares hashes, where the remote has them.
+    Remote,
+}
+
 /// What backup and recovery need of a remote. `folder` is a machine's folder below the endpoint.
 ///
 /// Every call is bounded in time, and every failure carries [`Exit::Remote`](crate::exit::Exit::Remote).
@@ -46,7 +55,7 @@ pub trait Remote {
     ///
     /// # Errors
     /// Any of them did not arrive.
-    fn get(&self, folder: &str, paths: &[String], local: &Path) -> Result<()>;
+    fn get(&self, folder: &str, paths: &[String], local: &Path, proof: Proof) -> Result<()>;
 
     /// Copies the objects at `paths` from one folder to another, inside the remote where that can do it. One that is there
     /// with the same size is left alone, one of another size replaced. Safe to repeat.

@@ -28,15 +28,32 @@ pub struct Further {
     pub part: PartName,
 }
 
-/// Says what is beyond a source: one call, and one more where another machine has recovery records.
-pub fn say(remote: &dyn Remote, own: &str, source: &Source) {
-    if let Err(e) = look(remote, own, source) {
-        log::warn!("whether another machine's backup goes further is not known: {e:#}");
-    }
+/// What lies below the endpoint.
+#[derive(Debug)]
+pub struct Beyond {
+    folders: Vec<(String, Vec<Object>)>,
+    /// Recoveries that other machines began.
+    recoveries: Vec<Record>,
 }
 
-fn look(remote: &dyn Remote, own: &str, source: &Source) -> Result<()> {
+/// Looks at the endpoint: one call, and one more where another machine has recovery records.
+///
+/// # Errors
+/// The remote cannot be listed or read.
+pub fn look(remote: &dyn Remote, own: &str) -> Result<Beyond> {
     let folders = by_folder(remote.list("")?);
+    let others = folders.iter().filter(|(name, _)| name != own);
+    let mut others = others.map(|(name, objects)| (name.as_str(), &objects[..]));
+    let recoveries = recorded::in_folders(remote, &mut others)?;
+    Ok(Beyond { folders, recoveries })
+}
+
+/// Says what of it is beyond a source.
+pub fn say(looked: Result<Beyond>, own: &str, source: &Source) {
+    let Beyond { folders, recoveries } = match looked {
+        Ok(beyond) => beyond,
+        Err(e) => return log::warn!("whether another machine's backup goes further is not known: {e:#}"),
+    };
     let (cluster, last) = (source.contents.metadata.cluster_id, source.point);
     // Who goes back to a point knows that there is more.
     if last == source.contents.last()
@@ -59,15 +76,7 @@ fn look(remote: &dyn Remote, own: &str, source: &Source) -> Result<()> {
             time::rfc3339(part.time)
         );
     }
-    let others = folders.iter().filter(|(name, _)| name != own);
-    for record in
-        recorded::in_folders(remote, &mut others.map(|(name, objects)| (name.as_str(), &objects[..])))?
-    {
-        if record.source_cluster_id == cluster {
-            say_recovered(&record);
-        }
-    }
-    Ok(())
+    recoveries.iter().filter(|record| record.source_cluster_id == cluster).for_each(say_recovered);
 }
 
 /// Two recoveries of one cluster are two clusters for good.

@@ -11,7 +11,7 @@ use crate::archive::check::Check;
 use crate::archive::names::PartName;
 use crate::archive::part::Part;
 use crate::exit::{Exit, exit_of};
-use crate::remote::Remote;
+use crate::remote::{Proof, Remote};
 use crate::sys::fs::{remove_dir_if_there, remove_if_there};
 
 /// Brought by one call, if more than one part: enough that the calls do not count, little enough for any disk.
@@ -90,7 +90,7 @@ impl<R: Remote> Reader<'_, R> {
     fn bring(&self, generation: &Generation, batch: &[PartName]) -> Result<Vec<Result<()>>> {
         let get = |parts: &[PartName]| {
             let paths: Vec<String> = parts.iter().map(|p| generation.path(p)).collect();
-            self.remote.get(self.folder, &paths, self.scratch)
+            self.remote.get(self.folder, &paths, self.scratch, Proof::Remote)
         };
         match get(batch) {
             Ok(()) => return Ok(batch.iter().map(|_| Ok(())).collect()),
