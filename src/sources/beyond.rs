@@ -32,19 +32,19 @@ pub struct Further {
 #[derive(Debug)]
 pub struct Beyond {
     folders: Vec<(String, Vec<Object>)>,
-    /// Recoveries that other machines began.
-    recoveries: Vec<Record>,
+    /// Recoveries that other machines began, if their records can be read.
+    recoveries: Result<Vec<Record>>,
 }
 
 /// Looks at the endpoint: one call, and one more where another machine has recovery records.
 ///
 /// # Errors
-/// The remote cannot be listed or read.
+/// The remote cannot be listed.
 pub fn look(remote: &dyn Remote, own: &str) -> Result<Beyond> {
     let folders = by_folder(remote.list("")?);
     let others = folders.iter().filter(|(name, _)| name != own);
     let mut others = others.map(|(name, objects)| (name.as_str(), &objects[..]));
-    let recoveries = recorded::in_folders(remote, &mut others)?;
+    let recoveries = recorded::in_folders(remote, &mut others);
     Ok(Beyond { folders, recoveries })
 }
 
@@ -76,7 +76,10 @@ pub fn say(looked: Result<Beyond>, own: &str, source: &Source) {
             time::rfc3339(part.time)
         );
     }
-    recoveries.iter().filter(|record| record.source_cluster_id == cluster).for_each(say_recovered);
+    match recoveries {
+        Ok(all) => all.iter().filter(|record| record.source_cluster_id == cluster).for_each(say_recovered),
+        Err(e) => log::warn!("whether another node made a cluster of it already is not known: {e:#}"),
+    }
 }
 
 /// Two recoveries of one cluster are two clusters for good.
