@@ -13,6 +13,7 @@ use etcd2_backup::etcd::log::Log;
 use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, prove, write_member_dir};
 use etcd2_backup::etcd::wal::{self, Reading};
 use etcd2_backup::exit::{Exit, exit_of};
+use etcd2_backup::sys::fs::write_atomic;
 use testkit::etcd::Member;
 use testkit::fixtures::{Fixture, NAMES};
 use testkit::http::Connection;
@@ -121,6 +122,46 @@ fn founder(tools: &Tools, source: &Source, dir: &Path) -> (Member, Keys) {
     keys::write_many(&founder.client_url, "/later", 40).unwrap();
     let keys = keys::dump(&founder.client_url).unwrap();
     (founder, keys)
+}
+
+#[test]
+fn what_is_not_as_planned_is_not_taken() {
+    let work = tempfile::tempdir().unwrap();
+    let source = Source::fixture("v238-single-snap", work.path());
+    let path = work.path().join("new");
+    let target = Target { member_id: 7, path: &path };
+    let found = |id| Purpose::Found(vec![NewMember { id, peer_urls: vec!["http://127.0.0.1:1".into()] }]);
+    let (up_to, family) = (source.middle(), source.contents.family);
+    let rewrite = Rewrite { cluster_id: CLUSTER, purpose: found(7), up_to: Some(up_to), family };
+    write_member_dir(&source.dir, &source.contents, &rewrite, target).unwrap();
+    let proven = |rewrite: &Rewrite, target| prove(&source.contents, rewrite, target).is_ok();
+    assert!(proven(&rewrite, target));
+    assert!(!proven(&rewrite, Target { member_id: 8, ..target }));
+    for other in [
+        Rewrite { cluster_id: CLUSTER + 1, ..rewrite.clone() },
+        Rewrite { purpose: found(8), ..rewrite.clone() },
+        Rewrite { purpose: Purpose::Seed, ..rewrite.clone() },
+        Rewrite { up_to: Some(up_to + 1), ..rewrite.clone() },
+        Rewrite { up_to: Some(up_to - 1), ..rewrite.clone() },
+    ] {
+        assert!(!proven(&other, target), "{other:?}");
+    }
+
+    // One byte of a file at a time, and a cut.
+    let base = source.contents.base.as_ref().unwrap().name.to_string();
+    let log = wal::segments(&path.join("wal")).unwrap()[0].path(&path.join("wal"));
+    for file in [path.join("snap").join(base), log] {
+        let whole = std::fs::read(&file).unwrap();
+        let middle = whole.len() / 2;
+        let mut damaged = whole.clone();
+        damaged[middle] ^= 1;
+        for bytes in [&damaged[..], &whole[..middle]] {
+            write_atomic(&file, bytes, 0o600).unwrap();
+            assert!(!proven(&rewrite, target), "{}", file.display());
+        }
+        write_atomic(&file, &whole, 0o600).unwrap();
+    }
+    assert!(proven(&rewrite, target));
 }
 
 #[test]

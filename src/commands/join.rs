@@ -18,8 +18,8 @@ use crate::cluster::local::{self, Ids};
 use crate::cluster::plan::{self, Running, Situation, Step};
 use crate::cluster::{Membership, api, drop_in, preflight};
 use crate::exit::{Exit, OrFault, fault};
+use crate::member_dir::aside;
 use crate::member_dir::places::Places;
-use crate::member_dir::{aside, exchange};
 use crate::paths::{JOIN_DROP_IN, Root};
 use crate::recovery::seed::Seed;
 use crate::settings::Settings;
@@ -205,12 +205,7 @@ impl Join<'_> {
                 "the data here is that of member {member:x} of cluster {cluster:x}, and goes into no other"
             );
         }
-        let places = Places::of(&self.settings)?;
-        if seed.is_none() {
-            // An earlier run may have been killed while it wrote one.
-            exchange::clear(&places)?;
-        }
-        for old in aside::set_aside(&places, "join")? {
+        for old in aside::set_aside(&Places::of(&self.settings)?, "join")? {
             log::info!("the old data is kept as {}", old.display());
         }
         // Others may have changed in between; etcd wants the list to the letter.

@@ -166,14 +166,12 @@ pub fn prove_log(contents: &Contents, rewrite: &Rewrite, target: Target<'_>) -> 
         })?;
     let taken = rewrite.last_index(contents)?;
     let last = taken + rewrite.appended(contents)?.len() as u64;
-    let behind = found.changes.partition_point(|c| c.index <= taken);
-    let (same, new) = found.changes.split_at(behind);
     let members = match &rewrite.purpose {
         Purpose::Found(members) => {
             let wanted: BTreeSet<u64> = members.iter().map(|m| m.id).collect();
             contents.members_by(&found.changes)?.into_keys().collect::<BTreeSet<_>>() == wanted
         }
-        Purpose::Seed => new.is_empty(),
+        Purpose::Seed => true,
     };
     let metadata = Metadata { member_id: target.member_id, cluster_id: rewrite.cluster_id };
     planned(
@@ -183,7 +181,7 @@ pub fn prove_log(contents: &Contents, rewrite: &Rewrite, target: Target<'_>) -> 
             && found.entries >= last - base.index
             && found.snapshots.contains(&base)
             && matches!(walk.stop, Stop::Eof | Stop::Zeros)
-            && same == contents.log.changes_to(taken)
+            && found.changes_to(taken) == contents.log.changes_to(taken)
             && members,
     )
 }
@@ -271,7 +269,10 @@ fn change(
 
 impl Rewrite {
     /// The index of the last entry that is taken over from the source.
-    fn last_index(&self, contents: &Contents) -> Result<u64> {
+    ///
+    /// # Errors
+    /// [`Exit::Refused`] if the source has no such entry behind its snapshot.
+    pub fn last_index(&self, contents: &Contents) -> Result<u64> {
         let (first, last) = (contents.base_index(), contents.last().index);
         let wanted = self.up_to.unwrap_or(last);
         if (first..=last).contains(&wanted) {

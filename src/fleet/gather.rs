@@ -35,7 +35,15 @@ pub fn report(
     let mut doubts = Vec::new();
     let mut disk = usable(&mut doubts, "the disk", disk(settings));
     // One listing shows this machine's backup and everybody's records.
-    let folders = usable(&mut doubts, "the archive", remote.list("").map(by_folder));
+    let folders = match remote.list("") {
+        Ok(objects) => by_folder(objects),
+        Err(e) => {
+            // This machine's may be all that it is allowed to see.
+            doubts.push(format!("the other machines' backups: {e:#}"));
+            let own = usable(&mut doubts, "the archive", remote.list(&settings.machine_id));
+            vec![(settings.machine_id.clone(), own)]
+        }
+    };
     let mut archive = usable(&mut doubts, "the archive", archive(settings, &folders));
     let mut all = folders.iter().map(|(name, objects)| (name.as_str(), &objects[..]));
     let mut records = staged(settings);

@@ -40,6 +40,7 @@ pub fn begin(settings: &Settings, source: &Source, rewrite: &Rewrite, places: &P
 }
 
 fn write_base(settings: &Settings, source: &Source, rewrite: &Rewrite, places: &Places) -> Result<()> {
+    rewrite.last_index(&source.contents)?;
     owner::ready(settings)?;
     exchange::clear(places)?;
     check_room(source, places)?;
@@ -83,7 +84,7 @@ pub fn finish(
 ///
 /// # Errors
 /// [`Exit::NoSpace`] if not.
-pub fn check_room(source: &Source, places: &Places) -> Result<()> {
+fn check_room(source: &Source, places: &Places) -> Result<()> {
     let (base, log) = (source.contents.base_size()?, source.log_size());
     match &places.wal {
         None => refuse_without_room(&places.member, base + log),

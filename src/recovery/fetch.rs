@@ -289,7 +289,10 @@ fn bring(
             }
             log::warn!("{error:#}: it is brought once more, as it may be the way that damaged it");
             remove_if_there(&objects.join(path))?;
-            remote.get(folder, std::slice::from_ref(path), &objects, Proof::Own)?;
+            if let Err(again) = remote.get(folder, std::slice::from_ref(path), &objects, Proof::Own) {
+                log::warn!("it did not come a second time: {again:#}");
+                return Err(error);
+            }
             open()
         });
         opened.push(part.map_err(|error| Damaged { at, error })?);

@@ -58,13 +58,28 @@ pub fn look(root: &Root, settings: &Settings, cluster: &Cluster, members: &Membe
         }
         Err(e) => {
             log::info!("the member will begin empty, and the leader send it everything: {e:#}");
+            // What was brought before that was found out is of no use.
+            clear(settings).unwrap_or_else(|e| log::warn!("something of it is left: {e:#}"));
             None
         }
     }
 }
 
+/// Removes what there is of a seed that is in nobody's hands: of a run that was killed, or of what was of no use.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn clear(settings: &Settings) -> Result<()> {
+    exchange::clear(&Places::of(settings)?)?;
+    files::remove_dir_if_there(&incoming(settings))
+}
+
+fn incoming(settings: &Settings) -> PathBuf {
+    settings.restore_dir.join("incoming")
+}
+
 impl Seed {
-    /// Looks for one for a cluster, brings it and proves it. `committed` is how far the cluster is, `family` which etcd it
+    /// Looks for one for a cluster, brings it, proves it, and writes all of it but the log beside the member's data. `committed` is how far the cluster is, `family` which etcd it
     /// runs; both as far as that is known.
     ///
     /// # Errors
@@ -86,7 +101,7 @@ impl Seed {
         let family = family.unwrap_or(source.contents.family);
         let rewrite = Rewrite { cluster_id, purpose: Purpose::Seed, up_to: Some(last), family };
         let places = Places::of(settings)?;
-        let seed = Self { source, rewrite, places, incoming: settings.restore_dir.join("incoming") };
+        let seed = Self { source, rewrite, places, incoming: incoming(settings) };
         build::begin(settings, &seed.source, &seed.rewrite, &seed.places)?;
         // Of what was brought only the log is read again.
         if seed.source.dir.snap.starts_with(&seed.incoming) {
@@ -141,8 +156,7 @@ fn source_of(settings: &Settings, remote: &dyn Remote, record: &Record) -> Resul
         .map(|g| g.name.number)
         .context("it was restored from a disk that was never backed up")?;
     let wanted = Wanted { generation: Some(of_the_cluster), accept_older: true, point: None };
-    let incoming = settings.restore_dir.join("incoming");
-    let source = source::opened(fetch::fetch(remote, folder, &objects, wanted, &incoming)?)?;
+    let source = source::opened(fetch::fetch(remote, folder, &objects, wanted, &incoming(settings))?)?;
     ensure!(
         source.contents.metadata.cluster_id == record.source_cluster_id,
         "the backup is another cluster's"

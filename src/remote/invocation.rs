@@ -86,7 +86,7 @@ impl Invocation {
         for name in NOT_FOR_RCLONE {
             command.env_remove(name);
         }
-        // A unit has no HOME. rclone asks getent for it then, which takes it a fifth of its time.
+        // A unit has no HOME. rclone on the host asks getent for it then, which takes it a fifth of its time.
         if is_root() && env::var_os("HOME").is_none() {
             command.env("HOME", "/root");
         }

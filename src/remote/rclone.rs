@@ -39,7 +39,7 @@ impl Rclone {
         Self::with(settings, root, Retry::RECOVERY)
     }
 
-    /// For a look beside a recovery, which can do without it and must not wait for it: one try, of half a minute at most.
+    /// For a look beside a recovery, which can do without it: each call once, of half a minute at most.
     pub fn at_a_glance(settings: &Settings, root: &Root) -> Self {
         let rclone_timeout = settings.rclone_timeout.min(GLANCE);
         let this = Self::with(&Settings { rclone_timeout, ..settings.clone() }, root, Retry::ONCE);

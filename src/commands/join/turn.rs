@@ -27,6 +27,7 @@ impl Join<'_> {
         if !enters(step) {
             return Ok(Ready { step, members, seed: None });
         }
+        seed::clear(&self.settings)?;
         preflight::directories(&self.settings)?;
         let version = api::cluster_version(&self.cluster.http, &self.cluster.via);
         preflight::program(&self.settings.etcd_command, version.as_deref())?;
