@@ -2,6 +2,8 @@
 //! with a systemd: `tests/lab/67-recover.sh`, `tests/lab/68-recover-killed.sh`.
 
 mod common;
+#[path = "common/wrapper.rs"]
+mod wrapper;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,6 +13,7 @@ use std::process::Command;
 use common::{Node, write};
 use testkit::keys;
 use testkit::tools::Tools;
+use wrapper::Wrapper;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");
 
@@ -87,4 +90,19 @@ fn the_plan_says_what_the_nodes_have_and_what_is_made_of_it() {
     );
     write(&nodes[1].path("/etc/machine-id"), "0123456789abcdef0123456789abcdef\n");
     plan(&both, 10, &["core@e1 and core@e2 have the same machine ID"]);
+}
+
+/// A folder beside it may be broken, or the node allowed no other.
+#[test]
+fn a_node_that_sees_its_own_folder_only_has_an_archive_all_the_same() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(tools);
+    let wrapper = Wrapper::new(&mut node, tools);
+    node.put_fixture("v238-single-snap");
+    node.ok(&["backup"]);
+    wrapper.instead("case \"$*\" in *lsjson*/backups) echo denied >&2; exit 1;; esac\nexec \"$REAL\" \"$@\"");
+    let run = node.run(&["report"]);
+    let report: serde_json::Value = serde_json::from_str(&run.answer).unwrap();
+    assert_eq!(report["archive"]["index"], report["disk"]["index"], "{report}");
+    assert!(report["doubts"].to_string().contains("the other machines' backups: "), "{report}");
 }

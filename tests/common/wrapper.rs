@@ -1,4 +1,5 @@
 //! A script in front of the real rclone: it writes down every call, and injects a fault where a test asks for one.
+#![allow(dead_code, reason = "each file of tests uses its part of it")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
