@@ -11,7 +11,15 @@ clock_is() {
     ((off > -60 && off < 60))
 }
 
+raft_index() { curl_etcd -o /dev/null -D - "$(client_url e1)/v2/keys/" | tr -d '\r' | awk '/^X-Raft-Index:/ { print $2 }'; }
+has_reached() { (($(raft_index) >= $1)); }
+
 backed_up_cluster
+# The leader writes the time into the log twice a second, once a key has a TTL. A backup waits for a write behind it.
+wait_for 20 "the time in etcd's log" has_reached $(($(raft_index) + 2))
+write_keys e1 behind-it 2
+dump_keys e1 "$work_dir/before"
+on e1 sudo systemctl start etcd2-backup.service
 stop_all
 for node in "${nodes[@]}"; do
     on "$node" "sudo sh -c 'rm -rf /var/lib/etcd2/*; sync'"
