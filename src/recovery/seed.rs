@@ -8,7 +8,7 @@
 //! not in its source, and what is behind the record's index is not taken.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -70,8 +70,12 @@ pub fn look(root: &Root, settings: &Settings, cluster: &Cluster, members: &Membe
 /// # Errors
 /// It cannot be removed.
 pub fn clear(settings: &Settings) -> Result<()> {
-    exchange::clear(&Places::of(settings)?)?;
-    files::remove_dir_if_there(&incoming(settings))
+    remove(&Places::of(settings)?, &incoming(settings))
+}
+
+fn remove(places: &Places, incoming: &Path) -> Result<()> {
+    exchange::clear(places)?;
+    files::remove_dir_if_there(incoming)
 }
 
 fn incoming(settings: &Settings) -> PathBuf {
@@ -79,8 +83,8 @@ fn incoming(settings: &Settings) -> PathBuf {
 }
 
 impl Seed {
-    /// Looks for one for a cluster, brings it, proves it, and writes all of it but the log beside the member's data. `committed` is how far the cluster is, `family` which etcd it
-    /// runs; both as far as that is known.
+    /// Looks for one for a cluster, brings it, proves it, and writes all of it but the log beside the member's data.
+    /// `committed` is how far the cluster is, `family` which etcd it runs; both as far as that is known.
     ///
     /// # Errors
     /// Why there is none.
@@ -135,8 +139,7 @@ impl Seed {
 
 impl Drop for Seed {
     fn drop(&mut self) {
-        let cleared = exchange::clear(&self.places).and_then(|()| files::remove_dir_if_there(&self.incoming));
-        if let Err(e) = cleared {
+        if let Err(e) = remove(&self.places, &self.incoming) {
             log::warn!("of what a new member begins with, something is left: {e:#}");
         }
     }
