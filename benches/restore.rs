@@ -3,8 +3,6 @@
 #![allow(missing_docs, reason = "a program of its own")]
 #![allow(clippy::print_stdout, reason = "its results")]
 
-mod store;
-
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
@@ -16,6 +14,7 @@ use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, prove, wr
 use etcd2_backup::etcd::wal::Reading;
 use etcd2_backup::sys::fs::hand_over_and_sync;
 use tempfile::TempDir;
+use testkit::store;
 
 const KEYS: u64 = 100_000;
 const VALUE_BYTES: usize = 256;
@@ -52,7 +51,8 @@ impl Source {
         // Not in /tmp, which may be memory.
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let (dir, restored) = (tempfile::tempdir_in(target).unwrap(), tempfile::tempdir_in(target).unwrap());
-        let data = store::data_dir(dir.path(), KEYS, VALUE_BYTES, snapshot);
+        store::data_dir(dir.path(), KEYS, VALUE_BYTES, snapshot);
+        let data = DataDir::open(dir.path(), None).unwrap();
         restore(&data, &restored.path().join("member"));
         hand_over_and_sync(target, None).unwrap();
         Self { dir, data, restored }

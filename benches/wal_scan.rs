@@ -2,8 +2,6 @@
 
 #![allow(missing_docs, unreachable_pub, reason = "a program of its own")]
 
-mod store;
-
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
@@ -12,8 +10,10 @@ use std::path::Path;
 use crc32c::crc32c_append;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
+use etcd2_backup::etcd::datadir::DataDir;
 use etcd2_backup::etcd::frame::FrameReader;
 use etcd2_backup::etcd::wal::Reading;
+use testkit::store;
 
 /// Bytes of values in a log.
 const TOTAL: usize = 64 << 20;
@@ -37,6 +37,11 @@ fn payloads_of(log: &[u8]) -> Vec<Range<usize>> {
 
 fn keys(value_bytes: usize) -> u64 {
     (TOTAL / value_bytes) as u64
+}
+
+fn data_dir(dir: &Path, value_bytes: usize) -> DataDir {
+    store::data_dir(dir, keys(value_bytes), value_bytes, 0);
+    DataDir::open(dir, None).unwrap()
 }
 
 /// Both sides count the same bytes: the payloads, which is what the CRC is over.
@@ -77,7 +82,7 @@ mod file {
     #[divan::bench(args = SIZES)]
     fn read_and_crc32c_once_per_record(bencher: Bencher<'_, '_>, value_bytes: usize) {
         let dir = tempfile::tempdir().unwrap();
-        let data = store::data_dir(dir.path(), keys(value_bytes), value_bytes, 0);
+        let data = data_dir(dir.path(), value_bytes);
         let path = data.wal.join("0000000000000000-0000000000000000.wal");
         let log = std::fs::read(&path).unwrap();
         let payloads = payloads_of(&log);
@@ -89,7 +94,7 @@ mod file {
     #[divan::bench(args = SIZES)]
     fn scan_of_the_data_directory(bencher: Bencher<'_, '_>, value_bytes: usize) {
         let dir = tempfile::tempdir().unwrap();
-        let data = store::data_dir(dir.path(), keys(value_bytes), value_bytes, 0);
+        let data = data_dir(dir.path(), value_bytes);
         let log = std::fs::read(data.wal.join("0000000000000000-0000000000000000.wal")).unwrap();
         bencher.counter(payload_bytes(&payloads_of(&log))).bench_local(|| data.scan(Reading::Still).unwrap());
     }

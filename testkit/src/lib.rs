@@ -4,20 +4,30 @@
 //!
 //! - [`tools`]: where etcd, etcdctl and rclone are, or how they are fetched
 //! - [`etcd`]: members and clusters that start, stop, die and come back
-//! - [`node`]: a whole node as a tree, with the product installed in it
+//! - [`node`]: a node as a tree, and the node program run on it
+//! - [`faults`]: what goes wrong: killed at a system call, errors, a lying rclone or curl, a disk of its own
+//! - [`install_tree`]: the installer at work on one tree, again and again
+//! - [`certificates`]: an authority and certificates of it
 //! - [`keys`]: what is in the v2 store, and whether two stores are the same
+//! - [`store`]: a log and a snapshot of any size, as etcd would have written them
 //! - [`replay`]: what the bytes of a log and of a snapshot say, read independently
 //! - [`http`]: just enough HTTP for that
 //! - [`fixtures`]: data directories of etcd versions that are not at hand
+//! - [`files`]: files and trees
 //! - [`ports`]: ports nobody else gets
 //! - [`process`]: other programs, run within a time limit
 
+pub mod certificates;
 pub mod etcd;
+pub mod faults;
+pub mod files;
 pub mod fixtures;
 pub mod http;
+pub mod install_tree;
 pub mod keys;
 pub mod node;
 pub mod ports;
 pub mod process;
 pub mod replay;
+pub mod store;
 pub mod tools;

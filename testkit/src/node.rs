@@ -1,45 +1,67 @@
-//! A whole node as a tree: its root file system with the product installed, and its etcd. What systemd would do for
-//! them is done here: the units' environment, the fence, the guard.
+//! A node as a tree: its root file system, its etcd, and the node program on it. What systemd would do for them is done
+//! here: the units' environment, the fence, the guard.
+//!
+//! Two kinds: [`Node::bare`] has the product installed as an operator does it; [`Node::new`] runs a program that is not
+//! installed, with settings that the test gives it, and a remote of type `local` beside it.
 
 use std::collections::BTreeMap;
 use std::env;
-use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
 
 use crate::etcd::Member;
-use crate::process::run_any;
+use crate::files::{copy, tree, write};
+use crate::fixtures::Fixture;
+use crate::keys::{self, Keys};
+use crate::process::output_of;
 use crate::tools::Tools;
 
 /// Longer than anything the program may take here.
 const LIMIT: Duration = Duration::from_secs(300);
 const UNITS: &str = "etc/systemd/system";
 const SETTINGS: &str = "etc/systemd/system/etcd2-backup.service.d/30-etcd2-backup-restore.conf";
+/// The machine ID of a node whose test does not care.
+const MACHINE_ID: &str = "0123456789abcdef0123456789abcdef";
 
 /// One node.
 #[derive(Debug)]
 pub struct Node {
-    /// Its root file system.
-    pub root: PathBuf,
-    /// Its etcd; the data directory is `<root>/var/lib/etcd2`.
-    pub member: Member,
-    /// Its machine ID, derived from its name.
+    root: PathBuf,
+    /// Holds the root, the remote and what is saved of both; none for a node that a caller gave a folder.
+    work: Option<TempDir>,
+    program: PathBuf,
+    /// Settings of the program, over those that installed units give it.
+    pub environment: BTreeMap<String, String>,
+    /// Its etcd; the data directory is `/var/lib/etcd2`.
+    pub etcd: Member,
+    /// Its machine ID.
     pub machine_id: String,
-    path: OsString,
 }
 
 /// How a run of the node program ended.
 #[derive(Debug)]
-pub struct Ended {
-    /// Its exit code; none if a signal ended it.
-    pub code: Option<i32>,
-    /// What it printed, stdout and stderr in one.
-    pub printed: String,
+pub struct Run {
+    /// Its exit code; -1 if a signal ended it.
+    pub code: i32,
+    /// What it told, on stderr.
+    pub log: String,
+    /// What was asked for, on stdout.
+    pub answer: String,
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            log: String::from_utf8_lossy(&output.stderr).into_owned(),
+            answer: String::from_utf8_lossy(&output.stdout).into_owned(),
+        }
+    }
 }
 
 impl Node {
@@ -47,30 +69,109 @@ impl Node {
     ///
     /// # Errors
     /// The tree cannot be made, or etcd does not run.
-    pub fn new(tools: &Tools, name: &str, root: &Path) -> Result<Self> {
+    pub fn bare(tools: &Tools, name: &str, root: &Path) -> Result<Self> {
         let root = std::path::absolute(root)?;
         ensure!(!root.exists(), "{} exists already", root.display());
         for dir in ["etc", "var/lib", "home/core"] {
             fs::create_dir_all(root.join(dir)).with_context(|| format!("creating {}", root.display()))?;
         }
         let machine_id = machine_id(name);
-        write(&root.join("etc/machine-id"), &format!("{machine_id}\n"))?;
-        write(
-            &root.join("etc/os-release"),
-            "NAME=\"Container Linux by CoreOS\"\nID=coreos\nVERSION_ID=1745.7.0\n",
-        )?;
-        let member = Member::new(tools, name, &root.join("var/lib/etcd2"))?;
-        let rclone = tools.rclone.parent().context("rclone is in no folder")?.to_owned();
-        let path = env::var_os("PATH").unwrap_or_default();
-        let path = env::join_paths([rclone].into_iter().chain(env::split_paths(&path)))?;
-        Ok(Self { root, member, machine_id, path })
+        write(&root.join("etc/machine-id"), format!("{machine_id}\n"));
+        let os = "NAME=\"Container Linux by CoreOS\"\nID=coreos\nVERSION_ID=1745.7.0\n";
+        write(&root.join("etc/os-release"), os);
+        let etcd = Member::new(tools, name, &root.join("var/lib/etcd2"))?;
+        let program = root.join("opt/bin/etcd2-backup");
+        let environment = BTreeMap::from([("PATH".to_owned(), path_with(tools)?)]);
+        Ok(Self { root, work: None, program, environment, etcd, machine_id })
+    }
+
+    /// A node whose etcd is not started yet. Data directory and remote are its own. `program` runs on it.
+    ///
+    /// # Panics
+    /// It cannot be made, or etcd does not run.
+    pub fn new(program: &str, tools: &Tools) -> Self {
+        Self::named(program, tools, "e1")
+    }
+
+    /// The same for a node of several.
+    ///
+    /// # Panics
+    /// As [`Node::new`].
+    pub fn named(program: &str, tools: &Tools, name: &str) -> Self {
+        let work = tempfile::tempdir().unwrap();
+        let root = work.path().join("root");
+        for dir in ["root/etc", "root/var/lib", "remote"] {
+            fs::create_dir_all(work.path().join(dir)).unwrap();
+        }
+        write(&root.join("etc/machine-id"), format!("{MACHINE_ID}\n"));
+        write(&root.join("etc/rclone.conf"), "[r]\ntype = local\n");
+        let etcd = Member::new(tools, name, &root.join("var/lib/etcd2")).unwrap();
+        let endpoint = format!("r:{}/backups", work.path().join("remote").display());
+        let environment = [
+            ("RCLONE_ENDPOINT", endpoint.as_str()),
+            ("ETCD2_BACKUP_RCLONE_RUNNER", "host"),
+            ("ETCD_RESTORE_MASTER_ADV_PEER_URLS", &etcd.peer_url),
+            ("ETCD_NAME", name),
+            ("ETCD_INITIAL_ADVERTISE_PEER_URLS", &etcd.peer_url),
+            ("ETCD_ADVERTISE_CLIENT_URLS", &etcd.client_url),
+            ("PATH", &path_with(tools).unwrap()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let (program, machine_id) = (program.into(), MACHINE_ID.to_owned());
+        Self { root, work: Some(work), program, environment, etcd, machine_id }
+    }
+
+    /// The same, with another node as the founding member, and that node's program.
+    ///
+    /// # Panics
+    /// As [`Node::new`].
+    pub fn joining(tools: &Tools, name: &str, founder: &Self) -> Self {
+        let mut node = Self::named(&founder.program.to_string_lossy(), tools, name);
+        let url = founder.etcd.peer_url.clone();
+        node.environment.insert("ETCD_RESTORE_MASTER_ADV_PEER_URLS".into(), url);
+        node
+    }
+
+    /// The node's `/`.
+    pub fn root(&self) -> PathBuf {
+        self.root.clone()
+    }
+
+    /// A path of the node.
+    pub fn path(&self, absolute: &str) -> PathBuf {
+        self.root.join(absolute.trim_start_matches('/'))
+    }
+
+    /// The program that runs on it.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// What lies beside the root: the remote of a node that [`Node::new`] made.
+    fn beside(&self, name: &str) -> PathBuf {
+        self.root.with_file_name(name)
+    }
+
+    /// This machine's folder in the remote of a node that [`Node::new`] made.
+    pub fn folder(&self) -> PathBuf {
+        self.beside("remote/backups").join(&self.machine_id)
+    }
+
+    /// Every object of this machine in the remote, by path, in order.
+    ///
+    /// # Panics
+    /// One cannot be read.
+    pub fn objects(&self) -> Vec<PathBuf> {
+        let files = tree(&self.folder()).into_iter().filter(|(_, content)| content.is_some());
+        files.map(|(path, _)| path).collect()
     }
 
     /// Unpacks the tarball in the home of `core` and runs its install program, as an operator would.
     ///
     /// # Errors
     /// It cannot be unpacked, or the installation fails.
-    pub fn install(&self, tarball: &Path) -> Result<Ended> {
+    pub fn install(&self, tarball: &Path) -> Result<Run> {
         let home = self.root.join("home/core/etcd2-backup");
         let packed = File::open(tarball).with_context(|| format!("opening {}", tarball.display()))?;
         let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed));
@@ -79,51 +180,101 @@ impl Node {
         self.ended_well(command.arg("--root").arg(&self.root), "etcd2-backup-install")
     }
 
-    /// The installed program.
-    pub fn program(&self) -> PathBuf {
-        self.root.join("opt/bin/etcd2-backup")
-    }
-
-    /// Runs the installed program as its unit would: with the settings of its drop-in and of etcd's unit.
+    /// The command line, ready to be started: with the settings its unit gives it where it is installed, and with
+    /// [`Node::environment`].
     ///
-    /// # Errors
-    /// It cannot be started, does not end, or the drop-in cannot be read. Failing is no error.
-    pub fn run_any(&self, arguments: &[&str]) -> Result<Ended> {
-        let mut command = self.command(arguments)?;
-        let (status, printed) = run_any(&mut command, LIMIT)?;
-        Ok(Ended { code: status.code(), printed })
-    }
-
-    /// As [`Node::run_any`], and must end well.
-    ///
-    /// # Errors
-    /// As there, or its exit code is not 0: then with all it printed.
-    pub fn run(&self, arguments: &[&str]) -> Result<Ended> {
-        self.ended_well(&mut self.command(arguments)?, arguments.first().unwrap_or(&"etcd2-backup"))
-    }
-
-    /// The installed program with the environment its unit gives it, not started: for a test that kills it half-way.
-    ///
-    /// # Errors
+    /// # Panics
     /// A drop-in cannot be read.
-    pub fn command(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = Command::new(self.program());
+    #[track_caller]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        self.complete(Command::new(&self.program), arguments)
+    }
+
+    /// The command line behind that of a program that runs it.
+    ///
+    /// # Panics
+    /// A drop-in cannot be read.
+    #[track_caller]
+    pub fn command_below(&self, mut runner: Command, arguments: &[&str]) -> Command {
+        runner.arg(&self.program);
+        self.complete(runner, arguments)
+    }
+
+    #[track_caller]
+    fn complete(&self, mut command: Command, arguments: &[&str]) -> Command {
+        command.env_clear().envs(self.unit_environment().unwrap()).envs(&self.environment);
         command.arg("--root").arg(&self.root).args(arguments);
-        command.env_clear().env("PATH", &self.path).envs(self.environment()?);
-        Ok(command)
+        command
     }
 
-    /// The environment of our units: that of etcd's unit, and our drop-in over it (paths as the node calls them).
-    ///
-    /// # Errors
-    /// A drop-in cannot be read.
-    pub fn environment(&self) -> Result<BTreeMap<String, String>> {
-        let mut all = self.member.environment.clone();
-        all.extend(self.etcd_drop_ins()?);
+    /// The environment of our installed units: that of etcd's unit, and our drop-in over it (paths as the node calls them).
+    fn unit_environment(&self) -> Result<BTreeMap<String, String>> {
         let path = self.root.join(SETTINGS);
+        if !path.exists() {
+            return Ok(BTreeMap::new());
+        }
+        let mut all = self.etcd.environment.clone();
+        all.extend(self.etcd_drop_ins()?);
         let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         all.extend(parse_environment(&text)?);
         Ok(all)
+    }
+
+    /// Runs the program on this node, however it ends.
+    ///
+    /// # Panics
+    /// It cannot be started, or does not end.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> Run {
+        output_of(&mut self.command(arguments), LIMIT).unwrap().into()
+    }
+
+    /// Runs it, which must end well.
+    ///
+    /// # Errors
+    /// It cannot be started, does not end, or its exit code is not 0: then with all it printed.
+    pub fn try_run(&self, arguments: &[&str]) -> Result<Run> {
+        self.ended_well(&mut self.command(arguments), arguments.first().unwrap_or(&"etcd2-backup"))
+    }
+
+    /// Runs it and expects success; gives the log.
+    ///
+    /// # Panics
+    /// Its exit code is another one.
+    #[track_caller]
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let run = self.run(arguments);
+        assert_eq!(run.code, 0, "{arguments:?}: {}", run.log);
+        run.log
+    }
+
+    /// Runs it and expects this exit code, these words in the log, and a hint.
+    ///
+    /// # Panics
+    /// It ends otherwise, or does not say one of them.
+    #[track_caller]
+    pub fn refused(&self, arguments: &[&str], code: i32, words: &[&str]) {
+        let run = self.run(arguments);
+        assert_eq!(run.code, code, "{arguments:?}: {}", run.log);
+        for word in words.iter().chain(&["error: ", "hint: "]) {
+            assert!(run.log.contains(word), "no {word:?} in: {}", run.log);
+        }
+    }
+
+    fn ended_well(&self, command: &mut Command, what: &str) -> Result<Run> {
+        let run = Run::from(output_of(command, LIMIT)?);
+        ensure!(run.code == 0, "{}: {what} ended with {}:\n{}", self.etcd.name, run.code, run.log.trim());
+        Ok(run)
+    }
+
+    /// Whether the fence keeps etcd's unit from starting.
+    pub fn is_fenced(&self) -> bool {
+        self.path("/etc/etcd2-backup/fence").exists()
+    }
+
+    /// The drop-in of an unfinished join.
+    pub fn join_drop_in(&self) -> PathBuf {
+        self.path("/etc/systemd/system/etcd2.service.d/zz-etcd2-join.conf")
     }
 
     /// Starts etcd as its unit would: not behind a fence, not without the guard's consent, with its drop-ins. Does not
@@ -132,40 +283,32 @@ impl Node {
     /// # Errors
     /// The fence or the guard forbids it, or etcd cannot be started.
     pub fn spawn_etcd(&mut self) -> Result<()> {
-        let name = &self.member.name;
-        ensure!(
-            !self.root.join("etc/etcd2-backup/fence").exists(),
-            "{name}: the fence keeps etcd from starting"
-        );
-        if self.program().exists() {
-            let guard = self.run_any(&["guard"])?;
-            ensure!(
-                guard.code == Some(0),
-                "{name}: the guard keeps etcd from starting: {}",
-                guard.printed.trim()
-            );
+        let name = &self.etcd.name;
+        ensure!(!self.is_fenced(), "{name}: the fence keeps etcd from starting");
+        if self.program.exists() {
+            let guard = Run::from(output_of(&mut self.command(&["guard"]), LIMIT)?);
+            ensure!(guard.code == 0, "{name}: the guard keeps etcd from starting: {}", guard.log.trim());
         }
-        self.member.drop_ins = self.etcd_drop_ins()?;
-        self.member.spawn(&[])
+        self.etcd.drop_ins = self.etcd_drop_ins()?;
+        self.etcd.spawn(&[])
     }
 
     /// Starts etcd as its unit would and waits until it is healthy.
     ///
     /// # Errors
     /// As [`Node::spawn_etcd`] and [`Member::wait_healthy`].
-    pub fn start_etcd(&mut self) -> Result<()> {
+    pub fn try_start_etcd(&mut self) -> Result<()> {
         self.spawn_etcd()?;
-        self.member.wait_healthy()
+        self.etcd.wait_healthy()
     }
 
-    /// Kills etcd and removes all of its data: the accident a backup is for.
+    /// As [`Node::try_start_etcd`], where nothing else is expected.
     ///
-    /// # Errors
-    /// It cannot be removed.
-    pub fn destroy_data(&mut self) -> Result<()> {
-        self.member.kill()?;
-        let data_dir = &self.member.data_dir;
-        fs::remove_dir_all(data_dir).with_context(|| format!("removing {}", data_dir.display()))
+    /// # Panics
+    /// It does not start.
+    #[track_caller]
+    pub fn start_etcd(&mut self) {
+        self.try_start_etcd().unwrap();
     }
 
     fn etcd_drop_ins(&self) -> Result<BTreeMap<String, String>> {
@@ -186,11 +329,94 @@ impl Node {
         Ok(all)
     }
 
-    fn ended_well(&self, command: &mut Command, what: &str) -> Result<Ended> {
-        let (status, printed) = run_any(command, LIMIT)?;
-        ensure!(status.success(), "{}: {what} ended with {status}:\n{}", self.member.name, printed.trim());
-        Ok(Ended { code: status.code(), printed })
+    /// Kills etcd and removes all of its data: the accident a backup is for.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn destroy_data(&mut self) -> Result<()> {
+        self.etcd.kill()?;
+        let data_dir = &self.etcd.data_dir;
+        fs::remove_dir_all(data_dir).with_context(|| format!("removing {}", data_dir.display()))
     }
+
+    /// Puts a fixture's data where etcd's data directory is; gives its keys.
+    ///
+    /// # Panics
+    /// There is no such fixture, or data is there already.
+    #[track_caller]
+    pub fn put_fixture(&self, name: &str) -> Keys {
+        let fixture = Fixture::unpack(name, &self.path("/var/lib")).unwrap();
+        fs::rename(fixture.data_dir, self.path("/var/lib/etcd2")).unwrap();
+        fixture.keys
+    }
+
+    /// Starts etcd on what is there, and compares every key.
+    ///
+    /// # Panics
+    /// The guard forbids it, etcd does not start, or a key differs.
+    #[track_caller]
+    pub fn assert_etcd_has(&mut self, expected: &Keys) {
+        self.ok(&["guard"]);
+        self.etcd.start().unwrap();
+        let differences = keys::compare(expected, &keys::dump(&self.etcd.client_url).unwrap());
+        assert!(differences.is_empty(), "{differences:?}");
+    }
+
+    /// Empties etcd's data directory, restores from the archive, and compares every key under a real etcd. Gives the log.
+    ///
+    /// # Panics
+    /// The restore fails, etcd does not start, or a key differs.
+    #[track_caller]
+    pub fn assert_restores(&mut self, expected: &Keys, arguments: &[&str]) -> String {
+        self.destroy_data().unwrap();
+        let log = self.ok(&[&["restore"], arguments].concat());
+        self.etcd.start().unwrap();
+        let differences = keys::compare(expected, &keys::dump(&self.etcd.client_url).unwrap());
+        assert!(differences.is_empty(), "{arguments:?}: {differences:?} {log}");
+        log
+    }
+
+    /// What was set aside in the data directory: the names that begin so.
+    ///
+    /// # Panics
+    /// It cannot be read.
+    pub fn kept(&self, prefix: &str) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.path("/var/lib/etcd2")) else { return Vec::new() };
+        let mut all: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
+        all.retain(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(prefix)));
+        all.sort();
+        all
+    }
+
+    /// Copies the node's file system and its remote, to come back to with [`Node::reset`].
+    ///
+    /// # Panics
+    /// They cannot be copied, or [`Node::new`] did not make the node.
+    #[track_caller]
+    pub fn save(&self) {
+        assert!(self.work.is_some(), "the remote of this node is not its own");
+        copy(&[&self.root, &self.beside("remote")], &self.beside("saved"));
+    }
+
+    /// Makes the node's file system and its remote what they were at [`Node::save`].
+    ///
+    /// # Panics
+    /// They cannot be copied, or were not saved.
+    #[track_caller]
+    pub fn reset(&self) {
+        for name in ["root", "remote"] {
+            fs::remove_dir_all(self.beside(name)).unwrap();
+            copy(&[&self.beside("saved").join(name)], self.root.parent().unwrap());
+        }
+    }
+}
+
+/// This process's PATH, with the rclone of `tools` first.
+fn path_with(tools: &Tools) -> Result<String> {
+    let rclone = tools.rclone.parent().context("rclone is in no folder")?.to_owned();
+    let path = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths([rclone].into_iter().chain(env::split_paths(&path)))?;
+    path.into_string().ok().context("PATH is not UTF-8")
 }
 
 /// A machine ID that is the same for a name each time, and another for another name.
@@ -255,11 +481,6 @@ fn unescape_percent(value: &str) -> Result<String> {
         out.push(c);
     }
     Ok(out)
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    let write = || File::create(path)?.write_all(text.as_bytes());
-    write().with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Other programs, run to their end within a time limit.
 
+use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,27 +31,53 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<String> {
 /// # Errors
 /// It cannot be started, or `limit` passes: then it was killed.
 pub fn run_any(command: &mut Command, limit: Duration) -> Result<(ExitStatus, String)> {
+    let mut file = captured()?;
+    command.stdout(file.try_clone()?).stderr(file.try_clone()?);
+    let status = status_of(command, limit)?;
+    Ok((status, String::from_utf8_lossy(&read_back(&mut file)?).into_owned()))
+}
+
+/// Runs a program to its end, however that is, and gives its status and what it printed, stdout and stderr apart.
+///
+/// # Errors
+/// As [`run_any`].
+pub fn output_of(command: &mut Command, limit: Duration) -> Result<Output> {
+    let (mut out, mut err) = (captured()?, captured()?);
+    command.stdout(out.try_clone()?).stderr(err.try_clone()?);
+    let status = status_of(command, limit)?;
+    Ok(Output { status, stdout: read_back(&mut out)?, stderr: read_back(&mut err)? })
+}
+
+/// Where a program prints to: a file, as no pipe can fill up and block it.
+fn captured() -> Result<File> {
+    tempfile::tempfile().context("creating a temporary file")
+}
+
+fn read_back(file: &mut File) -> Result<Vec<u8>> {
+    let mut printed = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut printed)?;
+    Ok(printed)
+}
+
+fn status_of(command: &mut Command, limit: Duration) -> Result<ExitStatus> {
     let name = command.get_program().to_string_lossy().into_owned();
-    // A file, as no pipe can fill up and block it.
-    let mut file = tempfile::tempfile().context("creating a temporary file")?;
-    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file.try_clone()?);
     let deadline = Instant::now() + limit;
-    let mut child = spawn(command).with_context(|| format!("starting {name}"))?;
-    let status = loop {
+    let mut child = spawn(command.stdin(Stdio::null())).with_context(|| format!("starting {name}"))?;
+    // Most programs end in milliseconds.
+    let mut pause = Duration::from_millis(1);
+    loop {
         if let Some(status) = child.try_wait().with_context(|| format!("waiting for {name}"))? {
-            break status;
+            return Ok(status);
         }
         if Instant::now() > deadline {
             child.kill()?;
             child.wait()?;
             bail!("{name} did not end within {} s and was killed", limit.as_secs());
         }
-        thread::sleep(POLL);
-    };
-    let mut printed = Vec::new();
-    file.rewind()?;
-    file.read_to_end(&mut printed)?;
-    Ok((status, String::from_utf8_lossy(&printed).into_owned()))
+        thread::sleep(pause);
+        pause = (pause * 2).min(POLL);
+    }
 }
 
 /// Starts a program that may just have been written: a child that another thread forks at that moment holds it open

@@ -19,7 +19,7 @@ install)
         >"$units/etcd2-backup.service.d/30-etcd2-backup-restore.conf"
     printf '[Service]\nEnvironment="ETCD_SNAPSHOT_COUNT=77"\n' >"$units/etcd2.service.d/40-x.conf"
     ;;
-guard) test ! -e "$root/etc/empty" || { echo "nothing there"; exit 3; } ;;
+guard) test ! -e "$root/etc/empty" || { echo "nothing there" >&2; exit 3; } ;;
 *) echo "$3 $ETCD_NAME $ETCD_DATA_DIR $RCLONE_ENDPOINT $ETCD_SNAPSHOT_COUNT ${HOME-none}"; exit 4 ;;
 esac
 "#;
@@ -40,29 +40,29 @@ fn the_fence_the_guard_and_the_drop_ins_count() {
     let dir = tempfile::tempdir().unwrap();
     let packed = dir.path().join("x.tgz");
     tarball(&packed);
-    let mut node = Node::new(tools, "e1", &dir.path().join("e1")).unwrap();
+    let mut node = Node::bare(tools, "e1", &dir.path().join("e1")).unwrap();
     node.install(&packed).unwrap();
 
-    let ended = node.run_any(&["backup"]).unwrap();
-    assert_eq!((ended.code, ended.printed.trim()), (Some(4), "backup e1 /var/lib/etcd2 r:a b 77 none"));
-    let error = node.run(&["backup"]).unwrap_err().to_string();
-    assert!(error.starts_with("e1: backup ended with exit status: 4"), "{error}");
+    let ended = node.run(&["backup"]);
+    assert_eq!((ended.code, ended.answer.trim()), (4, "backup e1 /var/lib/etcd2 r:a b 77 none"));
+    let error = node.try_run(&["backup"]).unwrap_err().to_string();
+    assert!(error.starts_with("e1: backup ended with 4"), "{error}");
 
-    let fence = node.root.join("etc/etcd2-backup/fence");
+    let fence = node.path("/etc/etcd2-backup/fence");
     File::create(&fence).unwrap();
-    assert!(node.start_etcd().unwrap_err().to_string().contains("fence"));
+    assert!(node.try_start_etcd().unwrap_err().to_string().contains("fence"));
     std::fs::remove_file(fence).unwrap();
-    let empty = node.root.join("etc/empty");
+    let empty = node.path("/etc/empty");
     File::create(&empty).unwrap();
-    assert!(node.start_etcd().unwrap_err().to_string().ends_with("nothing there"));
+    assert!(node.try_start_etcd().unwrap_err().to_string().ends_with("nothing there"));
     std::fs::remove_file(empty).unwrap();
 
-    let url = node.member.peer_url.clone();
-    node.member.set("ETCD_INITIAL_CLUSTER", format!("e1={url}"));
-    node.start_etcd().unwrap();
-    let environment = std::fs::read(format!("/proc/{}/environ", node.member.pid().unwrap())).unwrap();
+    let url = node.etcd.peer_url.clone();
+    node.etcd.set("ETCD_INITIAL_CLUSTER", format!("e1={url}"));
+    node.start_etcd();
+    let environment = std::fs::read(format!("/proc/{}/environ", node.etcd.pid().unwrap())).unwrap();
     assert!(String::from_utf8_lossy(&environment).contains("ETCD_SNAPSHOT_COUNT=77"));
-    assert!(node.root.join("var/lib/etcd2/member/wal").exists());
+    assert!(node.path("/var/lib/etcd2/member/wal").exists());
     node.destroy_data().unwrap();
-    assert!(!node.root.join("var/lib/etcd2").exists() && node.member.pid().is_none());
+    assert!(!node.path("/var/lib/etcd2").exists() && node.etcd.pid().is_none());
 }

@@ -34,7 +34,7 @@ pub(crate) fn run(
         Tools::locate_or_fetch(tools).map_err(crate::test::with_hint)
     })?;
     let mut nodes = tell.step("make three nodes: e1, e2, e3", || make_nodes(&tools, &dir))?;
-    let founder = nodes[0].member.peer_url.clone();
+    let founder = nodes[0].etcd.peer_url.clone();
 
     let tarball = tell.loud_step("write a site and build its tarball", || {
         let site = write_site(&dir, &founder)?;
@@ -47,16 +47,16 @@ pub(crate) fn run(
     tell.step("start etcd on all three", || start_together(&mut nodes))?;
 
     let expected = tell.step("write keys of every kind, and back up e1 between them", || {
-        let url = &nodes[0].member.client_url;
+        let url = &nodes[0].etcd.client_url;
         keys::write_sample(url)?;
-        nodes[0].run(&["backup"])?;
+        nodes[0].try_run(&["backup"])?;
         keys::write_many(url, "/many", MANY)?;
         dump(url)
     })?;
     let expiring = expected.keys().filter(|k| keys::expires(&expected, k)).count();
     tell.note(format!("{} keys and directories, {expiring} of them with a TTL", expected.len()));
     tell.step("back up what is new, on all three", || {
-        nodes.iter().try_for_each(|n| n.run(&["backup"]).map(drop))
+        nodes.iter().try_for_each(|n| n.try_run(&["backup"]).map(drop))
     })?;
     tell.note(format!("{} bytes in the remote, a folder for each machine", size_of(&dir.join("remote"))?));
 
@@ -64,7 +64,7 @@ pub(crate) fn run(
         nodes.iter_mut().try_for_each(Node::destroy_data)
     })?;
     tell.step("etcd on e1 refuses to start empty", || {
-        let outcome = nodes[0].start_etcd();
+        let outcome = nodes[0].try_start_etcd();
         let by_guard = outcome.as_ref().is_err_and(|e| e.to_string().contains("the guard keeps etcd"));
         ensure!(
             by_guard,
@@ -74,23 +74,23 @@ pub(crate) fn run(
     })?;
 
     tell.step("e1: restore, then start etcd", || {
-        nodes[0].run(&["restore"])?;
-        nodes[0].start_etcd()
+        nodes[0].try_run(&["restore"])?;
+        nodes[0].try_start_etcd()
     })?;
     tell.step("e1: compare every key", || same(&expected, &nodes[0]))?;
     for node in &mut nodes[1..] {
-        let name = node.member.name.clone();
+        let name = node.etcd.name.clone();
         tell.step(&format!("{name}: join, start etcd, watch it catch up"), || {
-            node.run(&["join"])?;
-            node.start_etcd()?;
-            node.run(&["join"]).map(drop)
+            node.try_run(&["join"])?;
+            node.try_start_etcd()?;
+            node.try_run(&["join"]).map(drop)
         })?;
     }
     tell.step("compare every key on each of the three", || {
         nodes.iter().try_for_each(|n| same(&expected, n))
     })?;
     tell.step("the cluster has three members and all are healthy", || whole(&nodes))?;
-    tell.step("and backups go on", || nodes.iter().try_for_each(|n| n.run(&["backup"]).map(drop)))?;
+    tell.step("and backups go on", || nodes.iter().try_for_each(|n| n.try_run(&["backup"]).map(drop)))?;
 
     let plain = expected.len() - expiring;
     tell.note(format!("all {plain} keys equal on every node: value, createdIndex, modifiedIndex"));
@@ -109,15 +109,15 @@ fn fresh(dir: &Path) -> Result<PathBuf> {
 }
 
 fn make_nodes(tools: &Tools, dir: &Path) -> Result<Vec<Node>> {
-    let made: Result<Vec<Node>> = NAMES.iter().map(|name| Node::new(tools, name, &dir.join(name))).collect();
+    let made: Result<Vec<Node>> = NAMES.iter().map(|name| Node::bare(tools, name, &dir.join(name))).collect();
     let mut nodes = made?;
-    introduce(&mut nodes.iter_mut().map(|n| &mut n.member).collect::<Vec<_>>());
+    introduce(&mut nodes.iter_mut().map(|n| &mut n.etcd).collect::<Vec<_>>());
     Ok(nodes)
 }
 
 fn start_together(nodes: &mut [Node]) -> Result<()> {
     nodes.iter_mut().try_for_each(Node::spawn_etcd)?;
-    nodes.iter_mut().try_for_each(|n| n.member.wait_healthy())
+    nodes.iter_mut().try_for_each(|n| n.etcd.wait_healthy())
 }
 
 /// What an operator would write: the site, and an rclone.conf whose remote is a folder of this machine.
@@ -139,18 +139,18 @@ fn write_site(dir: &Path, founder: &str) -> Result<PathBuf> {
 }
 
 fn same(expected: &Keys, node: &Node) -> Result<()> {
-    let differences = compare(expected, &dump(&node.member.client_url)?);
+    let differences = compare(expected, &dump(&node.etcd.client_url)?);
     let first: Vec<String> = differences.iter().take(10).map(ToString::to_string).collect();
-    let (name, count) = (&node.member.name, differences.len());
+    let (name, count) = (&node.etcd.name, differences.len());
     ensure!(differences.is_empty(), "{name}: {count} differences, such as:\n{}", first.join("\n"));
     Ok(())
 }
 
 fn whole(nodes: &[Node]) -> Result<()> {
     for node in nodes {
-        let name = &node.member.name;
-        ensure!(node.member.is_healthy(), "{name} is not healthy");
-        let mut listed: Vec<String> = node.member.members()?.into_iter().map(|m| m.name).collect();
+        let name = &node.etcd.name;
+        ensure!(node.etcd.is_healthy(), "{name} is not healthy");
+        let mut listed: Vec<String> = node.etcd.members()?.into_iter().map(|m| m.name).collect();
         listed.sort();
         ensure!(listed == NAMES, "{name} lists the members {listed:?}");
     }

@@ -1,0 +1,66 @@
+//! Files and trees of a test: written at once, copied with owners and modes, read whole to be compared.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The paths below a folder, relative to it, and the content of files; `None` for a folder.
+pub type Tree = BTreeMap<PathBuf, Option<Vec<u8>>>;
+
+/// Writes a file with mode 0600. Who reads it meanwhile has the old one or the new one, whole.
+///
+/// # Panics
+/// It cannot be written.
+#[track_caller]
+pub fn write(path: &Path, content: impl AsRef<[u8]>) {
+    let folder = path.parent().expect("a file lies in a folder");
+    let mut file = tempfile::NamedTempFile::new_in(folder).unwrap();
+    file.write_all(content.as_ref()).unwrap();
+    file.persist(path).unwrap();
+}
+
+/// The same for a program.
+///
+/// # Panics
+/// It cannot be written.
+#[track_caller]
+pub fn write_program(path: &Path, script: &str) {
+    write(path, script);
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Copies trees into a folder, with owners, modes and times.
+///
+/// # Panics
+/// One cannot be copied.
+#[track_caller]
+pub fn copy(trees: &[&Path], into: &Path) {
+    fs::create_dir_all(into).unwrap();
+    let status = Command::new("cp").arg("-a").args(trees).arg(into).status().unwrap();
+    assert!(status.success(), "cp: {status}");
+}
+
+/// Every path below a folder, and the content of files: to compare whole trees. A folder that is not there is empty.
+///
+/// # Panics
+/// Something in it cannot be read.
+#[track_caller]
+pub fn tree(dir: &Path) -> Tree {
+    let mut all = Tree::new();
+    let mut folders = vec![dir.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(folder) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            let content = if path.is_dir() { None } else { Some(fs::read(&path).unwrap()) };
+            if content.is_none() {
+                folders.push(path.clone());
+            }
+            all.insert(path.strip_prefix(dir).unwrap().to_path_buf(), content);
+        }
+    }
+    all
+}

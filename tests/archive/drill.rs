@@ -1,0 +1,162 @@
+//! `rehearse`: the newest point restored beside the data and started under a real etcd.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use testkit::files::{tree, write};
+use testkit::keys::{self, Client, How};
+use testkit::node::{Node, Run};
+use testkit::tools::{Tools, etcd_version};
+
+use crate::PROGRAM;
+
+/// Runs it for its answer: exit code, JSON, log.
+fn rehearse(node: &Node, etcd: &Path, arguments: &[&str]) -> (i32, serde_json::Value, String) {
+    let program = ["rehearse", "--json", "--etcd", etcd.to_str().unwrap()];
+    let Run { code, log, answer } = node.run(&[&program[..], arguments].concat());
+    (code, serde_json::from_str(&answer).unwrap_or_default(), log)
+}
+
+/// What is left of a rehearsal, and must not be.
+fn scratch(node: &Node) -> PathBuf {
+    node.path("/var/lib/etcd2-restore/rehearsal")
+}
+
+fn number(answer: &serde_json::Value, field: &str) -> u64 {
+    answer[field].as_u64().unwrap_or_else(|| panic!("no {field} in {answer}"))
+}
+
+#[test]
+fn a_live_members_backup_is_what_its_keys_are_whatever_the_environment_says() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    node.etcd.start().unwrap();
+    let url = node.etcd.client_url.clone();
+    keys::write_sample(&url).unwrap();
+    node.ok(&["backup"]);
+    keys::write_many(&url, "/more", 50).unwrap();
+    let mut client = Client::new(&url).unwrap();
+    client.put_how("/gone-soon", "x", &How { ttl: Some(1), ..How::default() }).unwrap();
+    node.ok(&["backup"]);
+    // etcd goes on here: the rehearsal's must not get its ports, its data, nor any of its settings.
+    let data = tree(&node.path("/var/lib/etcd2/member/snap"));
+    node.environment.insert("ETCD_DISCOVERY".into(), "http://127.0.0.1:1/none".into());
+    node.environment.insert("ETCD_LISTEN_CLIENT_URLS".into(), url.clone());
+    let (code, answer, log) = rehearse(&node, &tools.etcd, &[]);
+    assert_eq!(code, 0, "{log}");
+    assert!(node.etcd.is_healthy());
+    assert_eq!(tree(&node.path("/var/lib/etcd2/member/snap")), data);
+    let there = keys::dump(&url).unwrap();
+    let listed = number(&answer, "keys");
+    assert!(listed >= 50 && listed <= there.len() as u64, "{listed} of {}", there.len());
+    let compared = number(&answer, "compared_with_log") + number(&answer, "compared_with_snapshot");
+    assert!(compared >= 50, "{answer}");
+    assert!(number(&answer, "raft_index") >= number(&answer, "index"), "{answer}");
+    assert_eq!((number(&answer, "wrong"), answer["digest"].as_str().unwrap().len()), (0, 64));
+    for step in ["read_ms", "write_ms", "start_ms"] {
+        number(&answer, step);
+    }
+    let kept = fs::read(node.path("/var/lib/etcd2-backup/rehearsed.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&kept).unwrap(), answer);
+    assert!(!scratch(&node).exists());
+}
+
+#[test]
+fn snapshots_of_fixtures_are_compared_key_by_key() {
+    let Some(tools) = Tools::from_env() else { return };
+    let newer = etcd_version(&tools.etcd).unwrap() >= (3, 0);
+    let names: &[&str] = if newer {
+        &["v3423-single-snap-trimmed", "v3423-single-nosnap-trimmed"]
+    } else {
+        &["v238-single-snap", "v238-single-nosnap", "v225-single-snap"]
+    };
+    for name in names {
+        let node = Node::new(PROGRAM, tools);
+        node.put_fixture(name);
+        node.ok(&["backup"]);
+        let (code, answer, log) = rehearse(&node, &tools.etcd, &[]);
+        assert_eq!(code, 0, "{name}: {log}");
+        let snapshot = number(&answer, "compared_with_snapshot");
+        assert_eq!(snapshot > 0, !name.contains("nosnap"), "{name}: {answer}");
+        assert!(number(&answer, "compared_with_log") + snapshot > 20, "{name}: {answer}");
+    }
+}
+
+#[test]
+fn a_damaged_archive_and_a_script_for_etcd_are_refused() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    node.etcd.start().unwrap();
+    keys::write_sample(&node.etcd.client_url).unwrap();
+    node.ok(&["backup"]);
+    node.etcd.stop().unwrap();
+    node.refused(&["rehearse"], 15, &["nothing says which program", "--etcd PATH"]);
+    let script = node.path("/etcd-wrapper");
+    write(&script, "#!/bin/sh\nexec docker run etcd\n");
+    node.refused(&["rehearse", "--etcd", script.to_str().unwrap()], 15, &["no program of etcd's"]);
+    // One that ends at once.
+    let (code, _, log) = rehearse(&node, Path::new("/bin/true"), &[]);
+    assert_eq!(code, 16, "{log}");
+    assert!(log.contains("ended with exit status: 0"), "{log}");
+    assert!(!scratch(&node).exists());
+    let part = node.folder().join(node.objects().pop().unwrap());
+    let mut bytes = fs::read(&part).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    write(&part, bytes);
+    let (code, _, log) = rehearse(&node, &tools.etcd, &[]);
+    assert_eq!(code, 11, "{log}");
+    assert!(log.contains("its checksum is wrong"), "{log}");
+    assert!(!scratch(&node).exists() && !node.path("/var/lib/etcd2-backup/rehearsed.json").exists());
+}
+
+/// Waits until something holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A process that lives as long as the test.
+struct Bystander(Child);
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_a_killed_rehearsal_leaves_running_is_ended_by_the_next_one_and_nobody_else_is() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    node.etcd.start().unwrap();
+    keys::write_sample(&node.etcd.client_url).unwrap();
+    node.ok(&["backup"]);
+    node.etcd.stop().unwrap();
+    let pid = scratch(&node).join("etcd.pid");
+    let mut first = node.command(&["rehearse", "--etcd", tools.etcd.to_str().unwrap()]);
+    let mut first = first.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    until("etcd was not started", || fs::metadata(&pid).is_ok_and(|m| m.len() > 0));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let left = PathBuf::from("/proc").join(fs::read_to_string(&pid).unwrap());
+    let running = |left: &Path| fs::read(left.join("cmdline")).is_ok_and(|line| !line.is_empty());
+    assert!(running(&left));
+    let (code, _, log) = rehearse(&node, &tools.etcd, &[]);
+    assert_eq!(code, 0, "{log}");
+    assert!(!running(&left));
+
+    let bystander = Bystander(Command::new("sleep").arg("600").spawn().unwrap());
+    fs::create_dir_all(scratch(&node)).unwrap();
+    write(&pid, bystander.0.id().to_string());
+    let (code, _, log) = rehearse(&node, &tools.etcd, &[]);
+    assert_eq!(code, 0, "{log}");
+    assert!(running(&PathBuf::from("/proc").join(bystander.0.id().to_string())));
+}

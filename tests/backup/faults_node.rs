@@ -1,0 +1,232 @@
+//! What happens to a node between two backups: its clock, its etcd, its disk. After each a restore gives every key that was
+//! acknowledged before the last backup that ended well, and nothing else.
+//!
+//! No room on a disk is in tests/space.rs, a kill at each step in tests/crash.rs.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use testkit::files::write;
+use testkit::keys::{self, Keys};
+use testkit::node::Node;
+use testkit::tools::Tools;
+
+use crate::PROGRAM;
+
+/// A node with one backup of a running etcd that holds the sample keys.
+fn backed_up() -> Option<Node> {
+    let mut node = Node::new(PROGRAM, Tools::from_env()?);
+    node.etcd.start().unwrap();
+    keys::write_sample(&node.etcd.client_url).unwrap();
+    node.ok(&["backup"]);
+    Some(node)
+}
+
+fn write_some(node: &Node, dir: &str, count: usize) {
+    keys::write_many(&node.etcd.client_url, dir, count).unwrap();
+}
+
+fn dump(node: &Node) -> Keys {
+    keys::dump(&node.etcd.client_url).unwrap()
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
+fn state(node: &Node) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(node.path("/var/lib/etcd2-backup/state.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn there_is_no_member_on_this_node() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    let data = node.path("/var/lib/etcd2");
+    let nothing = |node: &Node, why: &str| {
+        let run = node.run(&["backup"]);
+        assert_eq!(run.code, 19, "{}", run.log);
+        assert!(
+            run.log.starts_with("nothing to back up on this node: ") && run.log.contains(why),
+            "{}",
+            run.log
+        );
+        assert_eq!(run.log.lines().count(), 1, "{}", run.log);
+    };
+    nothing(&node, "is not there");
+    fs::create_dir_all(&data).unwrap();
+    nothing(&node, "etcd never ran as a member in ");
+    fs::create_dir_all(data.join("member/wal")).unwrap();
+    nothing(&node, "etcd never ran as a member in ");
+    fs::remove_dir_all(data.join("member")).unwrap();
+    fs::create_dir_all(data.join("proxy")).unwrap();
+    nothing(&node, "etcd is only a proxy");
+    assert!(node.objects().is_empty());
+    fs::remove_dir_all(&data).unwrap();
+
+    // Who was a member and lost its data is told so each time.
+    node.etcd.start().unwrap();
+    node.ok(&["backup"]);
+    node.etcd.kill().unwrap();
+    for proxy in [false, true] {
+        fs::remove_dir_all(&data).unwrap();
+        if proxy {
+            fs::create_dir_all(data.join("proxy")).unwrap();
+        }
+        node.refused(&["backup"], 12, &["this node was a member, and its data is gone: no etcd log in "]);
+        fs::create_dir_all(&data).unwrap();
+    }
+    for left in ["/etc/etcd2-backup/identity.json", "/var/lib/etcd2-backup/state.json"] {
+        node.refused(&["backup"], 12, &[left]);
+        fs::remove_file(node.path(left)).unwrap();
+    }
+    nothing(&node, "etcd is only a proxy");
+}
+
+#[test]
+fn the_clock_jumps_back() {
+    let Some(mut node) = backed_up() else { return };
+    // The last part was captured in what is the future now.
+    let ahead = state(&node)["time"].as_u64().unwrap() + 86_400;
+    let mut future = state(&node);
+    future["time"] = ahead.into();
+    future["clock"] = ahead.into();
+    write(&node.path("/var/lib/etcd2-backup/state.json"), future.to_string());
+    for dir in ["/a", "/b"] {
+        write_some(&node, dir, 1);
+        node.ok(&["backup"]);
+        let now = state(&node);
+        assert_eq!(now["time"].as_u64(), Some(ahead), "times within a generation do not go back");
+        assert!(now["clock"].as_u64().unwrap() < ahead);
+    }
+    let expected = dump(&node);
+    let log = node.assert_restores(&expected, &[]);
+    assert!(log.contains("generation 1, part 2, captured "), "{log}");
+    // In the next generation they are what the clock says.
+    node.ok(&["backup"]);
+    assert!(state(&node)["time"].as_u64().unwrap() < ahead);
+}
+
+#[test]
+fn etcd_is_restarted_between_cycles() {
+    let Some(mut node) = backed_up() else { return };
+    write_some(&node, "/before-the-stop", 3);
+    node.etcd.restart().unwrap();
+    write_some(&node, "/behind-it", 3);
+    let log = node.ok(&["backup"]);
+    assert!(log.contains("generation=1 part=1 "), "{log}");
+    write_some(&node, "/before-the-kill", 3);
+    node.etcd.kill().unwrap();
+    node.etcd.start().unwrap();
+    write_some(&node, "/behind-that", 3);
+    let expected = dump(&node);
+    let log = node.ok(&["backup"]);
+    assert!(log.contains("generation=1 part=2 "), "{log}");
+    node.assert_restores(&expected, &[]);
+}
+
+#[test]
+fn etcd_is_put_back_to_an_older_point_between_cycles() {
+    let Some(mut node) = backed_up() else { return };
+    let data = node.path("/var/lib/etcd2");
+    let older = node.path("/var/lib/older");
+    node.etcd.stop().unwrap();
+    copy(&data, &older);
+    // The log ends before where it did, or has grown past that again.
+    for (round, behind) in [1, 60].into_iter().enumerate() {
+        node.etcd.start().unwrap();
+        write_some(&node, &format!("/given-up-{round}"), 20);
+        node.ok(&["backup"]);
+        node.etcd.stop().unwrap();
+        fs::remove_dir_all(&data).unwrap();
+        copy(&older, &data);
+        node.etcd.start().unwrap();
+        write_some(&node, &format!("/kept-{round}"), behind);
+        let expected = dump(&node);
+        let log = node.ok(&["backup"]);
+        assert!(log.contains("begins: the last record that was sent is not there as it was"), "{log}");
+        assert!(!expected.keys().any(|key| key.starts_with(&format!("/given-up-{round}"))));
+        node.save();
+        // So short a log may as well be that of an empty etcd: which history it is to be is asked.
+        let generation = state(&node)["generation"].to_string();
+        node.etcd.stop().unwrap();
+        if behind == 1 {
+            node.refused(&["restore", "--plan"], 10, &["unrelated histories", "--generation"]);
+        }
+        node.assert_restores(&expected, &["--generation", &generation]);
+        node.etcd.stop().unwrap();
+        node.reset();
+    }
+}
+
+#[test]
+fn etcd_is_upgraded_between_cycles() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    node.put_fixture("v238-single-nosnap");
+    node.ok(&["backup"]);
+    // The one at hand; in CI 3.4.
+    node.etcd.start().unwrap();
+    write_some(&node, "/behind-the-upgrade", 10);
+    let expected = dump(&node);
+    let log = node.ok(&["backup"]);
+    assert!(log.contains("generation=1 part=1 "), "{log}");
+    node.assert_restores(&expected, &[]);
+}
+
+/// With the same token, name and URLs even its IDs are the same.
+#[test]
+fn etcd_is_seeded_empty_between_cycles() {
+    let Some(mut node) = backed_up() else { return };
+    let before = dump(&node);
+    node.etcd.stop().unwrap();
+    fs::remove_dir_all(node.path("/var/lib/etcd2")).unwrap();
+    node.etcd.start().unwrap();
+    write_some(&node, "/of-the-new-one", 5);
+    let expected = dump(&node);
+    let old = state(&node);
+    let log = node.ok(&["backup"]);
+    assert!(log.contains("generation 2 begins: "), "{log}");
+    assert_eq!(state(&node)["cluster_id"], old["cluster_id"]);
+    node.save();
+    node.refused(
+        &["prune", "--dry-run"],
+        18,
+        &["started over with an empty log in generation 2", "--accept"],
+    );
+    node.etcd.stop().unwrap();
+    node.refused(&["restore", "--plan"], 10, &["the folder holds unrelated histories", "--generation"]);
+    for (keys, generation) in [(&expected, "2"), (&before, "1")] {
+        node.assert_restores(keys, &["--generation", generation]);
+        node.etcd.stop().unwrap();
+        node.reset();
+    }
+}
+
+#[test]
+fn a_power_cut_takes_the_unsynced_tail_and_other_bytes_follow() {
+    let Some(mut node) = backed_up() else { return };
+    let before = dump(&node);
+    write_some(&node, "/taken", 3);
+    node.ok(&["backup"]);
+    node.etcd.kill().unwrap();
+    // What was sent was not yet on the disk: the log ends where the write of the first of them began.
+    let at = |value: &serde_json::Value| value["place"]["offset"].as_u64().unwrap();
+    let wal = node.path("/var/lib/etcd2/member/wal/0000000000000000-0000000000000000.wal");
+    let length = fs::metadata(&wal).unwrap().len();
+    let sent = state(&node);
+    let cut = sent["last_record"]["at"]["offset"].as_u64().unwrap();
+    assert!(cut < at(&sent) && at(&sent) <= length);
+    fs::File::options().write(true).open(&wal).unwrap().set_len(cut).unwrap();
+    node.etcd.start().unwrap();
+    write_some(&node, "/other", 3);
+    let expected = dump(&node);
+    assert!(expected.len() > before.len());
+    let log = node.ok(&["backup"]);
+    assert!(
+        log.contains("generation 2 begins: the last record that was sent is not there as it was"),
+        "{log}"
+    );
+    node.assert_restores(&expected, &[]);
+}

@@ -1,0 +1,16 @@
+//! One cycle of a backup after another, of a real, running etcd through a real rclone, faults included.
+
+mod cycle;
+mod faults_folder;
+mod faults_node;
+mod faults_remote;
+mod idle;
+mod joined_backup;
+mod runner;
+mod secrets;
+mod status;
+mod summary;
+mod v3_data;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");

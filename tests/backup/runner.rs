@@ -1,0 +1,150 @@
+//! How rclone is called: a script around the real one notes each call, and fails or lies where a test says so.
+
+use std::fs;
+
+use etcd2_backup::sys::fs::write_atomic;
+use testkit::keys;
+use testkit::node::Node;
+use testkit::tools::Tools;
+
+use crate::PROGRAM;
+
+/// A node with a few keys, whose rclone is a script: `before` runs with the call's arguments, then the real rclone.
+fn node_with(before: &str) -> Option<Node> {
+    let tools = Tools::from_env()?;
+    let mut node = Node::new(PROGRAM, tools);
+    let bin = node.path("/bin");
+    fs::create_dir_all(&bin).unwrap();
+    let (calls, real) = (node.path("/calls"), tools.rclone.display());
+    let script = format!(
+        "#!/bin/sh\necho \"$*\" >>{}\ncd {}\n{before}\nexec {real} \"$@\"\n",
+        calls.display(),
+        bin.display()
+    );
+    write_atomic(&bin.join("rclone"), script.as_bytes(), 0o755).unwrap();
+    let path = format!("{}:{}", bin.display(), node.environment["PATH"]);
+    node.environment.insert("PATH".into(), path);
+    node.etcd.start().unwrap();
+    keys::write_many(&node.etcd.client_url, "/k", 3).unwrap();
+    Some(node)
+}
+
+/// The calls since the last look, each with its arguments.
+fn calls(node: &Node) -> Vec<String> {
+    let path = node.path("/calls");
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    let _ = fs::remove_file(path);
+    text.lines().map(str::to_owned).collect()
+}
+
+/// How many of them have this verb.
+fn count(calls: &[String], verb: &str) -> usize {
+    calls.iter().filter(|call| call.split(' ').any(|word| word == verb)).count()
+}
+
+/// Fails the first calls of a verb, as many as the file `fail` has lines.
+const FAIL: &str = r#"case "$*" in *" copy "*)
+  if [ -s fail ]; then
+    sed -i 1d fail
+    echo "2026/01/01 ERROR : dial tcp 127.0.0.1:1: connect: connection refused" >&2
+    exit 1
+  fi;;
+esac"#;
+
+#[test]
+fn the_version_is_asked_once() {
+    let Some(node) = node_with("") else { return };
+    let log = node.ok(&["backup"]);
+    assert!(log.contains("rclone v1."), "{log}");
+    assert_eq!(count(&calls(&node), "version"), 1);
+    let cycle = |key: &str| {
+        keys::write_many(&node.etcd.client_url, key, 1).unwrap();
+        node.ok(&["backup"]);
+        calls(&node)
+    };
+    // One process per cycle.
+    assert_eq!(cycle("/a").len(), 1);
+    fs::remove_file(node.path("/var/lib/etcd2-backup/rclone-version")).unwrap();
+    assert_eq!(count(&cycle("/b"), "version"), 1);
+    let rclone = node.path("/bin/rclone");
+    let script = fs::read_to_string(&rclone).unwrap();
+    write_atomic(&rclone, format!("{script}# another\n").as_bytes(), 0o755).unwrap();
+    assert_eq!(count(&cycle("/c"), "version"), 1);
+}
+
+#[test]
+fn an_rclone_that_is_too_old_is_refused_before_it_is_used() {
+    let old = "case \"$*\" in *version*) echo rclone v1.53.3-DEV; exit;; esac";
+    let Some(node) = node_with(old) else { return };
+    node.refused(&["backup"], 15, &["rclone v1.53.3-DEV (runner host) is older than v1.60", "bundled"]);
+    assert_eq!(calls(&node).len(), 1);
+    assert!(!node.folder().exists());
+}
+
+#[test]
+fn a_backup_tries_twice_more_and_the_next_one_sends_what_it_could_not() {
+    let Some(node) = node_with(FAIL) else { return };
+    let fail =
+        |times: usize| write_atomic(&node.path("/bin/fail"), "x\n".repeat(times).as_bytes(), 0o600).unwrap();
+    fail(2);
+    let log = node.ok(&["backup"]);
+    assert_eq!(log.matches("connection refused; trying again in ").count(), 2, "{log}");
+    assert_eq!((count(&calls(&node), "copy"), node.objects().len()), (3, 1));
+
+    keys::write_many(&node.etcd.client_url, "/more", 3).unwrap();
+    fail(3);
+    node.refused(&["backup"], 13, &["ended with exit status: 1: ", "connection refused"]);
+    assert_eq!((count(&calls(&node), "copy"), node.objects().len()), (3, 1));
+    node.ok(&["backup"]);
+    assert_eq!(node.objects().len(), 2);
+}
+
+#[test]
+fn a_failure_that_lasts_is_not_tried_again() {
+    let denied = "case \"$*\" in *' copy '*) echo 'AccessDenied: Access Denied' >&2; exit 1;; esac";
+    let Some(node) = node_with(denied) else { return };
+    node.refused(&["backup"], 13, &["AccessDenied"]);
+    assert_eq!(count(&calls(&node), "copy"), 1);
+}
+
+#[test]
+fn a_restore_is_more_patient_than_a_backup() {
+    let Some(mut node) = node_with(FAIL) else { return };
+    node.ok(&["backup"]);
+    let expected = keys::dump(&node.etcd.client_url).unwrap();
+    node.etcd.stop().unwrap();
+    write_atomic(&node.path("/bin/fail"), "x\n".repeat(3).as_bytes(), 0o600).unwrap();
+    let log = node.ok(&["restore"]);
+    assert_eq!(log.matches("trying again in ").count(), 3, "{log}");
+    node.etcd.start().unwrap();
+    let differences = keys::compare(&expected, &keys::dump(&node.etcd.client_url).unwrap());
+    assert!(differences.is_empty(), "{differences:?}");
+}
+
+#[test]
+fn limit_flags_and_checksum_reach_rclone_and_a_recovery_is_not_slowed() {
+    let Some(mut node) = node_with("") else { return };
+    let mut set = |name: &str, value: &str| node.environment.insert(name.into(), value.into());
+    set("ETCD2_BACKUP_RCLONE_BWLIMIT", "08:00,10M 19:00,off");
+    set("ETCD2_BACKUP_RCLONE_FLAGS", "--transfers=2 --user-agent=x");
+    node.ok(&["backup"]);
+    let all = calls(&node);
+    for call in &all {
+        assert!(call.contains(" --transfers=2 --user-agent=x --bwlimit=08:00,10M 19:00,off "), "{call}");
+    }
+    assert!(all.iter().any(|call| call.contains(" copy --size-only ")), "{all:?}");
+
+    keys::write_many(&node.etcd.client_url, "/more", 3).unwrap();
+    node.environment.insert("RCLONE_CHECKSUM".into(), "true".into());
+    node.ok(&["backup"]);
+    let all = calls(&node);
+    assert!(all.iter().any(|call| call.contains(" copy --checksum ")), "{all:?}");
+
+    node.etcd.stop().unwrap();
+    node.ok(&["restore"]);
+    for call in calls(&node).iter().filter(|call| !call.contains(" version")) {
+        assert!(call.contains(" --transfers=2 ") && !call.contains("bwlimit"), "{call}");
+    }
+    node.environment.insert("ETCD2_BACKUP_RCLONE_FLAGS".into(), "--config=/x".into());
+    node.refused(&["backup"], 15, &["ETCD2_BACKUP_RCLONE_FLAGS: --config is not one that may be added"]);
+}

@@ -1,0 +1,26 @@
+//! What the program says about its own command line: which stream, which exit code.
+
+use std::process::Command;
+
+use crate::PROGRAM;
+
+#[test]
+fn help_and_version_go_to_stdout_and_usage_errors_to_stderr() {
+    let version = concat!("etcd2-backup ", env!("CARGO_PKG_VERSION"), " (commit ");
+    for (arguments, code, out, err) in [
+        (&["--version"][..], 0, version, ""),
+        (&["restore", "-V"], 0, version, ""),
+        (&["help", "restore"], 0, "Restore this node as the founding member of a new cluster\n", ""),
+        (&[], 2, "", "error: there is no verb\nhint: one of install, "),
+        (&["restore", "--plam"], 2, "", "error: there is no option --plam\nhint: is it --plan? "),
+    ] {
+        let mut program = Command::new(PROGRAM);
+        let output = program.args(arguments).env_remove("JOURNAL_STREAM").output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        for (said, wanted) in [(output.stdout, out), (output.stderr, err)] {
+            let said = String::from_utf8(said).unwrap();
+            assert!(said.starts_with(wanted), "{arguments:?}: {said:?}");
+            assert_eq!(said.is_empty(), wanted.is_empty(), "{arguments:?}: {said:?}");
+        }
+    }
+}

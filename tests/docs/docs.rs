@@ -1,0 +1,248 @@
+//! README and docs say what the code does: exit codes, keys, files, variables, command lines, the archive's fields, links.
+//!
+//! The code is read as text where it has no list of its own names.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use etcd2_backup::cli::{self, Parsed};
+use etcd2_backup::install::payload;
+use etcd2_backup::paths;
+
+const README: &str = include_str!("../../README.md");
+const FORMAT: &str = include_str!("../../docs/format.md");
+const EXIT: &str = include_str!("../../src/exit.rs");
+const FRAGMENT: &str = include_str!("../../xtask/src/fragment.rs");
+const STARTER: &str = include_str!("../../xtask/src/starter/etcd2-backup.toml");
+const DROP_IN: &str = include_str!(
+    "../../templates/etc/systemd/system/etcd2-backup.service.d/30-etcd2-backup-restore.conf.tera"
+);
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// README, the other documents at the top, and docs/.
+fn documents() -> Vec<(PathBuf, String)> {
+    let top = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(|name| root().join(name));
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|e| e.unwrap().path());
+    let all: Vec<_> =
+        top.into_iter().chain(docs).map(|p| (p.clone(), fs::read_to_string(p).unwrap())).collect();
+    assert!(all.len() >= 8, "{all:?}");
+    all
+}
+
+/// The lines between the one that begins with `start` and the next `}`.
+fn body<'a>(text: &'a str, start: &str) -> impl Iterator<Item = &'a str> {
+    assert!(text.contains(start), "{start} is not there any more");
+    text.lines().skip_while(move |l| !l.starts_with(start)).skip(1).take_while(|l| *l != "}").map(str::trim)
+}
+
+/// The names of a struct's fields.
+fn fields<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
+    let all: Vec<&str> = body(text, start)
+        .filter_map(|l| l.strip_prefix("pub(crate) ").or_else(|| l.strip_prefix("pub "))?.split_once(':'))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(!all.is_empty(), "{start}");
+    all
+}
+
+/// The cells of the table row whose first cell has `first` in it as code.
+fn row<'a>(text: &'a str, first: &str) -> Option<Vec<&'a str>> {
+    let cells = |line: &'a str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>();
+    let code = format!("`{first}`");
+    text.lines().filter(|l| l.starts_with('|')).map(cells).find(|c| c[0].contains(&code))
+}
+
+#[test]
+fn every_exit_code_is_in_the_table_and_no_other() {
+    let codes: Vec<(&str, &str)> = body(EXIT, "pub enum Exit")
+        .filter_map(|l| l.strip_suffix(',')?.split_once(" = "))
+        .map(|(name, number)| (number, name))
+        .collect();
+    let (_, chapter) = README.split_once("\n## Exit codes\n").unwrap();
+    let (chapter, _) = chapter.split_once("\n## ").unwrap();
+    let listed: Vec<(&str, &str)> = chapter
+        .lines()
+        .filter_map(|l| {
+            let mut cells = l.strip_prefix("| ")?.split(" | ");
+            Some((cells.next()?, cells.next()?.trim_matches('`')))
+        })
+        .filter(|(number, _)| number.parse::<u8>().is_ok())
+        .collect();
+    assert!(codes.len() >= 10, "{codes:?}");
+    assert_eq!(listed, codes);
+}
+
+#[test]
+fn every_key_of_the_site_is_in_the_readme_with_its_default() {
+    let tables = [
+        ("rclone", "RcloneFragment"),
+        ("metrics", "MetricsFragment"),
+        ("retention", "RetentionFragment"),
+        ("verify", "VerifyFragment"),
+    ];
+    let top = fields(FRAGMENT, "pub(crate) struct Fragment").into_iter();
+    let top = top.filter(|k| !tables.iter().any(|(table, _)| k == table)).map(str::to_owned);
+    let below = tables.iter().flat_map(|(table, name)| {
+        let keys = fields(FRAGMENT, &format!("pub(crate) struct {name}")).into_iter();
+        keys.map(|key| format!("{table}.{key}")).collect::<Vec<_>>()
+    });
+    let keys = top.chain(below);
+    for key in keys {
+        let cells = row(README, &key).unwrap_or_else(|| panic!("README has no row for {key}"));
+        let name = key.rsplit('.').next().unwrap();
+        // A line of the starter that begins with "#" shows a default; these have none.
+        let default = STARTER.lines().find_map(|l| l.strip_prefix(&format!("#{name} = ")));
+        let none = ["bundle", "calendar", "password_file", "on_failure", "textfile"];
+        match default.map(|d| d.trim_matches('"')).filter(|_| !none.contains(&name)) {
+            Some(default) => assert_eq!(cells[1], format!("`{default}`"), "{key}"),
+            None => assert!(cells[1].starts_with("none"), "{key}: {cells:?}"),
+        }
+    }
+}
+
+#[test]
+fn every_value_of_the_templates_is_described() {
+    let render = include_str!("../../xtask/src/render.rs");
+    let customize = include_str!("../../docs/customize.md");
+    let names: Vec<&str> =
+        body(render, "struct Values").filter_map(|l| l.split_once(": ").map(|(name, _)| name)).collect();
+    assert!(names.len() >= 20, "{names:?}");
+    for name in names.into_iter().map(|n| if n == "vars" { "vars.NAME" } else { n }) {
+        assert!(row(customize, name).is_some(), "{name}");
+    }
+    for filter in ["arg", "text", "safe"] {
+        assert!(customize.contains(&format!("\\| {filter} }}}}")), "{filter}");
+    }
+}
+
+#[test]
+fn every_file_and_variable_is_in_the_readme() {
+    let files = payload::UNITS.into_iter().chain([
+        payload::PROGRAM,
+        payload::SETTINGS,
+        payload::FENCE,
+        payload::RCLONE_CONF,
+        payload::RCLONE,
+        payload::MANIFEST,
+        payload::SUMS,
+        paths::PROGRAM,
+        paths::BUNDLED_RCLONE,
+        paths::RCLONE_CONF,
+        paths::FENCE,
+        paths::IDENTITY,
+        paths::ALLOW_EMPTY,
+        paths::AUTH,
+        paths::JOIN_DROP_IN,
+        paths::FOUNDER_DROP_IN,
+        paths::RECORD,
+        paths::INSTALL_JOURNAL,
+    ]);
+    let (_, chapter) = README.split_once("\n## Files and variables\n").unwrap();
+    for name in files {
+        let written = [format!("`{name}`"), format!("/{name}`")];
+        assert!(written.iter().any(|w| chapter.contains(w)), "{name}");
+    }
+    let variables: Vec<&str> =
+        DROP_IN.lines().filter_map(|l| Some(l.strip_prefix("Environment=\"")?.split_once('=')?.0)).collect();
+    assert!(variables.len() >= 11, "{variables:?}");
+    for name in variables {
+        assert!(chapter.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
+/// The command lines in a text: behind the program's path, and code that begins with a verb.
+fn command_lines(text: &str) -> Vec<String> {
+    let end = |rest: &str| rest.find(['`', '&', ';', '|', '#', '"', '>', '\n']).unwrap_or(rest.len());
+    let typed = text.match_indices("/opt/bin/etcd2-backup ").map(|(at, found)| &text[at + found.len()..]);
+    let verbs = ["`restore --", "`join --", "`install --", "`uninstall --", "`set-founder --", "`recover --"];
+    let spans = verbs.iter().flat_map(|v| text.match_indices(v).map(|(at, _)| &text[at + 1..]));
+    let mut all: Vec<String> = typed.chain(spans).map(|rest| rest[..end(rest)].trim().to_owned()).collect();
+    // The tables of options, told apart by how far they are indented.
+    for (start, verb) in [("   | `--", "restore"), ("| `--", "install"), (" | `--", "recover core@e1")] {
+        let rows = text.lines().filter_map(|l| l.strip_prefix(start)?.split_once('`'));
+        all.extend(rows.map(|(option, _)| format!("{verb} --{option}")));
+    }
+    all
+}
+
+#[test]
+fn every_command_line_is_understood() {
+    let mut count = 0;
+    for (path, text) in documents() {
+        for line in command_lines(&text) {
+            let parsed = cli::parse(line.split_whitespace().map(Into::into));
+            assert!(matches!(parsed, Ok(Parsed::Run(_))), "{}: {line:?}: {parsed:?}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 20, "only {count} command lines were found");
+}
+
+#[test]
+fn every_field_of_the_archive_is_in_its_description() {
+    let part = include_str!("../../src/archive/part.rs");
+    let lineage = include_str!("../../src/archive/lineage.rs");
+    let names = include_str!("../../src/archive/names.rs");
+    for (text, start) in [
+        (part, "pub struct Head"),
+        (lineage, "pub struct Record "),
+        (lineage, "pub struct RecordedMember"),
+        (lineage, "pub struct Parent"),
+    ] {
+        for field in fields(text, start) {
+            let written = [format!("`{field}`"), format!("\"{field}\"")];
+            assert!(written.iter().any(|w| FORMAT.contains(w)), "{start}: {field}");
+        }
+    }
+    for field in fields(names, "pub struct PartName") {
+        assert!(FORMAT.contains(&format!("| {field} | ")), "{field}");
+    }
+}
+
+#[test]
+fn every_field_that_inspect_prints_is_in_the_readme() {
+    let (_, chapter) = README.split_once("\n## Inspect\n").unwrap();
+    let (chapter, _) = chapter.split_once("\n## ").unwrap();
+    let report = include_str!("../../src/inspect/report.rs");
+    let all = ["Report", "Damage", "Member", "Snapshot", "LogSummary", "PartPlace", "GenerationSummary"];
+    for field in all.iter().flat_map(|name| fields(report, &format!("pub struct {name} "))) {
+        assert!(chapter.contains(&format!("`{field}`")), "{field}");
+    }
+    let entry = body(include_str!("../../src/inspect/entries.rs"), "pub struct Line<");
+    let entry: Vec<&str> =
+        entry.filter(|l| !l.starts_with(['#', '/'])).filter_map(|l| l.split_once(':')).map(|l| l.0).collect();
+    assert!(entry.len() >= 16, "{entry:?}");
+    for field in entry {
+        let api = field.strip_prefix("prev_").map(|f| format!("`prev{}{}`", f[..1].to_uppercase(), &f[1..]));
+        assert!(chapter.contains(&api.unwrap_or_else(|| format!("`{field}`"))), "{field}");
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut count = 0;
+    for (path, text) in documents() {
+        for (at, found) in text.match_indices("](") {
+            let rest = &text[at + found.len()..];
+            let target = &rest[..rest.find(')').unwrap()];
+            if target.contains("://") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            assert!(file.exists(), "{}: {target}", path.display());
+            if !anchor.is_empty() {
+                let anchor_of = |title: &str| title.to_lowercase().replace(' ', "-").replace('.', "");
+                let there = fs::read_to_string(&file).unwrap();
+                let mut titles =
+                    there.lines().filter(|l| l.starts_with('#')).map(|l| l.trim_start_matches('#').trim());
+                assert!(titles.any(|t| anchor_of(t) == anchor), "{}: {target}", path.display());
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 10, "only {count} links were found");
+}

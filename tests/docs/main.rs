@@ -1,0 +1,7 @@
+//! What is printed and written for people: against the code.
+
+mod command_line;
+mod docs;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");

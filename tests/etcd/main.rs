@@ -1,0 +1,13 @@
+//! etcd's files: every fixture, a log that is being written, damage of every kind, and what is written offline.
+
+mod copier;
+mod fixtures;
+mod inspect;
+mod live_interleaved;
+mod live_tail;
+mod live_walk;
+mod mutation;
+mod rewrite;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");

@@ -1,0 +1,9 @@
+//! The installer over trees: cases, faults at each system call, promises, properties.
+
+mod faults;
+mod promises;
+mod properties;
+mod trees;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");

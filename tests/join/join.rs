@@ -1,0 +1,249 @@
+//! `join` against real etcd: who comes in, who is kept out, and what is on the disk and in the member list afterwards.
+
+use std::fs;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use etcd2_backup::identity;
+use etcd2_backup::paths::Root;
+use testkit::etcd::Listed;
+use testkit::files::tree;
+use testkit::keys::{self, Client, Keys};
+use testkit::node::{Node, Run};
+use testkit::tools::Tools;
+
+use crate::PROGRAM;
+
+/// A founding member that runs and has keys, and the nodes that want in.
+struct Nodes {
+    founder: Node,
+    others: Vec<Node>,
+    keys: Keys,
+}
+
+impl Nodes {
+    fn new(names: &[&str]) -> Option<Self> {
+        let tools = Tools::from_env()?;
+        let mut founder = Node::named(PROGRAM, tools, "e1");
+        founder.etcd.start().unwrap();
+        keys::write_sample(&founder.etcd.client_url).unwrap();
+        let keys = keys::dump(&founder.etcd.client_url).unwrap();
+        let others = names.iter().map(|name| Node::joining(tools, name, &founder)).collect();
+        Some(Self { founder, others, keys })
+    }
+
+    /// The founder with these nodes as members that run.
+    fn joined(names: &[&str]) -> Option<Self> {
+        let mut nodes = Self::new(names)?;
+        for node in &mut nodes.others {
+            node.ok(&["join"]);
+            node.start_etcd();
+            node.ok(&["join"]);
+        }
+        Some(nodes)
+    }
+
+    fn listed(&self) -> Vec<Listed> {
+        self.founder.etcd.members().unwrap()
+    }
+
+    /// The one entry with this node's peer URL.
+    #[track_caller]
+    fn entry(&self, node: &Node) -> Listed {
+        let urls = [node.etcd.peer_url.clone()];
+        let mut own: Vec<Listed> = self.listed().into_iter().filter(|m| m.peer_urls == urls).collect();
+        assert_eq!(own.len(), 1, "{:?}", self.listed());
+        own.remove(0)
+    }
+
+    #[track_caller]
+    fn assert_has_all(&self, node: &Node) {
+        let found = Client::new(&node.etcd.client_url).unwrap().dump_local().unwrap();
+        let differences = keys::compare(&self.keys, &found);
+        assert!(differences.is_empty(), "{}: {differences:?}", node.etcd.name);
+    }
+}
+
+/// The member ID in the stamp, as etcd writes it.
+fn stamped(node: &Node) -> Option<String> {
+    identity::load(&Root::new(node.root())).unwrap().map(|i| format!("{:x}", i.member_id))
+}
+
+#[test]
+fn two_nodes_join_one_after_the_other() {
+    let Some(mut nodes) = Nodes::new(&["e2", "e3"]) else { return };
+    let mut list = format!("e1={}", nodes.founder.etcd.peer_url);
+    for i in 0..2 {
+        let node = &nodes.others[i];
+        let log = node.ok(&["join"]);
+        assert!(
+            log.contains("start etcd with the variables of /etc/systemd/system/etcd2.service.d/"),
+            "{log}"
+        );
+        let entry = nodes.entry(node);
+        assert_eq!((entry.name.as_str(), nodes.listed().len()), ("", i + 2));
+        let url = &node.etcd.peer_url;
+        list = format!("{list},{}={url}", node.etcd.name);
+        let text = fs::read_to_string(node.join_drop_in()).unwrap();
+        let mut pairs = testkit::node::parse_environment(&text).unwrap();
+        let set: Vec<_> = pairs.extract_if(.., |(_, value)| !value.is_empty()).collect();
+        let sorted = |list: &str| {
+            let mut all: Vec<String> = list.split(',').map(str::to_owned).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(set[0], ("ETCD_INITIAL_CLUSTER_STATE".to_owned(), "existing".to_owned()));
+        assert_eq!((set[1].0.as_str(), sorted(&set[1].1)), ("ETCD_INITIAL_CLUSTER", sorted(&list)));
+        assert_eq!(set[2], ("ETCD_INITIAL_ADVERTISE_PEER_URLS".to_owned(), url.clone()));
+        assert_eq!(set.len(), 3);
+        assert!(pairs.iter().any(|(name, _)| name == "ETCD_DISCOVERY"), "{text}");
+        assert_eq!(stamped(node), None);
+
+        nodes.others[i].start_etcd();
+        let node = &nodes.others[i];
+        let log = node.ok(&["join"]);
+        assert!(log.contains("has caught up with cluster"), "{log}");
+        assert!(!node.join_drop_in().exists());
+        assert_eq!(stamped(node), Some(entry.id.clone()));
+        assert_eq!(nodes.entry(node).name, node.etcd.name);
+        nodes.assert_has_all(node);
+    }
+
+    // Again: nothing changes, whether it runs or is stopped with its data.
+    let (before, id) = (nodes.listed(), stamped(&nodes.others[1]));
+    let log = nodes.others[1].ok(&["join"]);
+    assert!(log.contains("this node already runs as member"), "{log}");
+    nodes.others[1].etcd.stop().unwrap();
+    let log = nodes.others[1].ok(&["join", "--no-start"]);
+    assert!(log.contains("it is started as it is") && log.contains("start etcd as usual"), "{log}");
+    assert!(!nodes.others[1].join_drop_in().exists() && nodes.others[1].kept("member.").is_empty());
+    nodes.others[1].start_etcd();
+    nodes.others[1].ok(&["join"]);
+    assert_eq!((nodes.listed(), stamped(&nodes.others[1])), (before, id));
+    nodes.assert_has_all(&nodes.others[1]);
+}
+
+#[test]
+fn an_entry_that_never_started_is_used_again_and_nobody_else_comes_in_meanwhile() {
+    let Some(mut nodes) = Nodes::new(&["e2", "e3"]) else { return };
+    nodes.others[0].ok(&["join", "--no-start"]);
+    let entry = nodes.entry(&nodes.others[0]);
+    // Two members of which one runs: no quorum, and no leader to ask.
+    let log = nodes.others[0].ok(&["join"]);
+    assert!(log.contains("waits for this node and was never started"), "{log}");
+    assert_eq!(nodes.entry(&nodes.others[0]), entry);
+    // Bounded, and it says for whom it waits.
+    let half_in = format!("waiting: member {} ({}) was added", entry.id, nodes.others[0].etcd.peer_url);
+    let words = [&*half_in, "was added and has not started", "member remove"];
+    nodes.others[1].refused(&["join", "--wait", "1s"], 10, &words);
+    assert!(!nodes.others[1].is_fenced() && !nodes.others[1].join_drop_in().exists());
+    nodes.others[0].start_etcd();
+    nodes.others[0].ok(&["join"]);
+    nodes.assert_has_all(&nodes.others[0]);
+    assert_eq!(nodes.entry(&nodes.others[0]).id, entry.id);
+}
+
+/// Two nodes whose joins began at the same moment. Who gets in first has to start before the other one can follow.
+#[test]
+fn two_joins_at_the_same_moment_take_turns() {
+    let Some(mut nodes) = Nodes::new(&["e2", "e3"]) else { return };
+    let mut joins: Vec<Option<Child>> = nodes
+        .others
+        .iter()
+        .map(|n| n.command(&["join"]).stderr(Stdio::piped()).spawn().map(Some).unwrap())
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut came_in = 0;
+    while came_in < 2 {
+        assert!(Instant::now() < deadline, "{:?}", nodes.listed());
+        for (node, join) in nodes.others.iter_mut().zip(&mut joins) {
+            let Some(child) = join else { continue };
+            if child.try_wait().unwrap().is_none() {
+                continue;
+            }
+            let run = Run::from(join.take().unwrap().wait_with_output().unwrap());
+            assert_eq!(run.code, 0, "{}", run.log);
+            node.start_etcd();
+            node.ok(&["join"]);
+            came_in += 1;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(nodes.listed().len(), 3);
+    nodes.others.iter().for_each(|n| nodes.assert_has_all(n));
+}
+
+#[test]
+fn the_founding_member_and_a_dead_one_are_said_so() {
+    let Some(mut nodes) = Nodes::new(&["e2"]) else { return };
+    let before = nodes.listed();
+    nodes.founder.refused(&["join"], 10, &["this node is the founding member", "etcd2-restore.service"]);
+    assert_eq!(nodes.listed(), before);
+    nodes.founder.etcd.stop().unwrap();
+    let untouched = tree(&nodes.others[0].path("/etc"));
+    nodes.others[0].refused(&["join"], 16, &["the founding member does not answer"]);
+    assert_eq!(tree(&nodes.others[0].path("/etc")), untouched);
+    assert!(!nodes.others[0].path("/var/lib/etcd2").exists());
+}
+
+#[test]
+fn data_of_another_cluster_is_set_aside() {
+    let Some(mut nodes) = Nodes::new(&["e2"]) else { return };
+    let node = &mut nodes.others[0];
+    node.put_fixture("v3423-single-snap-trimmed");
+    node.ok(&["backup"]);
+    assert!(stamped(node).is_some());
+    let member = node.path("/var/lib/etcd2/member");
+    let old = tree(&member);
+    let log = node.ok(&["join"]);
+    let kept = node.kept("member.before-join-");
+    assert_eq!((kept.len(), member.exists()), (1, false));
+    assert!(log.contains(&format!("the old data is kept as {}", kept[0].display())), "{log}");
+    // The guard knows that this start is meant to find nothing.
+    node.start_etcd();
+    node.ok(&["join"]);
+    assert_eq!(tree(&kept[0]), old);
+    nodes.assert_has_all(&nodes.others[0]);
+}
+
+#[test]
+fn a_wiped_member_is_replaced_while_others_have_a_quorum() {
+    let Some(mut nodes) = Nodes::joined(&["e2", "e3"]) else { return };
+    let old = nodes.entry(&nodes.others[1]);
+    let node = &mut nodes.others[1];
+    node.etcd.kill().unwrap();
+    fs::remove_dir_all(node.path("/var/lib/etcd2")).unwrap();
+    node.refused(&["guard"], 10, &["holds no log of etcd any more"]);
+    let log = node.ok(&["join"]);
+    assert!(log.contains("but its data is gone: it is removed first"), "{log}");
+    let new = nodes.entry(&nodes.others[1]);
+    assert!(new.id != old.id && nodes.listed().len() == 3, "{:?}", nodes.listed());
+    nodes.others[1].start_etcd();
+    nodes.others[1].ok(&["join"]);
+    assert_eq!(stamped(&nodes.others[1]), Some(new.id));
+    nodes.assert_has_all(&nodes.others[1]);
+}
+
+#[test]
+fn with_one_started_member_nothing_is_removed() {
+    let Some(mut nodes) = Nodes::joined(&["e2"]) else { return };
+    let before = nodes.listed();
+    let node = &mut nodes.others[0];
+    node.etcd.kill().unwrap();
+    fs::remove_dir_all(node.path("/var/lib/etcd2")).unwrap();
+    node.refused(&["join"], 10, &["its entry cannot be removed", "restore --source local"]);
+    assert!(!node.is_fenced() && !node.join_drop_in().exists());
+    node.refused(&["guard"], 10, &["holds no log of etcd any more"]);
+    assert_eq!(nodes.listed(), before);
+
+    // The way out that was named.
+    nodes.founder.etcd.stop().unwrap();
+    nodes.founder.ok(&["restore", "--source", "local"]);
+    nodes.founder.start_etcd();
+    nodes.others[0].ok(&["join"]);
+    nodes.others[0].start_etcd();
+    nodes.others[0].ok(&["join"]);
+    assert_eq!(nodes.listed().len(), 2);
+    nodes.assert_has_all(&nodes.others[0]);
+}

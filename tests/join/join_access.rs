@@ -1,0 +1,196 @@
+//! `join` where a cluster is closed: certificates on both ports, and etcd's own authentication.
+
+use std::fs;
+use std::process::Command;
+
+use testkit::certificates::{Authority, For};
+use testkit::faults::curl::Curl;
+use testkit::files::{tree, write};
+use testkit::keys::{self, Client, Keys};
+use testkit::node::Node;
+use testkit::ports::Port;
+use testkit::tools::Tools;
+
+use crate::PROGRAM;
+
+/// A node whose two ports take only who has a certificate. Another one, which it tells nobody of, is the test's.
+struct Closed {
+    node: Node,
+    _port: Port,
+}
+
+const FILES: [(&str, &str); 6] = [
+    ("ETCD_PEER_CERT_FILE", "member.pem"),
+    ("ETCD_PEER_KEY_FILE", "member.key"),
+    ("ETCD_PEER_TRUSTED_CA_FILE", "ca.pem"),
+    ("ETCD_CERT_FILE", "member.pem"),
+    ("ETCD_KEY_FILE", "member.key"),
+    ("ETCD_TRUSTED_CA_FILE", "ca.pem"),
+];
+const FOUNDER: &str = "ETCD_RESTORE_MASTER_ADV_PEER_URLS";
+
+impl Closed {
+    fn new(tools: &Tools, name: &str, authority: &Authority, founder: Option<&Self>) -> Self {
+        let mut node = Node::named(PROGRAM, tools, name);
+        authority.issue("member", For::Member, &node.path("/etc/etcd2"));
+        let port = Port::reserve().unwrap();
+        let open = node.etcd.client_url.clone();
+        let client = port.url().replace("http:", "https:");
+        let peer = node.etcd.peer_url.replace("http:", "https:");
+        node.etcd.peer_url.clone_from(&peer);
+        let founding = founder.map_or(peer.clone(), |f| f.node.etcd.peer_url.clone());
+        for (variable, value) in [
+            ("ETCD_LISTEN_CLIENT_URLS", format!("{client},{open}")),
+            ("ETCD_ADVERTISE_CLIENT_URLS", client.clone()),
+            ("ETCD_LISTEN_PEER_URLS", peer.clone()),
+            ("ETCD_INITIAL_ADVERTISE_PEER_URLS", peer.clone()),
+            ("ETCD_INITIAL_CLUSTER", format!("{name}={peer}")),
+            ("ETCD_CLIENT_CERT_AUTH", "true".to_owned()),
+            ("ETCD_PEER_CLIENT_CERT_AUTH", "true".to_owned()),
+        ] {
+            node.etcd.set(variable, &value);
+        }
+        for (variable, file) in FILES {
+            node.etcd.set(variable, node.path("/etc/etcd2").join(file).to_string_lossy());
+            node.environment.insert(variable.into(), format!("/etc/etcd2/{file}"));
+        }
+        let told = [
+            ("ETCD_INITIAL_ADVERTISE_PEER_URLS", peer),
+            ("ETCD_ADVERTISE_CLIENT_URLS", client),
+            (FOUNDER, founding),
+        ];
+        node.environment.extend(told.map(|(n, v)| (n.to_owned(), v)));
+        Self { node, _port: port }
+    }
+}
+
+#[track_caller]
+fn assert_has_all(expected: &Keys, node: &Node) {
+    let found = Client::new(&node.etcd.client_url).unwrap().dump_local().unwrap();
+    let differences = keys::compare(expected, &found);
+    assert!(differences.is_empty(), "{}: {differences:?}", node.etcd.name);
+}
+
+#[test]
+fn a_cluster_with_client_certificates_on_both_ports() {
+    let (Some(tools), Some(authority)) = (Tools::from_env(), Authority::new()) else { return };
+    let mut e1 = Closed::new(tools, "e1", &authority, None);
+    e1.node.etcd.start().unwrap();
+    keys::write_sample(&e1.node.etcd.client_url).unwrap();
+    let expected = keys::dump(&e1.node.etcd.client_url).unwrap();
+    e1.node.ok(&["backup"]);
+    e1.node.assert_restores(&expected, &[]);
+
+    let mut e2 = Closed::new(tools, "e2", &authority, Some(&e1));
+    // Without its own certificates, or with an authority that did not sign the founding member's.
+    let good = e2.node.environment.clone();
+    let untouched = tree(&e2.node.path("/etc"));
+    for without in
+        ["ETCD_PEER_CERT_FILE", "ETCD_CERT_FILE", "ETCD_PEER_TRUSTED_CA_FILE", "ETCD_TRUSTED_CA_FILE"]
+    {
+        e2.node.environment.remove(without);
+        let words = ["the founding member does not answer", "https://127.0.0.1", "ETCD_PEER_CERT_FILE"];
+        e2.node.refused(&["join"], 16, &words);
+        e2.node.environment.clone_from(&good);
+    }
+    assert_eq!(tree(&e2.node.path("/etc")), untouched);
+    e2.node.ok(&["join"]);
+    e2.node.start_etcd();
+    e2.node.ok(&["join"]);
+    assert_has_all(&expected, &e2.node);
+
+    // A certificate that is good for asking alone, told as etcdctl is told.
+    let mut e3 = Closed::new(tools, "e3", &authority, Some(&e1));
+    authority.issue("asks", For::Client, &e3.node.path("/etc/etcd2"));
+    for (variable, file) in [("ETCDCTL_CERT_FILE", "asks.pem"), ("ETCDCTL_KEY_FILE", "asks.key")] {
+        e3.node.environment.insert(variable.into(), format!("/etc/etcd2/{file}"));
+    }
+    e3.node.environment.remove("ETCD_CERT_FILE");
+    e3.node.ok(&["join"]);
+    e3.node.start_etcd();
+    e3.node.ok(&["join"]);
+    assert_has_all(&expected, &e3.node);
+    assert_eq!(e1.node.etcd.members().unwrap().len(), 3);
+
+    // A quorum behind certificates is one, too.
+    e1.node.etcd.stop().unwrap();
+    e2.node.etcd.wait_healthy().unwrap();
+    e1.node.refused(&["restore", "--source", "local"], 10, &["which has a quorum (asked at https://"]);
+}
+
+const PASSWORD: &str = "pass:word \"$1\"";
+const LOGIN: &str = "root:pass:word \"$1\"";
+const AUTH: &str = "/etc/etcd2-backup/auth";
+
+/// Asks etcd as its root user.
+fn as_root(node: &Node, method: &str, path: &str, body: &str) {
+    let url = format!("{}/v2/auth/{path}", node.etcd.client_url);
+    let mut command = Command::new("curl");
+    command.args([
+        "-sSf",
+        "-u",
+        LOGIN,
+        "-X",
+        method,
+        "-H",
+        "Content-Type: application/json",
+        "-d",
+        body,
+        &url,
+    ]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{method} {url}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_cluster_whose_authentication_is_on() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut e1 = Node::named(PROGRAM, tools, "e1");
+    e1.etcd.start().unwrap();
+    keys::write_sample(&e1.etcd.client_url).unwrap();
+    let expected = keys::dump(&e1.etcd.client_url).unwrap();
+    let user = serde_json::json!({"user": "root", "password": PASSWORD}).to_string();
+    as_root(&e1, "PUT", "users/root", &user);
+    as_root(&e1, "PUT", "enable", "");
+    // Nobody reads a key without a password either.
+    as_root(&e1, "DELETE", "roles/guest", "");
+
+    let mut e2 = Node::joining(tools, "e2", &e1);
+    let curl = Curl::new(&mut e2);
+    let untouched = tree(&e2.path("/etc"));
+    let hint = "install -m 600 /dev/null /etc/etcd2-backup/auth, then write root:PASSWORD into it";
+    e2.refused(&["join"], 15, &["etcd's authentication is on at http://", "nothing says who asks", hint]);
+    assert_eq!(tree(&e2.path("/etc")), untouched);
+    fs::create_dir(e2.path("/etc/etcd2-backup")).unwrap();
+    for (text, mode, said) in [
+        (format!("{LOGIN}\n"), 0o644, "its mode is 0644"),
+        (PASSWORD.replace(':', ""), 0o600, "it does not hold user:password"),
+        ("root:other\n".to_owned(), 0o600, "does not take the user and password in /etc/etcd2-backup/auth"),
+    ] {
+        etcd2_backup::sys::fs::write_atomic(&e2.path(AUTH), text.as_bytes(), mode).unwrap();
+        e2.refused(&["join"], 15, &[said, hint]);
+    }
+    assert_eq!(e1.etcd.members().unwrap().len(), 1);
+    assert!(!e2.is_fenced() && !e2.join_drop_in().exists());
+
+    write(&e2.path(AUTH), format!("{LOGIN}\n"));
+    let mut log = e2.ok(&["join"]);
+    e2.start_etcd();
+    log += &e2.ok(&["join"]);
+    assert_eq!(e1.etcd.members().unwrap().len(), 2);
+    for (place, text) in [("the log", log), ("an argument or variable of curl", curl.seen())] {
+        assert!(!text.is_empty() && !text.contains("pass:word"), "{place}: {text}");
+    }
+
+    // What is restored has the same users.
+    let etcd = tools.etcd.to_str().unwrap();
+    e1.ok(&["backup"]);
+    e1.refused(&["rehearse", "--etcd", etcd], 15, &["is on at the restored etcd, and nothing says who asks"]);
+    write(&e1.path(AUTH), format!("{LOGIN}\n"));
+    e1.ok(&["rehearse", "--etcd", etcd]);
+
+    as_root(&e1, "DELETE", "enable", "");
+    assert_has_all(&expected, &e1);
+    e2.ok(&["join"]);
+    assert_has_all(&expected, &e2);
+}

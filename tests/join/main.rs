@@ -1,0 +1,12 @@
+//! The other members: joins of every kind, recoveries of several members, and the command for all nodes.
+
+mod join;
+mod join_access;
+mod join_faults;
+mod join_urls;
+mod parallel;
+mod recover;
+mod seeded;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");

@@ -1,0 +1,105 @@
+//! `recover --dry-run` over two nodes that are trees; in place of ssh a script runs the program on them. What it does on nodes
+//! with a systemd: `tests/lab/67-recover.sh`, `tests/lab/68-recover-killed.sh`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use testkit::faults::wrapper::Wrapper;
+use testkit::files::write;
+use testkit::keys;
+use testkit::node::Node;
+use testkit::tools::Tools;
+
+use crate::PROGRAM;
+
+/// Runs what it is told on the node that is named before it.
+fn ssh(nodes: &[Node], dir: &Path) -> String {
+    let mut script =
+        "for last; do before=$host; host=$given; given=$last; done\neval \"set -- ${last#*sudo -n)}\"\nshift\n".to_owned();
+    script += "case $host in\n";
+    for node in nodes {
+        let mut line = String::from("exec env -i");
+        node.environment.iter().for_each(|(name, value)| write!(line, " '{name}={value}'").unwrap());
+        writeln!(
+            script,
+            "core@{}) {line} {PROGRAM} --root '{}' \"$@\" ;;",
+            node.etcd.name,
+            node.root().display()
+        )
+        .unwrap();
+    }
+    script += "esac\necho 'no route to host' >&2\nexit 255\n";
+    let path = dir.join("ssh");
+    write(&path, script);
+    format!("sh {}", path.display())
+}
+
+#[test]
+fn the_plan_says_what_the_nodes_have_and_what_is_made_of_it() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut first = Node::named(PROGRAM, tools, "e1");
+    first.etcd.start().unwrap();
+    keys::write_many(&first.etcd.client_url, "/many", 20).unwrap();
+    first.ok(&["backup"]);
+    keys::write_many(&first.etcd.client_url, "/more", 5).unwrap();
+    first.etcd.stop().unwrap();
+    let mut second = Node::joining(tools, "e2", &first);
+    second.environment.insert("RCLONE_ENDPOINT".into(), first.environment["RCLONE_ENDPOINT"].clone());
+    write(&second.path("/etc/machine-id"), "22222222222222222222222222222222\n");
+    let nodes = [first, second];
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = ssh(&nodes, dir.path());
+    let plan = |targets: &[&str], code: i32, words: &[&str]| {
+        let mut recover = Command::new(PROGRAM);
+        let output = recover.args(["recover", "--dry-run", "--ssh", &ssh]).args(targets).output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{log}");
+        words.iter().for_each(|word| assert!(log.contains(word), "no {word:?} in {log}"));
+    };
+    let both = ["core@e1", "core@e2"];
+    plan(
+        &both,
+        0,
+        &[
+            "core@e1 makes a new cluster of its own disk",
+            "all start together: core@e2",
+            "nothing was changed",
+        ],
+    );
+    plan(&[&both[..], &["--one-by-one"]].concat(), 0, &["one after the other: core@e2"]);
+    plan(&[&both[..], &["--source", "core@e2"]].concat(), 12, &["no node has data"]);
+    plan(&[&both[..], &["--founder", "core@e3"]].concat(), 2, &["core@e3 is not one of the nodes"]);
+    plan(
+        &["core@e1", "core@e3"],
+        16,
+        &["core@e3: report: it cannot be reached: no route to host", "BatchMode"],
+    );
+    plan(&["core@e1", "core@e1"], 2, &["named twice"]);
+
+    fs::remove_dir_all(nodes[0].path("/var/lib/etcd2")).unwrap();
+    plan(&both, 0, &["core@e1 makes a new cluster of generation 1 of 0123456789abcdef0123456789abcdef"]);
+    plan(
+        &[&both[..], &["--founder", "core@e2"]].concat(),
+        0,
+        &["core@e2 makes a new cluster of generation 1"],
+    );
+    write(&nodes[1].path("/etc/machine-id"), "0123456789abcdef0123456789abcdef\n");
+    plan(&both, 10, &["core@e1 and core@e2 have the same machine ID"]);
+}
+
+/// A folder beside it may be broken, or the node allowed no other.
+#[test]
+fn a_node_that_sees_its_own_folder_only_has_an_archive_all_the_same() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    let wrapper = Wrapper::new(&mut node, tools);
+    node.put_fixture("v238-single-snap");
+    node.ok(&["backup"]);
+    wrapper.instead("case \"$*\" in *lsjson*/backups) echo denied >&2; exit 1;; esac\nexec \"$REAL\" \"$@\"");
+    let run = node.run(&["report"]);
+    let report: serde_json::Value = serde_json::from_str(&run.answer).unwrap();
+    assert_eq!(report["archive"]["index"], report["disk"]["index"], "{report}");
+    assert!(report["doubts"].to_string().contains("the other machines' backups: "), "{report}");
+}

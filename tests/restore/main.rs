@@ -1,0 +1,15 @@
+//! A member comes back: from the archive, a disk, the original's backup; to any point, in any place, and back again.
+
+mod candidates;
+mod faults;
+mod legacy;
+mod living_cluster;
+mod places;
+mod plan;
+mod points;
+mod restore;
+mod space;
+mod undo;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");
