@@ -155,16 +155,17 @@ pub(crate) fn program(facts: &Facts) -> Result<(Vec<u8>, Vec<u8>)> {
     let linked = compile(facts)?;
     let symbols = std::fs::read(&linked).with_context(|| format!("reading {}", linked.display()))?;
     inspect::check_linked(&symbols)?;
-    let stripped = linked.with_extension("stripped");
+    // A file of its own: another build of this checkout may be stripping at this moment.
+    let stripped = tempfile::NamedTempFile::new().context("making a file for the stripped program")?;
     // binutils came with the linker. For another machine's programs STRIP names the right one.
     let strip = std::env::var_os("STRIP").unwrap_or_else(|| "strip".into());
     Command::new(strip)
         .arg("--strip-all")
         .arg("-o")
-        .args([&stripped, &linked])
+        .args([stripped.path(), &linked])
         .run_ok(std::time::Duration::from_secs(60))
         .or_fault(Exit::Failed, "stripping the node program", "set STRIP to a strip that knows the target")?;
-    let bytes = std::fs::read(&stripped).with_context(|| format!("reading {}", stripped.display()))?;
+    let bytes = std::fs::read(stripped.path()).context("reading the stripped node program")?;
     inspect::check_stripped(&bytes, &facts.target).map_err(|why| {
         fault(
             Exit::Failed,
