@@ -7,7 +7,7 @@ source "$(dirname "$0")/lib.sh"
 
 program=/opt/bin/etcd2-backup
 timer=etcd2-backup.timer
-original="$(dirname "$0")/../install/34-over-the-original/before"
+original="$(dirname "$0")/../install/cases/34-over-the-original/before"
 # Our places on the node; etcd's own settings are the lab's.
 places() { on e1 "sudo find /etc/systemd/system /etc/rclone.conf* /etc/etcd2-backup /opt/bin /run/systemd/system -name '*etcd2*' | sort" 2>/dev/null; }
 is_active() { [ "$(on e1 systemctl is-active "$1")" = active ]; }

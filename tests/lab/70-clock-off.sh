@@ -3,6 +3,7 @@
 # outlive their TTL, until its clock is right. The other one joins all the same, and which backup goes further is told by term and
 # index, not by what a clock said.
 # nodes: 2
+# limit: 12m
 source "$(dirname "$0")/lib.sh"
 
 # clock_is NODE SECONDS: from the right time, but for a minute.

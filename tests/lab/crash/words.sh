@@ -1,6 +1,6 @@
 # The words of the crash matrix; sourced by 90-crash.sh.
 
-# Every call that can change what a later run finds, as in tests/common/kill.rs.
+# Every call that can change what a later run finds, as in testkit/src/faults/kill.rs.
 calls=rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,rmdir,mkdir,mkdirat,fsync,fdatasync,write,ftruncate,fallocate,sendfile,copy_file_range,chown,fchown,lchown,fchownat
 step_limit=120
 

@@ -131,14 +131,6 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     }
 }
 
-/// Runs all scenarios but the long ones, for `cargo xtask test`.
-///
-/// # Errors
-/// A scenario failed, or the lab itself.
-pub(crate) fn run_short() -> Result<()> {
-    run::main(&Lab::named("test")?, &run::Options::short())
-}
-
 /// Why no lab can be made on this machine, if so.
 pub(crate) fn obstacle() -> Option<&'static str> {
     if !is_root() {
@@ -168,6 +160,7 @@ fn fresh(lab: &Lab, shape: Shape) -> Result<()> {
 }
 
 fn down(lab: &Lab) -> Result<()> {
+    let _only = lab.lock()?;
     remove(lab)?;
     println!("lab {}: nothing is left of it but its logs", lab.name);
     Ok(())

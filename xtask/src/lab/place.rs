@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use etcd2_backup::exit::{Exit, fault};
@@ -11,6 +12,8 @@ use etcd2_backup::sys::lock::Lock;
 
 use crate::paths;
 
+/// A lab of nine nodes is taken down in less.
+const LOCK_LIMIT: Duration = Duration::from_secs(20);
 /// The host's address in the lab: remotes listen there.
 pub(crate) const HOST_ADDRESS: &str = "10.77.0.1";
 
@@ -54,6 +57,11 @@ impl Lab {
             return Err(fault(Exit::Usage, what, "1 to 20 lower-case letters and digits, but not \"base\""));
         }
         Ok(Self { name: name.to_owned(), dir: all_labs().join(name) })
+    }
+
+    /// The `number`th of labs that run side by side; the first is this one.
+    pub(crate) fn beside(&self, number: usize) -> Result<Self> {
+        if number == 1 { Self::named(&self.name) } else { Self::named(&format!("{}x{number}", self.name)) }
     }
 
     /// Its nodes, when it has `count`.
@@ -110,13 +118,25 @@ impl Lab {
         command
     }
 
-    /// At most one `up` or `run` at a time.
+    /// At most one `up` or `run` at a time. A watchdog that takes the lab down is waited for.
     pub(crate) fn lock(&self) -> Result<Lock> {
+        let deadline = Instant::now() + LOCK_LIMIT;
+        loop {
+            if let Some(lock) = self.try_lock()? {
+                return Ok(lock);
+            }
+            if Instant::now() > deadline {
+                let what = format!("lab {} is in use by another run", self.name);
+                return Err(fault(Exit::Refused, what, "wait for it, or take another name: --lab NAME"));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The same, and nothing if it is in use.
+    pub(crate) fn try_lock(&self) -> Result<Option<Lock>> {
         create_dirs(&self.dir, 0o755)?;
-        Lock::try_take(&self.dir.join("lock"))?.ok_or_else(|| {
-            let what = format!("lab {} is in use by another run", self.name);
-            fault(Exit::Refused, what, "wait for it, or take another name: --lab NAME")
-        })
+        Lock::try_take(&self.dir.join("lock"))
     }
 }
 

@@ -1,10 +1,15 @@
 //! Runs scenarios, each on fresh nodes, and prints a line for each.
 
+use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::num::NonZero;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -22,6 +27,9 @@ use crate::test::with_hint;
 /// How much of a failed scenario's output is shown.
 const LAST_LINES: usize = 15;
 
+/// Nine nodes with an etcd each, and what a scenario starts beside them.
+const LAB_MEMORY: u64 = 4 << 30;
+
 /// How much longer a scenario may take for each seed it is told to play: far more than one takes.
 const SEED_LIMIT: Duration = Duration::from_secs(30);
 
@@ -36,6 +44,9 @@ pub(crate) struct Options {
     /// Leave the nodes of the (last) scenario running
     #[arg(long)]
     keep: bool,
+    /// How many labs play scenarios side by side [default: one for each processor, as far as memory goes]
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
     /// How many seeds the crash matrix plays
     #[arg(long, value_name = "N")]
     seeds: Option<u32>,
@@ -48,18 +59,6 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// What `cargo xtask test` runs.
-    pub(crate) fn short() -> Self {
-        Self {
-            scenario: "all".into(),
-            short: true,
-            keep: false,
-            seeds: None,
-            first_seed: None,
-            arguments: Vec::new(),
-        }
-    }
-
     /// What the script is called with.
     fn for_script(&self) -> Vec<String> {
         let seeds = [("--seeds", self.seeds), ("--first-seed", self.first_seed)];
@@ -71,6 +70,13 @@ impl Options {
     fn limit(&self, scenario: &Scenario) -> Duration {
         scenario.limit + SEED_LIMIT * self.seeds.unwrap_or(0)
     }
+}
+
+/// A scenario that failed, and where.
+struct Failure {
+    lab: String,
+    scenario: String,
+    log: PathBuf,
 }
 
 /// What became of a scenario.
@@ -88,7 +94,7 @@ struct Outcome {
 pub(super) fn main(lab: &Lab, options: &Options) -> Result<()> {
     let all = scenario::load_all(&paths::root().join("tests/lab"))?;
     let chosen: Vec<&Scenario> = if options.scenario == "all" {
-        all.iter().filter(|s| !(options.short && s.long)).collect()
+        in_turn(all.iter().filter(|s| !(options.short && s.long)))
     } else {
         vec![scenario::find(&all, &options.scenario)?]
     };
@@ -97,41 +103,85 @@ pub(super) fn main(lab: &Lab, options: &Options) -> Result<()> {
         return Err(fault(Exit::Usage, what, "cargo xtask lab run crash --seeds 200"));
     }
     super::prepare()?;
+    let jobs = options.jobs.unwrap_or_else(default_jobs).clamp(1, chosen.len());
+    let labs = (1..=jobs).map(|n| lab.beside(n)).collect::<Result<Vec<Lab>>>()?;
+    let queue = Mutex::new(chosen.iter().copied().collect::<VecDeque<_>>());
+    let alone = chosen.len() == 1;
+    let ended: Vec<Result<Vec<Failure>>> = thread::scope(|scope| {
+        let queue = &queue;
+        let work = |lab| scope.spawn(move || play_all(lab, queue, options, alone));
+        let threads: Vec<_> = labs.iter().map(work).collect();
+        threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err(anyhow!("a lab panicked")))).collect()
+    });
+    let mut failed = Vec::new();
+    for failures in ended {
+        failed.extend(failures?);
+    }
+    verdict(chosen.len(), &failed)
+}
+
+/// Scenarios that may take longest begin first, so that none of them is alone at the end.
+fn in_turn<'a>(scenarios: impl Iterator<Item = &'a Scenario>) -> Vec<&'a Scenario> {
+    let mut all: Vec<&Scenario> = scenarios.collect();
+    all.sort_by_key(|s| Reverse(s.limit));
+    all
+}
+
+/// As many labs at once as there are processors, if each has memory for nine nodes.
+fn default_jobs() -> usize {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    processors.min(available_memory(&meminfo).map_or(1, |bytes| (bytes / LAB_MEMORY) as usize))
+}
+
+/// `MemAvailable` of /proc/meminfo, in bytes.
+fn available_memory(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+}
+
+/// Plays scenarios of the queue in one lab until there is none, or the lab itself fails: then no lab begins another one.
+fn play_all(
+    lab: &Lab,
+    queue: &Mutex<VecDeque<&Scenario>>,
+    options: &Options,
+    alone: bool,
+) -> Result<Vec<Failure>> {
     let _only = lab.lock()?;
     let program = own_copy(lab)?;
     let watchdog = Watchdog::start(&program, lab)?;
     let mut failed = Vec::new();
-    let mut broken = None;
-    for scenario in &chosen {
-        match run(lab, scenario, &program, options, chosen.len() == 1) {
+    let mut outcome = Ok(());
+    let next = || queue.lock().expect("no thread panics while it has the queue").pop_front();
+    while let Some(scenario) = next() {
+        match run(lab, scenario, &program, options, alone) {
             Ok(outcome) if outcome.passed => {}
-            Ok(outcome) => failed.push((scenario.name.clone(), outcome)),
-            Err(e) => broken = Some(e.context(format!("running {}", scenario.name))),
-        }
-        if broken.is_some() {
-            break;
+            Ok(outcome) => failed.push(Failure {
+                lab: lab.name.clone(),
+                scenario: scenario.name.clone(),
+                log: outcome.log,
+            }),
+            Err(e) => {
+                outcome = Err(e.context(format!("running {}", scenario.name)));
+                queue.lock().expect("no thread panics while it has the queue").clear();
+            }
         }
     }
     if !options.keep {
         super::remove(lab)?;
     }
     watchdog.dismiss();
-    match broken {
-        Some(error) => Err(error),
-        None => verdict(lab, chosen.len(), &failed),
-    }
+    outcome.map(|()| failed)
 }
 
-fn verdict(lab: &Lab, count: usize, failed: &[(String, Outcome)]) -> Result<()> {
-    if failed.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<&str> = failed.iter().map(|(name, _)| name.as_str()).collect();
+fn verdict(count: usize, failed: &[Failure]) -> Result<()> {
+    let Some(first) = failed.first() else { return Ok(()) };
+    let names: Vec<&str> = failed.iter().map(|f| f.scenario.as_str()).collect();
     let hint = format!(
         "cargo xtask lab --lab {} run {} --keep, then look at the nodes; log: {}",
-        lab.name,
-        names[0],
-        failed[0].1.log.display()
+        first.lab,
+        first.scenario,
+        first.log.display()
     );
     Err(fault(
         Exit::Failed,
@@ -142,28 +192,29 @@ fn verdict(lab: &Lab, count: usize, failed: &[(String, Outcome)]) -> Result<()> 
 
 fn run(lab: &Lab, scenario: &Scenario, program: &Path, options: &Options, alone: bool) -> Result<Outcome> {
     let started = Instant::now();
-    print!("{:<32} ", scenario.name);
-    std::io::stdout().flush().context("writing to the terminal")?;
     super::fresh(lab, scenario.shape)?;
     if alone {
-        println!("(nodes up after {:.1} s)", started.elapsed().as_secs_f64());
+        println!("{:<32} (nodes up after {:.1} s)", scenario.name, started.elapsed().as_secs_f64());
     }
     let outcome = play(lab, scenario, program, options, alone)?;
     if !outcome.passed {
         node::save_journals(lab, scenario.shape, &outcome.log);
     }
-    let seconds = started.elapsed().as_secs_f64();
-    if alone {
-        print!("{:<32} ", scenario.name);
-    }
-    let word = if outcome.passed { "ok" } else { "FAILED" };
-    println!("{word:<6} {:>3} claims {seconds:>6.1} s", outcome.claims);
-    if !outcome.passed {
-        println!("   {}; {} and, of each node, *.journal", outcome.why, outcome.log.display());
-        let text = fs::read_to_string(&outcome.log).unwrap_or_default();
-        last_lines(&text, LAST_LINES).iter().for_each(|line| println!("   | {line}"));
-    }
+    println!("{}", told(scenario, &outcome, started.elapsed()));
     Ok(outcome)
+}
+
+/// A line for people; more of them where it failed. One text, since other labs print too.
+fn told(scenario: &Scenario, outcome: &Outcome, took: Duration) -> String {
+    let word = if outcome.passed { "ok" } else { "FAILED" };
+    let (claims, seconds) = (outcome.claims, took.as_secs_f64());
+    let mut text = format!("{:<32} {word:<6} {claims:>3} claims {seconds:>6.1} s", scenario.name);
+    if !outcome.passed {
+        let log = fs::read_to_string(&outcome.log).unwrap_or_default();
+        text += &format!("\n   {}; {} and, of each node, *.journal", outcome.why, outcome.log.display());
+        text.extend(last_lines(&log, LAST_LINES).iter().map(|line| format!("\n   | {line}")));
+    }
+    text
 }
 
 /// Runs the script to its end or its time limit. With `show`, what it prints is shown as well.
@@ -195,7 +246,7 @@ fn play(lab: &Lab, scenario: &Scenario, program: &Path, options: &Options, show:
     let pipe = child.stdout.take().context("reading the scenario's output")?;
     let started = Instant::now();
     // A thread, since a scenario that hangs keeps the pipe open.
-    let writer = std::thread::spawn(move || {
+    let writer = thread::spawn(move || {
         let mut claims = 0;
         for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line);
@@ -242,7 +293,7 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
             child.wait().context("waiting for the killed scenario")?;
             return Ok(None);
         }
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -273,13 +324,32 @@ mod tests {
 
     #[test]
     fn seeds_are_handed_on_and_take_their_time() {
-        let options = Options { seeds: Some(200), first_seed: Some(7), ..Options::short() };
+        let plain = Options {
+            scenario: "all".into(),
+            short: true,
+            keep: false,
+            jobs: None,
+            seeds: None,
+            first_seed: None,
+            arguments: Vec::new(),
+        };
+        let options = Options { seeds: Some(200), first_seed: Some(7), ..plain.clone() };
         assert_eq!(options.for_script(), ["--seeds", "200", "--first-seed", "7"]);
-        assert!(Options::short().for_script().is_empty());
+        assert!(plain.for_script().is_empty());
         let all = scenario::load_all(&paths::root().join("tests/lab")).unwrap();
         let crash = scenario::find(&all, "crash").unwrap();
         assert!(crash.seeds);
         assert_eq!(options.limit(crash), crash.limit + SEED_LIMIT * 200);
+    }
+
+    #[test]
+    fn memory_is_read_and_the_longest_begin_first() {
+        let meminfo = "MemTotal:       24684096 kB\nMemFree:  1 kB\nMemAvailable:   23000000 kB\n";
+        assert_eq!(available_memory(meminfo), Some(23_000_000 << 10));
+        assert_eq!(available_memory("MemTotal: 1 kB\n"), None);
+        let all = scenario::load_all(&paths::root().join("tests/lab")).unwrap();
+        let limits: Vec<Duration> = in_turn(all.iter()).iter().map(|s| s.limit).collect();
+        assert!(limits.is_sorted_by(|a, b| a >= b) && limits.len() == all.len(), "{limits:?}");
     }
 
     #[test]

@@ -1,16 +1,19 @@
-//! Takes a lab down when its run dies, however it dies: a child that waits for the end of its standard input.
+//! Takes a lab down when its run dies, however it dies: a child that waits for the end of its standard input. It has a
+//! session of its own, since time limits of shells and of CI kill whole groups, and prints nothing that could fail: the
+//! terminal or the pipe of the run may be gone as well.
 
-use std::io::{Read as _, Write as _, stdin};
-use std::os::unix::process::CommandExt as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _, stderr, stdin, stdout};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::place::Lab;
 
 /// What the run says when it has taken the lab down itself, or means to keep it.
 const CALM: u8 = b'.';
+/// What the watchdog says once nothing that kills its run kills it.
+const READY: &str = "on guard\n";
 
 /// The other end of the watchdog's leash.
 #[derive(Debug)]
@@ -22,13 +25,17 @@ impl Watchdog {
     /// # Errors
     /// It cannot be started.
     pub(super) fn start(program: &Path, lab: &Lab) -> Result<Self> {
-        let child = Command::new(program)
+        let mut child = Command::new("setsid")
+            .arg(program)
             .args(["lab", "--lab", &lab.name, "watchdog"])
             .stdin(Stdio::piped())
-            // Ctrl-C ends the run; the watchdog then has work to do.
-            .process_group(0)
+            .stdout(Stdio::piped())
             .spawn()
             .context("starting the watchdog")?;
+        let mut said = String::new();
+        let out = child.stdout.take().context("the watchdog has no standard output")?;
+        BufReader::new(out).read_line(&mut said).context("waiting for the watchdog")?;
+        ensure!(said == READY, "the watchdog does not run: it said {said:?}");
         Ok(Self(child))
     }
 
@@ -44,11 +51,14 @@ impl Watchdog {
 
 /// The watchdog's own life.
 pub(super) fn main(lab: &Lab) -> Result<()> {
+    stdout().write_all(READY.as_bytes()).context("telling that the watchdog is ready")?;
     let mut said = Vec::new();
     stdin().read_to_end(&mut said).context("waiting for the run to end")?;
     if said.last() == Some(&CALM) {
         return Ok(());
     }
-    eprintln!("the run ended early: taking lab {} down", lab.name);
-    super::down(lab)
+    let _ = writeln!(stderr(), "the run ended early: taking lab {} down", lab.name);
+    // Who has the lock takes down what it finds, and makes what must not be taken down.
+    let Some(_only) = lab.try_lock()? else { return Ok(()) };
+    super::remove(lab)
 }
