@@ -1,6 +1,6 @@
 //! Damage of one byte, and every cut: what is read from a damaged data directory is the same data, a prefix of it that is
 //! called torn, or an older snapshot with the log behind it; or it is refused. It is never other data, and never a prefix
-//! that is said to be whole. Judged by what the undamaged directory holds, which `tests/fixtures.rs` compares with what
+//! that is said to be whole. Judged by what the undamaged directory holds, which `tests/etcd/fixtures.rs` compares with what
 //! etcd said was in it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,14 +16,17 @@ use etcd2_backup::etcd::datadir::{Contents, DataDir, Family};
 use etcd2_backup::etcd::frame::Kind;
 use etcd2_backup::etcd::proto::{Entry, EntryKind, HardState};
 use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, write_member_dir};
+use etcd2_backup::etcd::snap;
 use etcd2_backup::etcd::wal::{self, Place, Reading};
 use etcd2_backup::exit::{Exit, exit_of};
 use testkit::fixtures::Fixture;
 
-/// What is xored to each byte of a log: every bit alone, and all of them.
-const ALL_MASKS: [u8; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 0xff];
-/// The same for larger files: a bit at either end, and all of them.
-const FEW_MASKS: [u8; 3] = [0x01, 0x80, 0xff];
+/// What is xored to each byte of a small log: every bit alone, and all of them.
+const MASKS: [u8; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 0xff];
+/// At either end of a snapshot: more than its fields around the store take.
+const FIELDS: u64 = 256;
+/// Of the store's bytes between them.
+const STRIDE: u64 = 16;
 
 /// An entry of the log, by what it means.
 type Meaning = (u64, u64, EntryKind, Vec<u8>);
@@ -82,12 +85,11 @@ struct Truth {
 }
 
 impl Truth {
-    fn of(name: &str, work: &Path) -> Self {
-        let fixture = Fixture::unpack(name, work).unwrap();
+    fn of(fixture: &Fixture) -> Self {
         let dir = DataDir::open(&fixture.data_dir, None).unwrap();
         let contents = dir.scan(Reading::Still).unwrap();
         let first = wal::segments(&dir.wal).unwrap();
-        assert_eq!(first.len(), 1, "{name}: the damage is done to one segment");
+        assert_eq!(first.len(), 1, "the damage is done to one segment");
         let (mut hard_states, mut ends) = (vec![HardState::default()], BTreeSet::from([0]));
         wal::walk(&dir.wal, Place::start_of(first[0]), Reading::Still, &mut |_, record| {
             if record.kind == Kind::HardState {
@@ -105,7 +107,7 @@ impl Truth {
         let snapshots = snapshots.collect();
         let wal = first[0].to_string();
         let restored = Mutex::default();
-        Self { dir: fixture.data_dir, wal, contents, entries, hard_states, snapshots, ends, restored }
+        Self { dir: fixture.data_dir.clone(), wal, contents, entries, hard_states, snapshots, ends, restored }
     }
 
     /// What is read from a damaged copy of it.
@@ -211,8 +213,9 @@ fn copy(truth: &Truth) -> (tempfile::TempDir, DataDir) {
     (work, dir)
 }
 
-/// Does all damage to one file (below `member/`), each alone, and adds up what becomes of it.
-fn damaged(truth: &Truth, file: &str, masks: &[u8]) -> Sum {
+/// Does damage to one file (below `member/`), so many flips and a cut at each of the bytes that are `looked_at`, each alone,
+/// and adds up what becomes of it.
+fn damaged(truth: &Truth, file: &str, masks: usize, looked_at: impl Fn(u64) -> bool + Sync) -> Sum {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let sum = Mutex::new(Sum::default());
     let add = |dir: &DataDir, damage: Damage, path: &Path, before: &mut Option<Contents>| {
@@ -229,15 +232,15 @@ fn damaged(truth: &Truth, file: &str, masks: &[u8]) -> Sum {
         let whole = fs::read(&path).unwrap();
         let mut before = None;
         let open = OpenOptions::new().write(true).open(&path).unwrap();
-        for at in (thread..whole.len()).step_by(threads) {
-            for &mask in masks {
+        for at in (0..whole.len()).filter(|at| at % threads == thread && looked_at(*at as u64)) {
+            for mask in masks_of(at, masks) {
                 open.write_all_at(&[whole[at] ^ mask], at as u64).unwrap();
                 add(&dir, Damage::Flip(at as u64, mask), &path, &mut before);
             }
             open.write_all_at(&[whole[at]], at as u64).unwrap();
         }
         // From the end on: what is cut off is not needed again.
-        for at in (0..whole.len()).rev().filter(|at| at % threads == thread) {
+        for at in (0..whole.len()).rev().filter(|at| at % threads == thread && looked_at(*at as u64)) {
             open.set_len(at as u64).unwrap();
             add(&dir, Damage::Cut(at as u64), &path, &mut before);
         }
@@ -253,53 +256,93 @@ fn damaged(truth: &Truth, file: &str, masks: &[u8]) -> Sum {
     sum.into_inner().unwrap()
 }
 
+/// So many of the masks for the byte at an offset: all of them, or those whose turn it is.
+fn masks_of(at: usize, count: usize) -> impl Iterator<Item = u8> {
+    (0..count).map(move |i| MASKS[(at + i) % MASKS.len()])
+}
+
 fn must(holds: bool, otherwise: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(otherwise.to_owned()) }
 }
 
 /// Damages one file of a fixture in every way: it must come to just these outcomes.
-fn check(name: &str, masks: &[u8], file: impl FnOnce(&Truth) -> String, expected: &[Outcome]) {
-    let work = tempfile::tempdir().unwrap();
-    let truth = Truth::of(name, work.path());
-    let Sum { outcomes, wrong } = damaged(&truth, &file(&truth), masks);
+fn check(sum: Sum, expected: &[Outcome]) {
+    let Sum { outcomes, wrong } = sum;
     let (first, count) = (&wrong[..wrong.len().min(40)], wrong.len());
-    assert!(wrong.is_empty(), "{name}: {count} wrong: {first:#?}");
-    assert_eq!(outcomes.keys().copied().collect::<Vec<_>>(), expected, "{name}: {outcomes:?}");
+    assert!(wrong.is_empty(), "{count} wrong: {first:#?}");
+    assert_eq!(outcomes.keys().copied().collect::<Vec<_>>(), expected, "{outcomes:?}");
 }
 
-/// Its one segment.
-fn log(truth: &Truth) -> String {
-    format!("wal/{}", truth.wal)
+/// The log: the directory is read after each damage.
+fn check_log(fixture: &Fixture, masks: usize, expected: &[Outcome]) {
+    let truth = Truth::of(fixture);
+    let file = format!("wal/{}", truth.wal);
+    check(damaged(&truth, &file, masks, |_| true), expected);
 }
 
-/// Its chosen snapshot.
-fn snapshot(truth: &Truth) -> String {
-    format!("snap/{}", truth.contents.base.as_ref().unwrap().name)
+/// The chosen snapshot: no damage may leave it whole, and so the directory needs to be read only now and then. That is done
+/// after each damage to the fields at either end, and to each `STRIDE`th byte of the store between them.
+fn check_snapshot(fixture: &Fixture, expected: &[Outcome]) {
+    let truth = Truth::of(fixture);
+    let base = truth.contents.base.clone().unwrap();
+    let looked_at = |at: u64| at < FIELDS || at + FIELDS >= base.size || at.is_multiple_of(STRIDE);
+    let whole = &truth.snapshots[&base.name.to_string()];
+    let is_whole =
+        |bytes: &[u8]| snap::read_through(&mut &bytes[..], bytes.len() as u64, &mut |_, _| Ok(())).is_ok();
+    assert!(is_whole(whole));
+    let mut damaged_bytes = whole.clone();
+    for at in 0..whole.len() {
+        for mask in masks_of(at, if looked_at(at as u64) { MASKS.len() } else { 1 }) {
+            damaged_bytes[at] ^= mask;
+            assert!(!is_whole(&damaged_bytes), "byte {at} xor {mask:#04x}");
+            damaged_bytes[at] = whole[at];
+        }
+        if looked_at(at as u64) {
+            assert!(!is_whole(&whole[..at]), "cut at {at}");
+        }
+    }
+    check(damaged(&truth, &format!("snap/{}", base.name), 1, looked_at), expected);
+}
+
+fn unpack(name: &str) -> (tempfile::TempDir, Fixture) {
+    let work = tempfile::tempdir().unwrap();
+    let fixture = Fixture::unpack(name, work.path()).unwrap();
+    (work, fixture)
 }
 
 #[test]
 fn the_log_of_2_3_without_a_snapshot() {
-    check("v238-single-nosnap", &ALL_MASKS, log, &[Torn, Earlier, Refused]);
+    let (_work, fixture) = unpack("v238-single-nosnap");
+    check_log(&fixture, MASKS.len(), &[Torn, Earlier, Refused]);
 }
 
 #[test]
 fn the_log_of_3_4_without_a_snapshot() {
     // Zeros that were preallocated lie behind its last record.
-    check("v3423-single-nosnap-trimmed", &ALL_MASKS, log, &[Same, Torn, Earlier, Refused]);
+    let (_work, fixture) = unpack("v3423-single-nosnap-trimmed");
+    check_log(&fixture, MASKS.len(), &[Same, Torn, Earlier, Refused]);
 }
 
+/// Behind the first of its snapshots, which is the smallest and has the most behind it.
 #[test]
 fn the_log_of_2_3_behind_a_snapshot() {
-    check("v238-single-snap", &FEW_MASKS, log, &[Torn, Earlier, Refused]);
+    let (_work, fixture) = unpack("v238-single-snap");
+    let snap = fixture.data_dir.join("member/snap");
+    for newer in &snap::list(&snap).unwrap()[..3] {
+        fs::remove_file(snap.join(newer.to_string())).unwrap();
+    }
+    check_log(&fixture, 1, &[Torn, Earlier, Refused]);
 }
 
 /// Older snapshots and the whole log are there, too.
 #[test]
 fn the_snapshot_of_2_3() {
-    check("v238-single-snap", &FEW_MASKS, snapshot, &[Same]);
+    let (_work, fixture) = unpack("v238-single-snap");
+    check_snapshot(&fixture, &[Same]);
 }
 
 #[test]
 fn the_only_snapshot_of_2_3() {
-    check("v238-etcdctl-backup", &FEW_MASKS, snapshot, &[Refused]);
+    let (_work, fixture) = unpack("v238-etcdctl-backup");
+    check_snapshot(&fixture, &[Refused]);
 }
