@@ -132,7 +132,9 @@ mod tests {
         assert_eq!(load(&root).unwrap(), None);
         record(&root, &sample()).unwrap();
         assert_eq!(load(&root).unwrap(), Some(sample()));
-        let written = fs::metadata(root.join(IDENTITY)).unwrap();
+        // Held open: a file that replaces it cannot get its inode number.
+        let open = fs::File::open(root.join(IDENTITY)).unwrap();
+        let written = open.metadata().unwrap();
         assert_eq!(written.mode() & 0o777, 0o644);
         record(&root, &sample()).unwrap();
         assert_eq!(fs::metadata(root.join(IDENTITY)).unwrap().ino(), written.ino());

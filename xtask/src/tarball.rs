@@ -235,34 +235,42 @@ mod tests {
             assert_eq!(sum, sha256(&bytes));
             let m = fs::symlink_metadata(&path).unwrap();
             assert_eq!((m.permissions().mode() & 0o7777, m.is_file()), (0o600, true));
-            (sum, m.ino())
+            sum
         };
+        // As long as a file is open, no other one gets its inode number.
+        let same_file =
+            |open: &fs::File| open.metadata().unwrap().ino() == fs::metadata(&path).unwrap().ino();
         let first = write(&site(), b"program", 1);
-        assert_eq!(write(&site(), b"program", 1), first, "left as it is");
-        let touch = |text: &[u8], mode| write_atomic(&path, text, mode).unwrap();
+        let packed = fs::File::open(&path).unwrap();
+        assert_eq!(write(&site(), b"program", 1), first);
+        assert!(same_file(&packed), "left as it is");
+        let touch = |text: &[u8], mode| {
+            write_atomic(&path, text, 0o600).unwrap();
+            // Afterwards: who is not root loses the bit of 4600 by writing.
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        };
         let good = fs::read(&path).unwrap();
         for (text, mode) in [(&b"damaged"[..], 0o600), (&good, 0o644), (&good, 0o4600)] {
             touch(text, mode);
-            let spoiled = fs::metadata(&path).unwrap().ino();
-            let again = write(&site(), b"program", 1);
-            assert_eq!(again.0, first.0);
-            assert_ne!(again.1, spoiled, "{mode:o}");
+            let spoiled = fs::File::open(&path).unwrap();
+            assert_eq!(write(&site(), b"program", 1), first);
+            assert!(!same_file(&spoiled), "{mode:o}");
         }
         let elsewhere = dir.path().join("elsewhere");
         fs::rename(&path, &elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
-        assert_eq!(write(&site(), b"program", 1).0, first.0);
+        assert_eq!(write(&site(), b"program", 1), first);
         // What is made of anything else is another one, though all of them are known by now.
         let mut other = site();
         other.rclone_conf = crate::site::Content(b"[s3]\ntype = s4\n".to_vec());
         let sums = [
-            first.0,
-            write(&other, b"program", 1).0,
-            write(&site(), b"another", 1).0,
-            write(&site(), b"program", 2).0,
+            first,
+            write(&other, b"program", 1),
+            write(&site(), b"another", 1),
+            write(&site(), b"program", 2),
         ];
         assert_eq!(sums.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
-        assert_eq!(write(&site(), b"program", 1).0, sums[0]);
+        assert_eq!(write(&site(), b"program", 1), sums[0]);
     }
 
     #[test]
