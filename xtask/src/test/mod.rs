@@ -1,0 +1,336 @@
+//! `cargo xtask test`: every check there is, with the tools it needs. `.ci/run` calls this and nothing else.
+//!
+//! First what computes, one after the other: formatting, clippy, the build of the tests. Then side by side: the tests, most of
+//! which wait; the scenarios of the lab, which wait too; and a release made twice, and fuzzing.
+#![expect(clippy::print_stdout, reason = "a task talks to whoever started it")]
+
+mod memory;
+mod programs;
+mod side_by_side;
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use etcd2_backup::exit::{Exit, fault};
+use testkit::tools::{FOLDER_VARIABLE, Missing, Tools, default_folder, nextest_or_fetch, strace_or_fetch};
+
+use crate::{fuzz, lab, paths, release};
+use memory::Memory;
+use side_by_side::Section;
+
+/// `test`: run every check and test.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Only what is quick, for the inner loop: no crash tests, no mutation of logs, no lab, no fuzzing, no release
+    #[arg(long)]
+    quick: bool,
+}
+
+/// A check that computes: the arguments of cargo, and the component without which there is nothing to run.
+struct Check {
+    arguments: &'static [&'static str],
+    needs: Component,
+}
+
+/// A cargo subcommand that is installed separately.
+struct Component {
+    probe: &'static str,
+    hint: &'static str,
+    /// Whether CI may go on without it.
+    optional: bool,
+}
+
+const CHECKS: [Check; 3] = [
+    Check {
+        arguments: &["fmt", "--all", "--check"],
+        needs: Component { probe: "fmt", hint: "rustup component add rustfmt", optional: false },
+    },
+    Check {
+        arguments: &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+        needs: Component { probe: "clippy", hint: "rustup component add clippy", optional: false },
+    },
+    Check {
+        arguments: &["deny", "--workspace", "check", "bans", "licenses", "sources"],
+        needs: Component { probe: "deny", hint: "cargo install --locked cargo-deny", optional: true },
+    },
+];
+
+/// What became of a check that was not run, or that it is to be run.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    Run,
+    Skip(String),
+    Fail(String),
+}
+
+/// What the tests are given.
+struct Given {
+    /// The folder of the tools that were fetched.
+    folder: PathBuf,
+    nextest: Option<PathBuf>,
+    /// Where they put files, if not where `TMPDIR` says.
+    memory: Option<Memory>,
+}
+
+impl Given {
+    /// Sets what the tests find in their environment.
+    fn to(&self, command: &mut Command) {
+        command.env(FOLDER_VARIABLE, &self.folder);
+        if let Some(memory) = &self.memory {
+            command.env("TMPDIR", memory.path());
+        }
+    }
+}
+
+/// Fetches the tools, then runs every check.
+///
+/// # Errors
+/// A tool or (in CI) a component is missing, or a check failed.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let started = Instant::now();
+    let root = paths::root();
+    let given = find_tools()?;
+    CHECKS.iter().try_for_each(|check| run_check(check, root))?;
+    if options.quick {
+        return run_quick(root, &given, started);
+    }
+    let Some(nextest) = &given.nextest else {
+        return run_without_nextest(root, &given, started);
+    };
+    let mut build = tests(nextest, root, &given);
+    run_command("building the tests", build.arg("--no-run"))?;
+    let section =
+        Section { name: "cargo nextest run".into(), prefix: "", command: tests(nextest, root, &given) };
+    let mut lanes = vec![vec![section]];
+    lanes.extend(other_lanes()?);
+    side_by_side::run(lanes)?;
+    tell_end(started);
+    Ok(())
+}
+
+fn tell_end(started: Instant) {
+    println!("== all checks passed in {}", seconds(started.elapsed()));
+}
+
+/// The tests of the workspace under nextest; `.config/nextest.toml` says how.
+fn tests(nextest: &Path, root: &Path, given: &Given) -> Command {
+    let mut command = Command::new(nextest);
+    command.args(["nextest", "run", "--workspace", "--locked"]).current_dir(root);
+    given.to(&mut command);
+    command
+}
+
+fn run_quick(root: &Path, given: &Given, started: Instant) -> Result<()> {
+    match &given.nextest {
+        Some(nextest) => {
+            let mut command = tests(nextest, root, given);
+            run_command("cargo nextest run --profile quick", command.args(["--profile", "quick"]))?;
+        }
+        None => programs::run(root, given, true)?,
+    }
+    println!("== the quick checks passed in {}; all of them: cargo xtask test", seconds(started.elapsed()));
+    Ok(())
+}
+
+/// The programs use all processors, so the rest follows them.
+fn run_without_nextest(root: &Path, given: &Given, started: Instant) -> Result<()> {
+    println!("== the test programs");
+    programs::run(root, given, false)?;
+    side_by_side::run(other_lanes()?)?;
+    tell_end(started);
+    Ok(())
+}
+
+fn run_check(check: &Check, root: &Path) -> Result<()> {
+    let name = format!("cargo {}", check.arguments.join(" "));
+    match decide(check, is_installed, env::var_os("CI").is_some()) {
+        Decision::Run => run_command(&name, cargo().args(check.arguments).current_dir(root)),
+        Decision::Skip(why) => {
+            println!("== {name}: SKIPPED, {why}");
+            Ok(())
+        }
+        Decision::Fail(hint) => {
+            Err(fault(Exit::NotFound, format!("{name}: not installed, and this is CI"), hint))
+        }
+    }
+}
+
+fn run_command(name: &str, command: &mut Command) -> Result<()> {
+    println!("== {name}");
+    let begun = Instant::now();
+    let status = command.status().context("starting cargo")?;
+    if !status.success() {
+        let what = format!("{name}: {status}");
+        return Err(fault(Exit::Failed, what, "its own output above says what is wrong"));
+    }
+    println!("   ok, {}", seconds(begun.elapsed()));
+    Ok(())
+}
+
+/// What runs beside the tests, where this machine allows.
+fn other_lanes() -> Result<Vec<Vec<Section>>> {
+    let own = own_copy()?;
+    let in_ci = env::var_os("CI").is_some();
+    let task = |prefix, arguments: &[&str], obstacle: Option<&str>, must: bool| -> Result<Option<Section>> {
+        let name = format!("cargo xtask {}", arguments.join(" "));
+        match decide_section(obstacle, must) {
+            Decision::Run => {
+                let mut command = Command::new(&own);
+                command.args(arguments);
+                Ok(Some(Section { name, prefix, command }))
+            }
+            Decision::Skip(why) => {
+                println!("== {name}: SKIPPED, {why}");
+                Ok(None)
+            }
+            Decision::Fail(why) => {
+                Err(fault(Exit::NotFound, format!("{name}: not possible, and this is CI"), why))
+            }
+        }
+    };
+    let lab = task("lab | ", &["lab", "--lab", "test", "run", "all", "--short"], lab::obstacle(), in_ci)?;
+    // What is not committed cannot be made twice anywhere.
+    let release = task("release | ", &["release", "--verify"], release::obstacle()?.as_deref(), false)?;
+    let fuzz = task("fuzz | ", &["fuzz", "--smoke"], fuzz::obstacle(), in_ci)?;
+    Ok(vec![lab.into_iter().collect(), release.into_iter().chain(fuzz).collect()])
+}
+
+/// This program under another name: the tests build it again. The kernel still has the file that runs.
+fn own_copy() -> Result<PathBuf> {
+    let copy = paths::target().join("test-xtask");
+    if let Err(e) = fs::remove_file(&copy)
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(e).context("removing an earlier copy of this program");
+    }
+    fs::copy("/proc/self/exe", &copy).context("copying this program")?;
+    Ok(copy)
+}
+
+/// Finds or fetches etcd, etcdctl, rclone; a current rclone, etcd 3.5.1 and strace, without which some tests skip; and
+/// nextest, without which they take longer.
+fn find_tools() -> Result<Given> {
+    println!(
+        "== etcd, etcdctl, rclone, strace, nextest: from PATH, else fetched to target/tools (nothing is installed)"
+    );
+    let folder = default_folder();
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let folder = folder.canonicalize().context("resolving target/tools")?;
+    let tools = Tools::locate_or_fetch(&folder).map_err(with_hint)?;
+    for path in [&tools.etcd, &tools.etcdctl, &tools.rclone] {
+        println!("   {}", path.display());
+    }
+    let current = tools.clone().with_current_rclone(&folder).map(|t| t.rclone);
+    for found in [current, tools.with_etcd_3_5(&folder).map(|t| t.etcd), strace_or_fetch(&folder)] {
+        match found {
+            Ok(path) => println!("   {}", path.display()),
+            Err(e) if env::var_os("CI").is_some() => return Err(with_hint(e)),
+            Err(e) => println!("   {e:#}: the tests that need it will say SKIPPED"),
+        }
+    }
+    let nextest = match nextest_or_fetch(&folder) {
+        Ok(path) => Some(path),
+        Err(e) if env::var_os("CI").is_some() => return Err(with_hint(e)),
+        Err(e) => {
+            println!("   {e:#}: the test programs are run without it, which takes longer");
+            None
+        }
+    };
+    nextest.iter().for_each(|path| println!("   {}", path.display()));
+    let memory = Memory::new();
+    match &memory {
+        Some(memory) => println!("   files of the tests: {}", memory.path().display()),
+        None => println!(
+            "   files of the tests: {} (in memory they take a third of the time)",
+            env::temp_dir().display()
+        ),
+    }
+    Ok(Given { folder, nextest, memory })
+}
+
+/// The error of a missing tool, with what to install as its hint.
+pub(crate) fn with_hint(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<Missing>() {
+        Ok(missing) => fault(Exit::NotFound, missing.what, missing.hint),
+        Err(other) => other,
+    }
+}
+
+fn decide(check: &Check, is_installed: impl Fn(&str) -> bool, ci: bool) -> Decision {
+    let part = &check.needs;
+    if is_installed(part.probe) {
+        Decision::Run
+    } else if ci && !part.optional {
+        Decision::Fail(part.hint.to_owned())
+    } else {
+        Decision::Skip(format!("not installed (to get it: {})", part.hint))
+    }
+}
+
+fn decide_section(obstacle: Option<&str>, ci: bool) -> Decision {
+    match obstacle {
+        None => Decision::Run,
+        Some(why) if ci => Decision::Fail(why.to_owned()),
+        Some(why) => Decision::Skip(why.to_owned()),
+    }
+}
+
+fn is_installed(subcommand: &str) -> bool {
+    let mut probe = cargo();
+    probe.args([subcommand, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    probe.status().is_ok_and(|status| status.success())
+}
+
+/// The cargo that runs us, so that its toolchain is used throughout.
+pub(crate) fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_component_is_a_skip_here_and_an_error_in_ci() {
+        let skip = |hint: &str| Decision::Skip(format!("not installed (to get it: {hint})"));
+        for (index, installed, ci, expected) in [
+            (0, true, true, Decision::Run),
+            (0, false, false, skip("rustup component add rustfmt")),
+            (0, false, true, Decision::Fail("rustup component add rustfmt".into())),
+            (1, false, true, Decision::Fail("rustup component add clippy".into())),
+            (2, false, true, skip("cargo install --locked cargo-deny")),
+        ] {
+            assert_eq!(decide(&CHECKS[index], |_| installed, ci), expected, "{index} {installed} {ci}");
+        }
+    }
+
+    #[test]
+    fn lab_and_fuzz_run_where_they_can_and_always_in_ci() {
+        let why = "it needs root";
+        for (obstacle, ci, expected) in [
+            (None, false, Decision::Run),
+            (None, true, Decision::Run),
+            (Some(why), false, Decision::Skip(why.into())),
+            (Some(why), true, Decision::Fail(why.into())),
+        ] {
+            assert_eq!(decide_section(obstacle, ci), expected, "{obstacle:?} {ci}");
+        }
+    }
+
+    #[test]
+    fn a_missing_tool_keeps_its_hint_and_other_errors_pass() {
+        let missing = anyhow::Error::new(Missing { what: "rclone: none".into(), hint: "install it" });
+        let error = with_hint(missing);
+        assert_eq!(error.to_string(), "rclone: none");
+        assert_eq!(etcd2_backup::exit::hint_of(&error), Some("install it"));
+        assert_eq!(with_hint(anyhow::anyhow!("other")).to_string(), "other");
+    }
+}
