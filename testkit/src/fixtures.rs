@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::checkout;
 use crate::keys::{self, Keys};
 
 /// Every fixture, by name. `tests/fixtures/README.md` says how each was made.
@@ -42,7 +43,7 @@ pub struct Fixture {
 
 /// Where the fixtures lie in the repository.
 pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures")
+    checkout::root().join("tests/fixtures")
 }
 
 impl Fixture {

@@ -8,9 +8,9 @@ use std::process::{Command, Output};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::checkout;
 use crate::files::write;
 
-const PAYLOAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/install/payload");
 /// Where systemd's units are in a tree.
 pub const UNITS: &str = "etc/systemd/system";
 
@@ -74,9 +74,13 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
+fn payload() -> PathBuf {
+    checkout::root().join("tests/install/payload")
+}
+
 /// A small payload: the program in it is a text, since another one installs it.
 pub fn unpack(to: &Path, edits: &[(&str, &str)]) {
-    for entry in fs::read_dir(PAYLOAD).unwrap() {
+    for entry in fs::read_dir(payload()).unwrap() {
         let path = entry.unwrap().path();
         put(&to.join(path.file_name().unwrap()), fs::read(&path).unwrap());
     }
@@ -110,7 +114,7 @@ impl Bench {
         let bench = Self { program: program.into(), dir: tempfile::tempdir().unwrap() };
         put(&bench.root().join("etc/os-release"), "ID=coreos\n");
         unpack(&bench.path("v1"), &[("etcd2-backup-install", "one"), ("rclone", "rclone")]);
-        let settings = fs::read_to_string(Path::new(PAYLOAD).join("30-etcd2-backup-restore.conf")).unwrap();
+        let settings = fs::read_to_string(payload().join("30-etcd2-backup-restore.conf")).unwrap();
         let other = settings.replace("=etcd2.service", "=etcd-member.service");
         let edits = [
             ("etcd2-backup-install", "two"),

@@ -13,11 +13,13 @@
 //! - [`replay`]: what the bytes of a log and of a snapshot say, read independently
 //! - [`http`]: just enough HTTP for that
 //! - [`fixtures`]: data directories of etcd versions that are not at hand
+//! - [`checkout`]: the clone that is worked in
 //! - [`files`]: files and trees
 //! - [`ports`]: ports nobody else gets
 //! - [`process`]: other programs, run within a time limit
 
 pub mod certificates;
+pub mod checkout;
 pub mod etcd;
 pub mod faults;
 pub mod files;

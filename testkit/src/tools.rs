@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::checkout;
 use crate::process::run;
 
 mod fetch;
@@ -272,9 +273,9 @@ macro_rules! tools_or_skip {
     };
 }
 
-/// Where `cargo xtask` keeps fetched tools.
+/// Where `cargo xtask` keeps the tools that it fetched for the tests of this clone.
 pub fn default_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools")
+    checkout::root().join("target/tools")
 }
 
 /// Major and minor version of an etcd or etcdctl.

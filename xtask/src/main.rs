@@ -43,6 +43,7 @@ mod vars;
 mod verify;
 mod warn;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -52,6 +53,9 @@ use etcd2_backup::exit::{exit_of, hint_of};
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 80)]
 struct Cli {
+    /// Work in this checkout instead of the one around the current folder
+    #[arg(long, value_name = "DIR")]
+    checkout: Option<PathBuf>,
     #[command(subcommand)]
     task: Task,
 }
@@ -80,20 +84,8 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().task {
-        Task::Init(options) => init::main(&options),
-        Task::Build(options) => build::main(&options),
-        Task::Lint(options) => lint::main(&options),
-        Task::Release(options) => release::main(&options),
-        Task::Demo => {
-            let (dir, tools) = (paths::target().join("demo"), paths::target().join("tools"));
-            demo::run(&dir, &tools, |site, dist| build::run(site, dist).map(|b| b.tarball))
-        }
-        Task::Lab(options) => lab::main(&options),
-        Task::Fuzz(options) => fuzz::main(&options),
-        Task::Soak(options) => soak::main(&options),
-        Task::Test(options) => test::run(&options),
-    };
+    let cli = Cli::parse();
+    let outcome = paths::enter(cli.checkout.as_deref()).and_then(|()| run(&cli.task));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -103,6 +95,23 @@ fn main() -> ExitCode {
             }
             ExitCode::from(exit_of(&e) as u8)
         }
+    }
+}
+
+fn run(task: &Task) -> anyhow::Result<()> {
+    match task {
+        Task::Init(options) => init::main(options),
+        Task::Build(options) => build::main(options),
+        Task::Lint(options) => lint::main(options),
+        Task::Release(options) => release::main(options),
+        Task::Demo => {
+            let (dir, tools) = (paths::target().join("demo"), paths::target().join("tools"));
+            demo::run(&dir, &tools, |site, dist| build::run(site, dist).map(|b| b.tarball))
+        }
+        Task::Lab(options) => lab::main(options),
+        Task::Fuzz(options) => fuzz::main(options),
+        Task::Soak(options) => soak::main(options),
+        Task::Test(options) => test::run(options),
     }
 }
 

@@ -1,10 +1,38 @@
 //! Where things are in the checkout.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-/// The workspace's root.
+use anyhow::Result;
+use etcd2_backup::exit::{Exit, OrFault as _, fault};
+use testkit::checkout;
+
+static ROOT: OnceLock<PathBuf> = OnceLock::new();
+
+/// Settles which checkout a task works in: the one around `named`, else the one around the working directory. It is not
+/// the one in which this program was compiled: a clone that is copied or moved may bring the program along in its target/,
+/// and what the program makes, a tarball with secrets above all, must not land in another clone.
+///
+/// # Errors
+/// There is no checkout around that folder.
+pub(crate) fn enter(named: Option<&Path>) -> Result<()> {
+    const HINT: &str = "change into a clone of etcd2-backup and run cargo xtask there; a site elsewhere is named by --site DIR";
+    let dir = named.unwrap_or(Path::new("."));
+    let dir = dir.canonicalize().or_fault(Exit::NotFound, format!("looking at {}", dir.display()), HINT)?;
+    let Some(found) = checkout::around(&dir) else {
+        return Err(fault(
+            Exit::NotFound,
+            format!("{} lies in no clone of etcd2-backup", dir.display()),
+            HINT,
+        ));
+    };
+    ROOT.get_or_init(|| found.to_owned());
+    Ok(())
+}
+
+/// The workspace's root. Every task has been through [`enter`] before; a test begins in its package's folder.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"))
+    ROOT.get_or_init(checkout::root)
 }
 
 /// What the tasks make for the operator.

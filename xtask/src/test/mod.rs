@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, fault};
-use testkit::tools::{FOLDER_VARIABLE, Missing, Tools, default_folder, nextest_or_fetch, strace_or_fetch};
+use testkit::tools::{FOLDER_VARIABLE, Missing, Tools, nextest_or_fetch, strace_or_fetch};
 
 use crate::{fuzz, lab, paths, release};
 use memory::Memory;
@@ -180,7 +180,8 @@ fn other_lanes() -> Result<Vec<Vec<Section>>> {
         match decide_section(obstacle, must) {
             Decision::Run => {
                 let mut command = Command::new(&own);
-                command.args(arguments);
+                // It looks for its checkout from there.
+                command.args(arguments).current_dir(paths::root());
                 Ok(Some(Section { name, prefix, command }))
             }
             Decision::Skip(why) => {
@@ -217,9 +218,8 @@ fn find_tools() -> Result<Given> {
     println!(
         "== etcd, etcdctl, rclone, strace, nextest: from PATH, else fetched to target/tools (nothing is installed)"
     );
-    let folder = default_folder();
+    let folder = paths::target().join("tools");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    let folder = folder.canonicalize().context("resolving target/tools")?;
     let tools = Tools::locate_or_fetch(&folder).map_err(with_hint)?;
     for path in [&tools.etcd, &tools.etcdctl, &tools.rclone] {
         println!("   {}", path.display());
