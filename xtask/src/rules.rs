@@ -5,18 +5,22 @@ use anyhow::Result;
 use etcd2_backup::paths;
 use etcd2_backup::sys::unit_file::{Setting, parse_environment, parse_settings};
 
+use crate::calendar::{closest, parse_calendar};
 use crate::check::refuse;
 use crate::directives::{OLDEST, is_protection, since};
 use crate::finding::Finding;
 use crate::render::{Rendered, expand};
 use crate::runner::Runner;
+use crate::schedule::{CLOSEST_SECS, START_LIMIT};
 use crate::site::Site;
+use crate::span::parse_span;
 
 /// The settings of the three services: the same file in all of them.
 pub(crate) const SETTINGS: &str = "30-etcd2-backup-restore.conf";
 const FENCE: &str = "30-etcd2-backup-fence.conf";
 const TIMER: &str = "etcd2-backup.timer";
 const VERIFY: &str = "etcd2-backup-verify.service";
+const VERIFY_TIMER: &str = "etcd2-backup-verify.timer";
 /// Before version 236, systemd reads so many bytes of a line, and takes the rest for another line.
 const MAX_LINE_BYTES: usize = 2047;
 
@@ -61,6 +65,9 @@ pub(crate) fn check(site: &Site, files: &[Rendered]) -> Vec<Finding> {
     let drop_in = files.iter().find(|f| base(&f.path) == SETTINGS);
     environment(site, drop_in.map_or("", |f| &f.text), &mut findings);
     timer(&Unit { settings: of(TIMER), name: TIMER }, &mut findings);
+    for name in [TIMER, VERIFY_TIMER] {
+        keeps_its_times(&Unit { settings: of(name), name }, &mut findings);
+    }
     fence(&Unit { settings: of(FENCE), name: FENCE }, &mut findings);
     findings.0.sort_by_key(|f| !f.refused);
     findings.0
@@ -289,6 +296,25 @@ fn timer(unit: &Unit, findings: &mut Findings) {
     if unit.list("Install", "WantedBy").is_empty() {
         let what = format!("{TIMER} has no WantedBy=");
         findings.refuse(what, "write WantedBy=timers.target below [Install]: enabling it would do nothing");
+    }
+}
+
+/// The timer starts its service no more often than systemd lets it. What is not understood here, systemd-analyze judges.
+fn keeps_its_times(unit: &Unit, findings: &mut Findings) {
+    let name = unit.name;
+    for key in ["OnUnitActiveSec", "OnUnitInactiveSec"] {
+        let short = |span: &&str| parse_span(span).is_ok_and(|us| us < u64::from(CLOSEST_SECS) * 1_000_000);
+        if let Some(span) = unit.list("Timer", key).into_iter().find(short) {
+            let what = format!("{name}: {key}={span} is shorter than {CLOSEST_SECS} s: {START_LIMIT}");
+            findings.refuse(what, format!("write at least {key}={CLOSEST_SECS}s"));
+        }
+    }
+    let times: Vec<_> =
+        unit.list("Timer", "OnCalendar").into_iter().filter_map(|c| parse_calendar(c).ok()).collect();
+    if let Some(gap) = closest(&times).filter(|gap| *gap < CLOSEST_SECS) {
+        let what =
+            format!("{name}: OnCalendar= has times {gap} s apart, less than {CLOSEST_SECS} s: {START_LIMIT}");
+        findings.refuse(what, "leave out some of its times, for example OnCalendar=*:*:0/10");
     }
 }
 

@@ -43,6 +43,14 @@ pub(crate) struct Schedule {
     pub(crate) io_class: String,
 }
 
+/// The closest together that a timer may start its service, in seconds. systemd fails a service that is started more often
+/// than 5 times in 10 s, and its timer with it. A timer that is late, by its accuracy or its jitter, skips what came due in
+/// between and waits for what comes due next: of six starts in a row, the first and the last are more than four times this
+/// apart.
+pub(crate) const CLOSEST_SECS: u32 = 5;
+/// Why.
+pub(crate) const START_LIMIT: &str = "systemd refuses to start a service more than 5 times in 10 s";
+
 /// The classes that leave etcd its disk.
 const IO_CLASSES: [&str; 2] = ["best-effort", "idle"];
 
@@ -56,16 +64,28 @@ pub(crate) fn resolve(said: &Fragment) -> Result<Schedule> {
             return Err(refuse("interval and calendar exclude each other", hint));
         }
         (Some(calendar), None) => When::At(check_calendar("calendar", calendar)?),
-        (None, interval) => When::Every(check_span("interval", &or(interval, "30sec"), 1_000_000)?),
+        (None, interval) => When::Every(check_interval("interval", &or(interval, "30sec"))?),
     };
-    let jitter = check_span("jitter", &or(&said.jitter, "0"), 0)?;
+    let jitter = check_span("jitter", &or(&said.jitter, "0"))?;
     Ok(Schedule {
         when,
-        boot_delay: check_span("boot_delay", &or(&said.boot_delay, "1min"), 0)?,
+        boot_delay: check_span("boot_delay", &or(&said.boot_delay, "1min"))?,
         jitter: (parse_span(&jitter) != Ok(0)).then_some(jitter),
         nice: nice(said.nice.unwrap_or(10))?,
         io_class: io_class(or(&said.io_class, "best-effort"))?,
     })
+}
+
+/// A time from one start to the next.
+fn check_interval(key: &str, text: &str) -> Result<String> {
+    let span = check_span(key, text)?;
+    match parse_span(&span) {
+        Ok(micros) if micros < u64::from(CLOSEST_SECS) * 1_000_000 => Err(refuse(
+            format!("{key} {text:?} is shorter than {CLOSEST_SECS} s: {START_LIMIT}"),
+            format!("write a longer one, for example {key} = \"{CLOSEST_SECS}s\" or {key} = \"30sec\""),
+        )),
+        _ => Ok(span),
+    }
 }
 
 fn nice(level: i64) -> Result<i64> {
@@ -123,6 +143,15 @@ mod tests {
         assert_eq!(of(all).unwrap(), want);
         assert_eq!(want.when.to_string(), "at *:0/15");
         assert_eq!(of("jitter = \"0 s\"").unwrap().jitter, None);
+        // A boot delay is of one start; a jitter only spreads what has its distance.
+        for (text, when) in [
+            ("interval = \"5s\"\nboot_delay = \"1ms\"\njitter = \"1ms\"", "every 5s"),
+            ("interval = \"5\"\njitter = \"1h\"", "every 5"),
+            ("interval = \"5000ms\"", "every 5000ms"),
+            ("calendar = \"*:*:0/5\"\njitter = \"10s\"", "at *:*:0/5"),
+        ] {
+            assert_eq!(of(text).unwrap().when.to_string(), when, "{text}");
+        }
     }
 
     #[test]
@@ -147,6 +176,14 @@ mod tests {
             (
                 "jitter = \"some\"",
                 "jitter \"some\" is no time span: \"some\" does not begin with a number | write a time span of systemd, for example jitter = \"30sec\" or jitter = \"1min 30s\"".into(),
+            ),
+            (
+                "interval = \"4s 999ms\"",
+                format!("interval \"4s 999ms\" is shorter than 5 s: {START_LIMIT} | write a longer one, for example interval = \"5s\" or interval = \"30sec\""),
+            ),
+            (
+                "calendar = \"*:*:0/2\"\njitter = \"1h\"",
+                format!("calendar \"*:*:0/2\" has times 2 s apart, less than 5 s: {START_LIMIT} | leave out some, for example calendar = \"*:*:0/10\" or calendar = \"*:0/5\""),
             ),
             (
                 "calendar = \"\"",

@@ -73,6 +73,12 @@ mod tests {
             ("share = \"1/0\"", format!("verify.share \"1/0\" is no share | {share}")),
             ("share = \"1/1001\"", format!("verify.share \"1/1001\" is no share | {share}")),
             (
+                "schedule = \"*:*:*\"",
+                "verify.schedule \"*:*:*\" has times 1 s apart, less than 5 s: systemd refuses to start a service more \
+                 than 5 times in 10 s | leave out some, for example schedule = \"*:*:0/10\" or schedule = \"*:0/5\""
+                    .into(),
+            ),
+            (
                 "schedule = \"never\"",
                 "verify.schedule \"never\" is no calendar expression: \"never\" is no day of the week | write one of \
                  systemd 231, for example schedule = \"*-*-* 02:00:00\" or schedule = \"Mon..Fri *:0/15\""

@@ -116,6 +116,30 @@ fn what_would_break_a_backup_or_a_recovery_is_refused() {
             "[Timer]\nUnit=etcd2-restore.service",
             "etcd2-backup.timer starts etcd2-restore.service".into(),
         ),
+        (
+            timer,
+            "OnUnitActiveSec={{ interval }}",
+            "OnUnitActiveSec=30s\nOnUnitInactiveSec=4s 900ms",
+            "etcd2-backup.timer: OnUnitInactiveSec=4s 900ms is shorter than 5 s: systemd refuses to start a service \
+             more than 5 times in 10 s"
+                .into(),
+        ),
+        (
+            timer,
+            "OnUnitActiveSec={{ interval }}",
+            "OnCalendar=*:*:0/10\nOnCalendar=*:*:3/10",
+            "etcd2-backup.timer: OnCalendar= has times 3 s apart, less than 5 s: systemd refuses to start a service \
+             more than 5 times in 10 s"
+                .into(),
+        ),
+        (
+            "etcd2-backup-verify.timer",
+            "OnCalendar={{ verify.schedule | safe }}",
+            "OnUnitActiveSec=1",
+            "etcd2-backup-verify.timer: OnUnitActiveSec=1 is shorter than 5 s: systemd refuses to start a service \
+             more than 5 times in 10 s"
+                .into(),
+        ),
         (timer, "WantedBy=timers.target\n", "", "etcd2-backup.timer has no WantedBy=".into()),
         (timer, "[Unit]", "[Unit]\r", "etcd2-backup.timer contains the control character \\r".into()),
         (

@@ -71,7 +71,7 @@ fn refusals_name_the_file_the_thing_the_reason_and_the_next_step() {
         ),
         (
             "interval = \"0\"",
-            "interval \"0\" is shorter than 1 s | write a time span of systemd, for example interval = \"30sec\" or interval = \"1min 30s\"",
+            "interval \"0\" is shorter than 5 s: systemd refuses to start a service more than 5 times in 10 s | write a longer one, for example interval = \"5s\" or interval = \"30sec\"",
         ),
         (
             "boot_delay = \"1min\\nExecStart=/x\"",
