@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::retry::{Retry, may_pass};
+use super::variables::Variables;
 use super::{password, version};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{BUNDLED_RCLONE, Root};
@@ -25,9 +26,6 @@ const CONTAINER: &str = "etcd2-backup-rclone";
 /// A remote that does not answer is reported soon; the next cycle tries again anyway.
 const PATIENCE: [&str; 8] =
     ["--contimeout", "15s", "--timeout", "60s", "--retries", "2", "--low-level-retries", "3"];
-
-/// Settings that look like rclone's own variables, but are ours.
-const NOT_FOR_RCLONE: [&str; 2] = ["RCLONE_ENDPOINT", "RCLONE_CONFIG_PATH"];
 
 /// See the module.
 #[derive(Debug)]
@@ -78,14 +76,13 @@ impl Invocation {
     }
 
     fn command(&self) -> Result<Command> {
+        let variables = Variables::of_process();
         let mut command = match &self.runner {
             Runner::Host => Command::new("rclone"),
             Runner::Bundled => Command::new(&self.bundled),
-            Runner::Container { engine, image } => self.container(engine, image),
+            Runner::Container { engine, image } => self.container(engine, image, &variables),
         };
-        for name in NOT_FOR_RCLONE {
-            command.env_remove(name);
-        }
+        variables.withhold_from(&mut command);
         // A unit has no HOME. rclone on the host asks getent for it then, which takes it a fifth of its time.
         if is_root() && env::var_os("HOME").is_none() {
             command.env("HOME", "/root");
@@ -98,7 +95,7 @@ impl Invocation {
         Ok(command)
     }
 
-    fn container(&self, engine: &str, image: &str) -> Command {
+    fn container(&self, engine: &str, image: &str, variables: &Variables) -> Command {
         let mut command = Command::new(engine);
         command.args(["run", "--rm", "--interactive", "--network", "host", "--name", &self.container]);
         // What rclone prints is for us alone: listings need not go through the engine's log into the journal as well.
@@ -108,12 +105,9 @@ impl Invocation {
         for path in folders.chain([&self.conf]) {
             command.arg("--volume").arg(format!("{0}:{0}", path.display()));
         }
-        for (name, _) in env::vars_os() {
-            let Some(name) = name.to_str() else { continue };
-            if name.starts_with("RCLONE_") && !NOT_FOR_RCLONE.contains(&name) {
-                // The name only: the engine takes the value from its own environment, not from argv.
-                command.args(["--env", name]);
-            }
+        for name in &variables.passed {
+            // The name only: the engine takes the value from its own environment, not from argv.
+            command.args(["--env", name]);
         }
         if self.password_file.is_some() {
             command.args(["--env", password::VARIABLE]);

@@ -4,6 +4,7 @@ mod invocation;
 mod password;
 pub mod rclone;
 mod retry;
+pub mod variables;
 pub mod version;
 
 use std::path::Path;

@@ -121,6 +121,41 @@ fn a_restore_is_more_patient_than_a_backup() {
     assert!(differences.is_empty(), "{differences:?}");
 }
 
+/// A dry run that somebody tried, and that stayed; and whatever else would send less than all.
+#[test]
+fn variables_that_would_change_what_is_sent_do_not_reach_rclone() {
+    let Some(mut node) = node_with("env | grep ^RCLONE_ | sort >>../variables") else { return };
+    let mut set = |name: &str, value: &str| node.environment.insert(name.into(), value.into());
+    for (name, value) in [
+        ("RCLONE_DRY_RUN", "true"),
+        ("RCLONE_EXCLUDE", "*"),
+        ("RCLONE_MAX_SIZE", "1"),
+        ("RCLONE_MIN_AGE", "1d"),
+        ("RCLONE_MAX_DEPTH", "1"),
+        ("RCLONE_IGNORE_EXISTING", "true"),
+        ("RCLONE_LOCAL_SKIP_LINKS", "true"),
+        // A remote that is in no file, and how to go there.
+        ("RCLONE_CONFIG_ELSEWHERE_TYPE", "alias"),
+        ("RCLONE_TRANSFERS", "1"),
+    ] {
+        set(name, value);
+    }
+    let (place, alias) = (node.path("/elsewhere"), "RCLONE_CONFIG_ELSEWHERE_REMOTE");
+    node.environment.insert(alias.into(), place.display().to_string());
+    node.environment.insert("RCLONE_ENDPOINT".into(), "elsewhere:b".into());
+    let log = node.ok(&["backup"]);
+    let ignored = "ignoring RCLONE_DRY_RUN, RCLONE_EXCLUDE, RCLONE_IGNORE_EXISTING, RCLONE_LOCAL_SKIP_LINKS, \
+                   RCLONE_MAX_DEPTH, RCLONE_MAX_SIZE, RCLONE_MIN_AGE: only variables that say how to reach a remote";
+    assert_eq!(log.matches(ignored).count(), 1, "{log}");
+    node.ok(&["list"]);
+    assert_eq!(fs::read_dir(place.join("b").join(&node.machine_id)).unwrap().count(), 1);
+    let seen = fs::read_to_string(node.path("/variables")).unwrap();
+    let mut seen: Vec<&str> = seen.lines().filter_map(|l| l.split('=').next()).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen, ["RCLONE_CONFIG_ELSEWHERE_REMOTE", "RCLONE_CONFIG_ELSEWHERE_TYPE", "RCLONE_TRANSFERS"]);
+}
+
 #[test]
 fn limit_flags_and_checksum_reach_rclone_and_a_recovery_is_not_slowed() {
     let Some(mut node) = node_with("") else { return };

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use etcd2_backup::paths;
+use etcd2_backup::remote::variables;
 use etcd2_backup::sys::unit_file::{Setting, parse_environment, parse_settings};
 
 use crate::calendar::{closest, parse_calendar};
@@ -45,6 +46,7 @@ pub(crate) fn check(site: &Site, files: &[Rendered]) -> Vec<Finding> {
     for file in files {
         plain_lines(file, &mut findings);
         directives(file, &mut findings);
+        rclones_variables(file, &mut findings);
     }
     let of = |name: &str| -> Vec<Setting> {
         let file = files.iter().find(|f| base(&f.path) == name);
@@ -194,6 +196,18 @@ fn directives(file: &Rendered, findings: &mut Findings) {
                 format!("{name}: {key}= is not one of the directives that are known to work from systemd {OLDEST} on"),
                 "see that the nodes' systemd knows it: it ignores what it does not know",
             ),
+        }
+    }
+}
+
+/// The program hands on only what says how to reach a remote.
+fn rclones_variables(file: &Rendered, findings: &mut Findings) {
+    for (variable, _) in parse_environment(&file.text) {
+        if variables::is_left_out(&variable) {
+            findings.warn(
+                format!("{} sets {variable}, which is not passed to rclone", base(&file.path)),
+                "remove it: it could change what is transferred; options of a remote go into rclone.conf",
+            );
         }
     }
 }

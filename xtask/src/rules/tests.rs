@@ -162,6 +162,7 @@ fn what_would_break_a_backup_or_a_recovery_is_refused() {
 fn what_may_work_is_a_warning() {
     let etcd = "etcd2.service.d/30-etcd2-backup-fence.conf";
     let (backup, restore) = ("etcd2-backup.service", "etcd2-restore.service");
+    let drop_in = "etcd2-backup.service.d/30-etcd2-backup-restore.conf";
     let unknown = |what: &str| {
         format!("{what}= is not one of the directives that are known to work from systemd 231 on")
     };
@@ -206,6 +207,12 @@ fn what_may_work_is_a_warning() {
             ],
         ),
         (etcd, "ExecStartPre=", "ExecStartPre=-", vec![format!("{FENCE} has no guard")]),
+        (
+            drop_in,
+            "[Service]\n",
+            "[Service]\nEnvironment=RCLONE_DRY_RUN=true RCLONE_TRANSFERS=2 \"RCLONE_S3_REGION=x\"\n",
+            vec![format!("{SETTINGS} sets RCLONE_DRY_RUN, which is not passed to rclone")],
+        ),
     ] {
         let found = said(name, |text| {
             assert!(text.contains(from), "{name}: {from}");
