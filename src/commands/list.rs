@@ -25,7 +25,7 @@ pub(super) fn run(root: &Root, options: &cli::List, verbose: bool) -> Result<Exi
     };
     if machines.is_empty() {
         let place = if options.all { "" } else { machine_id };
-        let what = format!("there is no backup in {}/{place}", settings.endpoint);
+        let what = format!("there is no backup in {}", settings.folder_of(place));
         return Err(fault(
             Exit::NotFound,
             what,
@@ -33,7 +33,7 @@ pub(super) fn run(root: &Root, options: &cli::List, verbose: bool) -> Result<Exi
         ));
     }
     for machine in &mut machines {
-        let folder = format!("{}/{}", settings.endpoint, machine.machine_id);
+        let folder = settings.folder_of(&machine.machine_id);
         machine.add_verified(&Verified::load(&settings.backup_dir, &folder));
     }
     let listing = Listing { format: 1, machines };

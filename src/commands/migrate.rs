@@ -27,7 +27,7 @@ pub(super) fn run(root: &Root, options: &cli::Migrate) -> Result<Exit> {
     let remote = Rclone::for_recovery(&settings, root);
     let objects = remote.list(&from)?;
     if objects.is_empty() {
-        let what = format!("there is no backup in {}/{from}", settings.endpoint);
+        let what = format!("there is no backup in {}", settings.folder_of(&from));
         return Err(fault(Exit::NotFound, what, "list --all shows every machine that has one"));
     }
     let mut folders = vec![(from.clone(), to.clone(), objects)];

@@ -60,7 +60,7 @@ pub(super) fn run(root: &Root, options: &cli::Verify) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let machine_id = options.from.as_ref().map_or(&settings.machine_id, |from| &from.0);
-    let folder = format!("{}/{machine_id}", settings.endpoint);
+    let folder = settings.folder_of(machine_id);
     // Before the listing: what was sent by then must be in it.
     let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
     let mut verified = Verified::load(&settings.backup_dir, &folder);

@@ -308,7 +308,7 @@ pub(super) fn opened(fetched: Fetched) -> Result<Source> {
 
 fn nothing_there(settings: &Settings, remote: &dyn Remote, folder: &str) -> anyhow::Error {
     let whose = if folder == settings.machine_id { "this machine" } else { "that machine" };
-    let what = format!("there is no backup of {whose} in {}/{folder}", settings.endpoint);
+    let what = format!("there is no backup of {whose} in {}", settings.folder_of(folder));
     let hint = match remote.folders() {
         Ok(folders) if folders.is_empty() => {
             "the endpoint holds no machine's backup at all: is RCLONE_ENDPOINT right?".into()

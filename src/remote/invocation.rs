@@ -56,7 +56,7 @@ impl Invocation {
             added.push(format!("--bwlimit={limit}"));
         }
         Self {
-            endpoint: settings.endpoint.trim_end_matches('/').to_owned(),
+            endpoint: settings.endpoint.clone(),
             runner: settings.runner.clone(),
             container: CONTAINER.to_owned(),
             bundled: root.join(BUNDLED_RCLONE),

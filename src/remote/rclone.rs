@@ -11,7 +11,7 @@ use super::retry::{FULL, Retry};
 use super::{Object, Proof, Remote};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::Root;
-use crate::settings::Settings;
+use crate::settings::{Settings, endpoint};
 use crate::sys::fs::{create_dirs, remove_if_there};
 
 /// How long a look may take that is of no need.
@@ -47,8 +47,7 @@ impl Rclone {
     }
 
     fn with(settings: &Settings, root: &Root, retry: Retry) -> Self {
-        let endpoint = settings.endpoint.trim_end_matches('/').to_owned();
-        let size_only = !settings.rclone_checksum;
+        let (endpoint, size_only) = (settings.endpoint.clone(), !settings.rclone_checksum);
         Self { endpoint, rclone: Invocation::new(settings, root, retry), size_only }
     }
 
@@ -60,8 +59,7 @@ impl Rclone {
 
     /// `remote:path/folder`.
     fn at(&self, folder: &str) -> String {
-        let separator = if self.endpoint.ends_with(':') || folder.is_empty() { "" } else { "/" };
-        format!("{}{separator}{folder}", self.endpoint)
+        endpoint::join(&self.endpoint, folder)
     }
 }
 
@@ -220,14 +218,6 @@ mod tests {
         assert_eq!(objects[0], Object { path: "a/b.part".into(), size: 7 });
         assert_eq!(objects[1].size, u64::MAX);
         assert!(parse_listing(b"").is_err());
-    }
-
-    #[test]
-    fn folders_are_joined_to_the_endpoint() {
-        let mut r = rclone(Runner::Host);
-        assert_eq!((r.at("id"), r.at("")), ("r:bucket/backups/id".into(), "r:bucket/backups".into()));
-        r.endpoint = "r:".into();
-        assert_eq!(r.at("id"), "r:id");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::sys::http::Tls;
 use crate::sys::lock::Lock;
 use crate::sys::systemd;
 
+pub mod endpoint;
 pub mod flags;
 mod parse;
 mod retention;
@@ -121,7 +122,12 @@ impl Settings {
             format!("reading {}", path.display()),
             "run systemd-machine-id-setup; the backups of a machine lie under its ID",
         )?;
-        parse(&ours, &unit, &machine_id, root)
+        let settings = parse(&ours, &unit, &machine_id, root)?;
+        // Only root may read it; whoever else asks is told by rclone what is wrong.
+        if let Ok(conf) = std::fs::read_to_string(&settings.rclone_conf) {
+            parse::endpoint(&ours, &|name| endpoint::in_conf(&conf, name))?;
+        }
+        Ok(settings)
     }
 
     /// This member's advertised peer URLs.
@@ -180,7 +186,12 @@ impl Settings {
 
     /// Where this machine's backups lie.
     pub fn folder(&self) -> String {
-        format!("{}/{}", self.endpoint, self.machine_id)
+        self.folder_of(&self.machine_id)
+    }
+
+    /// Where a machine's backups lie.
+    pub fn folder_of(&self, machine_id: &str) -> String {
+        endpoint::join(&self.endpoint, machine_id)
     }
 
     /// Takes the one lock of backup, restore and join, and makes the folder it lies in; `None` if another of them has it.

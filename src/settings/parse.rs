@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::endpoint::{self, Lookup};
 use super::{Runner, Settings, UnitEnvironment, flags, retention, source, tls, urls};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{AUTH, RCLONE_CONF, Root};
@@ -84,7 +85,7 @@ pub fn parse(
             "ETCD_RESTORE_MASTER_ADV_PEER_URLS",
             get(ours, "ETCD_RESTORE_MASTER_ADV_PEER_URLS").unwrap_or_default(),
         )?,
-        endpoint: endpoint(ours)?,
+        endpoint: endpoint(ours, &|name| endpoint::in_variables(ours, name))?,
         machine_id: parse_machine_id(machine_id)?,
         runner: runner(ours)?,
         rclone_conf: dir("RCLONE_CONFIG_PATH", RCLONE_CONF)?,
@@ -136,7 +137,8 @@ pub(super) fn absolute(name: &str, value: &str) -> Result<PathBuf> {
     Ok(path.components().collect())
 }
 
-fn endpoint(ours: &BTreeMap<String, String>) -> Result<String> {
+/// The endpoint in its normal form; `remote` says what is known of rclone's remotes.
+pub(super) fn endpoint(ours: &BTreeMap<String, String>, remote: Lookup) -> Result<String> {
     let Some(endpoint) = get(ours, "RCLONE_ENDPOINT") else {
         return Err(fault(
             Exit::Settings,
@@ -144,27 +146,13 @@ fn endpoint(ours: &BTreeMap<String, String>) -> Result<String> {
             format!("set it in {OURS}, and start the command by its unit, which passes it on"),
         ));
     };
-    let remote = endpoint.split_once(':').filter(|(remote, _)| !remote.is_empty());
-    match remote {
-        _ if endpoint.chars().any(char::is_control) => Err(fault(
+    endpoint::normal(endpoint, remote).map_err(|problem| {
+        fault(
             Exit::Settings,
-            format!("RCLONE_ENDPOINT={endpoint:?} has a control character"),
-            "write it on one line, as REMOTE:PATH",
-        )),
-        Some((remote, path)) if !remote.contains('/') => match path.split_once("://") {
-            Some((_, path)) => Err(fault(
-                Exit::Settings,
-                format!("RCLONE_ENDPOINT={endpoint:?} has a URL behind the remote's name"),
-                format!("write RCLONE_ENDPOINT={remote}:{path}"),
-            )),
-            None => Ok(endpoint.trim_end_matches('/').to_owned()),
-        },
-        _ => Err(fault(
-            Exit::Settings,
-            format!("RCLONE_ENDPOINT={endpoint:?} names no remote"),
-            "write REMOTE:PATH, where [REMOTE] is a section of rclone.conf",
-        )),
-    }
+            format!("RCLONE_ENDPOINT={endpoint:?} {}", problem.why()),
+            problem.hint("remote", |endpoint| format!("RCLONE_ENDPOINT={endpoint}")),
+        )
+    })
 }
 
 fn runner(ours: &BTreeMap<String, String>) -> Result<Runner> {
@@ -343,10 +331,17 @@ mod tests {
     fn every_bad_setting_is_refused_by_name_with_a_next_step() {
         let cases: &[(&str, &str, &str, &str)] = &[
             ("RCLONE_ENDPOINT", "", "not set", "30-etcd2-backup-restore.conf"),
-            ("RCLONE_ENDPOINT", "bucket/path", "names no remote", "REMOTE:PATH"),
-            ("RCLONE_ENDPOINT", "./a:b", "names no remote", "REMOTE:PATH"),
-            ("RCLONE_ENDPOINT", ":path", "names no remote", "REMOTE:PATH"),
-            ("RCLONE_ENDPOINT", "r:s3://b/p", "URL behind", "RCLONE_ENDPOINT=r:b/p"),
+            (
+                "RCLONE_ENDPOINT",
+                "bucket/path",
+                "does not name a remote",
+                "RCLONE_ENDPOINT=remote:bucket/path",
+            ),
+            ("RCLONE_ENDPOINT", "./a:b", "does not name a remote", "a section of rclone.conf"),
+            ("RCLONE_ENDPOINT", ":path", "begins with a colon", "RCLONE_ENDPOINT=remote:path"),
+            ("RCLONE_ENDPOINT", "r:s3://b/p", "has no place in it", "RCLONE_ENDPOINT=r:b/p"),
+            ("RCLONE_ENDPOINT", "r,a=b:p", "has options", "the section [r] of rclone.conf"),
+            ("RCLONE_ENDPOINT", "r:b/../c", "\"..\" in its path", "without \"..\""),
             ("RCLONE_ENDPOINT", "r:a\nb", "control character", "one line"),
             ("ETCD2_BACKUP_RCLONE_RUNNER", "", "not set", "bundled"),
             ("ETCD2_BACKUP_RCLONE_RUNNER", "rkt", "not known", "podman"),

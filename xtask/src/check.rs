@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
 use etcd2_backup::exit::{Exit, fault};
+use etcd2_backup::settings::endpoint::{self, Remote};
 use etcd2_backup::settings::urls::peer_url_problem;
 
 use crate::rclone_conf::Section;
@@ -44,33 +45,23 @@ pub(crate) fn check_peer_url(url: &str) -> Result<()> {
     Err(refuse(format!("founder {url:?} is not a peer URL: {why}"), hint))
 }
 
-/// An rclone path below one of the sections of rclone.conf, without a trailing slash. No sections are known of an encrypted
+/// The normal form of an rclone path below one of the sections of rclone.conf. No sections are known of an encrypted
 /// rclone.conf.
-pub(crate) fn check_endpoint(endpoint: &str, known: Option<&[Section]>) -> Result<String> {
+pub(crate) fn check_endpoint(said: &str, known: Option<&[Section]>) -> Result<String> {
     let sections = known.unwrap_or_default();
     let names: Vec<&str> = sections.iter().map(|s| s.name.as_str()).collect();
-    let example = names.first().copied().unwrap_or("remote");
-    let Some((remote, path)) = endpoint.split_once(':') else {
-        let what = format!("endpoint {endpoint:?} does not name a remote");
-        let hint =
-            format!("write remote:path, where remote is a section of rclone.conf: \"{example}:bucket/path\"");
-        return Err(refuse(what, hint));
+    let look_up = |name: &str| {
+        let section = sections.iter().find(|s| s.name == name)?;
+        Some(Remote { kind: section.kind.clone(), over: section.over.first().cloned(), unchecked: false })
     };
-    // `s3://bucket/path` and `remote:s3://bucket/path`: rclone would look for a bucket called `s3:`.
-    if let Some((scheme, rest)) = endpoint.split_once("://") {
-        let remote = if path.starts_with("//") { example } else { remote };
-        let scheme = scheme.rsplit(':').next().unwrap_or(scheme);
-        let what = format!("endpoint {endpoint:?} is not an rclone path: \"{scheme}://\" has no place in it");
-        return Err(refuse(what, format!("write endpoint = \"{remote}:{}\"", rest.trim_matches('/'))));
-    }
-    let shortest = || match endpoint.trim_end_matches('/') {
-        // The root of the remote's file system.
-        root if root.ends_with(':') => endpoint.to_owned(),
-        trimmed => trimmed.to_owned(),
+    let endpoint = endpoint::normal(said, &look_up).map_err(|problem| {
+        let hint = problem
+            .hint(names.first().copied().unwrap_or("remote"), |endpoint| format!("endpoint = {endpoint:?}"));
+        refuse(format!("endpoint {said:?} {}", problem.why()), hint)
+    })?;
+    let (Some(_), Some((remote, path))) = (known, endpoint.split_once(':')) else {
+        return Ok(endpoint);
     };
-    if known.is_none() {
-        return Ok(shortest());
-    }
     let Some(section) = sections.iter().find(|s| s.name == remote) else {
         let what = format!("endpoint {endpoint:?}: rclone.conf has no section [{remote}]");
         let nearest = etcd2_backup::nearest::nearest(remote, names.iter().copied());
@@ -94,7 +85,7 @@ pub(crate) fn check_endpoint(endpoint: &str, known: Option<&[Section]>) -> Resul
         let what = format!("endpoint {endpoint:?}: {path:?} would be relative to wherever rclone is started");
         return Err(refuse(what, format!("write the whole path: endpoint = \"{remote}:/{path}\"")));
     }
-    Ok(shortest())
+    Ok(endpoint)
 }
 
 /// What `remote:s3://bucket/path` is meant to be: `remote:bucket/path`. `None` where there is nothing to mend.
@@ -270,16 +261,19 @@ mod tests {
     }
 
     fn sections() -> Vec<Section> {
-        crate::rclone_conf::parse_sections("[s3-conf]\ntype = s3\n[disk]\ntype = local\n[bare]\n")
+        crate::rclone_conf::parse_sections(
+            "[s3-conf]\ntype = s3\n[disk]\ntype = local\n[bare]\n[drive]\ntype = drive\n\
+             [secret]\ntype = crypt\nremote = s3-conf:\n",
+        )
     }
 
     #[test]
     fn endpoints() {
         for (endpoint, want) in [
             ("s3-conf:bucket/path", "s3-conf:bucket/path"),
-            ("s3-conf:bucket/path//", "s3-conf:bucket/path"),
-            ("s3-conf:", "s3-conf:"),
-            ("disk:/srv/backups/", "disk:/srv/backups"),
+            ("s3-conf:bucket//path//", "s3-conf:bucket/path"),
+            ("drive:", "drive:"),
+            ("disk:/srv//./backups/", "disk:/srv/backups"),
             ("disk:/", "disk:/"),
         ] {
             assert_eq!(check_endpoint(endpoint, Some(&sections())).unwrap(), want);
@@ -287,7 +281,7 @@ mod tests {
         for (endpoint, want) in [
             (
                 "/srv/backups",
-                r#"endpoint "/srv/backups" does not name a remote | write remote:path, where remote is a section of rclone.conf: "s3-conf:bucket/path""#,
+                r#"endpoint "/srv/backups" does not name a remote | write remote:path, where remote is a section of rclone.conf: endpoint = "s3-conf:bucket/path""#,
             ),
             (
                 "s3-conf:s3://bucket/backups",
@@ -299,15 +293,27 @@ mod tests {
             ),
             (
                 "s3conf:bucket",
-                r#"endpoint "s3conf:bucket": rclone.conf has no section [s3conf] | did you mean s3-conf? Its sections are: s3-conf, disk, bare"#,
+                r#"endpoint "s3conf:bucket": rclone.conf has no section [s3conf] | did you mean s3-conf? Its sections are: s3-conf, disk, bare, drive, secret"#,
             ),
             (
                 "backblaze:bucket",
-                r#"endpoint "backblaze:bucket": rclone.conf has no section [backblaze] | its sections are: s3-conf, disk, bare"#,
+                r#"endpoint "backblaze:bucket": rclone.conf has no section [backblaze] | its sections are: s3-conf, disk, bare, drive, secret"#,
             ),
             (
                 ":s3,env_auth:bucket",
-                r#"endpoint ":s3,env_auth:bucket": rclone.conf has no section [] | its sections are: s3-conf, disk, bare"#,
+                r#"endpoint ":s3,env_auth:bucket" begins with a colon instead of a remote's name | make a section for it with rclone config, and write its name: endpoint = "remote:path". Every process can read a command line"#,
+            ),
+            (
+                "s3-conf,no_check_bucket=true:bucket/x",
+                r#"endpoint "s3-conf,no_check_bucket=true:bucket/x" has options behind the name of the remote "s3-conf" | put the options into the section [s3-conf] of rclone.conf, and write endpoint = "s3-conf:bucket/x""#,
+            ),
+            (
+                "s3-conf:",
+                r#"endpoint "s3-conf:" names no bucket of "s3-conf": each machine would make one, named by its machine ID | write it behind the colon, for example endpoint = "s3-conf:bucket/path""#,
+            ),
+            (
+                "secret:/",
+                r#"endpoint "secret:/" names no bucket of "secret": each machine would make one, named by its machine ID | write it behind the colon, for example endpoint = "secret:bucket/path""#,
             ),
             (
                 "bare:bucket",
