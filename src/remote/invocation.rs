@@ -11,10 +11,10 @@ use anyhow::Result;
 
 use super::retry::{Retry, may_pass};
 use super::variables::Variables;
-use super::{password, version};
+use super::{denied, password, version};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{BUNDLED_RCLONE, Root};
-use crate::settings::{Runner, Settings};
+use crate::settings::{Runner, Settings, endpoint};
 use crate::sys::command::{CommandRunExt, Output};
 use crate::sys::fs::write_atomic;
 use crate::sys::privilege::is_root;
@@ -204,11 +204,16 @@ impl Invocation {
             return self.locked();
         }
         let what = self.what(arguments, output);
-        let hint = format!(
-            "is the remote up, and may it be used as {} says? try: {}",
-            self.conf.display(),
-            self.try_it()
-        );
+        let conf = std::fs::read_to_string(&self.conf).unwrap_or_default();
+        let denied =
+            denied::hint(arguments, &self.endpoint, &output.stderr, &|name| endpoint::in_conf(&conf, name));
+        let hint = denied.unwrap_or_else(|| {
+            format!(
+                "is the remote up, and may it be used as {} says? try: {}",
+                self.conf.display(),
+                self.try_it()
+            )
+        });
         fault(Exit::Remote, what, hint)
     }
 

@@ -1,5 +1,6 @@
 //! The contract with a remote: a place that keeps objects in folders.
 
+mod denied;
 mod invocation;
 mod password;
 pub mod rclone;

@@ -103,8 +103,37 @@ fn a_backup_tries_twice_more_and_the_next_one_sends_what_it_could_not() {
 fn a_failure_that_lasts_is_not_tried_again() {
     let denied = "case \"$*\" in *' copy '*) echo 'AccessDenied: Access Denied' >&2; exit 1;; esac";
     let Some(node) = node_with(denied) else { return };
-    node.refused(&["backup"], 13, &["AccessDenied"]);
+    node.refused(&["backup"], 13, &["AccessDenied", "is the remote up"]);
     assert_eq!(count(&calls(&node), "copy"), 1);
+}
+
+/// A key that may write into a bucket, and create none: rclone creates it before an upload, unless it is told not to.
+#[test]
+fn a_denied_upload_into_a_bucket_names_the_option_that_helps() {
+    let denied = "case \"$*\" in *' copy '*) echo 'AccessDenied: Access Denied' >&2; exit 1;; *' lsjson '*) echo '[]'; exit;; esac";
+    let Some(mut node) = node_with(denied) else { return };
+    node.environment.insert("RCLONE_ENDPOINT".into(), "store:etcd/p".into());
+    let conf = |more: &str| {
+        let text = format!("[store]\ntype = s3\n{more}");
+        write_atomic(&node.path("/etc/rclone.conf"), text.as_bytes(), 0o600).unwrap();
+    };
+    conf("");
+    node.refused(
+        &["backup"],
+        13,
+        &["AccessDenied", "no_check_bucket = true to the section [store] of rclone.conf"],
+    );
+    conf("no_check_bucket = true\n");
+    node.refused(&["backup"], 13, &["AccessDenied", "is the remote up"]);
+    // A place without a bucket is refused before anything is sent, by the node as by the build.
+    node.environment.insert("RCLONE_ENDPOINT".into(), "store:/".into());
+    calls(&node);
+    node.refused(
+        &["backup"],
+        15,
+        &["RCLONE_ENDPOINT=\"store:/\" names no bucket", "RCLONE_ENDPOINT=store:bucket/path"],
+    );
+    assert_eq!(calls(&node).len(), 0);
 }
 
 #[test]
