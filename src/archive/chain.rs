@@ -1,6 +1,9 @@
 //! What a listing of a machine's folder means: generations, and in each the chain of parts that is really there. Pure.
 
+use anyhow::Result;
+
 use super::names::{GenerationName, PartName};
+use crate::exit::{Exit, fault};
 use crate::remote::Object;
 
 /// One generation as the listing shows it.
@@ -49,7 +52,7 @@ pub fn generations(objects: &[Object]) -> Vec<Generation> {
             all.push((Generation { name, parts: Vec::new(), beyond: Vec::new() }, Vec::new()));
             all.len() - 1
         });
-        if part.size == object.size {
+        if part.size == object.size && object.size != Object::UNKNOWN_SIZE {
             all[at].1.push(part);
         } else {
             all[at].0.beyond.push(object.path.clone());
@@ -93,14 +96,27 @@ pub fn is_original(objects: &[Object]) -> bool {
     objects.iter().any(|o| o.path.starts_with("member/wal/")) && generations(objects).is_empty()
 }
 
-/// The number for a new generation: one more than the largest that was ever seen in the folder, complete or not.
-pub fn next_number(objects: &[Object]) -> u64 {
-    let folders = objects.iter().filter_map(|o| GenerationName::parse(o.path.split_once('/')?.0));
-    folders.map(|g| g.number).max().unwrap_or(0) + 1
+/// The number for a new generation: one more than the largest of those in the folder, whole or not, and than `known`; as many
+/// more as `apart` says. A folder without a part is no generation, whatever it is called: nobody would read it as one.
+///
+/// # Errors
+/// [`Exit::Refused`]: there is no larger number.
+pub fn next_number(generations: &[Generation], known: u64, apart: u8) -> Result<u64> {
+    let largest = generations.iter().map(|g| g.name.number).max().unwrap_or(0).max(known);
+    largest.checked_add(1 + u64::from(apart)).ok_or_else(|| {
+        fault(
+            Exit::Refused,
+            format!("no number is left for a new generation: the directory already holds generation {largest}"),
+            "no backup program counts that far: find out who created that generation, then move it out of this \
+             machine's directory in the remote",
+        )
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const NAME: GenerationName = GenerationName { number: 4, cluster_id: 0xc, member_id: 0xa, writer: 0xb };
@@ -175,13 +191,65 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_left_alone_and_numbers_only_grow() {
+    fn other_files_are_left_alone() {
         let mut objects = vec![object(&part(0), 3)];
         objects.push(Object { path: "member/snap/x.snap".into(), size: 1 });
         objects.push(Object { path: "recovery/abc".into(), size: 1 });
         let all = generations(&objects);
         assert_eq!((all.len(), all[0].last(), all[0].is_broken()), (1, None, true));
-        assert_eq!(next_number(&objects), 5);
-        assert_eq!(next_number(&[]), 1);
+    }
+
+    #[test]
+    fn a_size_that_the_remote_does_not_know_is_no_part_s() {
+        let unknown = PartName { size: Object::UNKNOWN_SIZE, ..part(0) };
+        assert_eq!(sequences(&[object(&unknown, Object::UNKNOWN_SIZE)]), (vec![], 1, true));
+    }
+
+    #[test]
+    fn only_what_holds_a_part_counts_for_the_next_number() {
+        let at = |number, file: &str| Object {
+            path: format!("{}/{file}", GenerationName { number, ..NAME }),
+            size: 10,
+        };
+        let whole = part(0).to_string();
+        let cut = PartName { size: 99, ..part(0) }.to_string();
+        let next = |objects: &[Object], known, apart| next_number(&generations(objects), known, apart).ok();
+        for (objects, known, apart, expected) in [
+            (vec![], 0, 0, Some(1)),
+            (vec![at(4, &whole)], 0, 0, Some(5)),
+            (vec![at(4, &whole)], 4, 3, Some(8)),
+            (vec![at(4, &whole)], 9, 0, Some(10)),
+            // An upload that was cut off is one that readers see.
+            (vec![at(4, &whole), at(5, &cut)], 0, 0, Some(6)),
+            (vec![at(4, &whole), at(99_999_999, "junk")], 0, 0, Some(5)),
+            (vec![at(4, &whole), at(99_999_999, "x/y"), at(u64::MAX, "00000000-1.part")], 0, 0, Some(5)),
+            (vec![at(99_999_999, &whole)], 0, 0, Some(100_000_000)),
+            (vec![at(u64::MAX - 1, &whole)], 0, 0, Some(u64::MAX)),
+            (vec![at(u64::MAX - 1, &whole)], 0, 1, None),
+            (vec![at(u64::MAX, &whole)], 0, 0, None),
+        ] {
+            assert_eq!(next(&objects, known, apart), expected, "{objects:?} {known} {apart}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_begins_is_the_newest_whatever_lies_in_the_folder(
+            there in prop::collection::vec((any::<u64>(), 0..64u32, 0..3usize), 0..8), writer in any::<u32>(),
+        ) {
+            let file = [part(0).to_string(), "junk".into(), PartName { size: 99, ..part(0) }.to_string()];
+            let mut objects: Vec<Object> = there.iter().map(|&(number, bits, kind)| {
+                let name = GenerationName { number: number >> bits, ..NAME };
+                Object { path: format!("{name}/{}", file[kind]), size: 10 }
+            }).collect();
+            if let Ok(number) = next_number(&generations(&objects), 0, 0) {
+                let new = GenerationName { number, writer, ..NAME };
+                objects.push(Object { path: format!("{new}/{}", file[0]), size: 10 });
+                let all = generations(&objects);
+                prop_assert_eq!(all.last().map(|g| (g.name, g.parts.len())), Some((new, 1)));
+            }
+        }
     }
 }

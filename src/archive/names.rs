@@ -5,12 +5,24 @@
 //!     <sequence:8 digits>-<first>-<last>-<term>-<time>-<size>-<predecessor:16 hex>-<checksum:16 hex>.part
 //! ```
 //!
-//! First, last and term are raft's, in hex; the time is `20260131T235959Z`; the size is the object's, in bytes. Every
-//! name stays below 143 characters, the longest that rclone's crypt can encrypt.
+//! First, last and term are raft's, in hex; the time is `20260131T235959Z`; the size is the object's, in bytes. A number that
+//! needs more than 8 digits has more: a name that is written and not read would hide everything behind it. No name has more
+//! than [`MAX_LENGTH`] characters.
 
 use std::fmt;
 
 use crate::sys::time;
+
+/// The longest name that rclone's crypt can encrypt.
+pub const MAX_LENGTH: usize = 143;
+
+/// Whether readers will find a part under these names, and take it for this one. What is written under others is lost
+/// without a word.
+pub fn are_read_back(generation: GenerationName, part: PartName) -> bool {
+    let (folder, file) = (generation.to_string(), part.to_string());
+    let same = GenerationName::parse(&folder) == Some(generation) && PartName::parse(&file) == Some(part);
+    same && folder.len().max(file.len()) <= MAX_LENGTH
+}
 
 /// Which generation an object belongs to, and whose data it is: the folder's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +44,9 @@ impl GenerationName {
         let number = decimal(fields.next()?, 8)?;
         let (cluster_id, member_id) = (hex16(fields.next()?)?, hex16(fields.next()?)?);
         let writer = fields.next().filter(|w| w.len() == 8).and_then(hex)?.try_into().ok()?;
-        fields.next().is_none().then_some(Self { number, cluster_id, member_id, writer })
+        let this = Self { number, cluster_id, member_id, writer };
+        // One way to write a name, or the same generation could have two.
+        (fields.next().is_none() && this.to_string() == name).then_some(this)
     }
 }
 
@@ -75,7 +89,7 @@ impl PartName {
             last: hex(next()?)?,
             term: hex(next()?)?,
             time: time::parse_compact(next()?)?,
-            size: next().filter(|s| s.len() <= 15)?.parse().ok()?,
+            size: decimal(next()?, 1)?,
             predecessor: hex16(next()?)?,
             checksum: hex16(next()?)?,
         };
@@ -92,8 +106,9 @@ impl fmt::Display for PartName {
     }
 }
 
+/// A number of at least so many digits. Whether it has zeros too many shows where the name is written again.
 fn decimal(text: &str, digits: usize) -> Option<u64> {
-    (text.len() == digits && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
+    (text.len() >= digits && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }
 
 fn hex(text: &str) -> Option<u64> {
@@ -107,6 +122,8 @@ fn hex16(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const PART: PartName = PartName {
@@ -133,18 +150,65 @@ mod tests {
     #[test]
     fn the_longest_name_fits_into_crypt() {
         let max = u64::MAX;
-        let longest = PartName {
-            sequence: 99_999_999,
-            first: max,
-            last: max,
-            term: max,
-            size: 999_999_999_999_999,
-            ..PART
-        };
-        assert!(longest.to_string().len() <= 143, "{}", longest.to_string().len());
-        assert_eq!(PartName::parse(&longest.to_string()), Some(longest));
-        let folder = GenerationName { number: 99_999_999, cluster_id: max, member_id: max, writer: u32::MAX };
-        assert!(folder.to_string().len() <= 143);
+        // A generation has 1,001 parts at most.
+        let longest =
+            PartName { sequence: 999_999_999_999_999, first: max, last: max, term: max, size: max, ..PART };
+        let folder = GenerationName { number: max, cluster_id: max, member_id: max, writer: u32::MAX };
+        assert_eq!(longest.to_string().len(), MAX_LENGTH);
+        assert!(are_read_back(folder, longest));
+        assert!(!are_read_back(folder, PartName { sequence: max, ..longest }), "too long for crypt");
+        assert!(!are_read_back(folder, PartName { time: max, ..PART }), "behind the year 9999");
+    }
+
+    /// Numbers of every length, and the ends of the range.
+    fn number() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            (0..64u32, any::<u64>()).prop_map(|(bits, n)| n >> bits),
+            (0..20u32).prop_map(|digits| 10_u64.pow(digits)),
+            (0..20u32).prop_map(|digits| 10_u64.pow(digits) - 1),
+            Just(u64::MAX),
+        ]
+    }
+
+    prop_compose! {
+        fn generations()(number in number(), cluster_id in number(), member_id in number(), writer in any::<u32>())
+            -> GenerationName {
+            GenerationName { number, cluster_id, member_id, writer }
+        }
+    }
+
+    prop_compose! {
+        fn parts()(
+            [sequence, first, last, term, size, predecessor, checksum] in prop::array::uniform7(number()),
+            time in prop_oneof![0..=time::LAST, number().prop_map(|n| n.min(time::LAST))],
+        ) -> PartName {
+            PartName { sequence, first, last, term, time, size, predecessor, checksum }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_is_written_is_read(generation in generations(), part in parts()) {
+            prop_assert_eq!(GenerationName::parse(&generation.to_string()), Some(generation));
+            prop_assert_eq!(PartName::parse(&part.to_string()), Some(part));
+        }
+
+        #[test]
+        fn whatever_is_read_is_written_so(
+            generation in generations(), part in parts(), at in any::<prop::sample::Index>(),
+            with in "[0-9a-fA-FTZ+. -]{0,2}", cut in 0..2usize,
+        ) {
+            let altered = |name: String| {
+                let at = at.index(name.len());
+                format!("{}{with}{}", &name[..at], &name[at + cut..])
+            };
+            let name = altered(generation.to_string());
+            prop_assert!(GenerationName::parse(&name).is_none_or(|read| read.to_string() == name), "{}", name);
+            let name = altered(part.to_string());
+            prop_assert!(PartName::parse(&name).is_none_or(|read| read.to_string() == name), "{}", name);
+        }
     }
 
     #[test]
@@ -159,6 +223,8 @@ mod tests {
             "00000003-65-c8-2-20261331T235959Z-4711-0000000000000005-abcdef0123456789.part",
             "00000003-65-c8-2-2026013éT235959Z-4711-0000000000000005-abcdef0123456789.part",
             "00000003-65-c8-2-20260131T235959Z-+711-0000000000000005-abcdef0123456789.part",
+            "00000003-65-c8-2-20260131T235959Z--0000000000000005-abcdef0123456789.part",
+            "000000003-65-c8-2-20260131T235959Z-4711-0000000000000005-abcdef0123456789.part",
             "00000003-65-c8-2-20260131T235959Z-4711-0000000000000005-abcdef0123456789-1.part",
         ];
         for name in bad {
@@ -167,6 +233,8 @@ mod tests {
         let bad = [
             "member",
             "00000007-a-b-c",
+            "0000007-000000000000000a-ffffffffffffffff-0000beef",
+            "000000007-000000000000000a-ffffffffffffffff-0000beef",
             "00000007-000000000000000a-ffffffffffffffff",
             "00000007-000000000000000a-ffffffffffffffff-1",
             "00000007-000000000000000a-ffffffffffffffff-0000BEEF",

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::lineage::Parent;
-use super::names::{GenerationName, PartName};
+use super::names::{self, GenerationName, PartName};
 use crate::etcd::datadir::Family;
 use crate::etcd::proto::{HardState, LogPosition};
 use crate::etcd::wal::Extent;
@@ -122,6 +122,9 @@ pub struct Written {
 pub fn write(dir: &Path, head: &Head, payload: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Written> {
     let temporary = dir.join(".part.tmp");
     let written = write_to(&temporary, head, payload).and_then(|written| {
+        let folder = head.generation_name();
+        let found = names::are_read_back(folder, written.name);
+        ensure!(found, "no reader would take {folder}/{} for a part", written.name);
         fs::rename(&temporary, dir.join(written.name.to_string()))?;
         crate::sys::fs::sync_dir(dir)?;
         Ok(written)
@@ -353,6 +356,11 @@ pub(super) mod tests {
         part.payload().unwrap().read_to_end(&mut payload).unwrap();
         assert_eq!(payload, [42; 5000]);
         assert_eq!(fs::metadata(&path).unwrap().len(), name.size);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        // A name that nobody reads: rather no part at all.
+        let late = Head { time: u64::MAX, ..head(1, "") };
+        let error = write(dir.path(), &late, |_| Ok(())).unwrap_err();
+        assert!(format!("{error:#}").contains("no reader would take 00000001-"), "{error:#}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

@@ -44,11 +44,12 @@ pub fn look(objects: &[Object], state: &State) -> Result<Checked, Finding> {
     if let Some(part) = foreign_part(objects, own, state) {
         return two(format!("{own}/{part} is not from this node"));
     }
-    let folders = objects.iter().filter_map(|o| GenerationName::parse(o.path.split_once('/')?.0));
-    if let Some(other) = folders.filter(|g| g.number >= own.number && *g != own).max() {
+    let generations = chain::generations(objects);
+    let names = generations.iter().map(|g| g.name);
+    if let Some(other) = names.filter(|g| g.number >= own.number && *g != own).max() {
         return two(format!("the generation {other} is not from this node, which writes {own}"));
     }
-    let parts = chain::generations(objects).into_iter().find(|g| g.name == own).map(|g| g.parts);
+    let parts = generations.into_iter().find(|g| g.name == own).map(|g| g.parts);
     let parts = parts.unwrap_or_default();
     let Checked { sequence, checksum } = &state.checked;
     if !parts.iter().any(|p| (p.sequence, p.checksum) == (*sequence, prefix(checksum))) {
@@ -157,6 +158,8 @@ mod tests {
         let cut_off = Object { size: 3, ..object(PartName { checksum: 7, ..part(6) }) };
         let table = [
             (vec![folder(earlier)], None),
+            // Nothing in it has a part's name: it is no generation.
+            (vec![Object { path: format!("{later}/junk"), size: 10 }], None),
             (vec![folder(beside)], Some(format!("the generation {beside} "))),
             (vec![folder(beside), folder(later)], Some(format!("the generation {later} "))),
             (vec![object(part(6))], Some(format!("{own}/{} ", part(6)))),

@@ -168,17 +168,24 @@ fn look_into_folder(
         }
         objects => objects.context("looking for earlier generations")?,
     };
-    let mut number = chain::next_number(&objects);
+    let generations = chain::generations(&objects);
     let cluster_id = capture.metadata.cluster_id;
-    let others = chain::generations(&objects).iter().any(|g| g.name.cluster_id != cluster_id);
-    let Some(state) = state else { return Ok(Some(Folder { number, others })) };
+    let others = generations.iter().any(|g| g.name.cluster_id != cluster_id);
+    let Some(state) = state else {
+        return Ok(Some(Folder { number: chain::next_number(&generations, 0, 0)?, others }));
+    };
+    let mut apart = 0;
     match recheck::look(&objects, state) {
-        Ok(checked) => state.checked = checked,
+        Ok(checked) => {
+            state.checked = checked;
+            if !begins {
+                return Ok(None);
+            }
+        }
         Err(Finding { what, next, other_writer }) => {
             log::warn!("{what}: {next}");
             if other_writer {
-                let [apart] = random::bytes()?;
-                number += u64::from(apart);
+                [apart] = random::bytes()?;
             }
             if !begins {
                 *capture = capture::anew(dir, &what)?;
@@ -186,7 +193,7 @@ fn look_into_folder(
             }
         }
     }
-    Ok(Some(Folder { number: number.max(state.generation + 1), others }))
+    Ok(Some(Folder { number: chain::next_number(&generations, state.generation, apart)?, others }))
 }
 
 /// Sends the spool in one call, and notes that it arrived.

@@ -21,6 +21,11 @@ pub struct Object {
     pub size: u64,
 }
 
+impl Object {
+    /// The size of one whose size the remote does not say: it counts as incomplete.
+    pub const UNKNOWN_SIZE: u64 = u64::MAX;
+}
+
 /// How it is known that an object arrived as it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {

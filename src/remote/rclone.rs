@@ -78,7 +78,7 @@ fn parse_listing(json: &[u8]) -> Result<Vec<Object>> {
     // A backend that does not know a size says -1: such an object counts as incomplete.
     Ok(listed
         .into_iter()
-        .map(|l| Object { path: l.path, size: u64::try_from(l.size).unwrap_or(u64::MAX) })
+        .map(|l| Object { path: l.path, size: u64::try_from(l.size).unwrap_or(Object::UNKNOWN_SIZE) })
         .collect())
 }
 

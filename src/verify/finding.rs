@@ -92,7 +92,7 @@ pub fn in_listing(generation: &Generation, objects: &[Object], known: Option<u64
         let size = objects.iter().find(|o| o.path == *path).map_or(0, |o| o.size);
         if size != part.size {
             let reason = match size {
-                u64::MAX => "its size is unknown".to_owned(),
+                Object::UNKNOWN_SIZE => "its size is unknown".to_owned(),
                 size => format!("it has {size} bytes, not {}", part.size),
             };
             all.push(Finding::at(generation, part.sequence, path.clone(), reason, Kind::Damaged));

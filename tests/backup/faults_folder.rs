@@ -4,6 +4,7 @@
 use std::fs;
 use std::process::Command;
 
+use testkit::files::write;
 use testkit::keys::{self, Keys};
 use testkit::node::Node;
 use testkit::tools::Tools;
@@ -161,4 +162,35 @@ fn one_folder_is_copied_onto_another() {
     one.etcd.stop().unwrap();
     one.refused(&["restore", "--plan"], 10, &["the folder holds unrelated histories"]);
     one.assert_restores(&expected, &["--generation", &number[0].to_string()]);
+}
+
+/// A folder that is called like a generation and holds no part is none. One that holds a part is, and what comes behind the
+/// largest number of eight digits is found as well.
+#[test]
+fn a_folder_is_called_like_the_last_generation_of_eight_digits() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = running(tools, "e1");
+    node.ok(&["backup"]);
+    let anew = |node: &Node, dir: &str| {
+        fs::remove_file(node.path("/var/lib/etcd2-backup/state.json")).unwrap();
+        begun(&cycle(node, dir))
+    };
+    let stray = node.folder().join("99999999-0000000000000000-0000000000000000-00000000");
+    fs::create_dir_all(&stray).unwrap();
+    write(&stray.join("junk"), "x");
+    assert_eq!(anew(&node, "/behind-the-stray-one"), [2]);
+
+    let newest = node.objects().remove(1);
+    let (_, ids) = newest.parent().unwrap().to_str().unwrap().split_once('-').unwrap();
+    let copy = node.folder().join(format!("99999999-{ids}")).join(newest.file_name().unwrap());
+    fs::create_dir_all(copy.parent().unwrap()).unwrap();
+    write(&copy, fs::read(node.folder().join(&newest)).unwrap());
+    assert_eq!(anew(&node, "/behind-the-part"), [100_000_000]);
+    cycle(&node, "/and-on");
+    let listed = node.run(&["list"]).answer;
+    assert!(listed.lines().any(|line| line.starts_with("  100000000 ")), "{listed}");
+    node.ok(&["verify", "--newest"]);
+    let expected = dump(&node);
+    let log = node.assert_restores(&expected, &[]);
+    assert!(log.contains("generation 100000000, part 1, "), "{log}");
 }
