@@ -93,8 +93,8 @@ impl Content {
     fn of(part: &Part) -> Self {
         let head = &part.head;
         let whole = head.sequence == 0;
-        let before = LogPosition { index: head.first.saturating_sub(1), term: 0 };
-        let log = if whole { Log::default() } else { Log::behind(before, head.start_state) };
+        let before = head.first.saturating_sub(1);
+        let log = if whole { Log::default() } else { Log::behind_index(before, head.start_state) };
         let metadata = Metadata { member_id: head.member_id, cluster_id: head.cluster_id };
         let log = Log { metadata: Some(metadata), hard_state: head.start_state, ..log };
         Self { whole, log, ..Self::default() }
@@ -144,6 +144,11 @@ impl Sink for Content {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use crc32c::crc32c_append;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::archive::part::{self, Head, tests as parts};
     use crate::etcd::frame::{FrameReader, FrameWriter, Kind};
@@ -155,7 +160,7 @@ mod tests {
 
     /// A part of these entries, all of term 2, behind `before`: its checksum and the end of its log.
     fn written(
-        dir: &std::path::Path,
+        dir: &Path,
         before: &(String, Option<Extent>),
         indexes: &[u64],
         change: fn(&mut Head),
@@ -225,5 +230,171 @@ mod tests {
         assert_eq!(checked(&[3, 4], &[5], |_| {}), [some(gap), None, None]);
         let other = "it names another part as the one before it";
         assert_eq!(checked(&[1, 2], &[3], |h| h.predecessor = "00".repeat(32)), [None, None, some(other)]);
+    }
+
+    /// What may come next in the log of a member.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Entries(usize),
+        /// A new leader, which takes back so many entries that are not committed.
+        Leader(usize),
+        Commit(u64),
+        /// A snapshot of so many entries ago: it takes long to write a large one.
+        Snapshot(u64),
+        Cut,
+        Part,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            3 => (1..4usize).prop_map(Step::Entries),
+            1 => (0..4usize).prop_map(Step::Leader),
+            2 => (1..5u64).prop_map(Step::Commit),
+            2 => (0..12u64).prop_map(Step::Snapshot),
+            1 => Just(Step::Cut),
+            4 => Just(Step::Part),
+        ];
+        prop::collection::vec(step, 1..40)
+    }
+
+    /// A log that is written record by record, and sent in parts.
+    struct Made<'a> {
+        dir: &'a Path,
+        /// The terms of its entries, from index 1 on.
+        terms: Vec<u64>,
+        state: HardState,
+        /// Hard state and last entry of the part before.
+        before: (HardState, LogPosition),
+        place: Place,
+        /// Of the next part.
+        bytes: Vec<u8>,
+        log: Vec<Extent>,
+        parts: Vec<Part>,
+    }
+
+    impl Made<'_> {
+        fn of(dir: &Path, steps: &[Step]) -> Vec<Part> {
+            let before = (HardState::default(), LogPosition::default());
+            let (terms, state) = (Vec::new(), HardState { term: 1, ..before.0 });
+            let (bytes, log, parts) = (Vec::new(), Vec::new(), Vec::new());
+            let place = Place::start_of(SEGMENT);
+            let mut made = Made { dir, terms, state, before, place, bytes, log, parts };
+            made.segment();
+            made.record(Kind::Snapshot, &LogPosition::default().encode());
+            steps.iter().for_each(|step| made.step(step));
+            made.part();
+            made.parts
+        }
+
+        fn step(&mut self, step: &Step) {
+            match *step {
+                Step::Entries(count) => (0..count).for_each(|_| self.entry()),
+                Step::Leader(back) => {
+                    let kept = self.terms.len().saturating_sub(back).max(self.state.commit as usize);
+                    self.terms.truncate(kept);
+                    self.state.term += 1;
+                    self.hard_state();
+                    self.entry();
+                }
+                Step::Commit(more) => {
+                    self.state.commit = (self.state.commit + more).min(self.terms.len() as u64);
+                    self.hard_state();
+                }
+                Step::Snapshot(ago) => {
+                    let index = self.state.commit.saturating_sub(ago);
+                    self.record(Kind::Snapshot, &self.at(index).encode());
+                }
+                Step::Cut => {
+                    let sequence = self.place.segment.sequence + 1;
+                    let segment = SegmentName { sequence, index: self.terms.len() as u64 + 1 };
+                    self.place = Place { segment, offset: 0, ..self.place };
+                    self.segment();
+                }
+                Step::Part => self.part(),
+            }
+        }
+
+        fn at(&self, index: u64) -> LogPosition {
+            let term = (index as usize).checked_sub(1).map_or(0, |at| self.terms[at]);
+            LogPosition { index, term }
+        }
+
+        fn last(&self) -> LogPosition {
+            self.at(self.terms.len() as u64)
+        }
+
+        fn segment(&mut self) {
+            self.record(Kind::Crc, &[]);
+            self.record(Kind::Metadata, &Metadata { member_id: 0xa, cluster_id: 0xc }.encode());
+            self.hard_state();
+        }
+
+        fn hard_state(&mut self) {
+            self.record(Kind::HardState, &self.state.encode());
+        }
+
+        fn entry(&mut self) {
+            self.terms.push(self.state.term);
+            let LogPosition { index, term } = self.last();
+            self.record(Kind::Entry, &Entry { kind: EntryKind::Normal, term, index, data: &[] }.encode());
+        }
+
+        fn record(&mut self, kind: Kind, data: &[u8]) {
+            let Place { segment, offset, crc } = self.place;
+            let mut frame = FrameWriter::new(Vec::new(), crc);
+            if kind == Kind::Crc { frame.crc_record() } else { frame.record(kind, data) }.unwrap();
+            self.bytes.extend(frame.into_inner());
+            if self.log.last().is_none_or(|extent| extent.from.segment != segment) {
+                self.log.push(Extent { from: self.place, to: offset, crc });
+            }
+            let before: u64 = self.log.iter().rev().skip(1).map(|e| e.to - e.from.offset).sum();
+            let extent = self.log.last_mut().unwrap();
+            extent.to = extent.from.offset + self.bytes.len() as u64 - before;
+            extent.crc = crc32c_append(crc, data);
+            (self.place.offset, self.place.crc) = (extent.to, extent.crc);
+        }
+
+        fn part(&mut self) {
+            if self.bytes.is_empty() {
+                return;
+            }
+            let predecessor = self.parts.last().map_or(String::new(), |part| part.checksum.clone());
+            let head = Head {
+                first: self.before.1.index + 1,
+                last: self.last(),
+                start_state: self.before.0,
+                log: mem::take(&mut self.log),
+                ..parts::head(self.parts.len() as u64, &predecessor)
+            };
+            let bytes = mem::take(&mut self.bytes);
+            let written = part::write(self.dir, &head, |out| Ok(out.write_all(&bytes)?)).unwrap();
+            let path = self.dir.join(written.name.to_string());
+            self.parts.push(Part::open(&path, head.generation_name(), written.name).unwrap());
+            self.before = (self.state, self.last());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// A share has any of them.
+        #[test]
+        fn parts_that_are_whole_one_behind_the_other_are_whole_in_any_choice(steps in steps(), chosen in any::<u64>()) {
+            let dir = tempfile::tempdir().unwrap();
+            let all = Made::of(dir.path(), &steps);
+            let found = |parts: &mut dyn Iterator<Item = &Part>| -> Result<()> {
+                let mut check = Check::default();
+                for part in parts {
+                    check.part(part)?;
+                }
+                check.end()
+            };
+            let choices = [u64::MAX, chosen].into_iter().chain((0..all.len()).map(|at| 1 << (at % 64)));
+            for choice in choices {
+                let has = |(at, _): &(usize, &Part)| choice >> (at % 64) & 1 == 1;
+                let found = found(&mut all.iter().enumerate().filter(has).map(|(_, part)| part));
+                prop_assert!(found.is_ok(), "{:x} of {} parts: {:?}", choice, all.len(), found);
+            }
+        }
     }
 }

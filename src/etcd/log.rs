@@ -19,7 +19,7 @@ const MAX_INDEX: u64 = u64::MAX >> 1;
 const CONF_CHANGE_V2: u64 = 2;
 
 /// The running sum over a log's records. Start one with [`Log::default`] or, in the middle of a log, with
-/// [`Log::behind`].
+/// [`Log::behind`] or [`Log::behind_index`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Log {
     /// Whose log it is; `None` until a segment's start was read.
@@ -58,6 +58,12 @@ impl Log {
     pub fn behind(last: LogPosition, hard_state: HardState) -> Self {
         let (run_first, terms) = (Some(last.index + 1), Terms::behind(last));
         Self { last, hard_state, run_first, terms, ..Self::default() }
+    }
+
+    /// The same where the term of that entry is not known. No term of what lies before can be contradicted then.
+    pub fn behind_index(index: u64, hard_state: HardState) -> Self {
+        let last = LogPosition { index, term: 0 };
+        Self { terms: Terms::default(), ..Self::behind(last, hard_state) }
     }
 
     /// Adds a record.

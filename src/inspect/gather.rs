@@ -322,8 +322,8 @@ impl Content {
     /// What follows the head of a part.
     fn of(head: &Head) -> Self {
         let metadata = Metadata { member_id: head.member_id, cluster_id: head.cluster_id };
-        let before = LogPosition { index: head.first.saturating_sub(1), term: 0 };
-        let log = Log { metadata: Some(metadata), ..Log::behind(before, head.start_state) };
+        let log = Log::behind_index(head.first.saturating_sub(1), head.start_state);
+        let log = Log { metadata: Some(metadata), ..log };
         Self { log, ..Self::default() }
     }
 

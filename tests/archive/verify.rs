@@ -1,9 +1,11 @@
 //! `verify`: every kind of damage to a part in the remote is found and named, with a real etcd and a real rclone.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 
+use etcd2_backup::etcd::frame::{FrameWriter, Kind};
+use etcd2_backup::etcd::proto::{Entry, EntryKind, HardState, LogPosition, Metadata};
 use testkit::files::{tree, write};
 use testkit::keys;
 use testkit::node::{Node, Run};
@@ -280,6 +282,40 @@ fn the_shares_of_a_round_find_any_damage_and_read_every_byte_once() {
         assert_eq!(found, BTreeSet::from([(number, sequence)]));
         write(&path, whole);
     }
+}
+
+/// A snapshot that took long to write: the record of it lies behind entries of much later, and in a part of its own share.
+#[test]
+fn a_part_with_a_late_snapshot_record_is_whole_for_itself() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    node.environment.insert("ETCD2_BACKUP_QUIET_INTERVAL".into(), "0".into());
+    let member = node.path("/var/lib/etcd2/member");
+    for dir in ["snap", "wal"] {
+        fs::create_dir_all(member.join(dir)).unwrap();
+    }
+    let file = File::create(member.join("wal/0000000000000000-0000000000000000.wal")).unwrap();
+    let mut log = FrameWriter::new(file, 0);
+    log.crc_record().unwrap();
+    log.record(Kind::Metadata, &Metadata { member_id: 0xa, cluster_id: 0xc }.encode()).unwrap();
+    log.record(Kind::Snapshot, &LogPosition::default().encode()).unwrap();
+    for (indexes, snapshot) in [(1..=10, None), (11..=13, None), (14..=15, Some(8)), (16..=19, Some(15))] {
+        for index in indexes {
+            let entry = Entry { kind: EntryKind::Normal, term: 2, index, data: &[] };
+            log.record(Kind::Entry, &entry.encode()).unwrap();
+            log.record(Kind::HardState, &HardState { term: 2, vote: 0xa, commit: index }.encode()).unwrap();
+        }
+        if let Some(index) = snapshot {
+            log.record(Kind::Snapshot, &LogPosition { index, term: 2 }.encode()).unwrap();
+        }
+        node.ok(&["backup"]);
+    }
+    assert_eq!(node.objects().len(), 4);
+    node.ok(&["verify"]);
+    for _ in 0..7 {
+        node.ok(&["verify", "--share", "1/7"]);
+    }
+    assert!(node.path("/var/lib/etcd2-backup/state.json").exists());
 }
 
 #[test]

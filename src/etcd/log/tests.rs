@@ -199,6 +199,22 @@ fn a_snapshot_with_another_term_than_the_entry_replaces_all_before_it() {
         add(&mut log, Kind::Snapshot, &LogPosition { index: 65, term }.encode()).unwrap();
         assert_eq!(log.replaced, replaced, "{term}");
     }
+    // Where not even its term is known, only what comes behind can speak against a snapshot.
+    for (index, term, entry_term, replaced) in [
+        (70, 2, None, false),
+        (65, 9, None, false),
+        (65, 3, Some(3), false),
+        (70, 3, Some(3), false),
+        (65, 4, Some(3), true),
+    ] {
+        let mut log = Log::behind_index(70, HardState::default());
+        if let Some(term) = entry_term {
+            let entry = Entry { kind: EntryKind::Normal, term, index: 71, data: &[] };
+            add(&mut log, Kind::Entry, &entry.encode()).unwrap();
+        }
+        add(&mut log, Kind::Snapshot, &LogPosition { index, term }.encode()).unwrap();
+        assert_eq!((log.replaced, log.run_first), (replaced, Some(if replaced { 66 } else { 71 })));
+    }
 }
 
 #[test]
