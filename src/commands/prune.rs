@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::archive::catalog::{self, Entry};
 use crate::archive::retention::accepted::Accepted;
 use crate::archive::retention::{self, Plan, Verdict};
+use crate::archive::verified::Verified;
 use crate::cli;
 use crate::exit::{Exit, fault, hint_of};
 use crate::paths::Root;
@@ -33,7 +34,7 @@ pub(super) fn run(root: &Root, options: &cli::Prune) -> Result<Exit> {
             accepted.save(&settings.backup_dir, &settings.folder())?;
         }
     }
-    let plan = retention::plan(&entries, &settings.keep, time::now(), &accepted);
+    let plan = plan(&settings, &entries, &accepted);
     cli::print(&if options.json { json(&plan, options.dry_run) } else { text(&plan, options.dry_run) });
     if !plan.doubts.is_empty() {
         return Err(fault(Exit::Paused, format!("nothing is removed: {}", plan.doubts.join("; ")), ACCEPT));
@@ -59,7 +60,7 @@ pub(super) fn by_itself(settings: &Settings, remote: &dyn Remote) {
 fn try_by_itself(settings: &Settings, remote: &dyn Remote) -> Result<()> {
     let entries = catalog::read(remote, &settings.machine_id)?;
     let accepted = Accepted::load(&settings.backup_dir, &settings.folder());
-    let plan = retention::plan(&entries, &settings.keep, time::now(), &accepted);
+    let plan = plan(settings, &entries, &accepted);
     for doubt in &plan.doubts {
         log::warn!("older generations stay until somebody has looked: {doubt}");
     }
@@ -67,6 +68,11 @@ fn try_by_itself(settings: &Settings, remote: &dyn Remote) -> Result<()> {
         log::warn!("hint: {ACCEPT}");
     }
     remove(remote, &settings.machine_id, &entries, &plan)
+}
+
+fn plan(settings: &Settings, entries: &[Entry], accepted: &Accepted) -> Plan {
+    let verified = Verified::load(&settings.backup_dir, &settings.folder());
+    retention::plan(entries, &settings.keep, time::now(), accepted, &verified)
 }
 
 /// Bases first: what is interrupted leaves generations without one, which nobody can take for whole, and which the next

@@ -78,6 +78,10 @@ fn go_round(verified: &mut Verified, all: &[Generation], number: u64, of: u64, n
     if round.done == of {
         for (name, seen) in &round.began {
             let still = all.iter().any(|g| g.name.to_string() == *name);
+            // None of the shares has found again what an earlier run did: it was the way, or the remote.
+            if verified.damaged.get(name).is_some_and(|damaged| damaged.time < seen.time) {
+                verified.damaged.remove(name);
+            }
             let newer = verified.generations.get(name).is_some_and(|v| v.time >= seen.time);
             if still && !newer && !verified.damaged.contains_key(name) {
                 verified.generations.insert(name.clone(), *seen);
@@ -127,5 +131,43 @@ pub fn begin_anew(settings: &Settings, folder: &str, damaged: &[GenerationName])
             return Ok(None);
         }
         thread::sleep(PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::names::PartName;
+    use crate::verify::finding::Kind;
+
+    #[test]
+    fn damage_that_no_share_of_a_round_finds_again_is_forgotten() {
+        let part = |sequence| PartName {
+            sequence,
+            first: 1,
+            last: 1,
+            term: 1,
+            time: 0,
+            size: 1,
+            predecessor: sequence,
+            checksum: sequence + 1,
+        };
+        let name = GenerationName { number: 1, cluster_id: 2, member_id: 3, writer: 4 };
+        let all = [Generation { name, parts: vec![part(0), part(1)], beyond: Vec::new() }];
+        let found = [Finding::of(&all[0], &part(1), "its checksum is wrong".into(), Kind::Damaged)];
+        let (mut verified, nothing) = (Verified::default(), &found[..0]);
+        // Found in the second share of the first round; not found again.
+        for (now, found, damaged, whole) in [
+            (1, nothing, None, None),
+            (2, &found[..], Some(1), None),
+            (3, nothing, Some(1), None),
+            (4, nothing, None, Some(1)),
+            (5, nothing, None, Some(1)),
+        ] {
+            let scope = next_share(&verified, 2);
+            note(&mut verified, &all, &[&all[0]], scope, found, now);
+            let known = (verified.damage_of(name), verified.newest_of(name));
+            assert_eq!((known.0.map(|s| s.part), known.1.map(|s| s.part)), (damaged, whole), "{now}");
+        }
     }
 }

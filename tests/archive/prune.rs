@@ -277,6 +277,36 @@ fn a_backup_of_an_empty_cluster_in_the_same_folder_removes_nothing_and_says_so()
 }
 
 #[test]
+fn what_verify_found_to_be_damaged_takes_no_good_one_s_place() {
+    let Some(mut node) = running() else { return };
+    keep_two(&mut node);
+    node.environment.insert("ETCD2_BACKUP_PRUNE".into(), "false".into());
+    begin(&node);
+    let expected = keys::dump(&node.etcd.client_url).unwrap();
+    for dir in ["/b", "/c"] {
+        keys::write_many(&node.etcd.client_url, dir, 10).unwrap();
+        begin(&node);
+    }
+    for path in node.objects().iter().skip(1).map(|path| node.folder().join(path)) {
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        write(&path, bytes);
+    }
+    node.refused(&["verify"], 11, &["the archive is damaged"]);
+    let (plan, code) = said(&node, &[]);
+    assert_eq!((code, names(&plan, false), numbers(&node).len()), (0, vec![], 3), "{plan}");
+    node.assert_restores(&expected, &["--accept-older"]);
+
+    // Two that are whole again, and what is damaged goes.
+    node.ok(&["backup"]);
+    begin(&node);
+    begin(&node);
+    let log = node.ok(&["prune"]);
+    assert!(log.contains("generation 3 was removed: verify found part 0 to be damaged"), "{log}");
+}
+
+#[test]
 fn it_waits_for_nobody_who_has_the_lock() {
     let Some(node) = sixty_days() else { return };
     let before = files(&node);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::catalog::Entry;
 use super::names::{GenerationName, PartName};
+use super::verified::Verified;
 use crate::sys::time;
 
 pub mod accepted;
@@ -78,9 +79,10 @@ impl Plan {
     }
 }
 
-/// Judges every generation of a folder. `now` is in seconds since 1970.
-pub fn plan(entries: &[Entry], rules: &Rules, now: u64, accepted: &Accepted) -> Plan {
-    let mut all: Vec<Seen<'_>> = entries.iter().map(Seen::of).collect();
+/// Judges every generation of a folder. `now` is in seconds since 1970; `verified` is what was found of it by reading it
+/// again.
+pub fn plan(entries: &[Entry], rules: &Rules, now: u64, accepted: &Accepted, verified: &Verified) -> Plan {
+    let mut all: Vec<Seen<'_>> = entries.iter().map(|entry| Seen::of(entry, verified)).collect();
     all.sort_unstable_by_key(Seen::name);
     let mut reasons = judge(&all, rules, now);
     while let Some((at, reason)) = needs::next(&all, &reasons) {
@@ -129,16 +131,29 @@ struct Seen<'a> {
     entry: &'a Entry,
     /// The newest time that the name of any of its objects says.
     time: u64,
-    /// It can be restored to its end, as far as can be told without reading all of it.
+    /// It can be restored to its end, as far as is known.
     whole: bool,
+    /// The first part that was found to be damaged when it was read again.
+    damaged: Option<u64>,
 }
 
 impl<'a> Seen<'a> {
-    fn of(entry: &'a Entry) -> Self {
+    fn of(entry: &'a Entry, verified: &Verified) -> Self {
         let generation = &entry.generation;
         let absent = generation.beyond.iter().filter_map(|path| PartName::parse(path.rsplit('/').next()?));
         let time = absent.chain(generation.parts.iter().copied()).map(|part| part.time).max().unwrap_or(0);
-        Self { entry, time, whole: !generation.is_broken() && entry.base.is_some() }
+        let damaged = verified.damage_of(generation.name).map(|seen| seen.part);
+        let whole = !generation.is_broken() && entry.base.is_some() && damaged.is_none();
+        Self { entry, time, whole, damaged }
+    }
+
+    /// Why it is not whole, of one whose base is there.
+    fn fault(&self) -> String {
+        match (self.damaged, self.entry.generation.last()) {
+            (Some(part), _) => format!("verify found part {part} to be damaged"),
+            (None, Some(last)) => format!("not whole behind part {}", last.sequence),
+            (None, None) => "not whole".into(),
+        }
     }
 
     fn name(&self) -> GenerationName {
@@ -195,8 +210,8 @@ fn judge(all: &[Seen<'_>], rules: &Rules, now: u64) -> Vec<Result<String, String
                     Ok("without a base: its upload may be under way".into())
                 }
                 None => Err("without a base: nothing can be restored from it".into()),
-                Some(_) if recent => Ok(format!("not whole; within {}", days(rules.within))),
-                Some(last) => Err(format!("not whole behind part {}", last.sequence)),
+                Some(_) if recent => Ok(format!("{}; within {}", seen.fault(), days(rules.within))),
+                Some(_) => Err(seen.fault()),
             };
         }
         if name.number >= last {

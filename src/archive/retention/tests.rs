@@ -5,6 +5,7 @@ use crate::archive::chain::Generation;
 use crate::archive::lineage::{self, Parent};
 use crate::archive::part::Head;
 use crate::archive::part::tests::head;
+use crate::archive::verified;
 
 const HOUR: u64 = 3600;
 /// 2026-11-16, a Monday.
@@ -22,6 +23,8 @@ enum There {
     NoBase,
     /// The base is there and cannot be read.
     Unreadable,
+    /// All is there, and verify found its last part to be damaged.
+    Damaged,
 }
 
 /// A generation of three parts.
@@ -67,7 +70,7 @@ impl Made {
             generation.beyond = beyond.iter().map(|part| generation.path(part)).collect();
         };
         match self.there {
-            There::All | There::Unreadable => {}
+            There::All | There::Unreadable | There::Damaged => {}
             There::Torn => absent(2, 0),
             There::Gap => absent(1, 1),
             There::NoBase => absent(0, 1),
@@ -92,6 +95,14 @@ fn entries(made: &[Made]) -> Vec<Entry> {
     made.iter().map(Made::entry).collect()
 }
 
+/// What verify noted of them.
+fn verified(made: &[Made]) -> Verified {
+    let damaged = made.iter().filter(|made| made.there == There::Damaged);
+    let seen = verified::Seen { part: 2, time: 0 };
+    let damaged = damaged.map(|made| (made.entry().generation.name.to_string(), seen)).collect();
+    Verified { damaged, ..Verified::default() }
+}
+
 fn parent(for_cluster: u64, cluster_id: u64) -> Parent {
     Parent {
         for_cluster,
@@ -110,7 +121,7 @@ fn unkept(plan: &Plan) -> Vec<u64> {
 }
 
 fn judged(made: &[Made], rules: &Rules, now: u64) -> Plan {
-    plan(&entries(made), rules, now, &Accepted::default())
+    plan(&entries(made), rules, now, &Accepted::default(), &verified(made))
 }
 
 const NOTHING: Rules =
@@ -149,7 +160,9 @@ fn the_reasons_are_said() {
     all[0].there = There::NoBase;
     all[1].there = There::Gap;
     all[2].there = There::Unreadable;
+    all[3].there = There::Damaged;
     all[70].there = There::Gap;
+    all[71].there = There::Damaged;
     let plan = judged(&all, &Rules::DEFAULT, MONDAY + DAY);
     let said = |number: u64| {
         let verdict = plan.verdicts.iter().find(|v| v.name.number == number).unwrap();
@@ -159,16 +172,34 @@ fn the_reasons_are_said() {
         (101, false, "without a base: nothing can be restored from it"),
         (102, false, "not whole behind part 0"),
         (103, true, "its base cannot be read"),
-        (104, false, "no rule keeps it"),
+        (104, false, "verify found part 2 to be damaged"),
+        (105, false, "no rule keeps it"),
         (156, true, "the newest of the week of 2026-11-02"),
         (160, true, "within 7days"),
-        (171, true, "not whole; within 7days"),
+        (171, true, "not whole behind part 0; within 7days"),
+        (172, true, "verify found part 2 to be damaged; within 7days"),
         (178, true, "one of the last 3"),
         (179, true, "one of the newest two"),
     ] {
         assert_eq!(said(number), (keep, reason), "{number}");
     }
     assert_eq!(plan.removals().count(), unkept(&plan).len());
+}
+
+#[test]
+fn what_verify_knows_to_be_damaged_takes_nobody_s_place() {
+    let kept = |damaged: std::ops::RangeInclusive<u64>| -> Vec<u64> {
+        let mut all = sixty_days();
+        all.iter_mut().filter(|m| damaged.contains(&m.number)).for_each(|m| m.there = There::Damaged);
+        let plan = judged(&all, &NOTHING, MONDAY + DAY);
+        plan.verdicts.iter().filter(|v| v.keep).map(|v| v.name.number).collect()
+    };
+    assert_eq!(kept(180..=180), [178, 179, 180]);
+    assert_eq!(kept(179..=180), [177, 178, 179, 180]);
+    assert_eq!(kept(150..=178), [179, 180]);
+    // The points before the damage may be all that there is of the time behind the last whole one.
+    assert_eq!(kept(151..=180), (149..=180).collect::<Vec<u64>>());
+    assert_eq!(kept(1..=180).len(), 180);
 }
 
 #[test]
@@ -192,7 +223,7 @@ fn another_clusters_newest_is_kept_for_its_time_and_what_links_the_clusters_is()
 fn a_stranger_and_a_shrunken_store_pause_until_they_are_accepted() {
     let all = sixty_days();
     let doubts = |all: &[Made], accepted: &Accepted| {
-        let plan = plan(&entries(all), &NOTHING, MONDAY + DAY, accepted);
+        let plan = plan(&entries(all), &NOTHING, MONDAY + DAY, accepted, &Verified::default());
         assert_eq!(plan.removals().count() == 0, !plan.doubts.is_empty());
         plan.doubts
     };
@@ -211,8 +242,9 @@ fn a_stranger_and_a_shrunken_store_pause_until_they_are_accepted() {
 
     let mut over = entries(&all);
     over[120].generation.parts[0].last = 8;
-    let doubts_of =
-        |over: &[Entry], number| plan(over, &NOTHING, MONDAY + DAY, &accepted(&[], number)).doubts;
+    let doubts_of = |over: &[Entry], number| {
+        plan(over, &NOTHING, MONDAY + DAY, &accepted(&[], number), &Verified::default()).doubts
+    };
     assert_eq!(
         doubts_of(&over, 120),
         ["member a of cluster c started over with an empty log in generation 121"]
@@ -257,7 +289,7 @@ prop_compose! {
         states in any::<bool>(),
         there in prop_oneof![
             12 => Just(There::All), 2 => Just(There::Torn), 1 => Just(There::Gap), 1 => Just(There::NoBase),
-            1 => Just(There::Unreadable)
+            1 => Just(There::Unreadable), 2 => Just(There::Damaged)
         ],
         snapshot in prop_oneof![1 => Just(None), 5 => (900..1100u64).prop_map(Some), 1 => (1..900u64).prop_map(Some)],
     ) -> (u64, u64, u64, u64, bool, There, Option<u64>) {
