@@ -198,6 +198,12 @@ impl Capture {
         self.log.last
     }
 
+    /// The last index that is known to be committed: what is in a snapshot was, too.
+    pub fn commit(&self) -> u64 {
+        let base = self.base.as_ref().map_or(0, |b| b.metadata.position.index);
+        self.log.hard_state.commit.max(base)
+    }
+
     /// Whether all that is new is what a cluster logs when nobody writes: it can wait.
     pub fn is_quiet(&self) -> bool {
         self.begins.is_none() && self.log.writes == 0

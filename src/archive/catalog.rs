@@ -4,6 +4,7 @@
 use anyhow::Result;
 
 use super::chain::{self, Generation};
+use super::history::{self, Committed};
 use super::names::{GenerationName, PartName};
 use super::part::{self, FIXED_BYTES, Head, MAGIC, MAX_HEAD_BYTES};
 use crate::remote::{Object, Remote};
@@ -18,6 +19,8 @@ pub struct Entry {
     pub generation: Generation,
     /// What its base says; `None` if the base is not there or cannot be read.
     pub base: Option<Head>,
+    /// Up to where it knew what was committed, if that decides anything and can be read.
+    pub committed: Option<u64>,
 }
 
 /// The generations of a folder, oldest first.
@@ -35,7 +38,28 @@ pub fn read(remote: &dyn Remote, folder: &str) -> Result<Vec<Entry>> {
 pub fn of(remote: &dyn Remote, folder: &str, objects: &[Object]) -> Result<Vec<Entry>> {
     let generations = chain::generations(objects);
     let bases: Vec<Wanted> = generations.iter().filter_map(|g| Wanted::base(g, "")).collect();
-    Ok(entries(generations, &mut heads(remote, folder, &bases)?.into_iter()))
+    let heads = heads(remote, folder, &bases)?;
+    let committed = committed(remote, folder, &generations)?;
+    Ok(entries(generations, &mut heads.into_iter(), &committed))
+}
+
+/// Up to where generations knew what was committed, of those where that decides which history they are of: a call only where
+/// there is any.
+///
+/// # Errors
+/// The remote could not be asked.
+pub fn committed(remote: &dyn Remote, folder: &str, generations: &[Generation]) -> Result<Committed> {
+    let wanted: Vec<Wanted> =
+        history::in_question(generations).into_iter().filter_map(Wanted::last).collect();
+    let heads = if wanted.is_empty() { Vec::new() } else { heads(remote, folder, &wanted)? };
+    let known = |(wanted, head): (&Wanted, Option<Head>)| Some((wanted.generation, head?.commit?));
+    Ok(wanted.iter().zip(heads).filter_map(known).collect())
+}
+
+/// The generations of entries, and what is known to be committed in them.
+pub fn judged(entries: &[Entry]) -> (Vec<Generation>, Committed) {
+    let committed = entries.iter().filter_map(|e| Some((e.generation.name, e.committed?))).collect();
+    (entries.iter().map(|e| e.generation.clone()).collect(), committed)
 }
 
 /// A folder at the top of the endpoint: a machine's, or whatever lies there.
@@ -61,9 +85,11 @@ pub fn all(remote: &dyn Remote) -> Result<Vec<Folder>> {
     });
     let mut heads = heads(remote, "", &bases.collect::<Vec<_>>())?.into_iter();
     let listed = folders.into_iter().zip(generations);
-    Ok(listed
-        .map(|((name, objects), all)| Folder { name, objects, entries: entries(all, &mut heads) })
-        .collect())
+    let folder = |((name, objects), all): ((String, Vec<Object>), Vec<Generation>)| {
+        let committed = committed(remote, &name, &all)?;
+        Ok(Folder { name, objects, entries: entries(all, &mut heads, &committed) })
+    };
+    listed.map(folder).collect()
 }
 
 /// The objects of each folder at the top, their paths from there on.
@@ -81,10 +107,15 @@ pub fn by_folder(objects: Vec<Object>) -> Vec<(String, Vec<Object>)> {
 }
 
 /// Generations and the heads of their bases, which come in the same order; one without a base takes none.
-fn entries(generations: Vec<Generation>, heads: &mut dyn Iterator<Item = Option<Head>>) -> Vec<Entry> {
+fn entries(
+    generations: Vec<Generation>,
+    heads: &mut dyn Iterator<Item = Option<Head>>,
+    committed: &Committed,
+) -> Vec<Entry> {
     let entry = |generation: Generation| {
         let base = if generation.parts.is_empty() { None } else { heads.next().flatten() };
-        Entry { generation, base }
+        let committed = committed.known(generation.name);
+        Entry { generation, base, committed }
     };
     generations.into_iter().map(entry).collect()
 }
@@ -98,6 +129,12 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// The part that a generation ends with.
+    fn last(generation: &Generation) -> Option<Self> {
+        let part = *generation.last()?;
+        Some(Self { path: generation.path(&part), generation: generation.name, part })
+    }
+
     /// A generation's base, if it is there; `above` is what stands before its path, with the `/`.
     pub fn base(generation: &Generation, above: &str) -> Option<Self> {
         let part = *generation.parts.first()?;
@@ -162,6 +199,7 @@ mod tests {
 
     use super::*;
     use crate::archive::part::tests::head;
+    use crate::etcd::proto::LogPosition;
     use crate::exit::{Exit, fault};
     use crate::remote::Proof;
 
@@ -207,9 +245,12 @@ mod tests {
     impl Memory {
         /// A base with `urls` peer URLs and a payload that does not compress.
         fn add(&mut self, generation: u64, urls: usize, payload: usize) -> (String, Head) {
-            let dir = tempfile::tempdir().unwrap();
             let urls = (0..urls).map(|n| format!("http://host-{n}:2380")).collect();
-            let head = Head { generation, peer_urls: urls, ..head(0, "") };
+            self.part(Head { generation, peer_urls: urls, ..head(0, "") }, payload)
+        }
+
+        fn part(&mut self, head: Head, payload: usize) -> (String, Head) {
+            let dir = tempfile::tempdir().unwrap();
             let noise: Vec<u8> = (0..payload as u64)
                 .map(|n| (n.wrapping_mul(n).wrapping_mul(0x9e37_79b9) >> 11) as u8)
                 .collect();
@@ -232,6 +273,28 @@ mod tests {
         let heads: Vec<Option<Head>> =
             (1..).zip(sizes).map(|(n, (urls, payload))| Some(memory.add(n, urls, payload).1)).collect();
         assert_eq!(memory.bases(), heads);
+    }
+
+    #[test]
+    fn what_was_committed_is_asked_only_where_it_decides() {
+        let point = |generation, index, commit| {
+            let last = LogPosition { index, term: 2 };
+            Head { generation, last, commit, ..head(0, "") }
+        };
+        for (heads, expected) in [
+            (vec![point(1, 9, Some(7)), point(2, 9, Some(9))], vec![None, None]),
+            (vec![point(1, 9, Some(7)), point(2, 8, Some(8))], vec![Some(7), None]),
+            // Parts of before it was noted, and what cannot be read.
+            (vec![point(1, 9, None), point(2, 8, Some(8))], vec![None, None]),
+        ] {
+            let mut memory = Memory::default();
+            heads.into_iter().for_each(|head| drop(memory.part(head, 10)));
+            let entries = read(&memory, "id").unwrap();
+            assert_eq!(entries.iter().map(|e| e.committed).collect::<Vec<_>>(), expected);
+            let (generations, committed) = judged(&entries);
+            let known: Vec<_> = generations.iter().map(|g| committed.known(g.name)).collect();
+            assert_eq!(known, expected);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::chain::Generation;
-use super::names::PartName;
+use super::history::{Committed, started_over};
 use crate::exit::{Exit, fault};
 use crate::sys::fs::write_atomic;
 
@@ -176,25 +176,6 @@ pub fn ancestry(cluster_id: u64, parents: &[Parent]) -> Vec<u64> {
     all
 }
 
-/// The generations whose member began with an empty log although it had a longer one before. An empty etcd that is started
-/// with the flags of a lost one gets the same IDs; its base, without a snapshot, ends before that one did.
-pub fn started_over(generations: &[Generation]) -> Vec<&Generation> {
-    let all = generations.iter().enumerate();
-    all.filter(|(at, generation)| {
-        let of_member = |g: &&Generation| {
-            (g.name.cluster_id, g.name.member_id) == (generation.name.cluster_id, generation.name.member_id)
-        };
-        let before = generations[..*at].iter().rev().filter(of_member).find_map(Generation::last);
-        // A base on a snapshot begins behind it.
-        let end = |part: &PartName| (part.term, part.last);
-        let is_over =
-            |base: &PartName| base.first <= 1 && before.is_some_and(|before| end(base) < end(before));
-        generation.parts.first().is_some_and(is_over)
-    })
-    .map(|(_, generation)| generation)
-    .collect()
-}
-
 /// Refuses to guess when a folder holds several clusters' data and the newest generation does not name an older one
 /// there as its parent: somebody copied one folder onto another, or an empty cluster was seeded, whatever its ID.
 ///
@@ -202,13 +183,19 @@ pub fn started_over(generations: &[Generation]) -> Vec<&Generation> {
 ///
 /// # Errors
 /// [`Exit::Refused`] with the clusters listed.
-pub fn check(generations: &[Generation], newest: &Generation, parent: Option<&Parent>) -> Result<()> {
+pub fn check(
+    generations: &[Generation],
+    newest: &Generation,
+    parent: Option<&Parent>,
+    committed: &Committed,
+) -> Result<()> {
     let mut others: Vec<u64> = generations.iter().map(|g| g.name.cluster_id).collect();
     others.sort_unstable();
     others.dedup();
     others.retain(|&id| id != newest.name.cluster_id);
     let linked = parent.is_some_and(|p| p.for_cluster == newest.name.cluster_id && p.knows_one_of(&others));
-    let started_over = started_over(generations).iter().any(|g| g.name.cluster_id == newest.name.cluster_id);
+    let over = started_over(generations, committed);
+    let started_over = over.iter().any(|g| g.name.cluster_id == newest.name.cluster_id);
     if (others.is_empty() || linked) && !started_over {
         return Ok(());
     }
@@ -233,7 +220,12 @@ pub fn check(generations: &[Generation], newest: &Generation, parent: Option<&Pa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::names::GenerationName;
+    use crate::archive::names::{GenerationName, PartName};
+
+    /// As [`super::check`], where nothing is known of what was committed.
+    fn check(all: &[Generation], newest: &Generation, parent: Option<&Parent>) -> Result<()> {
+        super::check(all, newest, parent, &Committed::default())
+    }
 
     fn generation(number: u64, cluster_id: u64) -> Generation {
         Generation {
@@ -314,44 +306,20 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_log_in_place_of_a_longer_one_is_another_history() {
-        let point = |first, (term, last)| PartName {
-            first,
-            last,
-            term,
-            sequence: 0,
-            time: 0,
-            size: 1,
-            predecessor: 0,
-            checksum: 0,
+    fn a_member_that_started_over_is_asked_about_until_somebody_chose() {
+        let of = |number, cluster_id, (term, last)| {
+            let sequence = 0;
+            let part =
+                PartName { sequence, first: 1, last, term, time: 0, size: 1, predecessor: 0, checksum: 0 };
+            Generation { parts: vec![part], ..generation(number, cluster_id) }
         };
-        let of = |number, cluster_id, member_id, first, last| {
-            let name = GenerationName { number, cluster_id, member_id, writer: 1 };
-            Generation { name, parts: vec![point(first, last)], beyond: Vec::new() }
-        };
-        let numbers = |all: &[Generation]| -> Vec<u64> {
-            started_over(all).iter().map(|generation| generation.name.number).collect()
-        };
-        let old = of(1, 0xa, 1, 1, (2, 58));
-        let empty = of(3, 0xa, 1, 1, (2, 15));
-        for (all, expected) in [
-            (vec![old.clone(), empty.clone()], vec![3]),
-            // What follows it is another matter, and so is what lies between.
-            (vec![old.clone(), of(2, 0xb, 2, 1, (2, 99)), empty.clone(), of(4, 0xa, 1, 1, (2, 16))], vec![3]),
-            (vec![old.clone(), of(2, 0xa, 1, 1, (2, 58))], vec![]),
-            // Its snapshot, or its term, says that it is no empty one: the tail was lost, or an older directory put back.
-            (vec![old.clone(), of(2, 0xa, 1, 11, (2, 15))], vec![]),
-            (vec![old.clone(), of(2, 0xa, 1, 1, (3, 15))], vec![]),
-            (vec![old.clone(), of(2, 0xa, 2, 1, (2, 15))], vec![]),
-            (vec![old.clone(), of(2, 0xb, 1, 1, (2, 15))], vec![]),
-            (vec![old.clone(), generation(2, 0xa), empty.clone()], vec![3]),
-        ] {
-            assert_eq!(numbers(&all), expected, "{all:?}");
-        }
-        let both = [old, empty];
+        let both = [of(1, 0xa, (2, 58)), of(3, 0xa, (9, 15))];
         let said = check(&both, &both[1], None).unwrap_err().to_string();
         assert!(said.contains("generation 1 of cluster a, up to index 58; generation 3 of"), "{said}");
-        let restored = of(4, 0xb, 2, 1, (2, 20));
+        // All behind index 15 was lost, but never committed.
+        let committed = [(both[0].name, 15)].into_iter().collect();
+        assert!(super::check(&both, &both[1], None, &committed).is_ok());
+        let restored = of(4, 0xb, (2, 20));
         let all = [&both[..], std::slice::from_ref(&restored)].concat();
         assert!(check(&all, &restored, Some(&parent(0xb, 0xa))).is_ok(), "somebody chose");
     }

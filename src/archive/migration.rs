@@ -3,24 +3,30 @@
 use anyhow::Result;
 
 use super::chain::{self, Generation};
+use super::history::Committed;
 use super::lineage::{self, Parent};
 use super::names::PartName;
 use crate::exit::{Exit, fault};
 use crate::remote::Object;
 
 /// The objects of `from` that `to` does not have whole, however far an earlier copy got. `parents` is what the bases of
-/// both folders say that they continue.
+/// both folders say that they continue, `committed` what is known to be committed in them.
 ///
 /// # Errors
 /// [`Exit::Refused`] where the result would be anything but one history with the freshest data as its newest generation.
-pub fn left(from: &[Object], to: &[Object], parents: &[Parent]) -> Result<Vec<Object>> {
+pub fn left(
+    from: &[Object],
+    to: &[Object],
+    parents: &[Parent],
+    committed: &Committed,
+) -> Result<Vec<Object>> {
     refuse_other_content(from, to)?;
     let absent = |object: &&Object| !to.contains(object);
     let left: Vec<Object> = from.iter().filter(absent).cloned().collect();
     let there = |object: &&Object| !from.iter().any(|o| o.path == object.path);
     let mut both = from.to_vec();
     both.extend(to.iter().filter(there).cloned());
-    refuse_two_histories(&chain::generations(&both), parents)?;
+    refuse_two_histories(&chain::generations(&both), parents, committed)?;
     Ok(left)
 }
 
@@ -48,7 +54,7 @@ fn is_cut_off(object: &Object) -> bool {
     name.is_some_and(|part| object.size < part.size)
 }
 
-fn refuse_two_histories(all: &[Generation], parents: &[Parent]) -> Result<()> {
+fn refuse_two_histories(all: &[Generation], parents: &[Parent], committed: &Committed) -> Result<()> {
     if let Some(twice) = all.windows(2).find(|two| two[0].name.number == two[1].name.number) {
         return Err(refused(&format!(
             "both have a generation {}, and not the same one",
@@ -57,7 +63,7 @@ fn refuse_two_histories(all: &[Generation], parents: &[Parent]) -> Result<()> {
     }
     let Some(newest) = all.last() else { return Ok(()) };
     let parent = parents.iter().find(|p| p.for_cluster == newest.name.cluster_id);
-    lineage::check(all, newest, parent).map_err(|e| refused(&format!("{e:#}")))?;
+    lineage::check(all, newest, parent, committed).map_err(|e| refused(&format!("{e:#}")))?;
     let end = |g: &Generation| g.last().map(|part| (part.term, part.last));
     let of_cluster = |g: &&Generation| g.name.cluster_id == newest.name.cluster_id;
     match all.iter().filter(of_cluster).find(|g| end(g) > end(newest)) {
@@ -82,6 +88,11 @@ fn refused(what: &str) -> anyhow::Error {
 mod tests {
     use super::*;
     use crate::archive::names::GenerationName;
+
+    /// As [`super::left`], where nothing is known of what was committed.
+    fn left(from: &[Object], to: &[Object], parents: &[Parent]) -> Result<Vec<Object>> {
+        super::left(from, to, parents, &Committed::default())
+    }
 
     fn part(number: u64, cluster_id: u64, last: u64) -> Object {
         let name = GenerationName { number, cluster_id, member_id: 1, writer: 7 };

@@ -8,8 +8,8 @@
 //! - [`capture`]: what the next part holds · [`state`]: what is known of the last one · [`spool`]: parts on their way
 //! - [`recheck`]: whether the folder is as this node left it
 //! - [`catalog`]: the generations of a folder, and what their bases say
-//! - [`unpack`]: parts back into a data directory · [`lineage`]: which history follows which ·
-//!   [`recorded`]: what other machines' recovery records say of it
+//! - [`unpack`]: parts back into a data directory · [`lineage`]: which history follows which · [`history`]: whether a
+//!   member's generations are of one · [`recorded`]: what other machines' recovery records say of it
 //! - [`check`]: whether parts, read one after the other, could be restored · [`verified`]: which ones were
 //! - [`migration`]: whether one folder may be copied into another
 //! - [`retention`]: which generations are kept, and why
@@ -18,6 +18,7 @@ pub mod capture;
 pub mod catalog;
 pub mod chain;
 pub mod check;
+pub mod history;
 pub mod lineage;
 pub mod migration;
 pub mod names;

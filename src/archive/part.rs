@@ -61,6 +61,9 @@ pub struct Head {
     pub first: u64,
     /// The last entry known with it.
     pub last: LogPosition,
+    /// The last index that was known to be committed with it; parts of before this was noted do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<u64>,
     /// The hard state before its first record.
     pub start_state: HardState,
     /// The predecessor's checksum, 64 hex digits; empty in the base.
@@ -331,6 +334,7 @@ pub(super) mod tests {
             time: 1_769_903_999,
             first: 1,
             last: LogPosition { index: 9, term: 2 },
+            commit: None,
             start_state: HardState::default(),
             predecessor: predecessor.into(),
             parent: None,

@@ -267,6 +267,7 @@ fn head(
         time: state.filter(|_| sequence > 0).map_or(0, |s| s.time).max(capture.clock),
         first: capture.first,
         last: capture.last(),
+        commit: Some(capture.commit()),
         start_state: capture.start_state,
         predecessor,
         parent,

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 
+use crate::archive::catalog::Entry;
 use crate::archive::lineage::Parent;
 use crate::archive::{catalog, chain, migration};
 use crate::cli;
@@ -63,13 +64,14 @@ pub(super) fn run(root: &Root, options: &cli::Migrate) -> Result<Exit> {
 /// What is left to copy, if it may be.
 fn still_left(remote: &Rclone, (from, objects): (&str, &[Object]), to: &str) -> Result<Vec<Object>> {
     let there = remote.list(to)?;
-    let mut parents: Vec<Parent> = Vec::new();
+    let (mut parents, mut known): (Vec<Parent>, Vec<Entry>) = (Vec::new(), Vec::new());
     for (folder, objects) in [(from, objects), (to, &there[..])] {
         // The newest first: a node that lost what it knew of its recovery writes bases without it.
-        let entries = catalog::of(remote, folder, objects)?.into_iter().rev();
-        parents.extend(entries.filter_map(|entry| entry.base?.parent));
+        let entries = catalog::of(remote, folder, objects)?;
+        parents.extend(entries.iter().rev().filter_map(|entry| entry.base.as_ref()?.parent.clone()));
+        known.extend(entries);
     }
-    migration::left(objects, &there, &parents)
+    migration::left(objects, &there, &parents, &catalog::judged(&known).1)
 }
 
 /// Copies what is left, and looks whether it arrived.

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::archive::catalog::{self, Entry, Folder};
-use crate::archive::chain::{self, Generation};
+use crate::archive::chain;
 use crate::archive::lineage;
 use crate::archive::names::GenerationName;
 use crate::archive::verified::{Seen, Verified};
@@ -174,11 +174,11 @@ pub fn is_unrelated(entries: &[Entry]) -> bool {
     let cluster = newest.generation.name.cluster_id;
     let own = entries.iter().rev().filter(|e| e.generation.name.cluster_id == cluster);
     let parent = own.filter_map(|e| e.base.as_ref()?.parent.as_ref()).next();
-    let all: Vec<Generation> = entries.iter().map(|e| e.generation.clone()).collect();
-    lineage::check(&all, &newest.generation, parent).is_err()
+    let (all, committed) = catalog::judged(entries);
+    lineage::check(&all, &newest.generation, parent, &committed).is_err()
 }
 
-fn row(Entry { generation, base }: Entry) -> Row {
+fn row(Entry { generation, base, .. }: Entry) -> Row {
     let name = generation.name;
     let parent = base.as_ref().and_then(|head| head.parent.as_ref());
     Row {

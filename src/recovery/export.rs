@@ -35,6 +35,7 @@ pub fn write(settings: &Settings, record: &Record) -> Result<PathBuf> {
         time: capture.clock,
         first: capture.first,
         last: capture.last(),
+        commit: Some(capture.commit()),
         start_state: capture.start_state,
         predecessor: String::new(),
         parent: None,

@@ -72,7 +72,8 @@ pub fn fetch(
     candidates.retain(|g| g.name.cluster_id == newest.name.cluster_id);
     if wanted.generation.is_none() {
         let parent = if lineage::is_mixed(&all) { parent(remote, folder, &candidates)? } else { None };
-        lineage::check(&all, newest, parent.as_ref())?;
+        let committed = catalog::committed(remote, folder, &all)?;
+        lineage::check(&all, newest, parent.as_ref(), &committed)?;
     }
 
     while let Some(generation) = candidates.pop() {
@@ -123,7 +124,8 @@ pub fn related<'a>(
     let bases: Vec<_> = all.iter().rev().filter_map(|g| catalog::Wanted::base(g, "")).collect();
     let heads = catalog::heads(remote, folder, &bases)?.into_iter().flatten();
     let parents: Vec<Parent> = heads.filter_map(|head| head.parent).collect();
-    lineage::check(all, newest, parents.iter().find(|p| p.for_cluster == newest.name.cluster_id))?;
+    let parent = parents.iter().find(|p| p.for_cluster == newest.name.cluster_id);
+    lineage::check(all, newest, parent, &catalog::committed(remote, folder, all)?)?;
     let clusters = lineage::ancestry(newest.name.cluster_id, &parents);
     Ok(asked.into_iter().filter(|g| clusters.contains(&g.name.cluster_id)).collect())
 }

@@ -9,8 +9,8 @@ use super::judge::Known;
 use super::{Kind, Source};
 use crate::archive::catalog::{self, Entry, Folder};
 use crate::archive::chain::{self, Generation};
-use crate::archive::lineage::{self, Parent};
-use crate::archive::recorded;
+use crate::archive::lineage::Parent;
+use crate::archive::{history, recorded};
 use crate::etcd::datadir::{self, DataDir};
 use crate::etcd::wal::Reading;
 use crate::exit::{Exit, exit_of};
@@ -113,8 +113,8 @@ pub fn noted(settings: &Settings) -> Known {
 }
 
 fn started_over(folder: &Folder) -> Vec<Generation> {
-    let all: Vec<Generation> = folder.entries.iter().map(|entry| entry.generation.clone()).collect();
-    lineage::started_over(&all).into_iter().cloned().collect()
+    let (all, committed) = catalog::judged(&folder.entries);
+    history::started_over(&all, &committed).into_iter().cloned().collect()
 }
 
 /// Of each cluster the generation that goes furthest, and each that began with an empty log in place of a longer one.
@@ -127,11 +127,13 @@ fn of_folder(folder: &Folder, own: bool, now: u64) -> Vec<Source> {
     let newest = folder.entries.last().map(|entry| entry.generation.name);
     let over = started_over(folder);
     let end = |entry: &Entry| Some((entry.generation.last()?.term, entry.generation.last()?.last));
+    let is_over = |entry: &&Entry| over.contains(&entry.generation);
     let is_taken = |entry: &&Entry| {
         let name = entry.generation.name;
-        let same = |other: &&Entry| other.generation.name.cluster_id == name.cluster_id;
+        // However high the terms of another history are.
+        let same = |other: &&Entry| other.generation.name.cluster_id == name.cluster_id && !is_over(other);
         let further = |other: &Entry| (end(other), other.generation.name) > (end(entry), name);
-        over.contains(&entry.generation) || !folder.entries.iter().filter(same).any(further)
+        is_over(entry) || !folder.entries.iter().filter(same).any(further)
     };
     let of_entry = |entry: &Entry| {
         let (generation, base) = (&entry.generation, entry.base.as_ref());

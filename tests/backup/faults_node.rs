@@ -175,20 +175,29 @@ fn etcd_is_upgraded_between_cycles() {
     node.assert_restores(&expected, &[]);
 }
 
-/// With the same token, name and URLs even its IDs are the same.
+/// With the same token, name and URLs even its IDs are the same. Each restart makes its term higher than the old one's.
 #[test]
 fn etcd_is_seeded_empty_between_cycles() {
+    (0..=3).step_by(3).for_each(seeded_empty);
+}
+
+fn seeded_empty(restarts: u32) {
     let Some(mut node) = backed_up() else { return };
     let before = dump(&node);
     node.etcd.stop().unwrap();
     fs::remove_dir_all(node.path("/var/lib/etcd2")).unwrap();
     node.etcd.start().unwrap();
+    (0..restarts).for_each(|_| node.etcd.restart().unwrap());
     write_some(&node, "/of-the-new-one", 5);
     let expected = dump(&node);
     let old = state(&node);
     let log = node.ok(&["backup"]);
     assert!(log.contains("generation 2 begins: "), "{log}");
     assert_eq!(state(&node)["cluster_id"], old["cluster_id"]);
+    let term = |state: &serde_json::Value| state["last"]["term"].as_u64().unwrap();
+    assert_eq!(term(&state(&node)) > term(&old), restarts > 0);
+    let sources = node.run(&["sources"]);
+    assert!(sources.code == 18 && sources.answer.contains("--generation 1"), "{sources:?}");
     node.save();
     node.refused(
         &["prune", "--dry-run"],

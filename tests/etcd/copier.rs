@@ -107,6 +107,7 @@ impl Copier {
             time: 0,
             first: capture.first,
             last: capture.last(),
+            commit: None,
             start_state: capture.start_state,
             predecessor: going_on.map_or(String::new(), |s| s.checksum.clone()),
             parent: None,

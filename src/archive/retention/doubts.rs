@@ -2,8 +2,8 @@
 
 use super::Seen;
 use super::accepted::Accepted;
-use crate::archive::chain::Generation;
-use crate::archive::lineage;
+use crate::archive::catalog::{self, Entry};
+use crate::archive::history;
 use crate::archive::names::GenerationName;
 
 /// What nobody has accepted yet, a line each.
@@ -37,9 +37,10 @@ fn strangers(all: &[Seen<'_>], accepted: &Accepted) -> Vec<String> {
 
 /// Members that began with an empty log again, under the IDs they had.
 fn empty(all: &[Seen<'_>], accepted: &Accepted) -> Vec<String> {
-    let generations: Vec<Generation> = all.iter().map(|seen| seen.entry.generation.clone()).collect();
-    let new = lineage::started_over(&generations).into_iter().filter(|g| g.name.number > accepted.generation);
-    new.map(|g| {
+    let entries: Vec<Entry> = all.iter().map(|seen| seen.entry.clone()).collect();
+    let (generations, committed) = catalog::judged(&entries);
+    let over = history::started_over(&generations, &committed).into_iter();
+    over.filter(|g| g.name.number > accepted.generation).map(|g| {
         let (number, GenerationName { cluster_id, member_id, .. }) = (g.name.number, g.name);
         format!("member {member_id:x} of cluster {cluster_id:x} started over with an empty log in generation {number}")
     })

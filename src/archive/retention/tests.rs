@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::archive::catalog;
 use crate::archive::chain::Generation;
 use crate::archive::lineage::{self, Parent};
 use crate::archive::part::Head;
@@ -83,7 +84,7 @@ impl Made {
             ..head(0, "")
         };
         let base = (!matches!(self.there, There::NoBase | There::Unreadable)).then_some(says);
-        Entry { generation, base }
+        Entry { generation, base, committed: None }
     }
 
     fn is_whole(&self) -> bool {
@@ -341,12 +342,12 @@ fn split<'a>(made: &'a [Made], plan: &Plan) -> (Vec<&'a Made>, Vec<&'a Made>) {
 
 fn linked(made: &[Made]) -> bool {
     let entries = entries(made);
-    let generations: Vec<Generation> = entries.iter().map(|e| e.generation.clone()).collect();
+    let (generations, committed) = catalog::judged(&entries);
     let newest = generations.last().unwrap();
     let cluster = newest.name.cluster_id;
     let bases = entries.iter().rev().filter(|e| e.generation.name.cluster_id == cluster);
     let parent = bases.filter_map(|e| e.base.as_ref()?.parent.clone()).next();
-    lineage::check(&generations, newest, parent.as_ref()).is_ok()
+    lineage::check(&generations, newest, parent.as_ref(), &committed).is_ok()
 }
 
 proptest! {
