@@ -26,15 +26,51 @@ impl Committed {
     }
 
     /// The index up to which a generation's entries cannot have been replaced.
-    fn of(&self, generation: &Generation) -> u64 {
+    pub fn of(&self, generation: &Generation) -> u64 {
         let last = generation.last().map_or(0, |part| part.last);
         self.known(generation.name).map_or(last, |known| known.min(last))
     }
 }
 
-/// The generations that [`started_over`] can only judge by what they knew to be committed.
+/// The generations of which only what they knew to be committed tells whether others are of their history.
 pub fn in_question(generations: &[Generation]) -> Vec<&Generation> {
-    let mut all = before_empty_logs(generations, &Committed::default()).map(|(before, _)| before).collect::<Vec<_>>();
+    let unknown = Committed::default();
+    let mut all: Vec<&Generation> =
+        before_empty_logs(generations, &unknown).map(|(before, _)| before).collect();
+    all.extend(generations.last().into_iter().flat_map(|newest| fuller_than(newest, generations, &unknown)));
+    all.sort_unstable_by_key(|generation| generation.name);
+    all.dedup();
+    all
+}
+
+/// The generation that holds most of what was committed in the cluster of `newest`, if that one does not hold it: an older
+/// directory was put back. One that is broken has less for another reason.
+pub fn fuller<'a>(
+    generations: &'a [Generation],
+    newest: &Generation,
+    committed: &Committed,
+) -> Option<&'a Generation> {
+    fuller_than(newest, generations, committed).max_by_key(|generation| committed.of(generation))
+}
+
+fn fuller_than<'a>(
+    newest: &Generation,
+    generations: &'a [Generation],
+    committed: &Committed,
+) -> impl Iterator<Item = &'a Generation> {
+    let (name, end) = (newest.name, newest.last().filter(|_| !newest.is_broken()).map(|part| part.last));
+    generations.iter().filter(move |generation| {
+        let earlier = generation.name.cluster_id == name.cluster_id && generation.name < name;
+        earlier && end.is_some_and(|end| committed.of(generation) > end)
+    })
+}
+
+/// The generations that are not taken for what goes on from those before them: what started over, and the newest if another
+/// one is fuller.
+pub fn doubtful<'a>(generations: &'a [Generation], committed: &Committed) -> Vec<&'a Generation> {
+    let mut all = started_over(generations, committed);
+    let newest = generations.last().filter(|newest| fuller(generations, newest, committed).is_some());
+    all.extend(newest);
     all.dedup();
     all
 }
@@ -52,12 +88,12 @@ fn before_empty_logs<'a>(
     generations: &'a [Generation],
     committed: &Committed,
 ) -> impl Iterator<Item = (&'a Generation, &'a Generation)> {
-    let pair = |(at, generation): (usize, &'a Generation)| {
+    let pair = move |(at, generation): (usize, &'a Generation)| {
         let member = |g: &Generation| (g.name.cluster_id, g.name.member_id);
         let of_member = |g: &&Generation| member(g) == member(generation) && g.last().is_some();
         Some((generations[..at].iter().rev().find(of_member)?, generation))
     };
-    generations.iter().enumerate().filter_map(pair).filter(|(before, generation)| {
+    generations.iter().enumerate().filter_map(pair).filter(move |(before, generation)| {
         let (Some(end), Some(base)) = (before.last(), generation.parts.first()) else { return false };
         let kept = committed.of(before);
         // Terms never go back in one log: behind an entry that stays no other one is of an earlier term.
@@ -127,6 +163,52 @@ mod tests {
             assert_eq!(numbers(&all, &committed), expected, "{commit} {end:?}");
             let asked: Vec<u64> = in_question(&all).iter().map(|g| g.name.number).collect();
             assert!(asked == [1] || end == (2, 58), "{asked:?} {end:?}");
+        }
+    }
+
+    #[test]
+    fn the_newest_is_asked_about_while_it_lacks_what_was_committed() {
+        let of = |number, cluster_id, first, ends: &[u64]| {
+            let part = |(sequence, &last): (usize, &u64)| PartName {
+                first,
+                last,
+                term: number,
+                sequence: sequence as u64,
+                time: 0,
+                size: 1,
+                predecessor: 0,
+                checksum: 0,
+            };
+            // The higher term is of no account, nor is the member: it may have been replaced.
+            let name = GenerationName { number, cluster_id, member_id: number, writer: 1 };
+            Generation { name, parts: ends.iter().enumerate().map(part).collect(), beyond: Vec::new() }
+        };
+        let old = of(1, 0xa, 51, &[80, 100]);
+        let broken = {
+            let mut all = of(2, 0xa, 51, &[70, 71]);
+            all.beyond = vec![all.path(&PartName { sequence: 5, ..all.parts[0] })];
+            all
+        };
+        for (later, committed, expected) in [
+            (vec![of(2, 0xa, 51, &[70])], None, Some(1)),
+            (vec![of(2, 0xa, 51, &[70])], Some(71), Some(1)),
+            // What lies behind was not committed: a new leader has taken it back.
+            (vec![of(2, 0xa, 51, &[70])], Some(70), None),
+            (vec![of(2, 0xa, 51, &[70, 99])], None, Some(1)),
+            (vec![of(2, 0xa, 51, &[70, 100])], None, None),
+            (vec![of(2, 0xa, 51, &[120]), of(3, 0xa, 51, &[110])], None, Some(2)),
+            (vec![of(2, 0xa, 51, &[99]), of(3, 0xa, 51, &[100])], None, None),
+            (vec![of(2, 0xb, 51, &[70])], None, None),
+            (vec![broken], None, None),
+            (vec![of(2, 0xa, 51, &[])], None, None),
+        ] {
+            let all = [&[old.clone()][..], &later[..]].concat();
+            let committed: Committed = committed.into_iter().map(|commit| (old.name, commit)).collect();
+            let newest = all.last().unwrap();
+            let found = fuller(&all, newest, &committed).map(|g| g.name.number);
+            assert_eq!(found, expected, "{all:?}");
+            let doubted: Vec<u64> = doubtful(&all, &committed).iter().map(|g| g.name.number).collect();
+            assert_eq!(doubted, expected.map(|_| newest.name.number).into_iter().collect::<Vec<_>>());
         }
     }
 }

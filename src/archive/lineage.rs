@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::chain::Generation;
-use super::history::{Committed, started_over};
+use super::history::{self, Committed};
 use crate::exit::{Exit, fault};
 use crate::sys::fs::write_atomic;
 
@@ -194,10 +194,13 @@ pub fn check(
     others.dedup();
     others.retain(|&id| id != newest.name.cluster_id);
     let linked = parent.is_some_and(|p| p.for_cluster == newest.name.cluster_id && p.knows_one_of(&others));
-    let over = started_over(generations, committed);
+    let over = history::started_over(generations, committed);
     let started_over = over.iter().any(|g| g.name.cluster_id == newest.name.cluster_id);
     if (others.is_empty() || linked) && !started_over {
-        return Ok(());
+        return match history::fuller(generations, newest, committed) {
+            Some(fuller) => Err(less(newest, fuller, committed.of(fuller))),
+            None => Ok(()),
+        };
     }
     let list: Vec<String> = generations
         .iter()
@@ -217,10 +220,26 @@ pub fn check(
     ))
 }
 
+/// What is said where an older generation of a cluster holds more.
+fn less(newest: &Generation, fuller: &Generation, committed: u64) -> anyhow::Error {
+    let (new, old) = (newest.name.number, fuller.name.number);
+    let what = format!(
+        "generation {new}, the newest, ends at index {}; generation {old} of the same cluster holds acknowledged writes \
+         up to index {committed}",
+        newest.last().map_or(0, |part| part.last),
+    );
+    let hint = format!(
+        "an older data directory was probably put back: restore --generation {old} restores what it lacks, restore \
+         --generation {new} the newest state"
+    );
+    fault(Exit::Refused, what, hint)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::archive::names::{GenerationName, PartName};
+    use crate::exit::hint_of;
 
     /// As [`super::check`], where nothing is known of what was committed.
     fn check(all: &[Generation], newest: &Generation, parent: Option<&Parent>) -> Result<()> {
@@ -322,6 +341,33 @@ mod tests {
         let restored = of(4, 0xb, (2, 20));
         let all = [&both[..], std::slice::from_ref(&restored)].concat();
         assert!(check(&all, &restored, Some(&parent(0xb, 0xa))).is_ok(), "somebody chose");
+    }
+
+    #[test]
+    fn a_newest_generation_that_holds_less_is_no_default() {
+        let of = |number, cluster_id, first, last| {
+            let part = PartName {
+                sequence: 0,
+                first,
+                last,
+                term: number,
+                time: 0,
+                size: 1,
+                predecessor: 0,
+                checksum: 0,
+            };
+            Generation { parts: vec![part], ..generation(number, cluster_id) }
+        };
+        let all = [of(1, 0xa, 51, 100), of(2, 0xa, 51, 70), of(3, 0xb, 51, 60)];
+        let error = check(&all[..2], &all[1], None).unwrap_err();
+        let said = format!("{error} {}", hint_of(&error).unwrap());
+        for words in
+            ["generation 2, the newest, ends at index 70", "up to index 100", "restore --generation 1 "]
+        {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        // Somebody chose, and another cluster came of it.
+        assert!(check(&all, &all[2], Some(&parent(0xb, 0xa))).is_ok());
     }
 
     #[test]

@@ -165,7 +165,7 @@ mod tests {
             (vec![part_4.clone()], vec![part(5, 0xb, 10)], "unrelated histories"),
             (vec![part_4.clone(), part(5, 0xb, 1)], vec![], "unrelated histories"),
             (vec![part_4.clone()], vec![by_another_writer], "both have a generation 4"),
-            (vec![part_4.clone()], vec![part(5, 0xa, 39)], "generation 5 would be the newest"),
+            (vec![part_4.clone()], vec![part(5, 0xa, 39)], "generation 5, the newest, ends at index 39"),
             (vec![part_4.clone()], vec![old.clone()], "another backup by etcd2-backup-coreos"),
             (vec![old.clone()], vec![of("member/wal/1.wal", 5)], "another backup by"),
             (vec![old.clone()], vec![of("member/wal/0.wal", 4)], "with another size"),

@@ -37,7 +37,7 @@ fn machine(machine: &Machine, points: bool) -> String {
         }
     }
     if machine.unrelated {
-        out += "  these histories are unrelated: a restore has to be told --generation\n";
+        out += "  these histories are unrelated, or the newest lacks acknowledged writes: restore needs --generation\n";
     }
     out
 }

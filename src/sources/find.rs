@@ -96,8 +96,8 @@ pub fn in_remote(remote: &dyn Remote, own: &str, now: u64, known: &mut Known) ->
     for folder in &folders {
         let bases = folder.entries.iter().filter_map(|entry| entry.base.as_ref());
         known.parents.extend(bases.filter_map(|base| base.parent.clone()));
-        let over = started_over(folder);
-        known.started_over.extend(over.iter().map(|g| g.name.cluster_id));
+        let doubtful = doubtful(folder);
+        known.doubtful.extend(doubtful.iter().map(|g| g.name.cluster_id));
     }
     known.parents.extend(recorded::parents(&known.records));
     Ok(folders.iter().flat_map(|folder| of_folder(folder, folder.name == own, now)).collect())
@@ -112,12 +112,12 @@ pub fn noted(settings: &Settings) -> Known {
     Known { parents, ..Known::default() }
 }
 
-fn started_over(folder: &Folder) -> Vec<Generation> {
+fn doubtful(folder: &Folder) -> Vec<Generation> {
     let (all, committed) = catalog::judged(&folder.entries);
-    history::started_over(&all, &committed).into_iter().cloned().collect()
+    history::doubtful(&all, &committed).into_iter().cloned().collect()
 }
 
-/// Of each cluster the generation that goes furthest, and each that began with an empty log in place of a longer one.
+/// Of each cluster the generation that goes furthest, and each that does not go on from it.
 fn of_folder(folder: &Folder, own: bool, now: u64) -> Vec<Source> {
     if folder.entries.is_empty() && chain::is_original(&folder.objects) && is_machine_id(&folder.name) {
         let found = Source::nameless(Kind::Original, folder.name.clone());
@@ -125,15 +125,16 @@ fn of_folder(folder: &Folder, own: bool, now: u64) -> Vec<Source> {
     }
     let unrelated = listing::is_unrelated(&folder.entries);
     let newest = folder.entries.last().map(|entry| entry.generation.name);
-    let over = started_over(folder);
+    let doubtful = doubtful(folder);
     let end = |entry: &Entry| Some((entry.generation.last()?.term, entry.generation.last()?.last));
-    let is_over = |entry: &&Entry| over.contains(&entry.generation);
+    let is_doubtful = |entry: &&Entry| doubtful.contains(&entry.generation);
     let is_taken = |entry: &&Entry| {
         let name = entry.generation.name;
         // However high the terms of another history are.
-        let same = |other: &&Entry| other.generation.name.cluster_id == name.cluster_id && !is_over(other);
+        let same =
+            |other: &&Entry| other.generation.name.cluster_id == name.cluster_id && !is_doubtful(other);
         let further = |other: &Entry| (end(other), other.generation.name) > (end(entry), name);
-        is_over(entry) || !folder.entries.iter().filter(same).any(further)
+        is_doubtful(entry) || !folder.entries.iter().filter(same).any(further)
     };
     let of_entry = |entry: &Entry| {
         let (generation, base) = (&entry.generation, entry.base.as_ref());

@@ -11,7 +11,7 @@ pub struct Verdict {
     pub candidates: Vec<usize>,
     /// Recoveries that go on from a candidate, and of whose data nothing is in sight.
     pub unseen: Vec<Record>,
-    /// A cluster with a history that began anew under the same IDs.
+    /// A cluster with a history that began anew, or went back, under the same IDs.
     pub doubtful: bool,
 }
 
@@ -29,8 +29,9 @@ pub struct Known {
     pub parents: Vec<Parent>,
     /// All recoveries.
     pub records: Vec<Record>,
-    /// Clusters of which a member began with an empty log although it had a longer one before.
-    pub started_over: Vec<u64>,
+    /// Clusters of which a member began with an empty log although it had a longer one before, or whose newest generation lacks
+    /// what was committed.
+    pub doubtful: Vec<u64>,
 }
 
 impl Known {
@@ -59,7 +60,7 @@ pub fn judge(sources: &mut [Source], known: &Known) -> Verdict {
     for lineage in 0..count {
         let own: Vec<&Line> = lines.iter().filter(|line| line.lineage == lineage).collect();
         let ends = ends(&own, known);
-        let doubtful = ends.iter().any(|end| known.started_over.contains(end));
+        let doubtful = ends.iter().any(|end| known.doubtful.contains(end));
         let clear = ends.len() == 1 && !doubtful;
         let mut best = Vec::new();
         for line in own {
@@ -339,8 +340,7 @@ mod tests {
     #[test]
     fn a_history_that_began_anew_under_the_same_ids_is_asked_about() {
         let mut all = vec![source(0xa, 2, 70), source(0xa, 2, 9), source(0xb, 2, 1)];
-        let known =
-            Known { started_over: vec![0xa], parents: vec![parent(0xa, 0xb, &[])], ..Known::default() };
+        let known = Known { doubtful: vec![0xa], parents: vec![parent(0xa, 0xb, &[])], ..Known::default() };
         let verdict = judge(&mut all, &known);
         assert!(!verdict.is_clear() && verdict.candidates == [0, 1], "{verdict:?}");
         assert_eq!((all[0].standing, all[2].standing), (Standing::Unclear, Standing::Superseded));

@@ -33,7 +33,7 @@ pub fn render(sources: &[Source], verdict: &Verdict) -> String {
         );
     }
     if verdict.doubtful {
-        out += "a member of it began anew with an empty log, under the IDs that it had before\n";
+        out += "a member of it lost acknowledged writes: it started with an empty log, or an older directory was put back\n";
     }
     out += if verdict.is_clear() { "the freshest:\n" } else { "which one is meant?\n" };
     for &at in &verdict.candidates {

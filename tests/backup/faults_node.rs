@@ -160,6 +160,55 @@ fn etcd_is_put_back_to_an_older_point_between_cycles() {
     }
 }
 
+/// With a snapshot in it nothing says that it is older, but that it lacks what was acknowledged.
+#[test]
+fn etcd_is_put_back_to_an_older_snapshot_between_cycles() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    node.etcd.set("ETCD_SNAPSHOT_COUNT", "20");
+    node.etcd.start().unwrap();
+    let (data, older) = (node.path("/var/lib/etcd2"), node.path("/var/lib/older"));
+    write_some(&node, "/before", 50);
+    node.etcd.stop().unwrap();
+    copy(&data, &older);
+    node.etcd.start().unwrap();
+    write_some(&node, "/given-up", 30);
+    node.ok(&["backup"]);
+    let full = dump(&node);
+    node.etcd.stop().unwrap();
+    fs::remove_dir_all(&data).unwrap();
+    copy(&older, &data);
+    node.etcd.start().unwrap();
+    write_some(&node, "/kept", 3);
+    node.ok(&["backup"]);
+    let less = dump(&node);
+    let base = node.objects().remove(1);
+    assert!(!base.file_name().unwrap().to_str().unwrap().starts_with("00000000-1-"), "{base:?}");
+
+    let lacks = "generation 2, the newest, lacks acknowledged writes that generation 1 has";
+    node.refused(&["prune", "--dry-run"], 18, &[lacks, "--accept"]);
+    let sources = node.run(&["sources"]);
+    assert_eq!(sources.code, 18, "{sources:?}");
+    for words in ["restore --generation 1 ", "restore --generation 2 ", "lost acknowledged writes"] {
+        assert!(sources.answer.contains(words), "{words}: {sources:?}");
+    }
+    node.etcd.stop().unwrap();
+    node.save();
+    node.refused(&["restore", "--plan"], 10, &["generation 2, the newest, ends at index", "--generation 1 "]);
+    for (keys, generation) in [(&full, "1"), (&less, "2")] {
+        node.assert_restores(keys, &["--generation", generation]);
+        node.etcd.stop().unwrap();
+        node.reset();
+    }
+    // Past all that was given up it is the history of this node again.
+    node.etcd.start().unwrap();
+    write_some(&node, "/behind-it", 60);
+    let expected = dump(&node);
+    node.ok(&["backup"]);
+    node.etcd.stop().unwrap();
+    node.assert_restores(&expected, &[]);
+}
+
 #[test]
 fn etcd_is_upgraded_between_cycles() {
     let Some(tools) = Tools::from_env() else { return };

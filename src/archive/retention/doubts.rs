@@ -3,13 +3,14 @@
 use super::Seen;
 use super::accepted::Accepted;
 use crate::archive::catalog::{self, Entry};
+use crate::archive::chain::Generation;
 use crate::archive::history;
 use crate::archive::names::GenerationName;
 
 /// What nobody has accepted yet, a line each.
 pub(super) fn of(all: &[Seen<'_>], accepted: &Accepted) -> Vec<String> {
     let mut doubts = strangers(all, accepted);
-    doubts.extend(empty(all, accepted));
+    doubts.extend(lost(all, accepted));
     doubts.extend(shrunk(all, accepted));
     doubts
 }
@@ -35,16 +36,26 @@ fn strangers(all: &[Seen<'_>], accepted: &Accepted) -> Vec<String> {
     doubts
 }
 
-/// Members that began with an empty log again, under the IDs they had.
-fn empty(all: &[Seen<'_>], accepted: &Accepted) -> Vec<String> {
+/// Members that began with an empty log again, under the IDs they had; and a newest generation that lacks what was committed.
+fn lost(all: &[Seen<'_>], accepted: &Accepted) -> Vec<String> {
     let entries: Vec<Entry> = all.iter().map(|seen| seen.entry.clone()).collect();
     let (generations, committed) = catalog::judged(&entries);
-    let over = history::started_over(&generations, &committed).into_iter();
-    over.filter(|g| g.name.number > accepted.generation).map(|g| {
+    let is_new = |g: &&Generation| g.name.number > accepted.generation;
+    let mut doubts: Vec<String> = Vec::new();
+    let over = history::started_over(&generations, &committed);
+    for g in over.iter().filter(|g| is_new(g)) {
         let (number, GenerationName { cluster_id, member_id, .. }) = (g.name.number, g.name);
-        format!("member {member_id:x} of cluster {cluster_id:x} started over with an empty log in generation {number}")
-    })
-    .collect()
+        doubts.push(format!(
+            "member {member_id:x} of cluster {cluster_id:x} started over with an empty log in generation {number}"
+        ));
+    }
+    let newest = generations.last().filter(|newest| is_new(newest) && !over.contains(newest));
+    let fuller = newest.and_then(|newest| Some((newest, history::fuller(&generations, newest, &committed)?)));
+    doubts.extend(fuller.map(|(newest, fuller)| {
+        let (new, old) = (newest.name.number, fuller.name.number);
+        format!("generation {new}, the newest, lacks acknowledged writes that generation {old} has")
+    }));
+    doubts
 }
 
 /// Snapshots of half the size, or less, of the one before. Only where none is missing in between: what was removed there
