@@ -118,12 +118,15 @@ pub fn related<'a>(
     let asked: Vec<&Generation> =
         all.iter().filter(|g| wanted.generation.is_none_or(|number| g.name.number == number)).collect();
     let Some(&newest) = asked.last() else { return Err(nothing(all, wanted)) };
-    if wanted.generation.is_some() || !lineage::is_mixed(all) {
+    if wanted.generation.is_some() {
         return Ok(asked);
     }
-    let bases: Vec<_> = all.iter().rev().filter_map(|g| catalog::Wanted::base(g, "")).collect();
-    let heads = catalog::heads(remote, folder, &bases)?.into_iter().flatten();
-    let parents: Vec<Parent> = heads.filter_map(|head| head.parent).collect();
+    let mut parents: Vec<Parent> = Vec::new();
+    if lineage::is_mixed(all) {
+        let bases: Vec<_> = all.iter().rev().filter_map(|g| catalog::Wanted::base(g, "")).collect();
+        let heads = catalog::heads(remote, folder, &bases)?.into_iter().flatten();
+        parents.extend(heads.filter_map(|head| head.parent));
+    }
     let parent = parents.iter().find(|p| p.for_cluster == newest.name.cluster_id);
     lineage::check(all, newest, parent, &catalog::committed(remote, folder, all)?)?;
     let clusters = lineage::ancestry(newest.name.cluster_id, &parents);

@@ -2,6 +2,7 @@
 //!
 //! - [`source`]: the archive or the local disk, read and proven · [`fetch`]: a generation's parts, brought and checked
 //! - [`point`]: where a point in the past lies · [`original`]: what etcd2-backup-coreos left
+//! - [`replaced`]: whether another generation has another entry there
 //! - [`plan`]: what is going to be made · [`ids`]: token and new IDs · [`heal`]: is the cluster really dead?
 //! - [`guards`]: what keeps a recovery from doing harm · [`swap`]: the exchange, and one that was interrupted
 //! - [`record`]: what a recovery record names · [`seed`]: what a joining member begins with
@@ -19,6 +20,7 @@ pub mod original;
 pub mod plan;
 pub mod point;
 pub mod record;
+pub mod replaced;
 pub mod seed;
 pub mod source;
 pub mod swap;

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use super::fetch::{self, Fetched, Wanted};
-use super::original;
 use super::point::{Place, Point};
+use super::{original, replaced};
 use crate::archive::chain;
 use crate::archive::lineage::Parent;
 use crate::archive::part::to_hex;
@@ -240,6 +240,10 @@ fn past(
     let related = fetch::related(remote, folder, &all, wanted)?;
     for place in Place::of(point, &related)? {
         if let Some(source) = at_place(remote, folder, point, &place, incoming)? {
+            // Who names the generation means its entry.
+            if wanted.generation.is_none() {
+                replaced::tell(&source, point, place.generation, &related)?;
+            }
             return Ok(source);
         }
     }

@@ -254,7 +254,10 @@ fn seeded_empty(restarts: u32) {
         &["started over with an empty log in generation 2", "--accept"],
     );
     node.etcd.stop().unwrap();
-    node.refused(&["restore", "--plan"], 10, &["the folder holds unrelated histories", "--generation"]);
+    for point in [&[][..], &["--raft-index", "5"]] {
+        let restore = [&["restore", "--plan"], point].concat();
+        node.refused(&restore, 10, &["the folder holds unrelated histories", "--generation"]);
+    }
     for (keys, generation) in [(&expected, "2"), (&before, "1")] {
         node.assert_restores(keys, &["--generation", generation]);
         node.etcd.stop().unwrap();

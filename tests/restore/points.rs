@@ -2,6 +2,9 @@
 //! the current one.
 
 use std::fs;
+use std::ops::Range;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use testkit::files::write;
@@ -199,6 +202,48 @@ fn any_moment_between_writes_is_restored_in_every_lineage() {
         12,
         &["generation 1 begins later than that", "generation 1: index 1 to"],
     );
+}
+
+/// An older data directory is put back, and written on past where it was: one index, two entries.
+#[test]
+fn an_index_whose_entry_was_replaced_is_not_restored_without_a_word() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    node.etcd.set("ETCD_SNAPSHOT_COUNT", "20");
+    let (data, older) = (node.path("/var/lib/etcd2"), node.path("/var/lib/older"));
+    let copy = |from: &Path, to: &Path| {
+        assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    };
+    let puts = |node: &Node, numbers: Range<u64>| {
+        let mut writer = Writer::to(node);
+        numbers.for_each(|number| writer.put("/now", number));
+        (writer.index.to_string(), writer.keys())
+    };
+    node.etcd.start().unwrap();
+    puts(&node, 0..50);
+    node.etcd.stop().unwrap();
+    copy(&data, &older);
+    node.etcd.start().unwrap();
+    let given_up = puts(&node, 50..80);
+    node.ok(&["backup"]);
+    node.etcd.stop().unwrap();
+    fs::remove_dir_all(&data).unwrap();
+    copy(&older, &data);
+    node.etcd.start().unwrap();
+    let kept = puts(&node, 100..103);
+    node.ok(&["backup"]);
+    // Its base lies behind both.
+    forget(&node);
+    puts(&node, 103..200);
+    node.ok(&["backup"]);
+    node.etcd.stop().unwrap();
+
+    let by_name = format!("restore --generation 1 --raft-index {}", given_up.0);
+    let words = ["generation 1 only: generation 2 replaced it later", by_name.as_str()];
+    node.refused(&["restore", "--raft-index", &given_up.0], 10, &words);
+    assert_restores(&mut node, &["--generation", "1", "--raft-index", &given_up.0], &given_up.1);
+    let log = assert_restores(&mut node, &["--raft-index", &kept.0], &kept.1);
+    assert!(log.contains("warning: generation 1 may have had other entries up to index "), "{log}");
 }
 
 #[test]
