@@ -9,12 +9,11 @@ use std::io::{self, Read, Write};
 
 use crc32c::crc32c_append;
 
-use super::wire::{Head, put_varint, shortest};
+use self::record::{FIRST_BYTES, Parsed, contradiction, lengths, parse, wrong_length};
+use super::wire::put_varint;
 
-/// No version of etcd writes a larger record. A v2 request comes in one form of at most 10 MiB (Go's limit) and a URL of
-/// at most 1 MiB (Go's limit for a header), the rest are numbers. 3.2.32, 3.3 and later refuse from 10 MiB on what they
-/// themselves may have written.
-const MAX_RECORD_BYTES: u64 = (11 << 20) + (64 << 10);
+mod record;
+
 /// Read at once; small enough to stay in the processor's cache until it is verified.
 const READ_BYTES: usize = 128 << 10;
 /// Torn writes are told by whole zero sectors.
@@ -128,14 +127,16 @@ impl<R: Read> FrameReader<R> {
         }
         let Some((length, padding)) = lengths(field) else { return Ok(Err(wrong_length(field))) };
         let whole = 8 + length + padding;
-        if !self.holds(whole)? {
+        // Of a frame that is shorter than any, what tells so lies behind its end.
+        self.holds(whole.max(FIRST_BYTES))?;
+        if self.end - self.start < whole {
             return Ok(Err(self.cut_off(whole, length)));
         }
         // One slice, and all else taken from it: `holds` may have moved it, and each bound checked is time.
         let frame = &self.buffer[self.start..self.start + whole];
         let (message, zeros) = frame[8..].split_at(length);
         let Some(Parsed { kind, crc: expected, data }) = parse(message) else {
-            return Ok(Err(self.torn_or(whole, "not a record as etcd writes it".into())));
+            return Ok(Err(self.senseless(whole, length)));
         };
         if padding > 0 && zeros.iter().any(|&b| b != 0) {
             return Ok(Err(self.torn_or(whole, "padding that is not zero".into())));
@@ -198,15 +199,22 @@ impl<R: Read> FrameReader<R> {
             n if wanted == 8 => Stop::Torn(format!("{n} of 8 length bytes")),
             n => {
                 let reason = format!("{} of {} record bytes", n - 8, wanted - 8);
-                let body = &self.buffer[self.start + 8..self.end];
-                match announced(body) {
-                    // The length was altered: a write that was cut off leaves what it wrote as it was.
-                    Some(other) if other != length => {
-                        self.torn_or(n, format!("{reason}, and the record says it has {other}"))
-                    }
-                    _ => Stop::Torn(reason),
+                // The length was altered: a write that was cut off leaves what it wrote as it was.
+                match contradiction(length, &self.buffer[self.start + 8..self.end]) {
+                    Some(other) => Stop::Corrupt(format!("{reason}, and the record says it has {other}")),
+                    None => Stop::Torn(reason),
                 }
             }
+        }
+    }
+
+    /// A frame that is there to its end, and what it holds is no record.
+    #[cold]
+    fn senseless(&self, whole: usize, length: usize) -> Stop {
+        let reason = "not a record as etcd writes it".to_owned();
+        match contradiction(length, &self.buffer[self.start + 8..self.end]) {
+            Some(other) => Stop::Corrupt(format!("{reason}: its length is {length}, and it says {other}")),
+            None => self.torn_or(whole, reason),
         }
     }
 
@@ -249,87 +257,6 @@ impl<R: Read> FrameReader<R> {
             Stop::Corrupt(reason)
         }
     }
-}
-
-/// Length of a record and of its padding. Padding is always to a multiple of 8, and never said to be none.
-#[inline(always)]
-fn lengths(field: u64) -> Option<(usize, usize)> {
-    let (length, top) = (field & !(0xff << 56), field >> 56);
-    let padding = length.wrapping_neg() & 7;
-    let right = top == 0 || (padding > 0 && top == 0x80 | padding);
-    let padding = if top == 0 { 0 } else { padding };
-    (right && length <= MAX_RECORD_BYTES).then_some((length as usize, padding as usize))
-}
-
-#[cold]
-fn wrong_length(field: u64) -> Stop {
-    Stop::Corrupt(format!("length {} with the top byte {:#04x}", field & !(0xff << 56), field >> 56))
-}
-
-/// The length that the head of a record announces, if the head is there and one that etcd writes.
-fn announced(record: &[u8]) -> Option<usize> {
-    let mut head = head_of(record);
-    let kind = kind_of(head.three())?;
-    shortest(head.number())?;
-    if kind == Kind::Crc {
-        return Some(head.taken);
-    }
-    let data_follows = head.byte() == 0x1a;
-    let size = shortest(head.number())?;
-    (data_follows && head.taken <= record.len()).then_some(head.taken + size as usize)
-}
-
-struct Parsed {
-    kind: Kind,
-    crc: u32,
-    /// Where in the message the payload begins; it goes to the end.
-    data: usize,
-}
-
-/// Type, CRC and payload, in this order and nothing else, each number in as few bytes as it needs: no version of etcd
-/// writes a record in another way, so what is different is damaged.
-#[inline(always)]
-fn parse(message: &[u8]) -> Option<Parsed> {
-    let mut head = head_of(message);
-    let kind = kind_of(head.three())?;
-    let crc = u32::try_from(shortest(head.number())?).ok()?;
-    if head.taken == message.len() {
-        return Some(Parsed { kind, crc, data: head.taken });
-    }
-    let data_follows = head.byte() == 0x1a && kind != Kind::Crc;
-    let size = shortest(head.number())?;
-    let whole = head.taken as u64 + size == message.len() as u64;
-    (data_follows && whole).then_some(Parsed { kind, crc, data: head.taken })
-}
-
-/// What is in front of the payload.
-#[inline(always)]
-fn head_of(message: &[u8]) -> Head {
-    Head::new(match message.first_chunk() {
-        Some(head) => *head,
-        None => short_head(message),
-    })
-}
-
-/// The kind of a record that begins with these three bytes, lowest first: field 1, its value, field 2.
-#[inline(always)]
-fn kind_of(three: u32) -> Option<Kind> {
-    Some(match three {
-        0x10_0108 => Kind::Metadata,
-        0x10_0208 => Kind::Entry,
-        0x10_0308 => Kind::HardState,
-        0x10_0408 => Kind::Crc,
-        0x10_0508 => Kind::Snapshot,
-        _ => return None,
-    })
-}
-
-/// A message that is shorter than the longest head, with bytes behind it that end no number.
-#[cold]
-fn short_head(message: &[u8]) -> [u8; 16] {
-    let mut head = [0xff; 16];
-    head[..message.len()].copy_from_slice(message);
-    head
 }
 
 /// Writes unpadded frames, which every version from 2.0 to 3.5 reads.

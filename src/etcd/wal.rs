@@ -293,9 +293,18 @@ fn read_segment(
                 visit(at.segment, record)?;
                 (at.offset, at.crc) = (record.end, record.crc);
             }
-            Ok(Err(stop)) => return Ok(stop.clone()),
+            Ok(Err(stop)) => return Ok(with_records(stop.clone(), at.offset)),
             Err(e) => bail!("reading {}: {e}", at.segment.path(wal_dir).display()),
         }
+    }
+}
+
+/// Why a segment was read up to `end` and no further. One without a record lost those that it was named with: etcd gives a
+/// segment its name once they are in it.
+pub fn with_records(stop: Stop, end: u64) -> Stop {
+    match stop {
+        Stop::Eof | Stop::Zeros if end == 0 => Stop::Torn("the segment holds no record".into()),
+        stop => stop,
     }
 }
 

@@ -136,7 +136,7 @@ pub(super) fn segment_file(path: &Path, sink: &mut dyn Sink) -> (u64, Result<Sto
                 }
                 end = record.end;
             }
-            Ok(Err(stop)) => return (end, Ok(stop)),
+            Ok(Err(stop)) => return (end, Ok(wal::with_records(stop, end))),
             Err(e) => return (end, Err(e)),
         }
     }

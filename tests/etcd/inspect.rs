@@ -179,6 +179,24 @@ fn the_keys_of_a_snapshot_of_a_running_etcd_are_all_that_it_lists() {
     }
 }
 
+/// A full disk or a power cut leaves such: what was in the segment is gone.
+#[test]
+fn a_newest_segment_of_no_length_is_torn() {
+    for (name, lengths) in
+        [("v238-single-nosnap", &[0][..]), ("v3423-single-nosnap-trimmed", &[0, 64_000_000])]
+    {
+        for &length in lengths {
+            let (_work, fixture) = fixture(name);
+            let newest = "member/wal/0000000000000001-0000000000000fff.wal";
+            let newest = fixture.data_dir.join(newest);
+            fs::File::create(&newest).unwrap().set_len(length).unwrap();
+            let words = ["torn at its end", "0fff.wal@0: torn write: the segment holds no record"];
+            expect(&fixture.data_dir, &[], 17, &words);
+            expect(&newest, &[], 17, &words);
+        }
+    }
+}
+
 #[test]
 fn files_alone_are_told_too() {
     let (_work, torn) = fixture("v238-torn-tail");

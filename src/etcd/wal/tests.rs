@@ -120,3 +120,26 @@ fn a_record_that_the_visitor_refuses_is_the_faults_place() {
     assert_eq!((fault.unwrap().to_string().as_str(), walk.end.offset), ("no", refused));
     assert!(refused > 0);
 }
+
+/// etcd gives a segment its name with its first records in it: what is empty lost them.
+#[test]
+fn a_newest_segment_without_a_record_is_torn_and_an_older_one_is_damage() {
+    let (first, crc) = segment(0, &[b"a", b"b"]);
+    let (third, _) = segment(crc, &[b"c"]);
+    for length in [0, 1 << 12, 3 << 20] {
+        let dir = tempfile::tempdir().unwrap();
+        write_atomic(&name(0).path(dir.path()), &first, 0o600).unwrap();
+        write_atomic(&name(1).path(dir.path()), &vec![0; length], 0o600).unwrap();
+        for reading in [Reading::Still, Reading::Live] {
+            let walk = walk(dir.path(), Place::start_of(name(0)), reading, &mut |_, _| Ok(())).unwrap();
+            assert_eq!(walk.stop, Stop::Torn("the segment holds no record".into()), "{length}");
+            assert_eq!((walk.end.segment, walk.end.offset), (name(1), 0));
+        }
+        write_atomic(&name(2).path(dir.path()), &third, 0o600).unwrap();
+        let error = walked(dir.path()).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("{}@0: torn write: the segment holds no record", name(1))),
+            "{error}"
+        );
+    }
+}
