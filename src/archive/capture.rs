@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -13,9 +15,9 @@ use crate::etcd::log::Log;
 use crate::etcd::proto::{HardState, LogPosition, Metadata};
 use crate::etcd::snap::{self, Snapshot};
 use crate::etcd::v3::{Db, Seen};
-use crate::etcd::wal::{self, Extent, Place, Reading, Walk};
+use crate::etcd::wal::{self, Extent, Place, Reading, Unfinished, Walk};
 use crate::exit::{Exit, exit_of, fault};
-use crate::sys::time;
+use crate::sys::{held, time};
 
 /// A restored log is replayed whole at etcd's start: 200,000 entries take about two seconds.
 const MAX_ENTRIES: u64 = 200_000;
@@ -23,6 +25,7 @@ const MIN_LOG_BYTES: u64 = 64_000_000;
 const MAX_PARTS: u64 = 1000;
 /// etcd may purge a file between listing and opening it; each try begins at a newer snapshot.
 const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What goes into the next part.
 #[derive(Debug)]
@@ -51,20 +54,31 @@ pub struct Capture {
     pub v3_data: Option<String>,
 }
 
-/// Reads what is new. `None`: nothing.
+/// What a look at the log found.
+#[derive(Debug)]
+pub struct Look {
+    /// What is new; `None`: nothing.
+    pub new: Option<Capture>,
+    /// What is to be remembered for the next look: see [`State::unfinished`].
+    pub unfinished: Option<Unfinished>,
+}
+
+/// Reads what is new.
 ///
 /// # Errors
-/// [`Exit::Corrupt`] if the data directory is damaged, [`Exit::NotFound`] if etcd purged faster than it could be read.
-pub fn next(dir: &DataDir, state: Option<&State>) -> Result<Option<Capture>> {
+/// [`Exit::Corrupt`] if the data directory is damaged, or if the log went on behind a record that was seen unfinished;
+/// [`Exit::NotFound`] if etcd purged faster than it could be read.
+pub fn next(dir: &DataDir, state: Option<&State>) -> Result<Look> {
+    let found = |capture: Capture| Look { unfinished: capture.tail.unfinished, new: Some(capture) };
     let why = match state {
         None => "no earlier backup is known on this node".into(),
         Some(state) => match follow(dir, state)? {
-            Follow::Nothing => return Ok(None),
-            Follow::On(capture) => return Ok(Some(*capture)),
+            Follow::Nothing(unfinished) => return Ok(Look { new: None, unfinished }),
+            Follow::On(capture) => return Ok(found(*capture)),
             Follow::Broken(why) => why,
         },
     };
-    anew(dir, &why).map(Some)
+    anew(dir, &why).map(found)
 }
 
 /// Reads all that a new generation begins with.
@@ -82,7 +96,7 @@ pub fn anew(dir: &DataDir, why: &str) -> Result<Capture> {
 }
 
 enum Follow {
-    Nothing,
+    Nothing(Option<Unfinished>),
     On(Box<Capture>),
     Broken(String),
 }
@@ -109,10 +123,9 @@ fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
         return Ok(Follow::Broken(why));
     }
     let clock = time::now();
-    let mut log = Log::behind(state.last, state.hard_state);
-    let tail = match wal::walk(&dir.wal, state.place, Reading::Live, &mut |_, record| log.add(record)) {
+    let (log, tail) = match read_on(dir, state) {
         Err(e) if exit_of(&e) == Exit::NotFound => return broken("the log was purged past the last backup"),
-        tail => tail?,
+        read => read?,
     };
     if log.metadata.is_some_and(|m| m != state.metadata()) {
         return broken("the data directory belongs to another member now");
@@ -121,7 +134,7 @@ fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
         return broken("the log jumps: this member received a snapshot from its leader");
     }
     if tail.extents.is_empty() {
-        return Ok(Follow::Nothing);
+        return Ok(Follow::Nothing(tail.unfinished));
     }
     let files = match open_files(dir, None, &tail) {
         Err(e) if exit_of(&e) == Exit::NotFound => return broken("the log was purged past the last backup"),
@@ -141,6 +154,59 @@ fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
         files,
         v3_data,
     })))
+}
+
+/// Reads the log from where the last part ended. What does not hold while etcd writes is the end of the log of an etcd that is
+/// down: a torn write with more behind it, of sectors that arrived out of order.
+fn read_on(dir: &DataDir, state: &State) -> Result<(Log, Walk)> {
+    let mut tries = 0;
+    loop {
+        let (log, read) = read_once(dir, state, Reading::Live);
+        let passed = |walk: &Walk| -> Option<Unfinished> {
+            walk.unfinished.filter(|now| state.unfinished.is_some_and(|before| now.is_passed(before)))
+        };
+        let error = match read {
+            Ok(walk) => match passed(&walk) {
+                None => return Ok((log, walk)),
+                // It may have been repaired, and be written anew at this moment.
+                Some(_) if tries < TRIES => {
+                    tries += 1;
+                    thread::sleep(PAUSE);
+                    continue;
+                }
+                Some(unfinished) => unfinished.damage(),
+            },
+            Err(e) if exit_of(&e) == Exit::Corrupt => e,
+            Err(e) => return Err(e),
+        };
+        if is_held(dir) {
+            return Err(error);
+        }
+        let (log, read) = read_once(dir, state, Reading::Still);
+        return Ok((log, read?));
+    }
+}
+
+fn read_once(dir: &DataDir, state: &State, reading: Reading) -> (Log, Result<Walk>) {
+    let mut log = Log::behind(state.last, state.hard_state);
+    let walk = wal::walk(&dir.wal, state.place, reading, &mut |segment, record| {
+        let at = Place { segment, offset: record.start, crc: record.crc_before };
+        log.add(record).map_err(|e| wal::senseless(at, e))
+    });
+    (log, walk)
+}
+
+/// Whether somebody has the log open for writing. Where that cannot be told it is judged as if so: damage that is called so
+/// too often is looked at, the other kind is lost.
+fn is_held(dir: &DataDir) -> bool {
+    let ask = || -> Result<bool> {
+        let newest = wal::segments(&dir.wal)?.pop().context("no segment of the log is there")?;
+        held::is_held(&File::open(newest.path(&dir.wal))?)
+    };
+    ask().unwrap_or_else(|e| {
+        log::warn!("cannot tell whether etcd has its log open: {e:#}");
+        true
+    })
 }
 
 /// Whether a new generation pays: its restore replays less, and there is a newer snapshot to begin with.
@@ -259,6 +325,7 @@ impl Capture {
                 |b| b.checked.clone(),
             ),
             sent,
+            unfinished: self.tail.unfinished,
             pending: Some(format!("{}/{}", head.generation_name(), written.name)),
         }
     }

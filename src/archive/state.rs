@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::GenerationName;
 use crate::etcd::proto::{HardState, LogPosition, Metadata};
-use crate::etcd::wal::Place;
+use crate::etcd::wal::{Place, Unfinished};
 use crate::sys::fs::{remove_if_there, write_atomic};
 
 /// See the module.
@@ -60,6 +60,9 @@ pub struct State {
     /// The newest point that the remote took, of whatever cluster it was.
     #[serde(default)]
     pub sent: Option<Sent>,
+    /// What the last look at the log saw unfinished, to be compared with what is there at the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<Unfinished>,
     /// Path of the last part in the spool, while its upload did not end or its end was not seen.
     pub pending: Option<String>,
 }
@@ -122,6 +125,18 @@ impl State {
         let Self { cluster_id, last, clock, sync_time, .. } = *self;
         self.pending = None;
         self.sent = Some(Sent { cluster_id, index: last.index, clock, sync_time });
+    }
+
+    /// Keeps what a look at the log saw unfinished, where it is not known yet.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn remember(&mut self, unfinished: Option<Unfinished>, backup_dir: &Path) -> Result<()> {
+        if self.unfinished == unfinished {
+            return Ok(());
+        }
+        self.unfinished = unfinished;
+        self.save(backup_dir)
     }
 
     /// Whether the last part was captured less than `interval` ago. A clock that was set back says nothing: it was not.
@@ -198,6 +213,7 @@ pub(crate) mod tests {
             sync_time: None,
             checked: Checked { sequence: 0, checksum: String::new() },
             sent: None,
+            unfinished: None,
             pending: None,
         }
     }
@@ -225,6 +241,10 @@ pub(crate) mod tests {
         assert_eq!(load(), None);
         state(7).save(dir.path()).unwrap();
         assert_eq!(load(), Some(state(7)));
+        let mut remembering = state(7);
+        let unfinished = Some(Unfinished { at: remembering.place, reach: 9, more: true });
+        remembering.remember(unfinished, dir.path()).unwrap();
+        assert_eq!(load(), Some(State { unfinished, ..state(7) }));
         State { version: 2, ..state(7) }.save(dir.path()).unwrap();
         assert_eq!(load(), None);
         for text in ["", "{}", "{\"version\": 1}"] {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::no_member::no_member;
-use crate::archive::capture::{self, Capture};
+use crate::archive::capture::{self, Capture, Look};
 use crate::archive::lineage::Parent;
 use crate::archive::part::{self, Head};
 use crate::archive::recheck::{self, Finding};
@@ -13,6 +13,7 @@ use crate::archive::spool::Spool;
 use crate::archive::state::State;
 use crate::archive::{chain, recorded};
 use crate::etcd::datadir::DataDir;
+use crate::etcd::wal::Unfinished;
 use crate::exit::{Exit, exit_of, fault};
 use crate::fence;
 use crate::identity::{self, Identity};
@@ -55,17 +56,18 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
 
     cycle.sent(finish_earlier(settings, &spool, &remote, &mut state)?);
     let looked = time::now();
-    let Some(mut capture) = capture::next(&dir, state.as_ref())? else {
+    let Look { new, unfinished } = capture::next(&dir, state.as_ref())?;
+    let Some(mut capture) = new else {
+        remember(settings, state.as_mut(), unfinished)?;
         cycle.at("nothing new", state.as_ref(), looked);
         return Ok(Exit::Done);
     };
     cycle.read(&capture);
-    if let Some(state) = &state
-        && capture.is_quiet()
-        && state.is_younger_than(settings.quiet_interval, capture.clock)
-    {
+    let young = |s: &State| s.is_younger_than(settings.quiet_interval, capture.clock);
+    if capture.is_quiet() && state.as_ref().is_some_and(young) {
+        remember(settings, state.as_mut(), unfinished)?;
         tell_held_back(settings, &capture);
-        cycle.at("held back", Some(state), looked);
+        cycle.at("held back", state.as_ref(), looked);
         return Ok(Exit::Done);
     }
     refuse_v3_data(settings, &capture)?;
@@ -109,6 +111,11 @@ fn finish_earlier(
         _ => {}
     }
     spool.drop_parts().map(|()| 0)
+}
+
+/// A part that is sent takes what was seen unfinished along in its state; without one it is noted alone.
+fn remember(settings: &Settings, state: Option<&mut State>, unfinished: Option<Unfinished>) -> Result<()> {
+    state.map_or(Ok(()), |state| state.remember(unfinished, &settings.backup_dir))
 }
 
 /// A cluster is never idle: 2.x logs a SYNC every 500 ms. What only that brought is not worth a call of rclone.

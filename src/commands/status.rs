@@ -64,7 +64,7 @@ fn facts(root: &Root, options: &cli::Status, settings: &Settings, dir: &DataDir)
 
 /// What the next backup would send.
 fn new(dir: &DataDir, state: Option<&State>) -> Result<New> {
-    let capture = match (capture::next(dir, state)?, state) {
+    let capture = match (capture::next(dir, state)?.new, state) {
         (Some(capture), _) => capture,
         (None, Some(state)) => return Ok(New::nothing_behind(state)),
         // Cannot be: without a state all is new.

@@ -9,10 +9,12 @@ use std::io::{self, Read, Write};
 
 use crc32c::crc32c_append;
 
-use self::record::{FIRST_BYTES, Parsed, contradiction, lengths, parse, wrong_length};
+use self::record::{Parsed, contradiction, lengths, parse, wrong_length};
 use super::wire::put_varint;
 
 mod record;
+
+pub(super) use self::record::{FIRST_BYTES, promised};
 
 /// Read at once; small enough to stay in the processor's cache until it is verified.
 const READ_BYTES: usize = 128 << 10;

@@ -24,6 +24,7 @@ pub mod request;
 pub mod rewrite;
 pub mod snap;
 pub mod store;
+mod tail;
 pub mod terms;
 pub mod v3;
 pub mod wal;

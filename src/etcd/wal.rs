@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -11,13 +12,12 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::frame::{FrameReader, Record, Stop};
+use super::tail::Tail;
 use crate::exit::{Exit, Fault, fault};
 
 /// How often a record that looks corrupt at the end of a growing log is read again before it is believed.
 const LIVE_TRIES: u32 = 10;
 const LIVE_PAUSE: Duration = Duration::from_millis(20);
-/// How far behind an unfinished record is looked for another one.
-const TAIL_CHECKED: u64 = 1 << 20;
 
 /// Name of a segment: sequence number, and the first index that may be in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -114,6 +114,32 @@ pub struct Walk {
     pub end: Place,
     /// What is behind it.
     pub stop: Stop,
+    /// What of it has to be looked at again: in a live log, unless that ends there.
+    pub unfinished: Option<Unfinished>,
+}
+
+/// What was behind the last whole record of a live log and was none. Alone it says nothing: the log may end there, or its
+/// next record may be on its way. To be compared with what is there later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// Where it begins.
+    pub at: Place,
+    /// Offset behind the last byte of the segment that is not zero.
+    pub reach: u64,
+    /// More lies behind the record, or what should be one.
+    pub more: bool,
+}
+
+impl Unfinished {
+    /// Whether the log went on although the record at this place, which was seen `before`, did not: then it never will.
+    pub fn is_passed(self, before: Self) -> bool {
+        self.at == before.at && (self.more || self.reach > before.reach)
+    }
+
+    /// That as an error.
+    pub fn damage(self) -> anyhow::Error {
+        damage(self.at, "the record there was never finished, and the log went on behind it")
+    }
 }
 
 impl Walk {
@@ -145,7 +171,8 @@ pub enum Reading {
 ///
 /// # Errors
 /// [`Exit::Corrupt`] with `segment@offset` for damage anywhere but in the tail, and on a live log for a tear with more
-/// behind it once nothing before it is new: etcd would go on behind it, unread. [`Exit::NotFound`] for a segment that
+/// behind it once nothing before it is new: etcd would go on behind it, unread. Whether it does so behind any other tear,
+/// [`Walk::unfinished`] tells at the next look. [`Exit::NotFound`] for a segment that
 /// is not there (any more), and what `visit` returns.
 pub fn walk(
     wal_dir: &Path,
@@ -164,7 +191,7 @@ pub fn walk_to_fault(
     reading: Reading,
     visit: &mut dyn FnMut(SegmentName, &Record<'_>) -> Result<()>,
 ) -> (Walk, Option<anyhow::Error>) {
-    let mut walk = Walk { extents: Vec::new(), end: from, stop: Stop::Eof };
+    let mut walk = Walk { extents: Vec::new(), end: from, stop: Stop::Eof, unfinished: None };
     let fault = walk_on(&mut walk, wal_dir, reading, visit).err();
     if let (Some(fault), Stop::Eof | Stop::Zeros) = (&fault, &walk.stop) {
         walk.stop = Stop::Corrupt(format!("{fault:#}"));
@@ -182,6 +209,7 @@ fn walk_on(
     let mut tries = 0;
     loop {
         let from = walk.end;
+        walk.unfinished = None;
         walk.stop = read_segment(wal_dir, &mut walk.end, visit)?;
         let at = walk.end;
         if at.offset > from.offset {
@@ -210,9 +238,13 @@ fn walk_on(
                     Stop::Corrupt(reason) => (reason.clone(), false),
                 };
                 let live = reading == Reading::Live;
-                if live && is_unfinished(wal_dir, at)? {
-                    walk.stop = Stop::Torn(reason);
-                    return Ok(());
+                if live {
+                    let Tail { unfinished, reach } = look(wal_dir, at)?;
+                    walk.unfinished = Some(Unfinished { at, reach, more: !unfinished });
+                    if unfinished {
+                        walk.stop = Stop::Torn(reason);
+                        return Ok(());
+                    }
                 }
                 if live && tries < LIVE_TRIES {
                     tries += 1;
@@ -242,26 +274,13 @@ fn damage(at: Place, reason: &str) -> anyhow::Error {
     )
 }
 
-/// Whether the record at a place is the last one and its end is still to come: etcd writes forward, so the file ends in
-/// it, or its last byte is zero and so is all behind it. A damaged one that ends with a zero is taken for unfinished
-/// until more follows.
-fn is_unfinished(wal_dir: &Path, at: Place) -> Result<bool> {
-    let mut input = open(wal_dir, at)?;
-    let mut length = [0; 8];
-    if let Err(e) = input.read_exact(&mut length) {
-        return if e.kind() == ErrorKind::UnexpectedEof { Ok(true) } else { Err(e.into()) };
-    }
-    // The top byte tells the padding, which is zero in any case.
-    let length = u64::from_le_bytes(length) & !(0xff << 56);
-    let last = length.saturating_sub(1);
-    input.seek(SeekFrom::Current(i64::try_from(last)?))?;
-    let mut rest = Vec::new();
-    input.take(TAIL_CHECKED).read_to_end(&mut rest)?;
-    Ok(rest.iter().all(|&b| b == 0))
+fn look(wal_dir: &Path, at: Place) -> Result<Tail> {
+    let looked = Tail::look(&open(wal_dir, at)?, at.offset);
+    looked.with_context(|| format!("reading {}", at.segment.path(wal_dir).display()))
 }
 
 /// The error of a record that was read whole and makes no sense: damage, unless something better is known of it.
-pub(super) fn senseless(at: Place, error: anyhow::Error) -> anyhow::Error {
+pub fn senseless(at: Place, error: anyhow::Error) -> anyhow::Error {
     if error.is::<Fault>() { error.context(format!("at {at}")) } else { damage(at, &format!("{error:#}")) }
 }
 
@@ -285,7 +304,8 @@ fn read_segment(
     at: &mut Place,
     visit: &mut dyn FnMut(SegmentName, &Record<'_>) -> Result<()>,
 ) -> Result<Stop> {
-    let mut reader = FrameReader::new(open(wal_dir, *at)?, at.offset, at.crc);
+    let file = open(wal_dir, *at)?;
+    let mut reader = FrameReader::new(&file, at.offset, at.crc);
     loop {
         // The record stays where it was made: moving it costs as much as taking it apart.
         match &reader.next_record() {
@@ -293,10 +313,21 @@ fn read_segment(
                 visit(at.segment, record)?;
                 (at.offset, at.crc) = (record.end, record.crc);
             }
+            Ok(Err(Stop::Zeros)) if lost_its_start(&file, at.offset)? => {
+                return Ok(Stop::Torn("zeros where a record should begin".into()));
+            }
             Ok(Err(stop)) => return Ok(with_records(stop.clone(), at.offset)),
             Err(e) => bail!("reading {}: {e}", at.segment.path(wal_dir).display()),
         }
     }
+}
+
+/// Whether zeros are not all there is from an offset on, however far away the rest is. What begins there was only written
+/// meanwhile.
+fn lost_its_start(file: &File, at: u64) -> Result<bool> {
+    let Tail { unfinished, .. } = Tail::look(file, at)?;
+    let mut length = [0; 8];
+    Ok(!unfinished && file.read_exact_at(&mut length, at).is_ok() && length == [0; 8])
 }
 
 /// Why a segment was read up to `end` and no further. One without a record lost those that it was named with: etcd gives a

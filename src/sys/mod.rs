@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod fs;
+pub mod held;
 pub mod http;
 pub mod lock;
 pub mod log;

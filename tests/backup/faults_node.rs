@@ -4,6 +4,7 @@
 //! No room on a disk is in tests/restore/space.rs, a kill at each step in tests/crash/backup_restore.rs.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -289,5 +290,29 @@ fn a_power_cut_takes_the_unsynced_tail_and_other_bytes_follow() {
         log.contains("generation 2 begins: the last record that was sent is not there as it was"),
         "{log}"
     );
+    node.assert_restores(&expected, &[]);
+}
+
+/// The CRC does not cover a record's length. etcd itself would cut the log off there at its next start.
+#[test]
+fn a_flipped_bit_in_the_length_of_a_record_is_never_nothing_new() {
+    let Some(mut node) = backed_up() else { return };
+    let at = state(&node)["place"]["offset"].as_u64().unwrap();
+    write_some(&node, "/precious", 20);
+    let expected = dump(&node);
+    let log = node.path("/var/lib/etcd2/member/wal/0000000000000000-0000000000000000.wal");
+    let log = fs::File::options().read(true).write(true).open(log).unwrap();
+    let mut length = [0; 8];
+    log.read_exact_at(&mut length, at).unwrap();
+    for bit in [3, 10, 16, 20, 23, 24, 40, 62] {
+        let mut flipped = length;
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        log.write_all_at(&flipped, at).unwrap();
+        for command in ["backup", "status"] {
+            node.refused(&[command], 11, &["the log is damaged at ", &format!(".wal@{at}: ")]);
+        }
+    }
+    log.write_all_at(&length, at).unwrap();
+    node.ok(&["backup"]);
     node.assert_restores(&expected, &[]);
 }

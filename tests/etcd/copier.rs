@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use etcd2_backup::archive::capture;
+use etcd2_backup::archive::capture::{self, Look};
 use etcd2_backup::archive::names::{GenerationName, PartName};
 use etcd2_backup::archive::part::{self, Head, Part};
 use etcd2_backup::archive::state::State;
@@ -85,8 +85,9 @@ impl Copier {
     pub(crate) fn copy(&mut self, dir: &DataDir, fresh: bool) -> Result<bool> {
         self.added.clear();
         let before = self.state.take().filter(|_| !fresh);
-        let Some(capture) = capture::next(dir, before.as_ref())? else {
-            self.state = before;
+        let Look { new, unfinished } = capture::next(dir, before.as_ref())?;
+        let Some(capture) = new else {
+            self.state = before.map(|state| State { unfinished, ..state });
             return Ok(false);
         };
         if capture.begins.is_some() {

@@ -18,12 +18,12 @@ use etcd2_backup::etcd::wal::{Place, Reading, SegmentName, Walk, walk};
 use etcd2_backup::etcd::wire::Encoder;
 use etcd2_backup::exit::{Exit, exit_of};
 
-fn name(sequence: u64) -> SegmentName {
+pub(crate) fn name(sequence: u64) -> SegmentName {
     SegmentName { sequence, index: sequence * 10 }
 }
 
 /// A segment's bytes, its rolling CRC and where each record ends.
-fn segment(crc: u32, records: &[(Kind, Vec<u8>)]) -> (Vec<u8>, u32, Vec<u64>) {
+pub(crate) fn segment(crc: u32, records: &[(Kind, Vec<u8>)]) -> (Vec<u8>, u32, Vec<u64>) {
     let mut writer = FrameWriter::new(Vec::new(), crc);
     writer.crc_record().unwrap();
     for (kind, data) in records {
@@ -40,7 +40,7 @@ fn segment(crc: u32, records: &[(Kind, Vec<u8>)]) -> (Vec<u8>, u32, Vec<u64>) {
 }
 
 /// The same records as 3.x frames them.
-fn padded(unpadded: &[u8]) -> (Vec<u8>, Vec<u64>) {
+pub(crate) fn padded(unpadded: &[u8]) -> (Vec<u8>, Vec<u64>) {
     let (mut bytes, mut ends, mut rest) = (Vec::new(), Vec::new(), unpadded);
     while let Some((length, behind)) = rest.split_first_chunk::<8>() {
         let length = u64::from_le_bytes(*length);
@@ -56,11 +56,11 @@ fn padded(unpadded: &[u8]) -> (Vec<u8>, Vec<u64>) {
     (bytes, ends)
 }
 
-fn entry(index: u64, data: &[u8]) -> (Kind, Vec<u8>) {
+pub(crate) fn entry(index: u64, data: &[u8]) -> (Kind, Vec<u8>) {
     (Kind::Entry, Entry { kind: EntryKind::Normal, term: 1, index, data }.encode())
 }
 
-fn entries(indexes: impl IntoIterator<Item = u64>) -> Vec<(Kind, Vec<u8>)> {
+pub(crate) fn entries(indexes: impl IntoIterator<Item = u64>) -> Vec<(Kind, Vec<u8>)> {
     indexes.into_iter().map(|i| entry(i, format!("entry {i}").as_bytes())).collect()
 }
 
@@ -229,7 +229,7 @@ fn a_purge_between_listing_and_reading_is_no_damage() {
     }
 }
 
-const IDS: Metadata = Metadata { member_id: 1, cluster_id: 2 };
+pub(crate) const IDS: Metadata = Metadata { member_id: 1, cluster_id: 2 };
 
 /// A snapshot file as etcd writes it.
 fn snapshot(at: LogPosition, store: &str) -> Vec<u8> {
@@ -280,8 +280,8 @@ fn what_is_purged_behind_a_look_is_still_copied_and_what_is_written_anew_is_not(
     overwrite(&file, &base);
     let log = fs::read(name(3).path(&dir.wal)).unwrap();
 
-    let purged = capture::next(&dir, None).unwrap().unwrap();
-    let anew = capture::next(&dir, None).unwrap().unwrap();
+    let purged = capture::next(&dir, None).unwrap().new.unwrap();
+    let anew = capture::next(&dir, None).unwrap().new.unwrap();
     // A snapshot of the same index, taken again after a crash, goes into the same file.
     overwrite(&file, &snapshot(at, "[]"));
     let error = anew.write_payload(&mut Vec::new()).unwrap_err();

@@ -1,4 +1,4 @@
-//! etcd's files: every fixture, a log that is being written, damage of every kind, and what is written offline.
+//! etcd's files: every fixture, a log that is being written, damage of every kind, also while writes go on, and what is written offline.
 
 mod copier;
 mod fixtures;
@@ -8,6 +8,7 @@ mod live_tail;
 mod live_walk;
 mod mutation;
 mod rewrite;
+mod second_look;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");

@@ -10,7 +10,7 @@ pub(super) const MAX_RECORD_BYTES: u64 = (11 << 20) + (64 << 10);
 /// Type, CRC and size of the largest record take no more.
 const HEAD_BYTES: usize = 16;
 /// A frame's length, and all that may tell that it is a wrong one.
-pub(super) const FIRST_BYTES: usize = 8 + HEAD_BYTES;
+pub(in crate::etcd) const FIRST_BYTES: usize = 8 + HEAD_BYTES;
 
 /// Length of a record and of its padding. Padding is always to a multiple of 8, and never said to be none.
 #[inline(always)]
@@ -31,6 +31,15 @@ pub(super) fn wrong_length(field: u64) -> Stop {
 /// length, as far as it is there. Who writes forward never leaves that: a head whose end is not written yet says nothing.
 pub(super) fn contradiction(length: usize, body: &[u8]) -> Option<usize> {
     announced(&body[..body.len().min(HEAD_BYTES)]).filter(|&other| other != length)
+}
+
+/// How many bytes a frame has without its padding, by its first ones, as many as are there: `None` if no frame of etcd
+/// begins like this, however much of it is still to be written. Zeros may be there already where they are not written.
+pub(in crate::etcd) fn promised(first: &[u8]) -> Option<u64> {
+    let (field, body) = first.split_first_chunk()?;
+    let field = u64::from_le_bytes(*field);
+    let (length, _) = lengths(field)?;
+    contradiction(length, body).is_none().then_some(8 + length as u64)
 }
 
 /// The length that the head of a record announces, if the head is there and one that etcd writes. Zeros at its end are not

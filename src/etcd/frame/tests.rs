@@ -95,6 +95,34 @@ fn a_length_that_the_record_contradicts_is_no_torn_tail() {
 }
 
 #[test]
+fn what_a_write_leaves_at_any_moment_promises_its_record() {
+    let (whole, mut promises) = (log(), 0);
+    for edge in edges(&whole).windows(2) {
+        let frame = &whole[edge[0]..edge[1]];
+        for written in 0..=frame.len().min(FIRST_BYTES) {
+            // The file ends there, or zeros were there before.
+            let zeros = [&frame[..written], &[0; FIRST_BYTES]].concat();
+            for first in [&frame[..written], &zeros[..FIRST_BYTES]] {
+                if let Some(bytes) = promised(first) {
+                    promises += 1;
+                    assert!(bytes <= frame.len() as u64, "{written}: {bytes}");
+                    assert!(written < 8 || bytes == frame.len() as u64, "{written}: {bytes}");
+                } else {
+                    assert!(first.len() < 8, "{written} of {frame:02x?}");
+                }
+            }
+        }
+        // No bit of the length can be altered unseen.
+        for bit in (0..64).filter(|_| frame.len() > FIRST_BYTES) {
+            let mut first = frame[..FIRST_BYTES].to_vec();
+            first[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(promised(&first), None, "bit {bit}");
+        }
+    }
+    assert_eq!(promises, 96, "each of the three records was looked at");
+}
+
+#[test]
 fn padding_is_zero_and_to_a_multiple_of_eight() {
     let (short, even) = ([0x08, 4, 0x10, 0], [0x08, 4, 0x10, 0x80, 0x80, 0x80, 0x80, 1]);
     let whole: [(&[u8], u64, &[u8]); 3] = [(&short, 0, &[]), (&short, 0x84, &[0; 4]), (&even, 0, &[])];
