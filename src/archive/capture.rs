@@ -1,17 +1,20 @@
 //! What the next part holds: the log's records behind the last part, or a new base when the chain cannot go on.
 
+use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::part::{Head, Written};
 use super::state::{Checked, LastRecord, State};
 use crate::etcd::datadir::{self, DataDir, Family};
-use crate::etcd::log::Log;
+use crate::etcd::file;
+use crate::etcd::frame::{FrameReader, Stop};
+use crate::etcd::log::{Log, weight};
 use crate::etcd::proto::{HardState, LogPosition, Metadata};
 use crate::etcd::snap::{self, Snapshot};
 use crate::etcd::v3::{Db, Seen};
@@ -201,7 +204,7 @@ fn read_once(dir: &DataDir, state: &State, reading: Reading) -> (Log, Result<Wal
 fn is_held(dir: &DataDir) -> bool {
     let ask = || -> Result<bool> {
         let newest = wal::segments(&dir.wal)?.pop().context("no segment of the log is there")?;
-        held::is_held(&File::open(newest.path(&dir.wal))?)
+        held::is_held(&file::open(&newest.path(&dir.wal))?.context("the newest segment is gone")?)
     };
     ask().unwrap_or_else(|e| {
         log::warn!("cannot tell whether etcd has its log open: {e:#}");
@@ -248,12 +251,11 @@ fn begin(dir: &DataDir, why: &str) -> Result<Capture> {
 /// Opens what a payload is made of, in its order.
 fn open_files(dir: &DataDir, base: Option<&Snapshot>, tail: &Walk) -> Result<Vec<File>> {
     let segments = tail.extents.iter().map(|e| e.from.segment.path(&dir.wal));
-    let open = |path: PathBuf| match File::open(&path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => {
+    let open = |path: PathBuf| {
+        file::open(&path)?.ok_or_else(|| {
             let hint = "etcd purged it just now: run the backup again";
-            Err(fault(Exit::NotFound, format!("{} is gone", path.display()), hint))
-        }
-        file => file.with_context(|| format!("opening {}", path.display())),
+            fault(Exit::NotFound, format!("{} is gone", path.display()), hint)
+        })
     };
     base.map(|b| b.path.clone()).into_iter().chain(segments).map(open).collect()
 }
@@ -340,19 +342,49 @@ impl Capture {
             let file = files.next().context("the base was not opened")?;
             base.copy(file, out).with_context(|| format!("reading {}", base.path.display()))?;
         }
-        for (Extent { from, to, .. }, mut file) in self.tail.extents.iter().zip(files) {
-            let mut read = || -> Result<()> {
-                file.seek(SeekFrom::Start(from.offset))?;
-                copy(file, to - from.offset, out)
-            };
-            read().with_context(|| format!("reading {}", from.segment))?;
+        let mut kinds: u64 = 0;
+        for (extent, file) in self.tail.extents.iter().zip(files) {
+            let segment = extent.from.segment;
+            let copied = copy_extent(file, extent, out).with_context(|| format!("reading {segment}"))?;
+            kinds = kinds.wrapping_add(copied.ok_or_else(|| altered(segment))?);
         }
-        Ok(())
+        if kinds == self.log.kinds { Ok(()) } else { Err(altered("the log")) }
     }
 }
 
-fn copy(input: impl Read, length: u64, out: &mut dyn Write) -> Result<()> {
-    let copied = io::copy(&mut input.take(length), out)?;
-    ensure!(copied == length, "{copied} of {length} bytes were there");
-    Ok(())
+/// Copies an extent, and reads its records once more as they pass: between the two looks the file may have been written
+/// to, or be another one. Gives what they add to [`Log::kinds`]; `None` if they are not what was read before.
+fn copy_extent(mut file: &File, extent: &Extent, out: &mut dyn Write) -> Result<Option<u64>> {
+    let Extent { from, to, crc } = *extent;
+    file.seek(SeekFrom::Start(from.offset))?;
+    let input = Tee { input: file.take(to - from.offset), out };
+    let (mut reader, mut kinds) = (FrameReader::new(input, from.offset, from.crc), 0_u64);
+    loop {
+        match &reader.next_record()? {
+            Ok(record) => kinds = kinds.wrapping_add(weight(record)),
+            Err(stop) => {
+                let same = *stop == Stop::Eof && (reader.offset(), reader.crc()) == (to, crc);
+                return Ok(same.then_some(kinds));
+            }
+        }
+    }
+}
+
+fn altered(what: impl Display) -> anyhow::Error {
+    let hint = "nothing was sent; run the backup again. If it persists, find out who writes to etcd's files";
+    fault(Exit::Corrupt, format!("{what} was altered while it was copied"), hint)
+}
+
+/// Copies what is read.
+struct Tee<'a, R> {
+    input: R,
+    out: &'a mut dyn Write,
+}
+
+impl<R: Read> Read for Tee<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.input.read(buffer)?;
+        self.out.write_all(&buffer[..n])?;
+        Ok(n)
+    }
 }

@@ -228,11 +228,13 @@ pub struct Survey {
 fn log_behind(whole: Log, from: LogPosition, mark: Option<Mark>, tail: &Walk) -> Log {
     let (entries, writes, snapshots) = mark.map_or((0, 0, 0), |m| (m.entries, m.writes, m.snapshots));
     let (entries, writes) = (whole.entries - entries, whole.writes - writes);
+    let kinds = whole.kinds.wrapping_sub(mark.map_or(0, |m| m.kinds));
     let mut whole = whole.cut_to(from);
     Log {
         last: if entries > 0 { whole.last } else { from },
         entries,
         writes,
+        kinds,
         snapshots: whole.snapshots.split_off(snapshots),
         last_record: whole.last_record.filter(|_| !tail.extents.is_empty()),
         ..whole

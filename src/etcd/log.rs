@@ -43,6 +43,8 @@ pub struct Log {
     pub changes: Vec<Change>,
     /// The first entry that writes to the v3 store and is still valid.
     pub v3_write: Option<V3Write>,
+    /// A sum over the records' kinds and places: what no CRC covers of them.
+    pub kinds: u64,
     /// A frame was padded: etcd 3.x wrote it.
     pub padded: bool,
     /// Offset of the last record, and the rolling CRC before it.
@@ -76,6 +78,7 @@ impl Log {
         if let Some((before, _)) = self.last_record {
             ensure!((before == 0) == (record.kind == Kind::Metadata), "a segment's IDs follow its CRC, once");
         }
+        self.kinds = self.kinds.wrapping_add(weight(record));
         self.padded |= record.padded;
         self.last_record = Some((record.start, record.crc_before));
         if record.kind == Kind::Entry
@@ -201,6 +204,11 @@ impl Log {
         let reached = self.received().is_none_or(|received| received <= base);
         reached && self.run_first.is_none_or(|first| first <= base + 1)
     }
+}
+
+/// What a record adds to [`Log::kinds`].
+pub fn weight(record: &Record<'_>) -> u64 {
+    (record.kind as u64).wrapping_mul(record.end | 1)
 }
 
 #[cfg(test)]

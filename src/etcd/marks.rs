@@ -17,6 +17,8 @@ pub(super) struct Mark {
     pub(super) writes: u64,
     /// Snapshot records before it.
     pub(super) snapshots: usize,
+    /// The records' kinds and places up to it.
+    pub(super) kinds: u64,
 }
 
 /// Follows the entries of a log. The mark of a snapshot is behind the last entry that the snapshot contains: everything
@@ -49,8 +51,9 @@ impl Marks {
         }
         self.last = index;
         if self.next < u64::MAX {
-            let Log { hard_state, entries, writes, .. } = *log;
-            self.mark = Some(Mark { place, hard_state, entries, writes, snapshots: log.snapshots.len() });
+            let Log { hard_state, entries, writes, kinds, .. } = *log;
+            let snapshots = log.snapshots.len();
+            self.mark = Some(Mark { place, hard_state, entries, writes, snapshots, kinds });
         }
     }
 

@@ -107,9 +107,9 @@ pub fn write_base(contents: &Contents, family: Family, path: &Path) -> Result<()
     create_dirs(&path.join("wal"), DIR_MODE)?;
     let Some(base) = &contents.base else { return Ok(()) };
     let copy = snap.join(base.name.to_string());
-    let copied = || -> io::Result<()> {
+    let copied = || -> Result<()> {
         let mut file = create_private(&copy)?;
-        io::copy(&mut File::open(&base.path)?, &mut file)?;
+        io::copy(&mut base.file()?, &mut file)?;
         begin_sync(&file);
         Ok(())
     };

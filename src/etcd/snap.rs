@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use crc32c::crc32c_append;
 
+use super::file;
 use super::proto::{LogPosition, SnapshotMetadata};
 use super::wal::pair;
 use super::wire::varint;
@@ -93,7 +94,7 @@ impl Snapshot {
     }
 
     fn read(path: &Path, name: SnapshotName) -> Result<Self> {
-        let mut file = File::open(path)?;
+        let mut file = file::open(path)?.context("it is gone")?;
         let size = file.metadata()?.len();
         let mut store = (0, 0);
         let Outline { metadata, crc } = read_through(&mut file, size, &mut |offset, json| {
@@ -101,6 +102,14 @@ impl Snapshot {
             Ok(())
         })?;
         Ok(Self { name, path: path.to_path_buf(), size, metadata, store, crc })
+    }
+
+    /// Opens the file again.
+    ///
+    /// # Errors
+    /// It is gone, or cannot be opened.
+    pub fn file(&self) -> Result<File> {
+        file::open(&self.path)?.with_context(|| format!("{} is gone", self.path.display()))
     }
 
     /// Copies the file, which was opened again, and checks the CRC once more: after a crash etcd may write a snapshot of
@@ -111,6 +120,7 @@ impl Snapshot {
     pub fn copy(&self, mut file: &File, out: &mut dyn Write) -> Result<()> {
         let (expected, data) = self.crc;
         let mut start = vec![0; usize::try_from(data)?];
+        file.seek(SeekFrom::Start(0))?;
         file.read_exact(&mut start)?;
         out.write_all(&start)?;
         let mut rest = file.take(self.size - data);
@@ -129,7 +139,7 @@ impl Snapshot {
     /// # Errors
     /// The file cannot be opened.
     pub fn store(&self) -> Result<Take<BufReader<File>>> {
-        let mut file = File::open(&self.path).with_context(|| format!("opening {}", self.path.display()))?;
+        let mut file = self.file()?;
         file.seek(SeekFrom::Start(self.store.0))?;
         Ok(BufReader::with_capacity(BUFFER_BYTES, file).take(self.store.1))
     }

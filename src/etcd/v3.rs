@@ -2,13 +2,12 @@
 //! once etcd has cut them off the log.
 
 use std::fmt;
-use std::fs::File;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::Result;
 
 use super::boltdb::read::first_filled;
+use super::file;
 
 /// The buckets of `snap/db` that hold what users wrote. etcd makes all of them at its first start, empty.
 const BUCKETS: [&str; 4] = ["key", "lease", "authUsers", "authRoles"];
@@ -44,10 +43,7 @@ impl Db {
     }
 
     fn read(path: &Path) -> Result<Option<&'static str>> {
-        match File::open(path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            file => first_filled(&mut file?, &BUCKETS),
-        }
+        file::open(path)?.map_or(Ok(None), |mut file| first_filled(&mut file, &BUCKETS))
     }
 }
 

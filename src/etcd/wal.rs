@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Seek, SeekFrom};
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::file;
 use super::frame::{FrameReader, Record, Stop};
 use super::tail::Tail;
 use crate::exit::{Exit, Fault, fault};
@@ -287,12 +288,9 @@ pub fn senseless(at: Place, error: anyhow::Error) -> anyhow::Error {
 /// Opens a segment at a place.
 fn open(wal_dir: &Path, at: Place) -> Result<File> {
     let path = at.segment.path(wal_dir);
-    let mut file = match File::open(&path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => {
-            let hint = "etcd purges old segments; start again from the newest snapshot";
-            return Err(fault(Exit::NotFound, format!("segment {} is gone", path.display()), hint));
-        }
-        file => file.with_context(|| format!("opening {}", path.display()))?,
+    let Some(mut file) = file::open(&path)? else {
+        let hint = "etcd purges old segments; start again from the newest snapshot";
+        return Err(fault(Exit::NotFound, format!("segment {} is gone", path.display()), hint));
     };
     file.seek(SeekFrom::Start(at.offset)).with_context(|| format!("seeking in {}", path.display()))?;
     Ok(file)

@@ -11,6 +11,7 @@ use crate::archive::names::GenerationName;
 use crate::archive::part::Part;
 use crate::archive::unpack::{Sink, read_part};
 use crate::etcd::datadir::DataDir;
+use crate::etcd::file;
 use crate::etcd::frame::{FrameReader, Stop};
 use crate::etcd::snap::SnapshotName;
 use crate::etcd::wal::{self, Extent, Place, Reading, SegmentName};
@@ -109,9 +110,15 @@ impl Subject {
     }
 }
 
+/// Opens a file that somebody named: links on the way to it are meant.
+fn open(path: &Path) -> Result<File> {
+    let real = path.canonicalize().with_context(|| format!("opening {}", path.display()))?;
+    file::open(&real)?.with_context(|| format!("{} is gone", path.display()))
+}
+
 /// Reads a snapshot file, whatever its name.
 pub(super) fn snapshot_file(path: &Path, sink: &mut dyn Sink) -> Result<()> {
-    let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let mut file = open(path)?;
     let size = file.metadata()?.len();
     let name = file_name(path);
     let name = SnapshotName::parse(&name).unwrap_or(SnapshotName { term: 0, index: 0 });
@@ -122,7 +129,7 @@ pub(super) fn snapshot_file(path: &Path, sink: &mut dyn Sink) -> Result<()> {
 /// not take is corrupt.
 pub(super) fn segment_file(path: &Path, sink: &mut dyn Sink) -> (u64, Result<Stop>) {
     let name = SegmentName::parse(&file_name(path)).unwrap_or(SegmentName { sequence: 0, index: 0 });
-    let file = match File::open(path).with_context(|| format!("opening {}", path.display())) {
+    let file = match open(path) {
         Ok(file) => file,
         Err(e) => return (0, Err(e)),
     };

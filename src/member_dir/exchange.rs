@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 
 use super::aside;
 use super::places::Places;
+use crate::etcd::file;
 use crate::etcd::wal::{self, Reading};
 use crate::exit::{Exit, fault};
 use crate::sys::fs as files;
@@ -72,6 +73,10 @@ pub fn in_use(wal_dir: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     };
     let path = newest.path(wal_dir);
+    // Only a file of etcd's is asked for.
+    if file::open(&path)?.is_none() {
+        return Ok(None);
+    }
     Ok(lock::is_locked(&path)?.then_some(path))
 }
 

@@ -2,10 +2,11 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
 use rustix::io::Errno;
 
 /// Held as long as it lives.
@@ -45,13 +46,14 @@ impl Lock {
 }
 
 /// Whether another process holds a lock on a file: one of flock(2), as etcd 2.x takes, or of fcntl(2), as 3.x does. Takes
-/// none that outlives the question.
+/// none that outlives the question. A link is not followed, and a pipe not waited for.
 ///
 /// # Errors
 /// The file cannot be opened for writing, or asked.
 pub fn is_locked(path: &Path) -> Result<bool> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let ask = || -> io::Result<bool> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(true),

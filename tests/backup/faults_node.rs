@@ -316,3 +316,49 @@ fn a_flipped_bit_in_the_length_of_a_record_is_never_nothing_new() {
     node.ok(&["backup"]);
     node.assert_restores(&expected, &[]);
 }
+
+/// Whoever may write to etcd's directory must not make us wait, nor read what is not etcd's.
+#[test]
+fn a_pipe_or_a_link_with_a_files_name_is_neither_waited_for_nor_followed() {
+    let Some(mut node) = backed_up() else { return };
+    node.etcd.kill().unwrap();
+    let data = node.path("/var/lib/etcd2");
+    let data = data.to_str().unwrap();
+    let secret = node.path("/etc/secret");
+    write(&secret, "only for root ".repeat(1000));
+    let newest = node.path("/var/lib/etcd2/member/wal/0000000000000001-00000000000fffff.wal");
+    let pipe = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    let link = |path: &Path| std::os::unix::fs::symlink(&secret, path).unwrap();
+    for kind in ["a named pipe", "a symbolic link"] {
+        if kind == "a named pipe" {
+            pipe(&newest);
+        } else {
+            link(&newest);
+        }
+        let says = format!("0fffff.wal is {kind}, not a regular file");
+        for command in
+            [&["backup"][..], &["status"], &["inspect", data], &["restore", "--source", "local", "--plan"]]
+        {
+            node.refused(command, 11, &[&says]);
+        }
+        // What has other sources does not stop at it, nor hang.
+        for command in [&["sources"][..], &["clean"], &["report"], &["list"], &["verify"]] {
+            let run = node.run(command);
+            assert!((0..=20).contains(&run.code), "{command:?}: {} {}", run.code, run.log);
+        }
+        fs::remove_file(&newest).unwrap();
+    }
+    // Snapshots and the file of the v3 store are looked at as well.
+    for file in ["0000000000000002-0000000000000003.snap", "db"] {
+        let path = node.path("/var/lib/etcd2/member/snap").join(file);
+        let _ = fs::remove_file(&path);
+        pipe(&path);
+        node.ok(&["backup"]);
+        node.ok(&["inspect", data]);
+        fs::remove_file(&path).unwrap();
+    }
+    for object in node.objects() {
+        let part = fs::read(node.folder().join(object)).unwrap();
+        assert!(!part.windows(8).any(|w| w == b"for root"));
+    }
+}

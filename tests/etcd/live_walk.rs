@@ -294,3 +294,46 @@ fn what_is_purged_behind_a_look_is_still_copied_and_what_is_written_anew_is_not(
     purged.write_payload(&mut payload).unwrap();
     assert_eq!(payload, [base, log].concat());
 }
+
+#[test]
+fn what_was_altered_between_look_and_copy_is_not_sent() {
+    let work = tempfile::tempdir().unwrap();
+    let (at, file, dir) = behind_a_snapshot(work.path());
+    overwrite(&file, &snapshot(at, "{}"));
+    let segment = name(3).path(&dir.wal);
+    let whole = fs::read(&segment).unwrap();
+    let open = File::options().write(true).open(&segment).unwrap();
+    let capture = capture::next(&dir, None).unwrap().new.unwrap();
+    let from = capture.tail.extents[0].from.offset as usize;
+    let refused = |why: &str| {
+        let error = capture.write_payload(&mut Vec::new()).unwrap_err();
+        assert_eq!(exit_of(&error), Exit::Corrupt, "{why}: {error:#}");
+        assert!(format!("{error:#}").contains(" was altered while it was copied"), "{why}: {error:#}");
+    };
+    for at in from..whole.len() {
+        for mask in [1, 2, 3, 4, 6, 7, 0x80, 0xff] {
+            open.write_all_at(&[whole[at] ^ mask], at as u64).unwrap();
+            refused(&format!("byte {at} xor {mask:#04x}"));
+        }
+        open.write_all_at(&whole[at..=at], at as u64).unwrap();
+    }
+    for length in (0..whole.len()).rev() {
+        open.set_len(length as u64).unwrap();
+        refused(&format!("cut at {length}"));
+    }
+    open.write_all_at(&whole, 0).unwrap();
+    // What etcd adds meanwhile is sent next time.
+    open.write_all_at(b"more", whole.len() as u64).unwrap();
+    let mut payload = Vec::new();
+    capture.write_payload(&mut payload).unwrap();
+    assert!(payload.ends_with(&whole[from..]));
+    // Another file in its place is not the one that was opened.
+    fs::remove_file(&segment).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &segment).unwrap();
+    let mut again = Vec::new();
+    capture.write_payload(&mut again).unwrap();
+    assert_eq!(again, payload);
+    let error = capture::next(&dir, None).unwrap_err();
+    assert_eq!(exit_of(&error), Exit::Corrupt, "{error:#}");
+    assert!(error.to_string().contains("is a symbolic link, not a regular file"), "{error:#}");
+}
