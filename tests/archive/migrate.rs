@@ -104,7 +104,7 @@ fn a_copy_that_was_killed_goes_on_and_one_that_lost_an_object_says_so() {
     let wrapper = Wrapper::new(&mut new, tools);
     // Sends the first object only, and is killed.
     wrapper.instead(r#"[ $VERB = copy ] || exec "$REAL" "$@"; head -n 1 | "$REAL" "$@"; kill -9 $$"#);
-    new.environment.insert("ETCD2_BACKUP_RCLONE_TIMEOUT".into(), "1s".into());
+    new.environment.insert("ETCD2_BACKUP_RCLONE_TIMEOUT".into(), "15s".into());
     new.refused(&["migrate", OLD], 13, &["it goes on where it was"]);
     // An rclone before 1.63 leaves the beginning of an object under its name.
     let there = objects(&own(&old));

@@ -147,7 +147,7 @@ fn a_source_that_is_a_disk_is_exported() {
     write(Path::new(&part), &whole);
     // Nothing is asked of the remote.
     for node in &mut three.nodes[1..] {
-        let endpoint = node.environment.insert("ETCD2_BACKUP_RCLONE_TIMEOUT".into(), "1s".into());
+        let endpoint = node.environment.insert("ETCD2_BACKUP_RCLONE_TIMEOUT".into(), "15s".into());
         assert_eq!(endpoint, None);
         let log = node.ok(&arguments);
         assert!(log.contains("restored from the file that was given"), "{log}");

@@ -82,7 +82,7 @@ fn the_remote_vanishes_half_way() {
     let Some(tools) = Tools::from_env() else { return };
     let (mut node, [_, second]) = two_generations(tools);
     let wrapper = Wrapper::new(&mut node, tools);
-    node.environment.insert("ETCD2_BACKUP_RCLONE_TIMEOUT".into(), "2s".into());
+    node.environment.insert("ETCD2_BACKUP_RCLONE_TIMEOUT".into(), "15s".into());
     let (folder, away) = (node.folder(), node.folder().with_extension("away"));
     let gone = format!(
         "mv {0} {1} 2>/dev/null; mkdir -p {0}; \"$REAL\" \"$@\"; exit 1",
@@ -107,7 +107,7 @@ fn the_remote_vanishes_behind_the_exchange() {
     let Some(tools) = Tools::from_env() else { return };
     let (mut node, [_, second]) = two_generations(tools);
     let wrapper = Wrapper::new(&mut node, tools);
-    node.environment.insert("ETCD2_BACKUP_RCLONE_TIMEOUT".into(), "2s".into());
+    node.environment.insert("ETCD2_BACKUP_RCLONE_TIMEOUT".into(), "15s".into());
     wrapper.instead("case \"$*\" in *spool*) exit 1;; esac\nexec \"$REAL\" \"$@\"");
     let log = assert_restores(&mut node, &[], &second);
     assert!(log.contains("will be sent with the next backup"), "{log}");

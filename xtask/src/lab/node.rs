@@ -23,6 +23,8 @@ const CONTROLLERS: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 const SHORT: Duration = Duration::from_secs(30);
 /// A loaded machine boots slowly.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// And one on a kernel of its own several times as slowly, with its disk to be made first.
+const OWN_KERNEL_BOOT_LIMIT: Duration = Duration::from_secs(360);
 const ETCD_LIMIT: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(100);
 
@@ -54,7 +56,8 @@ pub(super) fn boot(lab: &Lab, nodes: &[Node], clock: Option<i64>) -> Result<()> 
         }
         launched.push((*node, launch(lab, *node, clock)?));
     }
-    let deadline = Instant::now() + BOOT_LIMIT;
+    let limit = if clock.is_some() { OWN_KERNEL_BOOT_LIMIT } else { BOOT_LIMIT };
+    let deadline = Instant::now() + limit;
     for (node, supervisor) in &mut launched {
         while !answers(lab, *node) {
             // Not by looking for processes: one that is about to run another program shows no command line.
