@@ -25,7 +25,7 @@ use side_by_side::Section;
 /// `test`: run every check and test.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only what is quick, for the inner loop: no crash tests, no mutation of logs, no lab, no fuzzing, no release
+    /// Only what is quick, for the inner loop: lints, units, and what shows that each part still works
     #[arg(long)]
     quick: bool,
 }
