@@ -209,6 +209,21 @@ impl Member {
         }
     }
 
+    /// Waits until it has written a snapshot, which it does beside its other work: being due is not being there.
+    ///
+    /// # Errors
+    /// There is none when the time is over.
+    pub fn wait_snapshot(&self) -> Result<()> {
+        let snap = self.data_dir.join("member/snap");
+        let is_snapshot = |e: fs::DirEntry| e.path().extension().is_some_and(|e| e == "snap");
+        let deadline = Instant::now() + LIMIT;
+        while !fs::read_dir(&snap)?.flatten().any(is_snapshot) {
+            ensure!(Instant::now() < deadline, "{}: no snapshot within {} s", self.name, LIMIT.as_secs());
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
     /// Stops it as systemd would: SIGTERM, and waits. Nothing to do if it does not run.
     ///
     /// # Errors

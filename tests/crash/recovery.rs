@@ -39,6 +39,7 @@ impl Pair {
         founder.etcd.start().unwrap();
         keys::write_sample(&founder.etcd.client_url).unwrap();
         keys::write_many(&founder.etcd.client_url, "/many", 60).unwrap();
+        founder.etcd.wait_snapshot().unwrap();
         founder.ok(&["backup"]);
         let keys = keys::dump(&founder.etcd.client_url).unwrap();
         founder.etcd.stop().unwrap();

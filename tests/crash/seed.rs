@@ -32,6 +32,7 @@ fn a_seeded_join_of_a_node_that_has_other_data() {
     founder.etcd.start().unwrap();
     keys::write_sample(&founder.etcd.client_url).unwrap();
     keys::write_many(&founder.etcd.client_url, "/many", 60).unwrap();
+    founder.etcd.wait_snapshot().unwrap();
     founder.ok(&["backup"]);
     founder.etcd.stop().unwrap();
     founder.ok(&["restore"]);

@@ -310,6 +310,7 @@ fn a_generation_that_begins_with_a_snapshot_is_read_as_a_stream() {
     node.etcd.set("ETCD_SNAPSHOT_COUNT", "100");
     node.etcd.start().unwrap();
     keys::write_many(&node.etcd.client_url, "/k", 350).unwrap();
+    node.etcd.wait_snapshot().unwrap();
     node.ok(&["backup"]);
     node.etcd.stop().unwrap();
     node.ok(&["backup"]);

@@ -48,6 +48,7 @@ impl Source {
         keys::write_sample(&member.client_url).unwrap();
         keys::write_many(&member.client_url, "/many", 170).unwrap();
         let keys = keys::dump(&member.client_url).unwrap();
+        member.wait_snapshot().unwrap();
         member.kill().unwrap();
         Self::open(&member.data_dir, keys)
     }

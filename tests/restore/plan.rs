@@ -76,6 +76,7 @@ fn a_plan_says_source_lineage_age_and_what_is_given_up_or_has_expired() {
     client.put_how("/stays", "1", &How { ttl: Some(1_000_000), ..How::default() }).unwrap();
     testkit::keys::write_many(&node.etcd.client_url, "/many", 60).unwrap();
     client.put_how("/of-the-log", "1", &short).unwrap();
+    node.etcd.wait_snapshot().unwrap();
     node.etcd.kill().unwrap();
     let written = time::now();
     // Until both have expired.
