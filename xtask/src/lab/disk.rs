@@ -145,7 +145,7 @@ fn make_key(lab: &Lab) -> Result<String> {
 fn write_ssh_config(lab: &Lab, all: &[Node]) -> Result<()> {
     let hosts: Vec<String> = all.iter().map(|n| format!("Host {n}\n  HostName {}\n", n.address())).collect();
     let common = format!(
-        "Host *\n  User core\n  IdentityFile {}\n  IdentitiesOnly yes\n  BatchMode yes\n  ConnectTimeout 3\n  \
+        "Host *\n  User core\n  IdentityFile {}\n  IdentitiesOnly yes\n  BatchMode yes\n  ConnectTimeout 20\n  \
          ServerAliveInterval 5\n  ServerAliveCountMax 3\n  StrictHostKeyChecking no\n  \
          UserKnownHostsFile /dev/null\n  LogLevel ERROR\n",
         lab.dir.join("ssh/key").display()
