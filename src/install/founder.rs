@@ -31,6 +31,7 @@ pub fn plan(root: &Root, old: &Record, urls: &[String]) -> Result<Plan> {
         plan.put(root, target, wanted, None, "")?;
     }
     plan.record = Record { files, ..old.clone() };
+    plan.prune_recorded(old);
     Ok(plan)
 }
 

@@ -187,7 +187,7 @@ impl Plan {
     }
 
     /// The folders that were made for files which are not installed any more.
-    fn prune_recorded(&mut self, old: &Record) {
+    pub(super) fn prune_recorded(&mut self, old: &Record) {
         let files = &self.record.files;
         let goes = |f: &&String| !files.iter().any(|e| Path::new(&e.target).starts_with(f.as_str()));
         self.prune.extend(old.folders.iter().filter(goes).cloned());

@@ -331,30 +331,43 @@ proptest! {
 
     #[test]
     fn every_way_ends_in_the_tree_of_the_model(before in trees(), steps in steps()) {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("root");
-        (0..3).for_each(|n| Version(n).unpack(&dir.path().join(n.to_string())));
-        put(&root.join("etc/os-release"), "ID=flatcar\n", 0o644);
-        before.iter().for_each(|(path, (text, mode))| put(&root.join(path), text, *mode));
-        let folders = read(&root).1;
-        let mut model = Model { files: read(&root).0, ..Model::default() };
-        for step in &steps {
-            let was = read(&root);
-            let (expected, got) = act(&mut model, &root, dir.path(), step);
-            prop_assert_eq!(expected, got, "{:?}", step);
-            let now = read(&root);
-            prop_assert_eq!(&now.0, &model.files, "{:?}", step);
-            if got != Exit::Done {
-                prop_assert_eq!(now, was, "{:?} was refused", step);
-            }
-        }
-        // At the end nothing but the operator's is left, and no folder that was not there.
-        run(&root, "uninstall --force");
-        let files = read(&root).0;
-        prop_assert!(files.keys().all(|p| !model.placed.contains_key(p)), "{:?}", files);
-        for folder in read(&root).1.difference(&folders) {
-            prop_assert!(files.keys().any(|f| f.starts_with(&format!("{folder}/"))), "{folder} is left over");
-        }
-        prop_assert!(folders.iter().all(|f| root.join(f).is_dir()), "{:?} of {folders:?}", read(&root).1);
+        ends_in_the_tree_of_the_model(&before, &steps)?;
     }
+}
+
+/// A run of the property: `set-founder` made folders that the record forgot when it was reset.
+#[test]
+fn a_founder_that_is_set_and_reset_leaves_no_folder() {
+    let install = Step::Install { version: Version(0), force: false };
+    let steps = [install, Step::Edit(0), Step::Uninstall { force: false }, Step::Founder(2), Step::Reset];
+    ends_in_the_tree_of_the_model(&BTreeMap::new(), &steps).unwrap();
+}
+
+fn ends_in_the_tree_of_the_model(before: &Tree, steps: &[Step]) -> Result<(), TestCaseError> {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    (0..3).for_each(|n| Version(n).unpack(&dir.path().join(n.to_string())));
+    put(&root.join("etc/os-release"), "ID=flatcar\n", 0o644);
+    before.iter().for_each(|(path, (text, mode))| put(&root.join(path), text, *mode));
+    let folders = read(&root).1;
+    let mut model = Model { files: read(&root).0, ..Model::default() };
+    for step in steps {
+        let was = read(&root);
+        let (expected, got) = act(&mut model, &root, dir.path(), step);
+        prop_assert_eq!(expected, got, "{:?}", step);
+        let now = read(&root);
+        prop_assert_eq!(&now.0, &model.files, "{:?}", step);
+        if got != Exit::Done {
+            prop_assert_eq!(now, was, "{:?} was refused", step);
+        }
+    }
+    // At the end nothing but the operator's is left, and no folder that was not there.
+    run(&root, "uninstall --force");
+    let files = read(&root).0;
+    prop_assert!(files.keys().all(|p| !model.placed.contains_key(p)), "{:?}", files);
+    for folder in read(&root).1.difference(&folders) {
+        prop_assert!(files.keys().any(|f| f.starts_with(&format!("{folder}/"))), "{folder} is left over");
+    }
+    prop_assert!(folders.iter().all(|f| root.join(f).is_dir()), "{:?} of {folders:?}", read(&root).1);
+    Ok(())
 }
