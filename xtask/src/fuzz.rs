@@ -69,7 +69,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         return smoke();
     }
     let named: Vec<&str> = options.targets.iter().map(String::as_str).collect();
-    run(if named.is_empty() { &TARGETS } else { &named }, options.seconds)
+    run(if named.is_empty() { &TARGETS } else { &named }, options.seconds, "release")
 }
 
 /// Checks the code of the targets, and runs each for a moment.
@@ -78,11 +78,11 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 /// As [`main`], or rustfmt or clippy has something to say.
 fn smoke() -> Result<()> {
     let manifest = paths::root().join("fuzz/Cargo.toml");
-    cargo_ok(cargo().args(["fmt", "--check", "--manifest-path"]).arg(&manifest))?;
+    ok(cargo().args(["fmt", "--check", "--manifest-path"]).arg(&manifest))?;
     let mut clippy = cargo();
     clippy.args(["clippy", "--all-targets", "--locked", "--manifest-path"]).arg(&manifest);
-    cargo_ok(clippy.arg("--target-dir").arg(folder()).args(["--", "-D", "warnings"]))?;
-    run(&TARGETS, SMOKE_SECONDS)
+    ok(clippy.arg("--target-dir").arg(folder()).args(["--", "-D", "warnings"]))?;
+    run(&TARGETS, SMOKE_SECONDS, "smoke")
 }
 
 /// Why this machine cannot build the targets, if so, and what to do.
@@ -97,17 +97,19 @@ fn folder() -> PathBuf {
     paths::target().join("fuzz")
 }
 
-fn run(targets: &[&'_ str], seconds: u64) -> Result<()> {
+/// Builds the targets by a profile of `fuzz/Cargo.toml`, and runs them.
+fn run(targets: &[&'_ str], seconds: u64, profile: &str) -> Result<()> {
     if let Some(why) = obstacle() {
         return Err(fault(Exit::NotFound, "the fuzz targets cannot be built", why));
     }
-    build()?;
+    let programs = folder().join(GNU).join(profile);
+    build(profile, &programs)?;
     let scratch = Scratch::new()?;
     let queue = Mutex::new(targets.iter());
     let failed = Mutex::new(Vec::new());
     let work = || {
         while let Some(target) = next(&queue) {
-            match fuzz(target, seconds, &scratch.0) {
+            match fuzz(target, seconds, &programs.join(target), &scratch.0) {
                 Ok(summary) => println!("   {target}: {summary}"),
                 Err(e) => failed.lock().expect("no thread panics").push(e),
             }
@@ -130,24 +132,30 @@ fn next<'a>(queue: &Mutex<std::slice::Iter<'a, &'a str>>) -> Option<&'a str> {
 }
 
 /// Builds the targets, and makes the seeds anew.
-fn build() -> Result<()> {
-    let common = |command: &mut Command| {
-        command.arg("--manifest-path").arg(paths::root().join("fuzz/Cargo.toml"));
-        command.arg("--target-dir").arg(folder()).arg("--locked");
-    };
+fn build(profile: &str, programs: &Path) -> Result<()> {
     let mut targets = cargo();
-    common(targets.args(["build", "--quiet", "--release", "--bins", "--target", GNU]));
-    cargo_ok(targets.env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f")))?;
+    targets.args([
+        "build",
+        "--quiet",
+        "--bins",
+        "--locked",
+        "--profile",
+        profile,
+        "--target",
+        GNU,
+        "--manifest-path",
+    ]);
+    targets.arg(paths::root().join("fuzz/Cargo.toml")).arg("--target-dir").arg(folder());
+    ok(targets.env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f")))?;
 
     let seeds = folder().join("seeds");
     etcd2_backup::sys::fs::remove_dir_if_there(&seeds)?;
-    let mut example = cargo();
-    common(example.args(["run", "--quiet", "--example", "seeds"]));
-    cargo_ok(example.arg("--").arg(&seeds))
+    let mut maker = Command::new(programs.join("seeds"));
+    ok(maker.arg(&seeds))
 }
 
 /// Runs one target to the end of its time; what it did, for people.
-fn fuzz(target: &str, seconds: u64, scratch: &Path) -> Result<String> {
+fn fuzz(target: &str, seconds: u64, program: &Path, scratch: &Path) -> Result<String> {
     let dir = |name: &str| -> Result<PathBuf> {
         let dir = folder().join(name).join(target);
         fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
@@ -156,8 +164,7 @@ fn fuzz(target: &str, seconds: u64, scratch: &Path) -> Result<String> {
     let (corpus, seeds, artifacts) = (dir("corpus")?, dir("seeds")?, dir("artifacts")?);
     let log = folder().join(format!("{target}.log"));
     let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-    let program = folder().join(GNU).join("release").join(target);
-    let mut command = Command::new(&program);
+    let mut command = Command::new(program);
     command.arg(&corpus).arg(&seeds);
     let found = paths::root().join("fuzz/regressions").join(target);
     if found.is_dir() {
@@ -206,12 +213,13 @@ fn artifact(log: &str) -> Option<&str> {
     log.lines().find_map(|l| l.split_once("Test unit written to ")).map(|(_, path)| path.trim())
 }
 
-fn cargo_ok(command: &mut Command) -> Result<()> {
-    let status = command.current_dir(paths::root()).status().context("starting cargo")?;
+fn ok(command: &mut Command) -> Result<()> {
+    let status = command.current_dir(paths::root()).status();
+    let status = status.with_context(|| format!("starting {}", command.get_program().to_string_lossy()))?;
     if status.success() {
         return Ok(());
     }
-    let what = format!("cargo for the fuzz targets: {status}");
+    let what = format!("{} for the fuzz targets: {status}", command.get_program().to_string_lossy());
     Err(fault(Exit::Failed, what, "its own output above says what is wrong"))
 }
 

@@ -160,10 +160,9 @@ fn elsewhere(facts: &Facts) -> Result<String> {
             std::os::unix::fs::symlink(cargo_home.join(name), home.join(".cargo").join(name))?;
         }
     }
-    let mut release = Command::new("cargo");
-    // The tasks of that checkout are compiled as well; how well does not matter.
-    release.args(["--config", "profile.dev.package.etcd2-backup.opt-level=0"]);
-    release.args(["xtask", "release", "--target", &facts.target, "--dist"]).arg(&dist);
+    // The task works in the checkout around its working directory, and is of the same commit there.
+    let mut release = Command::new(std::env::current_exe().context("finding this program")?);
+    release.args(["release", "--target", &facts.target, "--dist"]).arg(&dist);
     release.current_dir(&checkout).env_clear().env("HOME", &home);
     if let Some(rustup) = rustup_home() {
         release.env("RUSTUP_HOME", rustup);

@@ -10,6 +10,8 @@ use etcd2_backup::etcd::frame::FrameReader;
 use etcd2_backup::etcd::wal::{Extent, Reading};
 use etcd2_backup_fuzz::input::put_sized;
 use etcd2_backup_fuzz::{script, tree};
+// What the code is instrumented with calls it.
+use libfuzzer_sys as _;
 use testkit::fixtures::{Fixture, NAMES};
 
 /// Larger files than this say nothing new, and make each run slow.

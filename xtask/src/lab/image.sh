@@ -34,7 +34,7 @@ mv "$base/usr/bin/etcdctl" "$base/usr/bin/etcdctl3"
 rm -rf etcd
 mkdir -p "$base/debs"
 mv "$debs"/*.deb "$base/debs/"
-chroot "$base" sh -c 'dpkg --unpack --force-depends /debs/*.deb && dpkg --configure -a'
+chroot "$base" sh -c 'dpkg --force-unsafe-io --force-depends --unpack /debs/*.deb && dpkg --force-unsafe-io --configure -a'
 rm -rf "$base/debs" "$base/usr/sbin/policy-rc.d" "$debs"
 
 # CoreOS has these users under these numbers.

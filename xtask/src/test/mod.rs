@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check there is, with the tools it needs. `.ci/run` calls this and nothing else.
 //!
-//! First what computes, one after the other: formatting, clippy, the build of the tests. Then side by side: the tests, most of
-//! which wait; the scenarios of the lab, which wait too; and a release made twice, and fuzzing.
+//! Side by side: clippy, then the tests, most of which wait; the scenarios of the lab, which wait too; and a release made
+//! twice, and fuzzing.
 #![expect(clippy::print_stdout, reason = "a task talks to whoever started it")]
 
 mod memory;
@@ -94,19 +94,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
     let root = paths::root();
     let given = find_tools()?;
-    CHECKS.iter().try_for_each(|check| run_check(check, root))?;
     if options.quick {
         return run_quick(root, &given, started);
     }
     let Some(nextest) = &given.nextest else {
         return run_without_nextest(root, &given, started);
     };
+    let plain = |name: &str, command| Section { name: name.into(), prefix: "", command };
+    let mut own = Vec::new();
+    for check in &CHECKS {
+        own.extend(wanted(check, root)?.map(|(name, command)| plain(&name, command)));
+    }
     let mut build = tests(nextest, root, &given);
-    run_command("building the tests", build.arg("--no-run"))?;
-    let section =
-        Section { name: "cargo nextest run".into(), prefix: "", command: tests(nextest, root, &given) };
-    let mut lanes = vec![vec![section]];
-    lanes.extend(other_lanes()?);
+    build.arg("--no-run");
+    own.push(plain("building the tests", build));
+    own.push(plain("cargo nextest run", tests(nextest, root, &given)));
+    // The lab makes its image, and the release compiles, before the tests need the processors.
+    let mut lanes = other_lanes()?;
+    lanes.push(own);
     side_by_side::run(lanes)?;
     tell_end(started);
     Ok(())
@@ -125,6 +130,7 @@ fn tests(nextest: &Path, root: &Path, given: &Given) -> Command {
 }
 
 fn run_quick(root: &Path, given: &Given, started: Instant) -> Result<()> {
+    run_checks(root)?;
     match &given.nextest {
         Some(nextest) => {
             let mut command = tests(nextest, root, given);
@@ -138,6 +144,7 @@ fn run_quick(root: &Path, given: &Given, started: Instant) -> Result<()> {
 
 /// The programs use all processors, so the rest follows them.
 fn run_without_nextest(root: &Path, given: &Given, started: Instant) -> Result<()> {
+    run_checks(root)?;
     println!("== the test programs");
     programs::run(root, given, false)?;
     side_by_side::run(other_lanes()?)?;
@@ -145,13 +152,27 @@ fn run_without_nextest(root: &Path, given: &Given, started: Instant) -> Result<(
     Ok(())
 }
 
-fn run_check(check: &Check, root: &Path) -> Result<()> {
+fn run_checks(root: &Path) -> Result<()> {
+    for check in &CHECKS {
+        if let Some((name, mut command)) = wanted(check, root)? {
+            run_command(&name, &mut command)?;
+        }
+    }
+    Ok(())
+}
+
+/// A check's name and command; `None` if it is skipped, which is said.
+fn wanted(check: &Check, root: &Path) -> Result<Option<(String, Command)>> {
     let name = format!("cargo {}", check.arguments.join(" "));
     match decide(check, is_installed, env::var_os("CI").is_some()) {
-        Decision::Run => run_command(&name, cargo().args(check.arguments).current_dir(root)),
+        Decision::Run => {
+            let mut command = cargo();
+            command.args(check.arguments).current_dir(root);
+            Ok(Some((name, command)))
+        }
         Decision::Skip(why) => {
             println!("== {name}: SKIPPED, {why}");
-            Ok(())
+            Ok(None)
         }
         Decision::Fail(hint) => {
             Err(fault(Exit::NotFound, format!("{name}: not installed, and this is CI"), hint))
