@@ -1,11 +1,12 @@
-//! The stamp that says which member this node was last seen to be. It outlives any data directory, so that an empty one
-//! is noticed.
+//! The stamp that says which member this node was last seen to be, and how its etcd was run. It outlives any data directory,
+//! so that an empty one is noticed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::paths::{ALLOW_EMPTY, IDENTITY, Root, STAMP_DIR};
@@ -24,12 +25,36 @@ pub struct Identity {
     pub wal_dir: PathBuf,
 }
 
-#[derive(Serialize, Deserialize)]
+/// How a unit's etcd was set up when it was last seen to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// What the unit said then, as [`UnitEnvironment::digest`](crate::settings::UnitEnvironment::digest) gives it.
+    pub unit: String,
+    /// What etcd was given, by its flags, in this node's paths: `data-dir` always, `wal-dir` if it is a separate one.
+    pub settings: BTreeMap<String, String>,
+}
+
+impl Setup {
+    /// Its data directory and its WAL directory.
+    pub fn places(&self) -> (PathBuf, PathBuf) {
+        let path = |flag: &str| self.settings.get(flag).map(PathBuf::from);
+        let data_dir = path("data-dir").unwrap_or_default();
+        let wal_dir = path("wal-dir").unwrap_or_else(|| data_dir.join("member/wal"));
+        (data_dir, wal_dir)
+    }
+}
+
+#[derive(Default, Serialize, Deserialize)]
 struct Stamp {
     version: u32,
-    cluster_id: String,
-    member_id: String,
-    wal_dir: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    member_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wal_dir: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    etcd: Option<Setup>,
 }
 
 /// Writes down who this node is, seen from data that is really there. Readable by etcd's user.
@@ -43,12 +68,25 @@ pub fn record(root: &Root, identity: &Identity) -> Result<()> {
     if matches!(&known, Ok(Some(k)) if k == identity) {
         return Ok(());
     }
-    create_dirs(&root.join(STAMP_DIR), 0o755)?;
-    write_atomic(&root.join(IDENTITY), render(identity)?.as_bytes(), 0o644)?;
+    // Where the old stamp cannot be read, the new one takes its place.
+    let etcd = setup(root).ok().flatten();
+    write(root, &Stamp { etcd, ..Stamp::of(identity) })?;
     match known {
         Ok(Some(k)) if k.cluster_id == identity.cluster_id && k.member_id == identity.member_id => Ok(()),
         _ => remove_if_there(&root.join(ALLOW_EMPTY)),
     }
+}
+
+/// Writes down how etcd is set up, seen from one that runs.
+///
+/// # Errors
+/// The stamp cannot be read or written; the old one is still there then.
+pub fn record_setup(root: &Root, setup: &Setup) -> Result<()> {
+    let known = read(root)?;
+    if known.as_ref().is_some_and(|k| k.etcd.as_ref() == Some(setup)) {
+        return Ok(());
+    }
+    write(root, &Stamp { version: VERSION, etcd: Some(setup.clone()), ..known.unwrap_or_default() })
 }
 
 /// Who this node was last seen to be; `None` if it was never seen.
@@ -56,6 +94,30 @@ pub fn record(root: &Root, identity: &Identity) -> Result<()> {
 /// # Errors
 /// There is a stamp, but it cannot be read or understood.
 pub fn load(root: &Root) -> Result<Option<Identity>> {
+    let Some(stamp) = read(root)? else { return Ok(None) };
+    identity_in(&stamp).with_context(|| format!("reading {}", root.join(IDENTITY).display()))
+}
+
+/// How its etcd was set up when it was last seen to run; `None` if it was never seen.
+///
+/// # Errors
+/// As [`load`].
+pub fn setup(root: &Root) -> Result<Option<Setup>> {
+    Ok(read(root)?.and_then(|stamp| stamp.etcd))
+}
+
+/// Forgets who this node was: the next start of etcd is meant to find no data, as at a join. How etcd is run stays known.
+///
+/// # Errors
+/// The stamp is there and cannot be removed, or written anew.
+pub fn forget(root: &Root) -> Result<()> {
+    match setup(root).ok().flatten() {
+        Some(etcd) => write(root, &Stamp { version: VERSION, etcd: Some(etcd), ..Stamp::default() }),
+        None => remove_if_there(&root.join(IDENTITY)),
+    }
+}
+
+fn read(root: &Root) -> Result<Option<Stamp>> {
     let path = root.join(IDENTITY);
     match fs::read(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -65,32 +127,44 @@ pub fn load(root: &Root) -> Result<Option<Identity>> {
     .with_context(|| format!("reading {}", path.display()))
 }
 
-/// Forgets who this node was: the next start of etcd is meant to find no data, as at a join.
-///
-/// # Errors
-/// The stamp is there and cannot be removed.
-pub fn forget(root: &Root) -> Result<()> {
-    remove_if_there(&root.join(IDENTITY))
+/// Readable by etcd's user.
+fn write(root: &Root, stamp: &Stamp) -> Result<()> {
+    create_dirs(&root.join(STAMP_DIR), 0o755)?;
+    write_atomic(&root.join(IDENTITY), (serde_json::to_string(stamp)? + "\n").as_bytes(), 0o644)
 }
 
-fn parse(text: &[u8]) -> Result<Identity> {
+fn parse(text: &[u8]) -> Result<Stamp> {
     let stamp: Stamp = serde_json::from_slice(text)?;
     ensure!(stamp.version == VERSION, "version {} is not known to this program", stamp.version);
-    ensure!(stamp.wal_dir.is_absolute(), "wal_dir is not an absolute path");
+    identity_in(&stamp)?;
+    let relative = |etcd: &Setup| !etcd.places().0.is_absolute() || !etcd.places().1.is_absolute();
+    ensure!(!stamp.etcd.as_ref().is_some_and(relative), "a directory of etcd is not an absolute path");
+    Ok(stamp)
+}
+
+/// `None` if the stamp says only how etcd is run.
+fn identity_in(stamp: &Stamp) -> Result<Option<Identity>> {
+    let (cluster_id, member_id, wal_dir) = match (&stamp.cluster_id, &stamp.member_id, &stamp.wal_dir) {
+        (None, None, None) if stamp.etcd.is_some() => return Ok(None),
+        (Some(cluster_id), Some(member_id), Some(wal_dir)) => (cluster_id, member_id, wal_dir),
+        _ => bail!("it does not say cluster_id, member_id and wal_dir"),
+    };
+    ensure!(wal_dir.is_absolute(), "wal_dir is not an absolute path");
     let id = |text: &str| {
         let hex = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
         ensure!(hex, "{text:?} is not an ID of 16 hexadecimal digits");
         Ok(u64::from_str_radix(text, 16)?)
     };
-    let (cluster_id, member_id) = (id(&stamp.cluster_id)?, id(&stamp.member_id)?);
-    Ok(Identity { cluster_id, member_id, wal_dir: stamp.wal_dir })
+    let (cluster_id, member_id) = (id(cluster_id)?, id(member_id)?);
+    Ok(Some(Identity { cluster_id, member_id, wal_dir: wal_dir.clone() }))
 }
 
-fn render(identity: &Identity) -> Result<String> {
-    let id = |n: u64| format!("{n:016x}");
-    let (cluster_id, member_id) = (id(identity.cluster_id), id(identity.member_id));
-    let stamp = Stamp { version: VERSION, cluster_id, member_id, wal_dir: identity.wal_dir.clone() };
-    Ok(serde_json::to_string(&stamp)? + "\n")
+impl Stamp {
+    fn of(identity: &Identity) -> Self {
+        let id = |n: u64| Some(format!("{n:016x}"));
+        let (cluster_id, member_id) = (id(identity.cluster_id), id(identity.member_id));
+        Self { version: VERSION, cluster_id, member_id, wal_dir: Some(identity.wal_dir.clone()), etcd: None }
+    }
 }
 
 #[cfg(test)]
@@ -106,23 +180,54 @@ mod tests {
         Identity { cluster_id: 0xab, member_id: 0x8e9e_05c5_2164_694d, wal_dir }
     }
 
+    fn rendered(stamp: &Stamp) -> String {
+        serde_json::to_string(stamp).unwrap() + "\n"
+    }
+
+    fn identity(text: &str) -> Result<Option<Identity>> {
+        identity_in(&parse(text.as_bytes())?)
+    }
+
     #[test]
     fn the_stamp_reads_and_writes_as_documented() {
-        assert_eq!(render(&sample()).unwrap(), TEXT);
-        assert_eq!(parse(TEXT.as_bytes()).unwrap(), sample());
+        assert_eq!(rendered(&Stamp::of(&sample())), TEXT);
+        assert_eq!(identity(TEXT).unwrap(), Some(sample()));
         // Fields of a later version that kept the number.
-        assert_eq!(parse(TEXT.replace('{', "{\"more\":1,").as_bytes()).unwrap(), sample());
+        assert_eq!(identity(&TEXT.replace('{', "{\"more\":1,")).unwrap(), Some(sample()));
         let changes = [
             ("\"version\":1", "\"version\":2"),
             ("\"version\":1,", ""),
             ("8e9e05c52164694d", "+e9e05c52164694d"),
             ("8e9e05c52164694d", "8e9e05c52164694"),
+            ("\"member_id\":\"8e9e05c52164694d\",", ""),
             ("/var/lib", "var/lib"),
+            ("}", ",\"etcd\":{\"unit\":\"\",\"settings\":{\"data-dir\":\"x\"}}}"),
             ("}", ""),
         ];
         for (from, to) in changes {
-            assert!(parse(TEXT.replace(from, to).as_bytes()).is_err(), "{from} -> {to}");
+            assert!(identity(&TEXT.replace(from, to)).is_err(), "{from} -> {to}");
         }
+        assert!(identity("{\"version\":1}").is_err());
+    }
+
+    #[test]
+    fn who_this_node_is_and_how_its_etcd_is_run_are_written_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let settings = BTreeMap::from([("data-dir".to_owned(), "/var/lib/etcd2".to_owned())]);
+        let seen = Setup { unit: "ab".into(), settings };
+        record_setup(&root, &seen).unwrap();
+        assert_eq!((load(&root).unwrap(), setup(&root).unwrap()), (None, Some(seen.clone())));
+        record(&root, &sample()).unwrap();
+        assert_eq!((load(&root).unwrap(), setup(&root).unwrap()), (Some(sample()), Some(seen.clone())));
+        let later = Setup { unit: "cd".into(), ..seen };
+        record_setup(&root, &later).unwrap();
+        assert_eq!((load(&root).unwrap(), setup(&root).unwrap()), (Some(sample()), Some(later.clone())));
+        forget(&root).unwrap();
+        assert_eq!((load(&root).unwrap(), setup(&root).unwrap()), (None, Some(later)));
+        write_atomic(&root.join(IDENTITY), b"{", 0o644).unwrap();
+        record(&root, &sample()).unwrap();
+        assert_eq!((load(&root).unwrap(), setup(&root).unwrap()), (Some(sample()), None));
     }
 
     #[test]

@@ -21,6 +21,7 @@
 //! - [`cluster`]: a running cluster by its HTTP API: who is in it, who has caught up, how a member comes in
 //! - [`fence`], [`identity`]: the stamps that keep etcd from starting on the wrong data
 //! - [`member_dir`]: etcd's directory on the disk: its owner, the old one kept, the new one in its place
+//! - [`running`]: the etcd that runs: which log it has open, how it was started
 //! - [`settings`]: the environment of the unit and of etcd's unit, made into one `Settings`
 //! - [`archive`]: what lies in the remote: names, parts, chains, which point to restore
 //! - [`etcd`]: etcd's files: bytes in, values out, and back
@@ -46,6 +47,7 @@ pub mod paths;
 pub mod recovery;
 pub mod rehearsal;
 pub mod remote;
+pub mod running;
 pub mod settings;
 pub mod sources;
 pub mod status;

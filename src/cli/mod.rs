@@ -52,6 +52,7 @@ pub enum Verb {
     Inspect(Inspect),
     Prune(Prune),
     Clean(Clean),
+    Look(Look),
     Guard,
     Report,
     StandBy,
@@ -167,7 +168,8 @@ static VERBS: &[VerbTable] = &[
         flag("as-founder", "Restore although this node is not the founding member", into!(Restore.as_founder)),
         flag(
             "force",
-            "Restore although this node is not the founding member, its cluster answers, or its clock is behind",
+            "Restore although this node is not the founding member, its cluster answers, its clock is behind, or etcd was \
+             last seen with its data elsewhere",
             into!(Restore.force),
         ),
         flag("plan", "Show what would be restored, and change nothing", into!(Restore.plan)),
@@ -206,6 +208,7 @@ static VERBS: &[VerbTable] = &[
     ]),
     verb("join", "Join this node to the cluster of the founding member", || Verb::Join(Join::default()))
         .options(&[
+            flag("force", "Join although etcd was last seen with its data elsewhere", into!(Join.force)),
             flag(
                 "no-start",
                 "Prepare everything but let somebody else start etcd; run join again to watch it catch up",
@@ -293,6 +296,7 @@ static VERBS: &[VerbTable] = &[
         valued("etcd", "PATH", "etcd's program [default: that of etcd's unit]", into!(Rehearse.etcd)),
         valued("wait", "TIME", "Give up when etcd is not healthy after this time", into!(Rehearse.wait))
             .default("2m"),
+        flag("force", "Go on although etcd was last seen with its data elsewhere", into!(Rehearse.force)),
         flag("json", "Print JSON", into!(Rehearse.json)),
     ]),
     verb("inspect", "Show what a data directory, an archive or a file of them holds", || {
@@ -334,6 +338,8 @@ static VERBS: &[VerbTable] = &[
         valued("older-than", "TIME", "Only those that are older, like 30d", into!(Clean.older_than)),
         flag("yes", "Remove them", into!(Clean.yes)),
     ]),
+    verb("look", "Say which log the running etcd has open, and note it", || Verb::Look(Look::default()))
+        .options(&[flag("quiet", "Only note it", into!(Look.quiet))]),
     verb("guard", "Refuse to start etcd on an empty data directory (run by etcd's unit)", || Verb::Guard)
         .hidden(),
     verb("report", "Say as JSON what this node has (run by recover)", || Verb::Report).hidden(),

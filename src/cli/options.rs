@@ -50,9 +50,16 @@ impl Restore {
 /// The options of `join`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Join {
+    pub force: bool,
     pub no_start: bool,
     pub plain: bool,
     pub wait: Duration,
+}
+
+/// The options of `look`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    pub quiet: bool,
 }
 
 /// The options of `export`.
@@ -177,6 +184,7 @@ pub struct Verify {
 pub struct Rehearse {
     pub etcd: Option<PathBuf>,
     pub wait: Duration,
+    pub force: bool,
     pub json: bool,
 }
 

@@ -197,9 +197,25 @@ fn a_line_means_what_it_says() {
         ("restore --accept-older --force", {
             cli("/", false, Verb::Restore(Restore { accept_older: true, force: true, ..restore() }))
         }),
-        ("join", cli("/", false, Verb::Join(Join { no_start: false, plain: false, wait: ten_minutes }))),
+        (
+            "join",
+            cli(
+                "/",
+                false,
+                Verb::Join(Join { force: false, no_start: false, plain: false, wait: ten_minutes }),
+            ),
+        ),
         ("join --no-start --wait 1m30s", {
-            cli("/", false, Verb::Join(Join { no_start: true, plain: false, wait: Duration::from_secs(90) }))
+            cli(
+                "/",
+                false,
+                Verb::Join(Join {
+                    force: false,
+                    no_start: true,
+                    plain: false,
+                    wait: Duration::from_secs(90),
+                }),
+            )
         }),
         ("inspect a", cli("/", false, Verb::Inspect(inspect(None)))),
         ("inspect --keys a --json --wal-dir b", {
@@ -231,12 +247,12 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         (
             "",
             "there is no verb",
-            "one of install, uninstall, set-founder, backup, status, restore, join, recover, export, migrate, list, sources, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, status, restore, join, recover, export, migrate, list, sources, verify, rehearse, inspect, prune, clean, look; see etcd2-backup --help",
         ),
         (
             "-v",
             "there is no verb",
-            "one of install, uninstall, set-founder, backup, status, restore, join, recover, export, migrate, list, sources, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, status, restore, join, recover, export, migrate, list, sources, verify, rehearse, inspect, prune, clean, look; see etcd2-backup --help",
         ),
         ("restor", "there is no verb restor", "is it restore? see etcd2-backup --help"),
         ("hepl", "there is no verb hepl", "is it help? see etcd2-backup --help"),
@@ -244,7 +260,7 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         (
             "gaurd",
             "there is no verb gaurd",
-            "one of install, uninstall, set-founder, backup, status, restore, join, recover, export, migrate, list, sources, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, status, restore, join, recover, export, migrate, list, sources, verify, rehearse, inspect, prune, clean, look; see etcd2-backup --help",
         ),
         ("restore --forse", "there is no option --forse", "is it --force? see etcd2-backup restore --help"),
         ("restore --colour", "there is no option --colour", "see etcd2-backup restore --help"),

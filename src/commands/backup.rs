@@ -20,6 +20,7 @@ use crate::identity::{self, Identity};
 use crate::paths::Root;
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
+use crate::running::unheld;
 use crate::settings::Settings;
 use crate::sys::{random, time};
 use crate::telling::{self, Cycle};
@@ -28,9 +29,18 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     let started = Instant::now();
     let settings = Settings::load(root)?;
     let mut cycle = Cycle::default();
-    let ended = send_what_is_new(root, &settings, &mut cycle);
+    let ended = send_what_is_new(root, &settings, &mut cycle).and_then(|exit| match exit {
+        Exit::Done => is_of_the_running_etcd(root, &settings).map(|()| exit),
+        _ => Ok(exit),
+    });
     telling::finish(&settings, &cycle, started, &ended);
     ended
+}
+
+/// What was read is sent in any case: where the log is not that of the etcd that runs, it may still be the last there is.
+fn is_of_the_running_etcd(root: &Root, settings: &Settings) -> Result<()> {
+    let dir = DataDir::open(&settings.data_dir, settings.wal_dir.as_deref())?;
+    unheld::refuse_if_elsewhere(root, settings, &dir.wal)
 }
 
 fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Result<Exit> {

@@ -63,6 +63,7 @@ pub(super) fn run(root: &Root, options: &cli::Install) -> Result<Exit> {
         // One that an older version placed does not know yet what it wants.
         systemd::start_no_block(TIMER)?;
     }
+    super::look::before(root);
     if plan.record.files.iter().any(Entry::is_founders) {
         log::info!(
             "the founding member that set-founder chose stays; back to the tarball's: set-founder --reset"

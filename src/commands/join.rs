@@ -21,6 +21,7 @@ use crate::exit::{Exit, OrFault, fault};
 use crate::member_dir::aside;
 use crate::member_dir::places::Places;
 use crate::paths::{JOIN_DROP_IN, Root};
+use crate::recovery::guards;
 use crate::recovery::seed::Seed;
 use crate::settings::Settings;
 use crate::settings::unit::UnitEnvironment;
@@ -51,7 +52,9 @@ struct Before {
 
 pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
     let started = Instant::now();
+    super::look::before(root);
     let settings = Settings::load(root)?;
+    guards::refuse_other_place(root, &settings, options.force)?;
     settings.own_name()?;
     settings.own_peer_urls()?;
     refuse_on_founder(&settings)?;

@@ -18,6 +18,7 @@ mod inspect;
 mod install;
 mod join;
 mod list;
+mod look;
 mod migrate;
 mod no_member;
 mod prune;
@@ -57,6 +58,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Verb::Inspect(options) => inspect::run(options),
         Verb::Prune(options) => prune::run(&root, options),
         Verb::Clean(options) => clean::run(&root, options),
+        Verb::Look(options) => look::run(&root, options),
         Verb::Guard => guard::run(&root),
         Verb::Report => report::run(&root),
         Verb::StandBy => stand_by::run(&root),

@@ -17,6 +17,7 @@ use crate::inspect::keys;
 use crate::inspect::output::Output;
 use crate::paths::{self, Root};
 use crate::recovery::fetch::Wanted;
+use crate::recovery::guards;
 use crate::recovery::ids;
 use crate::recovery::source::{self, Source};
 use crate::rehearsal::account::{Account, Compared};
@@ -52,7 +53,9 @@ struct Answer {
 }
 
 pub(super) fn run(root: &Root, options: &cli::Rehearse) -> Result<Exit> {
+    super::look::before(root);
     let settings = Settings::load(root)?;
+    guards::refuse_other_place(root, &settings, options.force)?;
     let program = program(&settings, options)?;
     create_dirs(&settings.backup_dir, 0o700)?;
     // Backups go on meanwhile.

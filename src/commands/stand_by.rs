@@ -20,6 +20,8 @@ const RECOVER: &str = "recover";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) fn run(root: &Root) -> Result<Exit> {
+    // What the settings go by is seen only while etcd runs.
+    super::look::before(root);
     let settings = Settings::load(root)?;
     // One that another verb put up says what that has to take back.
     if !fence::is_up(root) {

@@ -22,6 +22,7 @@ use crate::sys::{systemd, time};
 use crate::telling;
 
 pub(super) fn run(root: &Root, options: &cli::Status) -> Result<Exit> {
+    super::look::before(root);
     let settings = Settings::load(root)?;
     let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
         Err(e) if exit_of(&e) == Exit::NotFound => return no_member(root, &settings, e),

@@ -17,7 +17,7 @@ use crate::etcd::file;
 use crate::etcd::wal::{self, Reading};
 use crate::exit::{Exit, fault};
 use crate::sys::fs as files;
-use crate::sys::lock;
+use crate::sys::held;
 
 /// One directory for another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,11 +73,8 @@ pub fn in_use(wal_dir: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     };
     let path = newest.path(wal_dir);
-    // Only a file of etcd's is asked for.
-    if file::open(&path)?.is_none() {
-        return Ok(None);
-    }
-    Ok(lock::is_locked(&path)?.then_some(path))
+    let Some(segment) = file::open(&path)? else { return Ok(None) };
+    Ok(held::is_held(&segment)?.then_some(path))
 }
 
 /// How a log is to be read that may or may not be in use.

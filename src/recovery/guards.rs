@@ -1,5 +1,6 @@
 //! What keeps a recovery from doing harm, each with what to do about it. Nothing was changed when one of them refuses.
 
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use anyhow::Result;
 
 use super::source::Source;
 use crate::exit::{Exit, exit_of, fault, hint_of};
+use crate::identity;
 use crate::member_dir::exchange;
 use crate::paths::Root;
 use crate::settings::Settings;
@@ -53,6 +55,42 @@ pub fn refuse_while_running(root: &Root, settings: &Settings) -> Result<()> {
         return Err(fault(Exit::Refused, format!("{unit} is running"), hint));
     }
     exchange::refuse_if_in_use(&settings.effective_wal_dir())
+}
+
+/// Sees to it that data is written to where etcd was last seen to have it: started with its data elsewhere, it would be empty.
+///
+/// # Errors
+/// [`Exit::Refused`], unless `force` is given.
+pub fn refuse_other_place(root: &Root, settings: &Settings, force: bool) -> Result<()> {
+    let seen = match identity::setup(root) {
+        Ok(Some(setup)) => setup.places(),
+        Ok(None) => return Ok(()),
+        Err(e) => {
+            log::warn!("where etcd was last seen to have its data is not known: {e:#}");
+            return Ok(());
+        }
+    };
+    let now = (root.strip(&settings.data_dir), root.strip(&settings.effective_wal_dir()));
+    if seen == now {
+        return Ok(());
+    }
+    let unit = &settings.etcd_unit;
+    let shown =
+        |(data, wal): &(PathBuf, PathBuf)| format!("{} (its log in {})", data.display(), wal.display());
+    let what = format!(
+        "etcd was last seen with its data in {}, but now it is to be in {}",
+        shown(&seen),
+        shown(&now)
+    );
+    if force {
+        log::warn!("{what}");
+        return Ok(());
+    }
+    let hint = format!(
+        "if {unit} was changed on purpose since then, give --force; else correct the unit, or ETCD_DATA_DIR in \
+         30-etcd2-backup-restore.conf: systemctl cat {unit} etcd2-backup.service"
+    );
+    Err(fault(Exit::Refused, what, hint))
 }
 
 /// Sees to it that this is the node to restore on.

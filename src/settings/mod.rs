@@ -3,12 +3,13 @@
 //! Nothing else in the program reads the environment.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
 use crate::archive::retention::Rules;
 use crate::exit::{Exit, OrFault, fault};
+use crate::identity;
 use crate::paths::{MACHINE_ID, Root};
 use crate::sys::fs::create_dirs;
 use crate::sys::http::Tls;
@@ -100,22 +101,14 @@ impl Settings {
     /// # Errors
     /// A setting is missing, malformed, or contradicts etcd's unit; or systemd cannot be asked.
     pub fn load(root: &Root) -> Result<Self> {
-        let mut ours: BTreeMap<String, String> = std::env::vars_os()
-            .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
-            .collect();
-        if root.is_live() && !ours.contains_key("RCLONE_ENDPOINT") {
-            // Somebody typed the command; what the unit would have passed on is known to systemd.
-            let environment = systemd::service_unit(OUR_UNIT).map(|u| u.environment).unwrap_or_default();
-            let pairs = environment.iter().filter_map(|v| v.split_once('='));
-            for (name, value) in pairs {
-                ours.entry(name.to_owned()).or_insert_with(|| value.to_owned());
-            }
-        }
-        let unit = if root.is_live() {
-            UnitEnvironment::load(&parse::etcd_unit(&ours)?, root)?
-        } else {
-            UnitEnvironment { variables: ours.clone(), ..UnitEnvironment::default() }
+        let ours = ours(root);
+        let mut unit = match root.is_live() {
+            true => UnitEnvironment::load(&parse::etcd_unit(&ours)?, root)?,
+            false => UnitEnvironment { variables: ours.clone(), ..UnitEnvironment::default() },
         };
+        if root.is_live() {
+            unit.see(identity::setup(root));
+        }
         let path = root.join(MACHINE_ID);
         let machine_id = std::fs::read_to_string(&path).or_fault(
             Exit::Settings,
@@ -123,6 +116,7 @@ impl Settings {
             "run systemd-machine-id-setup; the backups of a machine lie under its ID",
         )?;
         let settings = parse(&ours, &unit, &machine_id, root)?;
+        refuse_folder_inside(&settings.data_dir)?;
         // Only root may read it; whoever else asks is told by rclone what is wrong.
         if let Ok(conf) = std::fs::read_to_string(&settings.rclone_conf) {
             parse::endpoint(&ours, &|name| endpoint::in_conf(&conf, name))?;
@@ -207,6 +201,42 @@ impl Settings {
     pub fn effective_wal_dir(&self) -> PathBuf {
         self.wal_dir.clone().unwrap_or_else(|| self.data_dir.join("member/wal"))
     }
+}
+
+/// What is written into the folder inside a data directory is not found by an etcd that is started on the outer one.
+fn refuse_folder_inside(data_dir: &Path) -> Result<()> {
+    let inside =
+        data_dir.ends_with("member") && ["snap", "wal"].iter().all(|name| data_dir.join(name).is_dir());
+    let Some(outer) = data_dir.parent().filter(|_| inside) else { return Ok(()) };
+    let what =
+        format!("{} is the folder inside a data directory, not the data directory", data_dir.display());
+    Err(fault(Exit::Settings, what, format!("write ETCD_DATA_DIR={} in {}", outer.display(), parse::OURS)))
+}
+
+/// Our variables: those of this process, else those of our unit.
+fn ours(root: &Root) -> BTreeMap<String, String> {
+    let mut ours: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
+        .collect();
+    if root.is_live() && !ours.contains_key("RCLONE_ENDPOINT") {
+        // Somebody typed the command; what the unit would have passed on is known to systemd.
+        let environment = systemd::service_unit(OUR_UNIT).map(|u| u.environment).unwrap_or_default();
+        let pairs = environment.iter().filter_map(|v| v.split_once('='));
+        for (name, value) in pairs {
+            ours.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+    }
+    ours
+}
+
+/// The unit that runs etcd on this node, and what it says: enough to look at the etcd that runs, whatever else is wrong.
+///
+/// # Errors
+/// As [`UnitEnvironment::load`].
+pub fn etcd(root: &Root) -> Result<(String, UnitEnvironment)> {
+    let unit = parse::etcd_unit(&ours(root))?;
+    let environment = UnitEnvironment::load(&unit, root)?;
+    Ok((unit, environment))
 }
 
 /// How rclone is run (`ETCD2_BACKUP_RCLONE_RUNNER`).

@@ -48,7 +48,15 @@ pub fn parse(
     let our_data_dir = get(ours, "ETCD_DATA_DIR").map(|d| absolute("ETCD_DATA_DIR", d)).transpose()?;
     let unit_data_dir = unit.get("data-dir").map(|d| absolute("etcd's data directory", d)).transpose()?;
     let etcd_unit = etcd_unit(ours)?;
-    if let (Some(our), Some(unit)) = (&our_data_dir, &unit_data_dir)
+    // What was seen to run is right, and no reason to back up nothing.
+    if let (Some(our), Some(seen)) = (&our_data_dir, unit.seen.get("data-dir"))
+        && our != Path::new(seen)
+    {
+        log::warn!(
+            "ETCD_DATA_DIR is {} in {OURS}, but {etcd_unit} was seen to use {seen}, which counts: change it in {OURS}",
+            our.display()
+        );
+    } else if let (Some(our), Some(unit)) = (&our_data_dir, &unit_data_dir)
         && our != unit
     {
         return Err(fault(
@@ -258,7 +266,7 @@ mod tests {
 
     fn unit(pairs: &[(&str, &str)], command: &[&str]) -> UnitEnvironment {
         let command = command.iter().map(|s| (*s).to_owned()).collect();
-        UnitEnvironment { variables: map(pairs), command, user: "etcd".into() }
+        UnitEnvironment { variables: map(pairs), command, user: "etcd".into(), ..UnitEnvironment::default() }
     }
 
     #[test]

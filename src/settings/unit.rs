@@ -1,10 +1,14 @@
 //! What etcd's process gets: the variables of its unit, and the flags of its command line over them.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use glob::MatchOptions;
+use sha2::{Digest as _, Sha256};
 
 use crate::exit::{Exit, OrFault, fault};
+use crate::identity::Setup;
 use crate::paths::Root;
 use crate::sys::systemd::{self, ServiceUnit};
 
@@ -17,6 +21,9 @@ pub struct UnitEnvironment {
     pub command: Vec<String>,
     /// The user etcd runs as, empty for root.
     pub user: String,
+    /// What the running etcd was seen to be given, by flag, in this node's paths: it is right where the text of a unit says
+    /// another thing, or nothing.
+    pub seen: BTreeMap<String, String>,
 }
 
 impl UnitEnvironment {
@@ -39,20 +46,18 @@ impl UnitEnvironment {
         }
         let mut files = Vec::new();
         for (path, may_be_missing) in &service.environment_files {
-            if path.to_string_lossy().contains(['*', '?', '[']) {
+            let read = |path: &PathBuf| std::fs::read_to_string(path);
+            let texts = matching(&root.join(path))
+                .and_then(|paths| Ok(paths.iter().map(read).collect::<std::io::Result<Vec<String>>>()?));
+            let texts = texts.with_context(|| format!("reading {}, as {unit} does", path.display()))?;
+            if texts.is_empty() && !may_be_missing {
                 return Err(fault(
                     Exit::Settings,
-                    format!("{unit} has the pattern {} as an EnvironmentFile", path.display()),
-                    "name the files one by one in its drop-in",
+                    format!("{unit} reads its variables from {}, which is not there", path.display()),
+                    format!("see: systemctl cat {unit}"),
                 ));
             }
-            match std::fs::read_to_string(root.join(path)) {
-                Ok(text) => files.push(text),
-                Err(e) if *may_be_missing && e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(e) => {
-                    return Err(e).with_context(|| format!("reading {}, as {unit} does", path.display()));
-                }
-            }
+            files.extend(texts);
         }
         Ok(Self::effective(&service, &files))
     }
@@ -72,16 +77,63 @@ impl UnitEnvironment {
         // Flatcar's unit runs as root, and its wrapper becomes this user.
         let wrapper = || variables.get("ETCD_USER").cloned().unwrap_or_default();
         let user = if service.user.is_empty() { wrapper() } else { service.user.clone() };
-        Self { variables, command, user }
+        Self { variables, command, user, seen: BTreeMap::new() }
     }
 
-    /// A flag of the command line, else the variable etcd takes for it; empty values count as not set, as in etcd.
+    /// What etcd was seen to have; else a flag of the command line, else the variable etcd takes for it. Empty values count as
+    /// not set, as in etcd.
     pub fn get(&self, flag: &str) -> Option<&str> {
+        let place = ["data-dir", "wal-dir"].contains(&flag) && !self.seen.is_empty();
+        if let Some(seen) = self.seen.get(flag) {
+            return Some(seen);
+        }
+        if place {
+            return None;
+        }
         let variable = variable_of(flag);
         let value =
             flag_value(&self.command, flag).or_else(|| self.variables.get(&variable).map(String::as_str));
         value.filter(|v| !v.is_empty())
     }
+
+    /// Takes what the running etcd was last seen to be given, if its unit says the same as then.
+    pub fn see(&mut self, setup: Result<Option<Setup>>) {
+        match setup {
+            Ok(Some(setup)) if setup.unit == self.digest() => self.seen = setup.settings,
+            Ok(_) => {}
+            Err(e) => log::warn!("how etcd was last seen to run is not known: {e:#}"),
+        }
+    }
+
+    /// Whether etcd reads a file instead of flags and variables.
+    pub fn has_config_file(&self) -> bool {
+        self.get("config-file").is_some()
+    }
+
+    /// What tells one text of a unit from another: the SHA-256, in hex, of all that its process gets.
+    pub fn digest(&self) -> String {
+        let mut sum = Sha256::new();
+        let variables = self.variables.iter().map(|(name, value)| format!("{name}={value}"));
+        for word in self.command.iter().cloned().chain([self.user.clone()]).chain(variables) {
+            sum.update(word.as_bytes());
+            sum.update([0]);
+        }
+        sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// The files that an `EnvironmentFile=` names, a path or a pattern, in the order of their names, as systemd reads them.
+fn matching(path: &Path) -> Result<Vec<PathBuf>> {
+    let pattern = path.to_str().context("it is not UTF-8")?;
+    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::default() };
+    let found = glob::glob_with(pattern, options)?.collect::<Result<Vec<_>, _>>()?;
+    // A link to nothing is found too.
+    let there = |path: &PathBuf| path.try_exists().with_context(|| format!("looking for {}", path.display()));
+    let mut all = Vec::new();
+    for path in found {
+        all.extend(there(&path)?.then_some(path));
+    }
+    Ok(all)
 }
 
 /// etcd's variable for a flag: `data-dir` is `ETCD_DATA_DIR`.
@@ -113,13 +165,14 @@ pub fn as_flag(word: &str) -> Option<(&str, Option<&str>)> {
     })
 }
 
-/// Expands variables as systemd does: `${X}` anywhere in a word; `$X` only as a whole word, split at white space.
+/// Expands variables as systemd does: `${X}` anywhere in a word; `$X` only as a whole word, split at white space outside of
+/// quotes, which go.
 fn expand(command: &[String], variables: &BTreeMap<String, String>) -> Vec<String> {
     let value = |name: &str| variables.get(name).map_or("", String::as_str);
     let mut words = Vec::new();
     for (i, word) in command.iter().enumerate() {
         match word.strip_prefix('$').filter(|n| i > 0 && is_name(n)) {
-            Some(name) => words.extend(value(name).split_whitespace().map(str::to_owned)),
+            Some(name) => words.extend(split(value(name))),
             None => words.push(expand_braces(word, &value)),
         }
     }
@@ -162,6 +215,29 @@ fn parse_environment_file(text: &str) -> Vec<(String, String)> {
     joined.lines().filter_map(variable).collect()
 }
 
+/// The words of a variable that stands alone in a command line.
+fn split(value: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        match (c, quote) {
+            (c, None) if c.is_whitespace() => {
+                words.extend(word.take());
+                continue;
+            }
+            ('\'' | '"', None) => quote = Some(c),
+            (c, Some(q)) if c == q => quote = None,
+            ('\\', None | Some('"')) => word.get_or_insert_default().extend(chars.next()),
+            (c, _) => word.get_or_insert_default().push(c),
+        }
+        word.get_or_insert_default();
+    }
+    words.extend(word);
+    words
+}
+
 fn without_quotes(value: &str) -> String {
     let mut out = String::new();
     let mut quote = None;
@@ -202,11 +278,17 @@ mod tests {
             (&["etcd", "--name="], None),
             (&["etcd", "--debug", "--name=${ETCD_NAME}-x"], Some("variable-x")),
             (&["etcd", "$OPTS"], Some("from-opts")),
+            (&["etcd", "$QUOTED"], Some("two words")),
             (&["etcd", "--name=$OPTS"], Some("$OPTS")),
             (&["etcd", "--name=a$$b${NO}c"], Some("a$bc")),
         ];
         for (command, expected) in cases {
-            let got = unit(&["ETCD_NAME=variable", "OPTS=--debug  --name from-opts"], command, &[]);
+            let variables = [
+                "ETCD_NAME=variable",
+                "OPTS=--debug  --name from-opts",
+                "QUOTED='--debug' \"--name=two\\ words\" --x=''",
+            ];
+            let got = unit(&variables, command, &[]);
             assert_eq!(got.get("name"), *expected, "{command:?}");
         }
     }
@@ -229,6 +311,23 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_of_environment_files_means_those_that_match_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["20-b.env", "10-a.env", ".c.env", "d.env.rpmsave"];
+        names.iter().for_each(|name| std::fs::write(dir.path().join(name), name).unwrap());
+        std::os::unix::fs::symlink("nowhere", dir.path().join("30-e.env")).unwrap();
+        let found = |pattern: &str| -> Vec<String> {
+            let all = matching(&dir.path().join(pattern)).unwrap();
+            all.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(found("*.env"), ["10-a.env", "20-b.env"]);
+        assert_eq!(found("10-a.env"), ["10-a.env"]);
+        assert_eq!(found(".c.env"), [".c.env"]);
+        assert_eq!(found("none*"), [""; 0]);
+        assert_eq!(found("30-e.env"), [""; 0]);
+    }
+
+    #[test]
     fn the_user_is_the_units_or_else_the_wrappers() {
         for (unit, wrapper, expected) in
             [("etcd", "x", "etcd"), ("etcd", "", "etcd"), ("", "etcd", "etcd"), ("", "", "")]
@@ -240,6 +339,21 @@ mod tests {
             };
             assert_eq!(UnitEnvironment::effective(&service, &[]).user, expected, "{unit:?} {wrapper:?}");
         }
+    }
+
+    #[test]
+    fn what_was_seen_counts_as_long_as_the_unit_says_the_same() {
+        let mut environment = unit(&["ETCD_WAL_DIR=/stale", "ETCD_NAME=e1"], &["sh", "-c", "exec etcd"], &[]);
+        let settings = BTreeMap::from([("data-dir".to_owned(), "/srv/etcd".to_owned())]);
+        let setup = |unit: &str| Ok(Some(Setup { unit: unit.into(), settings: settings.clone() }));
+        environment.see(setup("of another text"));
+        assert_eq!((environment.get("data-dir"), environment.get("wal-dir")), (None, Some("/stale")));
+        environment.see(setup(&environment.digest()));
+        // A WAL directory that was not seen is none.
+        assert_eq!((environment.get("data-dir"), environment.get("wal-dir")), (Some("/srv/etcd"), None));
+        assert_eq!(environment.get("name"), Some("e1"));
+        let other = unit(&["ETCD_WAL_DIR=/stale", "ETCD_NAME=e2"], &["sh", "-c", "exec etcd"], &[]);
+        assert_ne!(environment.digest(), other.digest());
     }
 
     #[test]

@@ -1,13 +1,9 @@
 //! One at a time: an exclusive lock that the kernel releases when the process dies.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
-use rustix::io::Errno;
 
 /// Held as long as it lives.
 #[derive(Debug)]
@@ -45,29 +41,6 @@ impl Lock {
     }
 }
 
-/// Whether another process holds a lock on a file: one of flock(2), as etcd 2.x takes, or of fcntl(2), as 3.x does. Takes
-/// none that outlives the question. A link is not followed, and a pipe not waited for.
-///
-/// # Errors
-/// The file cannot be opened for writing, or asked.
-pub fn is_locked(path: &Path) -> Result<bool> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let ask = || -> io::Result<bool> {
-        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(true),
-            Err(TryLockError::Error(e)) => return Err(e),
-        }
-        match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(false),
-            Err(Errno::AGAIN | Errno::ACCESS) => Ok(true),
-            Err(e) => Err(e.into()),
-        }
-    };
-    ask().with_context(|| format!("asking for the lock on {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,9 +52,7 @@ mod tests {
         let first = Lock::try_take(&path).unwrap();
         assert!(first.is_some());
         assert!(Lock::try_take(&path).unwrap().is_none());
-        assert!(is_locked(&path).unwrap());
         drop(first);
-        assert!(!is_locked(&path).unwrap());
         assert!(Lock::try_take(&path).unwrap().is_some());
         let first = Lock::try_take_folder(dir.path()).unwrap();
         assert!(first.is_some());

@@ -44,6 +44,17 @@ pub fn is_active(unit: &str) -> Result<bool> {
     parse_active(&output.text()).with_context(|| format!("asking systemd for the state of {unit}"))
 }
 
+/// When a service that is active was started, in microseconds after the boot; `None` if it is not active, or about to be.
+///
+/// # Errors
+/// systemd cannot be reached or did not answer in time.
+pub fn active_since(unit: &str) -> Result<Option<u64>> {
+    let mut command = Command::new("systemctl");
+    command.args(["show", "--property=ActiveState,ExecMainStartTimestampMonotonic", unit]);
+    let text = command.run_ok(LIMIT)?.text();
+    parse_active_since(&text).with_context(|| format!("asking systemd for the state of {unit}"))
+}
+
 /// Whether a unit is started at every boot.
 ///
 /// # Errors
@@ -127,6 +138,18 @@ fn parse_active(text: &str) -> Result<bool> {
             Ok(true)
         }
         _ => bail!("unexpected answer of systemctl: {}", text.trim()),
+    }
+}
+
+fn parse_active_since(text: &str) -> Result<Option<u64>> {
+    let property = |name: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        found.with_context(|| format!("unexpected answer of systemctl: {}", text.trim()))
+    };
+    let started = property("ExecMainStartTimestampMonotonic")?.trim();
+    match property("ActiveState")?.trim() {
+        "active" => Ok(Some(started.parse().with_context(|| format!("{started:?} is no time"))?)),
+        _ => Ok(None),
     }
 }
 
@@ -271,6 +294,21 @@ mod tests {
             assert_eq!(parse_active(text).unwrap(), expected, "{text}");
         }
         assert!(parse_active("").is_err());
+    }
+
+    #[test]
+    fn only_what_is_active_has_a_start() {
+        for (text, expected) in [
+            ("ExecMainStartTimestampMonotonic=1200\nActiveState=active\n", Some(1200)),
+            ("ActiveState=active\nExecMainStartTimestampMonotonic=0\n", Some(0)),
+            ("ActiveState=activating\nExecMainStartTimestampMonotonic=1200\n", None),
+            ("ActiveState=inactive\nExecMainStartTimestampMonotonic=0\n", None),
+        ] {
+            assert_eq!(parse_active_since(text).unwrap(), expected, "{text}");
+        }
+        for text in ["", "ActiveState=active\n", "ActiveState=active\nExecMainStartTimestampMonotonic=\n"] {
+            assert!(parse_active_since(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod live_tail;
 mod live_walk;
 mod mutation;
 mod rewrite;
+mod running;
 mod second_look;
 
 /// The program under test.

@@ -1,0 +1,236 @@
+//! Which process is the member that a unit runs, and how it is set up, in the paths of this node.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::mounts::{self, Mount};
+use super::process::Process;
+use crate::settings::unit::UnitEnvironment;
+
+/// Services whose processes are what others asked them to run.
+const ENGINES: [&str; 5] =
+    ["docker.service", "containerd.service", "crio.service", "podman.service", "rkt.service"];
+/// Flags that say a path, which a container may name otherwise.
+const PATHS: [&str; 8] = [
+    "cert-file",
+    "key-file",
+    "trusted-ca-file",
+    "ca-file",
+    "peer-cert-file",
+    "peer-key-file",
+    "peer-trusted-ca-file",
+    "peer-ca-file",
+];
+/// Flags whose value is the same everywhere.
+const WORDS: [&str; 4] =
+    ["name", "initial-advertise-peer-urls", "advertise-client-urls", "listen-client-urls"];
+
+/// Which process is the member that a unit runs.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// This one.
+    One(&'a Process),
+    /// None that can be: etcd starts, or it is a proxy.
+    None,
+    /// Several could be.
+    Several(Vec<&'a Process>),
+}
+
+/// A member that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its WAL directory.
+    pub wal_dir: PathBuf,
+    /// What it was given, by etcd's flags: the directories always, the rest as far as it is known.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// Looks for a unit's member among the processes that write to a log: one in the unit's control group; else, as a container is in
+/// a group of its own, the only one that is in no other service's. `known` is the WAL directory that it had before, which tells
+/// two containers apart.
+pub fn of_unit<'a>(unit: &str, all: &'a [Process], ours: &[Mount], known: Option<&Path>) -> Found<'a> {
+    let own: Vec<&Process> = all.iter().filter(|p| p.group.split('/').any(|part| part == unit)).collect();
+    let candidates =
+        if own.is_empty() { all.iter().filter(|p| is_contained(&p.group)).collect() } else { own };
+    match candidates[..] {
+        [] => Found::None,
+        [one] => Found::One(one),
+        _ => {
+            let is_known = |p: &&&Process| known.is_some() && wal_dir(p, ours).as_deref() == known;
+            candidates
+                .iter()
+                .find(is_known)
+                .map_or_else(|| Found::Several(candidates.clone()), |p| Found::One(p))
+        }
+    }
+}
+
+/// Whether a control group is a container's, and not of some other service.
+fn is_contained(group: &str) -> bool {
+    let mut services = group.split('/').filter(|part| part.ends_with(".service"));
+    services.next().is_none_or(|first| ENGINES.contains(&first))
+}
+
+fn wal_dir(process: &Process, ours: &[Mount]) -> Option<PathBuf> {
+    mounts::translate(&process.wal_dir, &process.mounts, ours)
+}
+
+impl Member {
+    /// What a process says of itself, with `ours` as what this program sees mounted.
+    ///
+    /// # Errors
+    /// Why it cannot be said where its data lies on this node.
+    pub fn of(process: &Process, ours: &[Mount]) -> Result<Self, String> {
+        let here = |path: &Path| mounts::translate(path, &process.mounts, ours);
+        let elsewhere = |path: &Path| {
+            format!(
+                "process {} has its data in {}, which is no folder of this node",
+                process.pid,
+                path.display()
+            )
+        };
+        let wal_dir = here(&process.wal_dir).ok_or_else(|| elsewhere(&process.wal_dir))?;
+        let given = UnitEnvironment {
+            variables: process.variables.clone(),
+            command: process.command.clone(),
+            ..UnitEnvironment::default()
+        };
+        let named =
+            given.get("data-dir").map(Path::new).filter(|dir| dir.is_absolute() && !given.has_config_file());
+        let theirs = named.map(Path::to_owned);
+        let theirs = theirs.or_else(|| above(process.snap_dir.as_deref()?, "member/snap"));
+        let theirs = theirs.or_else(|| above(&process.wal_dir, "member/wal")).ok_or_else(|| {
+            format!(
+                "the data directory of process {}, which writes to {}, is not known",
+                process.pid,
+                wal_dir.display()
+            )
+        })?;
+        let data_dir = here(&theirs).ok_or_else(|| elsewhere(&theirs))?;
+        let mut settings = BTreeMap::from([("data-dir".to_owned(), text(&data_dir))]);
+        if wal_dir != data_dir.join("member/wal") {
+            settings.insert("wal-dir".into(), text(&wal_dir));
+        }
+        if !given.has_config_file() {
+            let words =
+                WORDS.iter().filter_map(|flag| Some(((*flag).to_owned(), given.get(flag)?.to_owned())));
+            settings.extend(words);
+            let paths = PATHS
+                .iter()
+                .filter_map(|flag| Some(((*flag).to_owned(), text(&here(Path::new(given.get(flag)?))?))));
+            settings.extend(paths);
+        }
+        Ok(Self { wal_dir, settings })
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// The folder above these names, if a folder ends with them.
+fn above(folder: &Path, names: &str) -> Option<PathBuf> {
+    let depth = Path::new(names).components().count();
+    folder.ends_with(names).then(|| folder.ancestors().nth(depth).map(Path::to_owned)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: &str = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 8:17 / /srv/fast rw - ext4 /dev/sdb1 rw\n";
+    const CONTAINER: &str = "90 80 0:55 / / rw - overlay overlay rw\n\
+                             91 90 8:1 /var/lib/etcd2 /data rw - ext4 /dev/sda1 rw\n\
+                             92 90 8:1 /etc/ssl/etcd /etc/ssl/certs ro - ext4 /dev/sda1 rw\n";
+
+    fn process(group: &str, wal_dir: &str, mounts: &str, command: &[&str]) -> Process {
+        Process {
+            pid: 7,
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            variables: BTreeMap::new(),
+            group: group.into(),
+            wal_dir: wal_dir.into(),
+            snap_dir: None,
+            mounts: mounts::parse(mounts),
+        }
+    }
+
+    #[test]
+    fn a_units_member_is_told_from_others() {
+        let ours = mounts::parse(NODE);
+        let at = |group: &str, wal_dir: &str| process(group, wal_dir, NODE, &["etcd"]);
+        let own = at("/system.slice/etcd2.service", "/a/member/wal");
+        let events = at("/system.slice/etcd-events.service", "/b/member/wal");
+        let docker = at("/docker/0a1b", "/c/member/wal");
+        let scope = at("/system.slice/docker-0a1b.scope", "/d/member/wal");
+        let nested = at("/system.slice/docker.service/0a1b", "/e/member/wal");
+        for (all, known, expected) in [
+            (vec![&events, &own], None, Some("/a/member/wal")),
+            (vec![&docker, &own], None, Some("/a/member/wal")),
+            (vec![&events, &docker], None, Some("/c/member/wal")),
+            (vec![&events, &scope], None, Some("/d/member/wal")),
+            (vec![&nested], None, Some("/e/member/wal")),
+            (vec![&events], None, None),
+            (vec![], None, None),
+            (vec![&docker, &scope], Some("/d/member/wal"), Some("/d/member/wal")),
+        ] {
+            let all: Vec<Process> = all.into_iter().cloned().collect();
+            let got = match of_unit("etcd2.service", &all, &ours, known.map(Path::new)) {
+                Found::One(process) => Some(process.wal_dir.to_str().unwrap().to_owned()),
+                Found::None => None,
+                several @ Found::Several(_) => panic!("{several:?}"),
+            };
+            assert_eq!(got.as_deref(), expected);
+        }
+        let two = [docker, scope];
+        for known in [None, Some(Path::new("/x"))] {
+            assert!(
+                matches!(of_unit("etcd2.service", &two, &ours, known), Found::Several(all) if all.len() == 2)
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_member_was_given_is_said_in_this_nodes_paths() {
+        let ours = mounts::parse(NODE);
+        let settings = |process: &Process| {
+            let member = Member::of(process, &ours).unwrap();
+            let all: Vec<String> =
+                member.settings.iter().map(|(flag, value)| format!("{flag}={value}")).collect();
+            all.join(" ")
+        };
+        let group = "/system.slice/etcd2.service";
+        let shell = process(group, "/srv/fast/etcd/member/wal", NODE, &["etcd", "-name=e1"]);
+        assert_eq!(settings(&shell), "data-dir=/srv/fast/etcd name=e1");
+        let flags =
+            ["etcd", "--data-dir=/data", "--cert-file=/etc/ssl/certs/a.pem", "--key-file=/gone/k.pem"];
+        let mut contained = process("/docker/1", "/data/member/wal", CONTAINER, &flags);
+        contained.variables.insert("ETCD_NAME".into(), "e2".into());
+        let flags = "cert-file=/etc/ssl/etcd/a.pem data-dir=/var/lib/etcd2";
+        // The key is in the container alone.
+        let lost = process("/docker/1", "/data/member/wal", CONTAINER, &["etcd"]);
+        assert_eq!(settings(&lost), "data-dir=/var/lib/etcd2");
+        assert!(settings(&contained).starts_with(flags), "{}", settings(&contained));
+        assert!(settings(&contained).ends_with(" name=e2"));
+        let separate = process(group, "/srv/fast/wal", NODE, &["etcd", "--data-dir", "/var/lib/etcd"]);
+        assert_eq!(settings(&separate), "data-dir=/var/lib/etcd wal-dir=/srv/fast/wal");
+        let by_db =
+            Process { snap_dir: Some("/d/member/snap".into()), ..process(group, "/w", NODE, &["etcd"]) };
+        assert_eq!(settings(&by_db), "data-dir=/d wal-dir=/w");
+        // With a configuration file etcd reads no flag and no variable.
+        let file = ["etcd", "--data-dir=/stale", "--config-file=/etc/etcd.yml", "--name=stale"];
+        assert_eq!(settings(&process(group, "/d/member/wal", NODE, &file)), "data-dir=/d");
+    }
+
+    #[test]
+    fn what_is_not_known_is_said() {
+        let ours = mounts::parse(NODE);
+        for (process, word) in [
+            (process("/", "/wal", NODE, &["etcd"]), "the data directory of process 7"),
+            (process("/", "/private/member/wal", CONTAINER, &["etcd"]), "no folder of this node"),
+        ] {
+            let why = Member::of(&process, &ours).unwrap_err();
+            assert!(why.contains(word), "{why}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The etcd that runs: which log it has open, where that is on this node, and how it was started. Asked of the kernel and not
+//! of a unit's text, since etcd may be started by a shell line, a wrapper, a configuration file or a container engine, with
+//! other paths inside.
+//!
+//! | file | what |
+//! |---|---|
+//! | `process.rs` | the processes that write to a log, from `/proc` |
+//! | `mounts.rs` | what a path of another process is called here |
+//! | `member.rs` | which of them is the member of a unit, and what it says of itself |
+//! | `look.rs` | looks at what runs now, and notes it |
+//! | `unheld.rs` | a log that nobody holds while etcd runs |
+
+pub mod look;
+pub mod member;
+pub mod mounts;
+pub mod process;
+pub mod unheld;

@@ -1,0 +1,159 @@
+//! A log that is backed up and that nobody holds, though etcd runs: then etcd has its data elsewhere. etcd holds a lock on its
+//! newest segment as long as it runs.
+//!
+//! It is called so only after a minute in a row: etcd may have been started just now, or be about to read its log.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::etcd::{file, wal};
+use crate::exit::{Exit, fault};
+use crate::paths::Root;
+use crate::settings::Settings;
+use crate::sys::fs::{remove_if_there, write_atomic};
+use crate::sys::{held, systemd};
+
+/// How long etcd may take until it holds its log, in seconds.
+const PATIENCE: u64 = 60;
+
+/// Since when nobody was seen to hold a log, while one and the same etcd ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unheld {
+    /// The log.
+    wal_dir: PathBuf,
+    /// The boot, by the kernel's random number.
+    boot: String,
+    /// When etcd was started, in microseconds after that.
+    started: u64,
+    /// When it was first seen, in seconds after the boot.
+    since: u64,
+}
+
+/// What is seen at one moment.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    /// The log that was read.
+    pub wal_dir: PathBuf,
+    /// Whether somebody holds its newest segment.
+    pub held: bool,
+    /// When etcd was started, in microseconds after the boot; `None`: its unit is not active.
+    pub started: Option<u64>,
+    /// The boot, by the kernel's random number.
+    pub boot: String,
+    /// How long ago that was, in seconds.
+    pub uptime: u64,
+}
+
+/// What is to be remembered, and for how many seconds nobody has held the log if that is too long.
+pub fn judge(known: Option<Unheld>, now: &Moment) -> (Option<Unheld>, Option<u64>) {
+    let Some(started) = now.started.filter(|_| !now.held) else { return (None, None) };
+    let first = Unheld { wal_dir: now.wal_dir.clone(), boot: now.boot.clone(), started, since: now.uptime };
+    let same = |known: &Unheld| Unheld { since: known.since, ..first.clone() } == *known;
+    let unheld = known.filter(same).unwrap_or(first);
+    let seconds = now.uptime.saturating_sub(unheld.since);
+    (Some(unheld), Some(seconds).filter(|seconds| *seconds >= PATIENCE))
+}
+
+/// Sees to it that the log that is backed up is the one of the etcd that runs.
+///
+/// # Errors
+/// [`Exit::Settings`]: it is not, and has not been for a minute. What cannot be asked is a warning.
+pub fn refuse_if_elsewhere(root: &Root, settings: &Settings, wal_dir: &Path) -> Result<()> {
+    if !root.is_live() {
+        return Ok(());
+    }
+    let now = match moment(settings, wal_dir) {
+        Ok(now) => now,
+        Err(e) => {
+            log::warn!(
+                "whether the etcd that runs holds the log in {} is not known: {e:#}",
+                wal_dir.display()
+            );
+            return Ok(());
+        }
+    };
+    let path = settings.backup_dir.join("unheld.json");
+    let known = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let (unheld, too_long) = judge(known, &now);
+    match &unheld {
+        Some(unheld) => write_atomic(&path, &serde_json::to_vec(unheld)?, 0o600)?,
+        None => remove_if_there(&path)?,
+    }
+    let Some(seconds) = too_long else { return Ok(()) };
+    let unit = &settings.etcd_unit;
+    Err(fault(
+        Exit::Settings,
+        format!(
+            "{unit} runs, but for {seconds} s nobody has held the log in {} that was read: its etcd has its data elsewhere, or \
+             is no member. {}",
+            wal_dir.display(),
+            fs::read_to_string(root.join(crate::paths::LOOKED)).unwrap_or_default().trim()
+        ),
+        format!("see what etcd has open: sudo etcd2-backup look; how it is started: systemctl cat {unit}"),
+    ))
+}
+
+fn moment(settings: &Settings, wal_dir: &Path) -> Result<Moment> {
+    let read = |path: &str| fs::read_to_string(path).with_context(|| format!("reading {path}"));
+    let newest = *wal::segments(wal_dir)?.last().context("no segment of the log is there")?;
+    let segment = file::open(&newest.path(wal_dir))?.context("the newest segment is gone")?;
+    let uptime = read("/proc/uptime")?;
+    let seconds = uptime.split('.').next().and_then(|seconds| seconds.parse().ok());
+    Ok(Moment {
+        wal_dir: wal_dir.to_owned(),
+        held: held::is_held(&segment)?,
+        started: systemd::active_since(&settings.etcd_unit)?,
+        boot: read("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
+        uptime: seconds.context("/proc/uptime says no number")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each cycle said, from `(uptime, started, held)`; the boot is another one after an uptime that is smaller.
+    fn cycles(all: &[(u64, Option<u64>, bool)]) -> Vec<Option<u64>> {
+        let (mut known, mut boot, mut before) = (None, 0, 0);
+        let cycle = |&(uptime, started, held): &(u64, Option<u64>, bool)| {
+            boot += u32::from(uptime < before);
+            before = uptime;
+            let now = Moment { wal_dir: "/w".into(), held, started, boot: boot.to_string(), uptime };
+            let (next, said) = judge(known.take(), &now);
+            known = next;
+            said
+        };
+        all.iter().map(cycle).collect()
+    }
+
+    #[test]
+    fn only_a_minute_in_a_row_of_one_etcd_counts() {
+        let on = Some(5);
+        assert_eq!(cycles(&[(10, on, false), (40, on, false), (69, on, false)]), [None; 3]);
+        assert_eq!(cycles(&[(10, on, false), (40, on, false), (70, on, false)]), [None, None, Some(60)]);
+        assert_eq!(cycles(&[(10, on, false), (3610, on, false)]), [None, Some(3600)]);
+        // Held in between, stopped in between, another start, another boot.
+        assert_eq!(cycles(&[(10, on, false), (40, on, true), (80, on, false), (110, on, false)]), [None; 4]);
+        assert_eq!(cycles(&[(10, on, false), (40, None, false), (80, on, false)]), [None; 3]);
+        assert_eq!(cycles(&[(10, on, false), (80, Some(70), false), (120, Some(110), false)]), [None; 3]);
+        assert_eq!(cycles(&[(100, on, false), (20, on, false), (70, on, false)]), [None; 3]);
+        assert_eq!(cycles(&[(10, None, false), (400, None, false)]), [None; 2]);
+    }
+
+    #[test]
+    fn another_log_begins_anew() {
+        let at = |wal_dir: &str, uptime| Moment {
+            wal_dir: wal_dir.into(),
+            held: false,
+            started: Some(1),
+            boot: "b".into(),
+            uptime,
+        };
+        let (known, _) = judge(None, &at("/a", 10));
+        assert_eq!(judge(known.clone(), &at("/b", 100)).1, None);
+        assert_eq!(judge(known, &at("/a", 100)).1, Some(90));
+    }
+}
