@@ -105,7 +105,11 @@ impl Settings {
             .collect();
         if root.is_live() && !ours.contains_key("RCLONE_ENDPOINT") {
             // Somebody typed the command; what the unit would have passed on is known to systemd.
-            let environment = systemd::service_unit(OUR_UNIT).map(|u| u.environment).unwrap_or_default();
+            let environment = systemd::service_unit(OUR_UNIT).map(|u| u.environment).or_fault(
+                Exit::Settings,
+                format!("asking systemd for the settings in {OUR_UNIT}"),
+                "run it as root on the node itself, or give a tree with --root",
+            )?;
             let pairs = environment.iter().filter_map(|v| v.split_once('='));
             for (name, value) in pairs {
                 ours.entry(name.to_owned()).or_insert_with(|| value.to_owned());
