@@ -6,7 +6,7 @@
 use anyhow::{Context, Result};
 
 use crate::paths::{FENCE, Root, STAMP_DIR};
-use crate::sys::fs;
+use crate::sys::{fs, look};
 
 /// Puts the fence up. `who` is the verb that does it; one that is up already is only rewritten.
 ///
@@ -20,9 +20,9 @@ pub fn raise(root: &Root, who: &str) -> Result<()> {
 /// Takes the fence down, durably; one that is not up is fine.
 ///
 /// # Errors
-/// The file cannot be removed.
+/// The file cannot be removed, or it could not be asked whether it is there.
 pub fn lower(root: &Root) -> Result<()> {
-    if is_up(root) {
+    if is_up(root)? {
         fs::remove_if_there(&root.join(FENCE))?;
         fs::sync_dir(&root.join(STAMP_DIR)).context("letting etcd start again")?;
     }
@@ -30,14 +30,20 @@ pub fn lower(root: &Root) -> Result<()> {
 }
 
 /// Whether etcd is kept from starting.
-pub fn is_up(root: &Root) -> bool {
-    root.join(FENCE).exists()
+///
+/// # Errors
+/// It could not be asked.
+pub fn is_up(root: &Root) -> Result<bool> {
+    look::is_there(&root.join(FENCE))
 }
 
 /// Whether it is this verb that keeps it from starting.
-pub fn is_up_for(root: &Root, who: &str) -> bool {
-    let text = std::fs::read_to_string(root.join(FENCE));
-    text.is_ok_and(|text| text.contains(&format!("`etcd2-backup {who}`")))
+///
+/// # Errors
+/// It could not be asked.
+pub fn is_up_for(root: &Root, who: &str) -> Result<bool> {
+    let text = look::read_if_there(&root.join(FENCE))?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&text).contains(&format!("`etcd2-backup {who}`")))
 }
 
 fn text(who: &str) -> String {
@@ -58,18 +64,18 @@ mod tests {
     fn up_down_and_both_twice() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
-        assert!(!is_up(&root));
+        assert!(!is_up(&root).unwrap());
         lower(&root).unwrap();
         raise(&root, "join").unwrap();
         raise(&root, "restore").unwrap();
-        assert!(is_up(&root));
+        assert!(is_up(&root).unwrap());
         assert_eq!(
-            ["restore", "restore --undo", "join"].map(|who| is_up_for(&root, who)),
+            ["restore", "restore --undo", "join"].map(|who| is_up_for(&root, who).unwrap()),
             [true, false, false]
         );
         let text = std::fs::read_to_string(root.join(FENCE)).unwrap();
         assert!(text.contains("`etcd2-backup restore`") && !text.contains("etcd2-backup join"), "{text}");
         lower(&root).unwrap();
-        assert!(!is_up(&root));
+        assert!(!is_up(&root).unwrap());
     }
 }

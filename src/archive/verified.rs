@@ -2,7 +2,6 @@
 //! lost, the shares start over, and nobody knows any more what was verified.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::GenerationName;
 use crate::sys::fs::write_atomic;
+use crate::sys::look;
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,15 +55,16 @@ impl Verified {
         backup_dir.join("verified.json")
     }
 
-    /// What is known of a folder; nothing if the file is not there, cannot be used, or is of another folder.
-    pub fn load(backup_dir: &Path, folder: &str) -> Self {
-        let bytes = fs::read(Self::path(backup_dir)).unwrap_or_default();
+    /// What is known of a folder; nothing if the file is not there, is none of ours, or is of another folder.
+    ///
+    /// # Errors
+    /// It is there and cannot be read: it may say of a generation that it is damaged.
+    pub fn load(backup_dir: &Path, folder: &str) -> Result<Self> {
+        let bytes = look::read_if_there(&Self::path(backup_dir))?.unwrap_or_default();
         let read = serde_json::from_slice::<Self>(&bytes).ok();
-        read.filter(|v| v.version == Self::VERSION && v.folder == folder).unwrap_or_else(|| Self {
-            version: Self::VERSION,
-            folder: folder.to_owned(),
-            ..Self::default()
-        })
+        let same = read.filter(|v| v.version == Self::VERSION && v.folder == folder);
+        let lost = || Self { version: Self::VERSION, folder: folder.to_owned(), ..Self::default() };
+        Ok(same.unwrap_or_else(lost))
     }
 
     /// Writes it, durably.
@@ -93,18 +94,18 @@ mod tests {
     fn it_is_read_as_it_is_written_and_anything_else_is_lost() {
         let dir = tempfile::tempdir().unwrap();
         let name = GenerationName { number: 1, cluster_id: 2, member_id: 3, writer: 4 };
-        let lost = Verified::load(dir.path(), "r:p/m");
+        let lost = Verified::load(dir.path(), "r:p/m").unwrap();
         assert_eq!(lost, Verified { version: 1, folder: "r:p/m".into(), ..Verified::default() });
         let mut some = lost.clone();
         some.generations.insert(name.to_string(), Seen { part: 7, time: 8 });
         some.round = Some(Round { of: 7, done: 2, began: some.generations.clone() });
         some.save(dir.path()).unwrap();
-        assert_eq!(Verified::load(dir.path(), "r:p/m"), some);
+        assert_eq!(Verified::load(dir.path(), "r:p/m").unwrap(), some);
         assert_eq!((some.newest_of(name), some.damage_of(name)), (Some(Seen { part: 7, time: 8 }), None));
-        assert_eq!(Verified::load(dir.path(), "r:p/n").generations, BTreeMap::new());
+        assert_eq!(Verified::load(dir.path(), "r:p/n").unwrap().generations, BTreeMap::new());
         for bad in ["", "{", "[]", r#"{"version":2,"folder":"r:p/m","generations":{},"damaged":{}}"#] {
             write_atomic(&Verified::path(dir.path()), bad.as_bytes(), 0o600).unwrap();
-            assert_eq!(Verified::load(dir.path(), "r:p/m"), lost, "{bad}");
+            assert_eq!(Verified::load(dir.path(), "r:p/m").unwrap(), lost, "{bad}");
         }
     }
 }

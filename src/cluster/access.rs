@@ -8,7 +8,7 @@ use crate::exit::{Exit, OrFault, fault};
 use crate::paths::AUTH;
 use crate::settings::Settings;
 use crate::sys::http::{Client, Login};
-use crate::sys::secret_file;
+use crate::sys::{look, secret_file};
 
 /// How the members of a cluster are asked.
 #[derive(Debug, Clone, Default)]
@@ -51,10 +51,11 @@ impl Access {
 /// The user of etcd's authentication; `None` if there is no such file.
 ///
 /// # Errors
-/// [`Exit::Settings`]: others than root may read or change the file, or it holds something else.
+/// [`Exit::Settings`]: others than root may read or change the file, or it holds something else. Or it could not be asked
+/// whether it is there.
 pub fn login(settings: &Settings) -> Result<Option<Login>> {
     let path = &settings.auth_file;
-    if path.symlink_metadata().is_err() {
+    if look::at_name(path)?.is_none() {
         return Ok(None);
     }
     let read = secret_file::read(path)

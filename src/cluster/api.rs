@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Member, Membership};
 use crate::etcd::datadir::Family;
 use crate::exit::{Exit, fault};
-use crate::sys::http::{Client, Response};
+use crate::sys::http::{Client, Response, is_unasked, unasked};
 
 /// What the answer to a change of membership says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,9 +120,14 @@ pub fn may_change(http: &Client, client_url: &str) -> Result<bool> {
 }
 
 /// The version that all members of the cluster can speak, as `2.3.0`; nothing before etcd 2.1.
-pub fn cluster_version(http: &Client, client_url: &str) -> Option<String> {
-    let answer = http.get(&format!("{client_url}/version")).ok()?;
-    Some(json(&answer).ok()?.get("etcdcluster")?.as_str()?.to_owned())
+///
+/// # Errors
+/// No answer.
+pub fn cluster_version(http: &Client, client_url: &str) -> Result<Option<String>> {
+    let answer = http.get(&format!("{client_url}/version"))?;
+    // Before, it was a line of text.
+    let version = |answer: &Value| Some(answer.get("etcdcluster")?.as_str()?.to_owned());
+    Ok(json(&answer).ok().as_ref().and_then(version))
 }
 
 /// The ID of the member that answers at a client URL, and of the leader it knows.
@@ -137,10 +142,31 @@ pub fn self_and_leader(http: &Client, client_url: &str) -> Result<(u64, Option<u
 }
 
 /// Whether a member takes part in a quorum, as its `/health` says; a member that does not answer does not.
-pub fn is_healthy(http: &Client, client_url: &str) -> bool {
+///
+/// # Errors
+/// It could not be asked ([`is_unasked`]).
+pub fn is_healthy(http: &Client, client_url: &str) -> Result<bool> {
+    let url = format!("{}/health", client_url.trim_end_matches('/'));
+    match http.get(&url) {
+        Ok(answer) => says_healthy(&answer).with_context(|| format!("GET {url}")),
+        Err(e) if is_unasked(&e) => Err(e),
+        Err(_) => Ok(false),
+    }
+}
+
+fn says_healthy(answer: &Response) -> Result<bool> {
+    refuse_denial(answer)?;
     // 2.3 writes {"health": "true"}, 3.4 {"health":"true"}.
-    let answer = http.get(&format!("{}/health", client_url.trim_end_matches('/')));
-    answer.is_ok_and(|a| a.status == 200 && a.summary().replace(' ', "").contains(r#""health":"true""#))
+    Ok(answer.status == 200 && answer.summary().replace(' ', "").contains(r#""health":"true""#))
+}
+
+/// An answer that says nothing of the member, since we did not ask as it wants to be asked: as plain text at a port for
+/// certificates (400, in Go's words), or as nobody.
+fn refuse_denial(answer: &Response) -> Result<()> {
+    match answer.status {
+        400 | 401 | 403 => Err(unasked(format!("answered {} {}", answer.status, answer.summary()))),
+        _ => Ok(()),
+    }
 }
 
 /// Raft's status at a member; `progress` is empty unless it leads.
@@ -179,6 +205,7 @@ pub fn applied(http: &Client, client_url: &str) -> Result<Applied> {
 }
 
 fn expect(status: u16, response: Response) -> Result<Response> {
+    refuse_denial(&response)?;
     if response.status != status {
         bail!("answered {} {}", response.status, response.summary());
     }

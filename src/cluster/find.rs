@@ -5,9 +5,9 @@ use anyhow::{Context, Result};
 use super::access::Access;
 use super::api::{self, RaftStatus};
 use super::{Member, Membership};
-use crate::exit::{Exit, fault, hint_of};
+use crate::exit::{Exit, Fault, exit_of, fault, hint_of};
 use crate::settings::urls;
-use crate::sys::http::Client;
+use crate::sys::http::{Client, is_unasked};
 
 /// A cluster that answers.
 #[derive(Debug)]
@@ -29,39 +29,34 @@ impl Cluster {
     /// in the original's examples.
     ///
     /// # Errors
-    /// No URL leads to a member that answers clients.
+    /// [`Exit::Cluster`]: no URL leads to a member that answers clients. [`Exit::Settings`]: it could not be asked with our
+    /// certificates.
     pub fn find(access: &Access, founder_urls: &[String]) -> Result<Self> {
-        let mut reasons = Vec::new();
+        let mut errors = Vec::new();
         for url in founder_urls {
-            match Self::by_peer_url(access, url).or_else(|e| {
-                // Without curl no other URL answers either.
-                if hint_of(&e).is_some() {
-                    Err(e)
-                } else {
-                    Self::by_client_url(&access.clients, url).map_err(|_| e)
-                }
-            }) {
+            let asked = Self::by_peer_url(access, url)
+                .or_else(|e| Self::by_client_url(&access.clients, url).map_err(|other| worse(e, other)));
+            match asked {
                 Ok(cluster) => return Ok(cluster),
-                Err(e) if hint_of(&e).is_some() => return Err(e),
-                Err(e) => reasons.push(format!("{e:#}")),
+                Err(e) => errors.push(e),
             }
         }
-        let reasons = reasons.join("; ");
-        let certificates = match reasons.contains("https://") {
-            true => {
-                "; its certificates must suit what etcd here has in ETCD_PEER_CERT_FILE and the like for peers, and for \
-                 clients ETCDCTL_CERT_FILE and the like, or else ETCD_CERT_FILE"
-            }
-            false => "",
-        };
-        Err(fault(
-            Exit::Cluster,
-            format!("the founding member does not answer: {reasons}"),
-            format!(
-                "start etcd on the founding member (after etcd2-restore.service there), or correct \
-                 ETCD_RESTORE_MASTER_ADV_PEER_URLS in 30-etcd2-backup-restore.conf{certificates}"
-            ),
-        ))
+        // What is wrong here has to be put right here.
+        if let Some(at) = errors.iter().position(|e| is_unasked(e) && hint_of(e).is_some()) {
+            return Err(could_not_be_asked(errors.swap_remove(at)));
+        }
+        // Who could not be asked may be there all the same, which the error tells by its cause.
+        let cause = errors.iter().position(is_unasked).map(|at| errors.remove(at));
+        let mut what = "the founding member does not answer".to_owned();
+        for (at, e) in errors.iter().enumerate() {
+            what += &format!("{} {e:#}", if at == 0 { ":" } else { ";" });
+        }
+        let hint = "start etcd on the founding member (after etcd2-restore.service there), or correct \
+                    ETCD_RESTORE_MASTER_ADV_PEER_URLS in 30-etcd2-backup-restore.conf";
+        Err(match cause {
+            Some(cause) => cause.context(Fault { exit: Exit::Cluster, what, hint: Some(hint.to_owned()) }),
+            None => fault(Exit::Cluster, what, hint),
+        })
     }
 
     fn by_peer_url(access: &Access, url: &str) -> Result<Self> {
@@ -87,7 +82,7 @@ impl Cluster {
                 Ok(m) => {
                     last = anyhow::anyhow!("{candidate} belongs to another cluster ({:x})", m.cluster_id);
                 }
-                Err(e) => last = e,
+                Err(e) => last = worse(e, last),
             }
         }
         Err(last)
@@ -174,8 +169,26 @@ impl Cluster {
     }
 }
 
+/// The first one, unless only the other one is that we could not ask.
+fn worse(one: anyhow::Error, other: anyhow::Error) -> anyhow::Error {
+    if is_unasked(&one) || !is_unasked(&other) { one } else { other }
+}
+
+fn could_not_be_asked(error: anyhow::Error) -> anyhow::Error {
+    let exit = exit_of(&error);
+    let certificates = match exit {
+        Exit::Settings => {
+            "; for peers it is what etcd here has in ETCD_PEER_CERT_FILE and the like, for clients ETCDCTL_CERT_FILE and the \
+             like, or else ETCD_CERT_FILE"
+        }
+        _ => "",
+    };
+    let hint = hint_of(&error).map(|hint| format!("{hint}{certificates}"));
+    error.context(Fault { exit, what: "the founding member could not be asked".into(), hint })
+}
+
 /// A member's client URLs as far as they can lead to it from here.
-fn usable(member: &Member, loopback: bool) -> impl Iterator<Item = &String> {
+pub fn usable(member: &Member, loopback: bool) -> impl Iterator<Item = &String> {
     member.client_urls.iter().filter(move |u| loopback || !urls::is_loopback(u))
 }
 

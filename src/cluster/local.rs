@@ -1,14 +1,14 @@
 //! Which members this node's disk has been: the IDs in its WALs, also in directories that were set aside.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::etcd::{datadir, wal};
 use crate::member_dir::places::Places;
 use crate::settings::Settings;
 use crate::sys::fs::parent;
+use crate::sys::look;
 
 /// Cluster ID and member ID of a WAL.
 pub type Ids = (u64, u64);
@@ -21,32 +21,38 @@ pub fn local_ids(settings: &Settings) -> Result<Option<Ids>> {
     ids_of_wal(&settings.effective_wal_dir())
 }
 
-/// The IDs of every directory that was set aside, as far as they can be read.
+/// The IDs of every directory that was set aside, without those that are damaged.
 ///
 /// # Errors
-/// The data directory cannot be listed.
+/// They cannot be read: one of them may say that an ID must not be used again.
 pub fn ids_set_aside(settings: &Settings) -> Result<Vec<Ids>> {
     let mut ids = Vec::new();
     for place in Places::of(settings)?.data() {
         let (dir, stem) = (parent(place), place.file_name().unwrap_or_default().to_string_lossy());
-        if !dir.exists() {
-            continue;
-        }
-        for entry in fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))? {
-            let path = entry?.path();
+        for entry in look::list_if_there(&dir)?.unwrap_or_default() {
+            let path = entry.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name.strip_prefix(&*stem).is_some_and(|rest| rest.starts_with(".before-")) {
-                // A damaged one is no reason to stop: it is only asked for IDs that must not be used again.
-                let ids_of = |wal: &Path| ids_of_wal(wal).ok().flatten();
-                ids.extend(ids_of(&path.join("wal")).or_else(|| ids_of(&path)));
+                ids.extend(match ids_if_whole(&path.join("wal"))? {
+                    None => ids_if_whole(&path)?,
+                    found => found,
+                });
             }
         }
     }
     Ok(ids)
 }
 
+/// A damaged one is no reason to stop: it is only asked for IDs that must not be used again.
+fn ids_if_whole(dir: &Path) -> Result<Option<Ids>> {
+    match ids_of_wal(dir) {
+        Err(e) if !look::is_unread(&e) => Ok(None),
+        ids => ids,
+    }
+}
+
 fn ids_of_wal(dir: &Path) -> Result<Option<Ids>> {
-    if !wal::segments(dir).is_ok_and(|all| !all.is_empty()) {
+    if wal::segments_if_there(dir)?.is_empty() {
         return Ok(None);
     }
     let metadata = datadir::ids(dir)?;
@@ -58,6 +64,7 @@ mod tests {
     use super::*;
     use crate::etcd::frame::{FrameWriter, Kind};
     use crate::etcd::proto::Metadata;
+    use std::fs;
 
     /// A segment's start: CRC record, then the IDs of member 7 in cluster 9.
     fn head() -> Vec<u8> {

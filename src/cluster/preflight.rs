@@ -13,7 +13,7 @@ use crate::member_dir::owner;
 use crate::member_dir::places::Places;
 use crate::settings::{Settings, urls};
 use crate::sys::command::CommandRunExt;
-use crate::sys::fs;
+use crate::sys::{fs, look};
 
 /// What needs longer to say its version does not run.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -39,7 +39,11 @@ pub fn peer_port_is_taken(peer_urls: &[String]) -> bool {
 pub fn directories(settings: &Settings) -> Result<()> {
     owner::ready(settings)?;
     let dirs = [Some(&settings.data_dir), settings.wal_dir.as_ref()];
-    for dir in dirs.into_iter().flatten().filter(|d| d.exists()) {
+    for dir in dirs.into_iter().flatten() {
+        // A separate WAL directory is made by etcd.
+        if !look::is_there(dir)? {
+            continue;
+        }
         let probe = dir.join(".etcd2-backup-probe");
         fs::write_atomic(&probe, b"", 0o600).and_then(|()| fs::remove_if_there(&probe)).or_fault(
             Exit::Failed,

@@ -22,7 +22,7 @@ use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
 use crate::running::unheld;
 use crate::settings::Settings;
-use crate::sys::{random, time};
+use crate::sys::{look, random, time};
 use crate::telling::{self, Cycle};
 
 pub(super) fn run(root: &Root) -> Result<Exit> {
@@ -49,7 +49,7 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
         log::info!("nothing done: a recovery or another backup is in progress");
         return Ok(Exit::Done);
     };
-    if fence::is_up(root) {
+    if fence::is_up(root)? {
         log::info!(
             "nothing done: a recovery is in progress ({} exists)",
             root.join(crate::paths::FENCE).display()
@@ -109,7 +109,7 @@ fn finish_earlier(
 ) -> Result<u64> {
     let waiting = state.as_ref().and_then(|s| s.pending.clone());
     match (state.as_mut(), waiting) {
-        (Some(state), Some(path)) if spool.dir().join(&path).is_file() => {
+        (Some(state), Some(path)) if look::is_file(&spool.dir().join(&path))? => {
             log::info!("sending part {} of generation {} again", state.sequence, state.generation);
             let bytes = std::fs::metadata(spool.dir().join(&path))?.len();
             return send(settings, spool, remote, state).map(|()| bytes);

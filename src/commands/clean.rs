@@ -35,7 +35,7 @@ pub(super) fn run(root: &Root, options: &cli::Clean) -> Result<Exit> {
     }
 
     let _lock = guards::take_lock(&settings)?;
-    if fence::is_up(root) {
+    if fence::is_up(root)? {
         let hint = "finish that recovery first: the file says which command goes on with it";
         return Err(fault(Exit::Refused, "a recovery is in progress: the fence is up", hint));
     }

@@ -12,7 +12,7 @@ use crate::install::record::{Entry, Record};
 use crate::install::{settle, system, transaction};
 use crate::paths::{FENCE, Root};
 use crate::remote::version;
-use crate::sys::{fs, privilege, systemd};
+use crate::sys::{fs, look, privilege, systemd};
 use crate::{cli, fence};
 
 /// What the tarball is called, and its checksum.
@@ -34,7 +34,7 @@ pub(super) fn run(root: &Root, options: &cli::Install) -> Result<Exit> {
     let payload = Payload::verify(&from)?;
     check_rclone(root, &payload)?;
     let lock = if options.dry_run { None } else { Some(transaction::begin(root)?) };
-    if transaction::is_interrupted(root) {
+    if transaction::is_interrupted(root)? {
         let what = "an installation was interrupted here, and what is there is neither the old nor the new";
         return Err(fault(Exit::Refused, what, "install without --dry-run: it begins by taking that back"));
     }
@@ -107,7 +107,7 @@ fn folder(options: &cli::Install) -> Result<PathBuf> {
 fn refuse_behind_the_fence(root: &Root, plan: &Plan) -> Result<()> {
     let moves =
         |s: &crate::install::plan::Step| s.action == Action::Remove && s.target.ends_with(payload::FENCE);
-    if fence::is_up(root) && plan.steps.iter().any(moves) {
+    if fence::is_up(root)? && plan.steps.iter().any(moves) {
         let what =
             format!("{FENCE} keeps another unit of etcd's from starting than the one of these settings");
         return Err(fault(Exit::Refused, what, "finish the recovery first: the file says which command"));
@@ -119,7 +119,7 @@ fn refuse_behind_the_fence(root: &Root, plan: &Plan) -> Result<()> {
 fn check(root: &Root, json: bool) -> Result<Exit> {
     let again = "install again: it puts back what is missing, and says what was edited";
     let record = super::installed(root)?;
-    if transaction::is_interrupted(root) {
+    if transaction::is_interrupted(root)? {
         return Err(fault(Exit::Corrupt, "an installation was interrupted here", again));
     }
     let differences = record.differences(root)?;
@@ -177,6 +177,10 @@ fn tell_next(root: &Root, from: &Path, etcd_unit: &str, options: &cli::Install) 
         "the unpacked files and the tarball contain the rclone secrets; when they are needed no more:"
     );
     let secret = [payload::RCLONE_CONF, TARBALL[0]].map(|name| from.join(name));
-    let secret: Vec<String> = secret.iter().filter(|p| p.exists()).map(|p| p.display().to_string()).collect();
+    let secret: Vec<String> = secret
+        .iter()
+        .filter(|p| look::is_there(p).unwrap_or(true))
+        .map(|p| p.display().to_string())
+        .collect();
     log::info!("  rm {}", secret.join(" "));
 }

@@ -20,13 +20,14 @@ use crate::cluster::{Membership, api, drop_in, preflight};
 use crate::exit::{Exit, OrFault, fault};
 use crate::member_dir::aside;
 use crate::member_dir::places::Places;
-use crate::paths::{JOIN_DROP_IN, Root};
+use crate::paths::{IDENTITY, JOIN_DROP_IN, Root};
 use crate::recovery::guards;
 use crate::recovery::seed::Seed;
 use crate::settings::Settings;
 use crate::settings::unit::UnitEnvironment;
+use crate::sys::http::is_unasked;
 use crate::sys::lock::Lock;
-use crate::sys::{fs, systemd};
+use crate::sys::{fs, look, systemd};
 use crate::{cli, fence, identity};
 
 mod turn;
@@ -79,7 +80,7 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
         fence::lower(root)?;
         log::info!(
             "ready as member {id:x}: {}; then run join again to watch it catch up",
-            join.how_to_start()
+            join.how_to_start()?
         );
         return Ok(Exit::Done);
     }
@@ -91,6 +92,10 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
 fn find(settings: &Settings) -> Result<Cluster> {
     let access = Access::of(settings)?;
     Cluster::find(&access, settings.founder()?).or_else(|e| {
+        // It may have a quorum that we could not ask for.
+        if is_unasked(&e) {
+            return Err(e);
+        }
         let waiting = Cluster::that_waits_for(settings.own_peer_urls()?, &access, settings.founder()?);
         waiting.inspect(|_| log::info!("the cluster has no quorum until this node has started")).ok_or(e)
     })
@@ -129,9 +134,13 @@ impl Join<'_> {
         let entry = members.by_peer_urls(own_urls);
         // Without a leader nobody knows; the plan takes that into account.
         let status = self.cluster.leader_status(members);
+        let status = match status {
+            Err(e) if is_unasked(&e) => return Err(e),
+            status => status,
+        };
         let matched = entry.and_then(|e| Some(status.as_ref().ok()?.progress.get(&e.id)?.matched));
         let local = local::local_ids(&self.settings)?;
-        let unfinished = self.drop_in().exists();
+        let unfinished = look::is_there(&self.drop_in())?;
         if unfinished && local.is_none() {
             self.stop_vain_starts()?;
         }
@@ -151,8 +160,13 @@ impl Join<'_> {
     /// Whose data this node had, as far as it is there or remembered.
     fn earlier_ids(&self) -> Result<Vec<Ids>> {
         let mut ids = local::ids_set_aside(&self.settings)?;
-        // A stamp that cannot be read is the guard's affair.
-        ids.extend(identity::load(self.root).ok().flatten().map(|i| (i.cluster_id, i.member_id)));
+        // One that cannot be read may say that an ID must not be used again.
+        let stamp = identity::load(self.root).or_fault(
+            Exit::Failed,
+            "finding out which member this node was",
+            format!("if this node was none of this cluster, remove it: sudo rm {IDENTITY}"),
+        )?;
+        ids.extend(stamp.map(|i| (i.cluster_id, i.member_id)));
         Ok(ids)
     }
 
@@ -183,7 +197,8 @@ impl Join<'_> {
 
     /// From the fence to a node on which etcd starts as a new member.
     fn enter(&self, step: Step, members: &Membership, seed: Option<Seed>) -> Result<u64> {
-        let before = Before { fenced: fence::is_up(self.root), unfinished: self.drop_in().exists() };
+        let before =
+            Before { fenced: fence::is_up(self.root)?, unfinished: look::is_there(&self.drop_in())? };
         fence::raise(self.root, "join")?;
         if let Err(e) = self.write_drop_in(members) {
             self.undo(&before)?;
@@ -299,7 +314,7 @@ impl Join<'_> {
 
     fn remove_drop_in(&self) -> Result<()> {
         let path = self.drop_in();
-        if path.exists() {
+        if look::is_there(&path)? {
             fs::remove_if_there(&path)?;
             fs::sync_dir(&fs::parent(&path))?;
             if self.root.is_live() {
@@ -309,15 +324,15 @@ impl Join<'_> {
         Ok(())
     }
 
-    fn how_to_start(&self) -> String {
+    fn how_to_start(&self) -> Result<String> {
         if self.root.is_live() {
-            return format!("systemctl start {}", self.settings.etcd_unit);
+            return Ok(format!("systemctl start {}", self.settings.etcd_unit));
         }
-        match self.drop_in() {
-            path if path.exists() => {
+        Ok(match self.drop_in() {
+            path if look::is_there(&path)? => {
                 format!("start etcd with the variables of {}", self.root.strip(&path).display())
             }
             _ => "start etcd as usual".to_owned(),
-        }
+        })
     }
 }

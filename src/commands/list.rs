@@ -34,7 +34,7 @@ pub(super) fn run(root: &Root, options: &cli::List, verbose: bool) -> Result<Exi
     }
     for machine in &mut machines {
         let folder = settings.folder_of(&machine.machine_id);
-        machine.add_verified(&Verified::load(&settings.backup_dir, &folder));
+        machine.add_verified(&Verified::load(&settings.backup_dir, &folder)?);
     }
     let listing = Listing { format: 1, machines };
     let mut out = Output::new(options.json);

@@ -34,7 +34,7 @@ pub(super) fn run(root: &Root, options: &cli::Prune) -> Result<Exit> {
             accepted.save(&settings.backup_dir, &settings.folder())?;
         }
     }
-    let plan = plan(&settings, &entries, &accepted);
+    let plan = plan(&settings, &entries, &accepted)?;
     cli::print(&if options.json { json(&plan, options.dry_run) } else { text(&plan, options.dry_run) });
     if !plan.doubts.is_empty() {
         return Err(fault(Exit::Paused, format!("nothing is removed: {}", plan.doubts.join("; ")), ACCEPT));
@@ -60,7 +60,7 @@ pub(super) fn by_itself(settings: &Settings, remote: &dyn Remote) {
 fn try_by_itself(settings: &Settings, remote: &dyn Remote) -> Result<()> {
     let entries = catalog::read(remote, &settings.machine_id)?;
     let accepted = Accepted::load(&settings.backup_dir, &settings.folder());
-    let plan = plan(settings, &entries, &accepted);
+    let plan = plan(settings, &entries, &accepted)?;
     for doubt in &plan.doubts {
         log::warn!("older generations stay until somebody has looked: {doubt}");
     }
@@ -70,9 +70,9 @@ fn try_by_itself(settings: &Settings, remote: &dyn Remote) -> Result<()> {
     remove(remote, &settings.machine_id, &entries, &plan)
 }
 
-fn plan(settings: &Settings, entries: &[Entry], accepted: &Accepted) -> Plan {
-    let verified = Verified::load(&settings.backup_dir, &settings.folder());
-    retention::plan(entries, &settings.keep, time::now(), accepted, &verified)
+fn plan(settings: &Settings, entries: &[Entry], accepted: &Accepted) -> Result<Plan> {
+    let verified = Verified::load(&settings.backup_dir, &settings.folder())?;
+    Ok(retention::plan(entries, &settings.keep, time::now(), accepted, &verified))
 }
 
 /// Bases first: what is interrupted leaves generations without one, which nobody can take for whole, and which the next

@@ -101,7 +101,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
         }
         Some(record) => Plan::follow(&settings, &source, record, &present, family)?,
     };
-    plan.say(&source, &places);
+    plan.say(&source, &places)?;
     if let Some(beyond) = beyond {
         beyond::say(beyond, &settings.machine_id, &source);
     }
@@ -111,7 +111,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
         return Ok(Exit::Done);
     }
 
-    let (record, fenced) = (&plan.record, fence::is_up(root));
+    let (record, fenced) = (&plan.record, fence::is_up(root)?);
     // All that needs room comes before the exchange.
     let prepare = || {
         build::build(&settings, &source, &plan.rewrite, plan.own.id, &places)

@@ -24,7 +24,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     super::look::before(root);
     let settings = Settings::load(root)?;
     // One that another verb put up says what that has to take back.
-    if !fence::is_up(root) {
+    if !fence::is_up(root)? {
         fence::raise(root, RECOVER)?;
     }
     if root.is_live() {
@@ -36,7 +36,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     let _lock = guards::wait_for_lock(&settings, PATIENCE)?;
     swap::take_back(root, &settings, false)?;
     fence::raise(root, RECOVER)?;
-    // A damaged disk was told of by `report`.
+    // One that is damaged, or cannot be read, is told of by `report`, which is asked again where it had something before.
     let disk = gather::disk(&settings).unwrap_or_default();
     Ok(cli::print(&serde_json::to_string(&disk)?))
 }

@@ -18,6 +18,7 @@ use crate::install::payload::TIMER;
 use crate::paths::Root;
 use crate::settings::Settings;
 use crate::status::{self, Etcd, Facts, New};
+use crate::sys::http::is_unasked;
 use crate::sys::{systemd, time};
 use crate::telling;
 
@@ -45,9 +46,9 @@ fn facts(root: &Root, options: &cli::Status, settings: &Settings, dir: &DataDir)
     let folder = settings.folder();
     // Before the log: a backup that ends in between has sent no more than is read now.
     let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
-    let in_recovery = fence::is_up(root);
+    let in_recovery = fence::is_up(root)?;
     let new = new(dir, state.as_ref())?;
-    let verified = Verified::load(&settings.backup_dir, &folder).generations.values().map(|s| s.time).max();
+    let verified = Verified::load(&settings.backup_dir, &folder)?.generations.values().map(|s| s.time).max();
     Ok(Facts {
         now: time::now(),
         max_age: options.max_age,
@@ -83,9 +84,13 @@ fn new(dir: &DataDir, state: Option<&State>) -> Result<New> {
 
 fn etcd(settings: &Settings) -> Etcd {
     let http = Access::anonymous(settings).clients;
-    match settings.client_urls.iter().find(|url| api::self_and_leader(&http, url).is_ok()) {
-        None => Etcd::Silent,
-        Some(url) if api::is_healthy(&http, url) => Etcd::Healthy,
-        Some(_) => Etcd::CutOff,
+    let mut unasked = None;
+    for url in &settings.client_urls {
+        match api::self_and_leader(&http, url).and_then(|_| api::is_healthy(&http, url)) {
+            Ok(true) => return Etcd::Healthy,
+            Ok(false) => return Etcd::CutOff,
+            Err(e) => unasked = unasked.or(Some(e).filter(is_unasked)),
+        }
     }
+    unasked.map_or(Etcd::Silent, |e| Etcd::Unknown(format!("{e:#}")))
 }

@@ -17,6 +17,7 @@ use crate::member_dir::places::Places;
 use crate::paths::Root;
 use crate::recovery::{guards, heal, source, swap};
 use crate::settings::Settings;
+use crate::sys::look;
 
 pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let alone =
@@ -34,7 +35,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let places = Places::of(&settings)?;
     places.refuse_unmovable()?;
 
-    let mine = fence::is_up_for(root, swap::UNDO);
+    let mine = fence::is_up_for(root, swap::UNDO)?;
     let taken_back = swap::take_back(root, &settings, options.plan)?;
     // An interrupted restore is undone by that, and an exchange of mine that is not in the journal any more is done.
     if mine != taken_back {
@@ -43,25 +44,38 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
 
     let kept = newest(&places)?;
     let old = of(&kept, &places)?;
-    let present = source::local(&settings).ok();
-    if let Some(present) = present.as_ref().filter(|_| !options.force) {
-        let members = present.contents.members()?;
-        let new = heal::New { cluster_id: None, peer_urls: settings.own_peer_urls()?, instead_of: None };
+    // What is damaged can be given up, what cannot be read may be good.
+    let present = match source::local(&settings) {
+        Err(e) if look::is_unread(&e) => return Err(e.context("reading the data that is there now")),
+        present => present.ok(),
+    };
+    if !options.force {
+        // Of data that is damaged or gone nobody knows the members; some of those before may be in its cluster, too.
+        let mut members = old.members()?;
+        if let Some(present) = &present {
+            members.extend(present.contents.members()?);
+        }
+        let own = old.metadata.cluster_id;
+        let new = heal::New { cluster_id: Some(own), peer_urls: settings.own_peer_urls()?, instead_of: None };
         guards::unless_plan(options.plan, heal::refuse_if_cluster_answers(&settings, &members, new))?;
     }
-    say(&kept, &old, present.as_ref().map(|source| &source.contents), &places);
+    say(&kept, &old, present.as_ref().map(|source| &source.contents), &places)?;
     if options.plan {
         log::info!("nothing was changed");
         return Ok(Exit::Done);
     }
 
     let own = old.metadata.cluster_id;
-    let known = identity::load(root).ok().flatten().map(|identity| identity.cluster_id);
-    let given_up = present.map(|source| source.contents.metadata.cluster_id).or(known);
+    let known = identity::load(root).unwrap_or_else(|e| {
+        log::warn!("which cluster is given up is not known, and not noted: {e:#}");
+        None
+    });
+    let present = present.map(|source| source.contents.metadata.cluster_id);
+    let given_up = present.or(known.map(|identity| identity.cluster_id));
     if let Some(given_up) = given_up.filter(|&given_up| given_up != own) {
         Parent::save_undone(&settings.backup_dir, own, old.last().index, given_up)?;
     }
-    let fenced = fence::is_up(root);
+    let fenced = fence::is_up(root)?;
     let from = |place: &_| aside::with_suffix(place, &kept.suffix);
     let exchange = Exchange::prepare(&settings.backup_dir, &places, from)?;
     fence::raise(root, swap::UNDO)?;
@@ -96,7 +110,7 @@ fn of(kept: &Kept, places: &Places) -> Result<Contents> {
     DataDir { snap: member.join("snap"), wal }.scan(Reading::Still).context("reading what was set aside")
 }
 
-fn say(kept: &Kept, old: &Contents, present: Option<&Contents>, places: &Places) {
+fn say(kept: &Kept, old: &Contents, present: Option<&Contents>, places: &Places) -> Result<()> {
     let dirs: Vec<_> = kept.dirs.iter().map(|dir| dir.display().to_string()).collect();
     log::info!("put back: {}", dirs.join(", "));
     log::info!("{}", describe(old));
@@ -104,9 +118,12 @@ fn say(kept: &Kept, old: &Contents, present: Option<&Contents>, places: &Places)
         Some(present) => log::warn!("given up for it: {}", describe(present)),
         None => log::info!("there is no data that can be read in its place now"),
     }
-    for place in places.data().filter(|place| place.exists()) {
-        log::info!("{} is kept", place.display());
+    for place in places.data() {
+        if look::is_there(place)? {
+            log::info!("{} is kept", place.display());
+        }
     }
+    Ok(())
 }
 
 fn describe(contents: &Contents) -> String {

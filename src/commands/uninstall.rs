@@ -10,7 +10,7 @@ use crate::install::record::Record;
 use crate::install::{settle, transaction};
 use crate::paths::{FENCE, JOIN_DROP_IN, Root};
 use crate::sys::fs::parent;
-use crate::sys::{privilege, systemd};
+use crate::sys::{look, privilege, systemd};
 use crate::{cli, fence};
 
 pub(super) fn run(root: &Root, options: &cli::Uninstall) -> Result<Exit> {
@@ -60,7 +60,7 @@ fn stop_timers() -> Result<Vec<&'static str>> {
 }
 
 fn refuse_in_a_recovery(root: &Root, record: &Record) -> Result<()> {
-    if fence::is_up(root) {
+    if fence::is_up(root)? {
         let what = format!(
             "a recovery is not finished: {FENCE} keeps etcd from starting, which needs what is installed"
         );
@@ -68,7 +68,7 @@ fn refuse_in_a_recovery(root: &Root, record: &Record) -> Result<()> {
     }
     let drop_ins = record.files.iter().filter(|e| e.target.ends_with(payload::FENCE));
     for drop_in in drop_ins.map(|e| parent(&root.join(&e.target)).join(JOIN_DROP_IN)) {
-        if drop_in.exists() {
+        if look::is_there(&drop_in)? {
             let what = format!("a join is not finished: {} is still there", drop_in.display());
             return Err(fault(Exit::Refused, what, "run `etcd2-backup join` again: it goes on where it was"));
         }

@@ -55,7 +55,7 @@ pub(super) fn run(root: &Root, options: &cli::Verify) -> Result<Exit> {
         log::info!("nothing done: another verify is in progress");
         return Ok(Exit::Done);
     };
-    if fence::is_up(root) {
+    if fence::is_up(root)? {
         log::info!("nothing done: a recovery is in progress");
         return Ok(Exit::Done);
     }
@@ -63,7 +63,7 @@ pub(super) fn run(root: &Root, options: &cli::Verify) -> Result<Exit> {
     let folder = settings.folder_of(machine_id);
     // Before the listing: what was sent by then must be in it.
     let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
-    let mut verified = Verified::load(&settings.backup_dir, &folder);
+    let mut verified = Verified::load(&settings.backup_dir, &folder)?;
     let scope = options.share.map_or(Scope::Whole, |share| outcome::next_share(&verified, share.0));
 
     let remote = Rclone::beside(&settings, root, "verify");

@@ -23,6 +23,7 @@ use super::store::{self, StoredMember};
 use super::v3::{Db, Seen};
 use super::wal::{self, Place, Reading, Walk};
 use crate::exit::{Exit, OrFault, exit_of, fault};
+use crate::sys::look;
 
 /// How often a live data directory is read before it is believed that nothing in it fits together.
 const LIVE_TRIES: u32 = 10;
@@ -76,13 +77,13 @@ impl DataDir {
     /// (`snap` and `wal` directly in it).
     ///
     /// # Errors
-    /// [`Exit::NotFound`] if there is no log in it.
+    /// [`Exit::NotFound`] if there is no log in it; another one if it could not be looked into.
     pub fn open(data_dir: &Path, wal_dir: Option<&Path>) -> Result<Self> {
         let member = data_dir.join("member");
-        let top = if member.is_dir() { member } else { data_dir.to_path_buf() };
+        let top = if look::is_dir(&member)? { member } else { data_dir.to_path_buf() };
         let this =
             Self { snap: top.join("snap"), wal: wal_dir.map_or_else(|| top.join("wal"), Path::to_path_buf) };
-        if wal::segments(&this.wal).is_ok_and(|all| !all.is_empty()) {
+        if !wal::segments_if_there(&this.wal)?.is_empty() {
             return Ok(this);
         }
         let what = format!("no etcd log in {}", this.wal.display());
@@ -109,7 +110,7 @@ impl DataDir {
         let start = mark.map_or(beginning, |m| m.place);
         let start_state = mark.map_or_else(HardState::default, |m| m.hard_state);
         let tail = walk.behind(start);
-        let family = self.family(&whole);
+        let family = self.family(&whole)?;
         let log = log_behind(whole, from, mark, &tail);
         Ok(Contents { metadata, base, start, start_state, tail, log, family, passed_over, db })
     }
@@ -162,8 +163,12 @@ impl DataDir {
     }
 
     /// Which etcd wrote the log and what lies beside it.
-    pub fn family(&self, log: &Log) -> Family {
-        if log.padded || self.snap.join("db").exists() { Family::Three } else { Family::Two }
+    ///
+    /// # Errors
+    /// It could not be asked what lies there.
+    pub fn family(&self, log: &Log) -> Result<Family> {
+        let three = log.padded || look::is_there(&self.snap.join("db"))?;
+        Ok(if three { Family::Three } else { Family::Two })
     }
 
     /// The newest snapshot that the log fits and that is whole, and what was passed over for it.
@@ -173,6 +178,7 @@ impl DataDir {
         whole: &Log,
         passed_over: &mut Vec<String>,
     ) -> Result<Option<Snapshot>> {
+        let mut unread = None;
         for &name in names {
             let mut pass_over = |why: &str| {
                 passed_over.push(format!("{}: {why}", self.snap.join(name.to_string()).display()));
@@ -184,12 +190,19 @@ impl DataDir {
             } else {
                 match Snapshot::open(&self.snap, name) {
                     Ok(snapshot) => return Ok(Some(snapshot)),
-                    Err(e) => passed_over.push(format!("{e:#}")),
+                    Err(e) => {
+                        passed_over.push(format!("{e:#}"));
+                        unread = unread.or(Some(e).filter(look::is_unread));
+                    }
                 }
             }
         }
         if whole.continues(0) {
             return Ok(None);
+        }
+        // It may be a good one, and the log fit it.
+        if let Some(e) = unread {
+            return Err(e.context("no other snapshot fits the log"));
         }
         let what = match whole.received() {
             Some(index) => format!("ends with the snapshot of index {index}, received from the leader,"),
@@ -258,17 +271,20 @@ pub fn ids(wal_dir: &Path) -> Result<Metadata> {
 /// The IDs that a segment says in its second record; `None` if it has no whole one.
 ///
 /// # Errors
-/// The segment cannot be opened.
+/// The segment is gone, or cannot be read.
 pub fn segment_ids(wal_dir: &Path, segment: wal::SegmentName) -> Result<Option<Metadata>> {
     let (end, crc) = match wal::record_at(wal_dir, Place::start_of(segment), |r| (r.end, r.crc)) {
         Ok(found) => found,
-        Err(_) if segment.path(wal_dir).exists() => return Ok(None),
-        Err(e) => return Err(e),
+        Err(e) if look::is_unread(&e) || !look::is_there(&segment.path(wal_dir))? => return Err(e),
+        Err(_) => return Ok(None),
     };
     let second = wal::record_at(wal_dir, Place { segment, offset: end, crc }, |r| {
         (r.kind == Kind::Metadata).then(|| Metadata::decode(r.data))
     });
-    second.ok().flatten().transpose()
+    match second {
+        Err(e) if look::is_unread(&e) => Err(e),
+        second => second.ok().flatten().transpose(),
+    }
 }
 
 impl Contents {

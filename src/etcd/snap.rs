@@ -1,7 +1,7 @@
 //! Snapshot files: `%016x-%016x.snap` (term, index), a CRC over a raftpb.Snapshot, which holds the store as JSON.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Take, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use super::file;
 use super::proto::{LogPosition, SnapshotMetadata};
 use super::wal::pair;
 use super::wire::varint;
+use crate::sys::look;
 
 /// The metadata of a snapshot is some IDs; more than this is none.
 const MAX_METADATA_BYTES: u64 = 1 << 20;
@@ -67,10 +68,8 @@ pub struct Snapshot {
 /// # Errors
 /// The folder cannot be listed.
 pub fn list(snap_dir: &Path) -> Result<Vec<SnapshotName>> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir(snap_dir).with_context(|| format!("listing {}", snap_dir.display()))? {
-        all.extend(entry?.file_name().to_str().and_then(SnapshotName::parse));
-    }
+    let names = look::list(snap_dir)?.into_iter().map(|entry| entry.file_name());
+    let mut all: Vec<SnapshotName> = names.filter_map(|name| SnapshotName::parse(name.to_str()?)).collect();
     all.sort_unstable_by(|a, b| b.cmp(a));
     Ok(all)
 }

@@ -1,8 +1,8 @@
 //! The segments of a log: their names and order, and one walk over all records from a place on.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{Seek, SeekFrom};
+use std::fs::File;
+use std::io::{ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -15,6 +15,7 @@ use super::file;
 use super::frame::{FrameReader, Record, Stop};
 use super::tail::Tail;
 use crate::exit::{Exit, Fault, fault};
+use crate::sys::look;
 
 /// How often a record that looks corrupt at the end of a growing log is read again before it is believed.
 const LIVE_TRIES: u32 = 10;
@@ -98,12 +99,18 @@ pub struct Extent {
 /// # Errors
 /// The folder cannot be listed.
 pub fn segments(wal_dir: &Path) -> Result<Vec<SegmentName>> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir(wal_dir).with_context(|| format!("listing {}", wal_dir.display()))? {
-        all.extend(entry?.file_name().to_str().and_then(SegmentName::parse));
-    }
+    let names = look::list(wal_dir)?.into_iter().map(|entry| entry.file_name());
+    let mut all: Vec<SegmentName> = names.filter_map(|name| SegmentName::parse(name.to_str()?)).collect();
     all.sort_unstable();
     Ok(all)
+}
+
+/// The same; none where there is no such folder.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn segments_if_there(wal_dir: &Path) -> Result<Vec<SegmentName>> {
+    Ok(look::if_there(segments(wal_dir))?.unwrap_or_default())
 }
 
 /// Where a walk ended.
@@ -282,7 +289,8 @@ fn look(wal_dir: &Path, at: Place) -> Result<Tail> {
 
 /// The error of a record that was read whole and makes no sense: damage, unless something better is known of it.
 pub fn senseless(at: Place, error: anyhow::Error) -> anyhow::Error {
-    if error.is::<Fault>() { error.context(format!("at {at}")) } else { damage(at, &format!("{error:#}")) }
+    let known = error.is::<Fault>() || look::is_unread(&error);
+    if known { error.context(format!("at {at}")) } else { damage(at, &format!("{error:#}")) }
 }
 
 /// Opens a segment at a place.
@@ -315,7 +323,10 @@ fn read_segment(
                 return Ok(Stop::Torn("zeros where a record should begin".into()));
             }
             Ok(Err(stop)) => return Ok(with_records(stop.clone(), at.offset)),
-            Err(e) => bail!("reading {}: {e}", at.segment.path(wal_dir).display()),
+            Err(e) => {
+                let what = format!("reading {}", at.segment.path(wal_dir).display());
+                return Err(anyhow::Error::new(look::copied(e)).context(what));
+            }
         }
     }
 }
@@ -325,7 +336,11 @@ fn read_segment(
 fn lost_its_start(file: &File, at: u64) -> Result<bool> {
     let Tail { unfinished, .. } = Tail::look(file, at)?;
     let mut length = [0; 8];
-    Ok(!unfinished && file.read_exact_at(&mut length, at).is_ok() && length == [0; 8])
+    // Behind its end nothing is missing.
+    match file.read_exact_at(&mut length, at) {
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| !unfinished && length == [0; 8]).context("reading the log"),
+    }
 }
 
 /// Why a segment was read up to `end` and no further. One without a record lost those that it was named with: etcd gives a

@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use super::report::Serving;
 use crate::cluster::access::Access;
 use crate::cluster::api::{self, Applied};
-use crate::exit::{Exit, fault};
+use crate::exit::{Exit, fault, hint_of};
 use crate::settings::Settings;
-use crate::sys::http::Client;
+use crate::sys::http::{Client, is_unasked};
 
 /// Between two looks; etcd's own start takes seconds.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Waits until the member serves as one of this cluster and has applied this index.
 ///
 /// # Errors
-/// [`Exit::Cluster`] after `limit`, with what was still missing.
+/// [`Exit::Cluster`] after `limit`, with what was still missing; at once if it could not be asked for a reason of this node.
 pub fn serving(settings: &Settings, cluster_id: u64, index: u64, limit: Duration) -> Result<Serving> {
     let http = Access::of(settings)?.clients;
     let deadline = Instant::now() + limit;
@@ -26,6 +26,8 @@ pub fn serving(settings: &Settings, cluster_id: u64, index: u64, limit: Duration
         let looks = settings.client_urls.iter().map(|url| look(&http, url, cluster_id, index));
         let missing = match looks.reduce(Result::or) {
             Some(Ok(serving)) => return Ok(serving),
+            // No waiting puts right what keeps us from asking.
+            Some(Err(e)) if is_unasked(&e) && hint_of(&e).is_some() => return Err(e),
             Some(Err(missing)) => format!("{missing:#}"),
             None => "ETCD_ADVERTISE_CLIENT_URLS is not set".to_owned(),
         };
@@ -44,7 +46,7 @@ fn look(http: &Client, url: &str, cluster_id: u64, index: u64) -> Result<Serving
     if members.cluster_id != cluster_id {
         bail!("it is a member of cluster {:x}", members.cluster_id);
     }
-    if !api::is_healthy(http, url) {
+    if !api::is_healthy(http, url)? {
         bail!("it knows no leader yet");
     }
     let applied = match api::applied(http, url)? {

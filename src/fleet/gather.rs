@@ -1,10 +1,10 @@
 //! A node's report of itself. What cannot be found out is a doubt in it, not an error: the others may know enough.
 
-use std::fs;
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::report::{Found, Report};
+use super::report::{About, Doubt, Found, Report};
 use crate::archive::catalog::by_folder;
 use crate::archive::lineage::{Parent, Record};
 use crate::archive::{chain, recorded};
@@ -16,7 +16,8 @@ use crate::member_dir::exchange;
 use crate::paths::Root;
 use crate::remote::{Object, Remote};
 use crate::settings::Settings;
-use crate::sys::{systemd, time};
+use crate::sys::http::is_unasked;
+use crate::sys::{look, systemd, time};
 
 /// Looks at this node.
 ///
@@ -31,25 +32,33 @@ pub fn report(
 ) -> Result<Report> {
     let live = root.is_live();
     let running = live && systemd::is_active(&settings.etcd_unit)?;
-    let http = Access::anonymous(settings).clients;
-    let mut doubts = Vec::new();
-    let mut disk = usable(&mut doubts, "the disk", disk(settings));
+    let mut doubts = Doubts::default();
+    // Where systemd says that it does not run, nothing keeps it from being recovered.
+    let healthy = match healthy(settings) {
+        Err(e) if live && !running => {
+            log::warn!("etcd is not running here, and could not be asked: {e:#}");
+            false
+        }
+        healthy => doubts.usable(About::Health, healthy),
+    };
+    let mut disk = doubts.usable(About::Disk, disk(settings));
     // One listing shows this machine's backup and everybody's records.
     let folders = match remote.list("") {
         Ok(objects) => by_folder(objects),
         Err(e) => {
             // This machine's may be all that it is allowed to see.
-            doubts.push(format!("the other machines' backups: {e:#}"));
-            let own = usable(&mut doubts, "the archive", remote.list(&settings.machine_id));
+            doubts.note(About::Others, &e);
+            let own = doubts.usable(About::Archive, remote.list(&settings.machine_id));
             vec![(settings.machine_id.clone(), own)]
         }
     };
-    let mut archive = usable(&mut doubts, "the archive", archive(settings, &folders));
+    let mut archive = doubts.usable(About::Archive, archive(settings, &folders));
     let mut all = folders.iter().map(|(name, objects)| (name.as_str(), &objects[..]));
-    let mut records = staged(settings);
-    records.extend(usable(&mut doubts, "the recovery records", recorded::in_folders(remote, &mut all)));
+    let mut records = staged(settings, &mut doubts);
+    records.extend(doubts.usable(About::Records, recorded::in_folders(remote, &mut all)));
     for found in disk.iter_mut().chain(&mut archive) {
-        found.parents = parents(settings, &records, found.cluster_id);
+        let noted = doubts.usable(About::Records, Parent::of(&settings.backup_dir, found.cluster_id));
+        found.parents = noted.into_iter().chain(recorded::continued(&records, found.cluster_id)).collect();
     }
     let of_disk = |record: &Record| disk.as_ref().is_some_and(|disk| disk.cluster_id == record.cluster_id);
     Ok(Report {
@@ -64,25 +73,53 @@ pub fn report(
         restore_dir: root.strip(&settings.restore_dir).display().to_string(),
         timer: live && systemd::is_enabled(timer)?,
         running,
-        healthy: settings.client_urls.iter().any(|url| api::is_healthy(&http, url)),
+        healthy,
         record: records.into_iter().find(of_disk),
         disk,
         archive,
-        doubts,
+        doubts: doubts.0,
     })
 }
 
-fn usable<T: Default>(doubts: &mut Vec<String>, what: &str, found: Result<T>) -> T {
-    found.unwrap_or_else(|e| {
-        doubts.push(format!("{what}: {e:#}"));
-        T::default()
-    })
+/// What could not be found out.
+#[derive(Default)]
+struct Doubts(Vec<Doubt>);
+
+impl Doubts {
+    /// What was found, or nothing and a doubt.
+    fn usable<T: Default>(&mut self, about: About, found: Result<T>) -> T {
+        found.unwrap_or_else(|e| {
+            self.note(about, &e);
+            T::default()
+        })
+    }
+
+    fn note(&mut self, about: About, error: &anyhow::Error) {
+        let exit = exit_of(error);
+        let by_exit = matches!(exit, Exit::Remote | Exit::Settings | Exit::NoSpace);
+        let unasked = by_exit || look::is_unread(error) || is_unasked(error);
+        self.0.push(Doubt { about, why: format!("{error:#}"), code: exit as u8, unasked });
+    }
+}
+
+/// Whether etcd on this node takes part in a quorum.
+fn healthy(settings: &Settings) -> Result<bool> {
+    let http = Access::anonymous(settings).clients;
+    let mut unknown = None;
+    for url in &settings.client_urls {
+        match api::is_healthy(&http, url) {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(e) => unknown = unknown.or(Some(e)),
+        }
+    }
+    unknown.map_or(Ok(false), Err)
 }
 
 /// What the disk of this node holds; what its cluster continues is left out.
 ///
 /// # Errors
-/// It is damaged.
+/// It is damaged, or cannot be read.
 pub fn disk(settings: &Settings) -> Result<Option<Found>> {
     let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
         Err(e) if exit_of(&e) == Exit::NotFound => return Ok(None),
@@ -120,12 +157,14 @@ fn archive(settings: &Settings, folders: &[(String, Vec<Object>)]) -> Result<Opt
 }
 
 /// Records that wait for the next backup.
-fn staged(settings: &Settings) -> Vec<Record> {
-    let files = fs::read_dir(settings.backup_dir.join("spool/recovery")).into_iter().flatten().flatten();
-    files.filter_map(|file| serde_json::from_slice(&fs::read(file.path()).ok()?).ok()).collect()
+fn staged(settings: &Settings, doubts: &mut Doubts) -> Vec<Record> {
+    let folder = look::list_if_there(&settings.backup_dir.join("spool/recovery"));
+    let files = doubts.usable(About::Records, folder).unwrap_or_default();
+    files.iter().filter_map(|file| doubts.usable(About::Records, record(&file.path()))).collect()
 }
 
-fn parents(settings: &Settings, records: &[Record], cluster_id: u64) -> Vec<Parent> {
-    let noted = Parent::of(&settings.backup_dir, cluster_id).ok().flatten();
-    noted.into_iter().chain(recorded::continued(records, cluster_id)).collect()
+/// One that was sent meanwhile is in the remote.
+fn record(file: &Path) -> Result<Option<Record>> {
+    let Some(bytes) = look::read_if_there(file)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).with_context(|| format!("reading {}", file.display()))
 }

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::report::{Found, Report};
+use super::report::{About, Doubt, Found, Report};
 use crate::archive::lineage::{Record, RecordedMember};
 use crate::exit::{Exit, fault};
 use crate::settings::urls;
@@ -94,14 +94,17 @@ impl Way {
 /// What follows from the reports.
 ///
 /// # Errors
-/// [`Exit::Refused`] at the first doubt, [`Exit::NotFound`] where no node has anything to recover from.
+/// [`Exit::Refused`] at the first doubt, [`Exit::NotFound`] where no node has anything to recover from. Where a node could
+/// not find out what decides, that is no answer: the error has the code that it had there.
 pub fn decide(nodes: &[Node], wish: Wish) -> Result<Way> {
     refuse_strange(nodes)?;
+    refuse_unknown_health(nodes)?;
     let healthy: Vec<usize> = (0..nodes.len()).filter(|n| nodes[*n].report.healthy).collect();
     if let [one, ..] = healthy[..] {
         let founder = configured_founder(nodes).filter(|founder| healthy.contains(founder));
         return heal(nodes, wish, founder.unwrap_or(one), &healthy);
     }
+    refuse_unknown_data(nodes, wish)?;
     let best = best(nodes, wish)?;
     if let Some(record) = unfinished(nodes, &best).filter(|_| !wish.one_by_one) {
         return Ok(go_on(nodes, record, best.node));
@@ -176,6 +179,36 @@ fn refuse_strange(nodes: &[Node]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What lives must not be stopped.
+fn refuse_unknown_health(nodes: &[Node]) -> Result<()> {
+    let doubt = |node: &Node| node.report.unasked(About::Health).cloned();
+    let Some((node, doubt)) = nodes.iter().find_map(|node| Some((node, doubt(node)?))) else {
+        return Ok(());
+    };
+    let what = format!("whether etcd on {} has a quorum could not be asked: {}", node.target, doubt.why);
+    let hint =
+        "put that right there, or stop etcd there if its cluster is dead for certain; then run recover again";
+    Err(fault(Exit::of_code(doubt.code.into()), what, hint))
+}
+
+/// Data that nobody could look at may be the freshest. What a node has in the remote, its disk has too.
+fn refuse_unknown_data(nodes: &[Node], wish: Wish) -> Result<()> {
+    let unknown = |node: &Node| {
+        let archive = node.report.unasked(About::Archive).filter(|_| node.report.disk.is_none());
+        node.report.unasked(About::Disk).or(archive).cloned()
+    };
+    let asked = (0..nodes.len()).filter(|n| wish.source.is_none_or(|source| source == *n));
+    let doubts: Vec<(&Node, Doubt)> = asked.filter_map(|n| Some((&nodes[n], unknown(&nodes[n])?))).collect();
+    let Some((_, first)) = doubts.first() else { return Ok(()) };
+    let list: Vec<String> = doubts
+        .iter()
+        .map(|(node, Doubt { about, why, .. })| format!("{}: {}: {why}", node.target, about.describe()))
+        .collect();
+    let what = format!("which data is the freshest could not be asked: {}", list.join("; "));
+    let hint = "put that right, and run recover again; or name the node whose data is meant in any case: --source NODE";
+    Err(fault(Exit::of_code(first.code.into()), what, hint))
 }
 
 /// A cluster lives that some nodes are in.

@@ -30,16 +30,64 @@ pub struct Report {
     pub timer: bool,
     /// Whether etcd's unit is active.
     pub running: bool,
-    /// Whether this member takes part in a quorum.
+    /// Whether this member takes part in a quorum; not if that is a doubt.
     pub healthy: bool,
     /// What its disk holds.
     pub disk: Option<Found>,
     /// The newest restore point in its folder of the remote.
     pub archive: Option<Found>,
-    /// Why one of them is not there although it should be.
-    pub doubts: Vec<String>,
+    /// What is not known, and why.
+    pub doubts: Vec<Doubt>,
     /// The record of the recovery that made the cluster of its disk.
     pub record: Option<Record>,
+}
+
+impl Report {
+    /// Why a question could not be asked, if so.
+    pub fn unasked(&self, about: About) -> Option<&Doubt> {
+        self.doubts.iter().find(|doubt| doubt.about == about && doubt.unasked)
+    }
+}
+
+/// A question that has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// Which one.
+    pub about: About,
+    /// Why: for people.
+    pub why: String,
+    /// The exit code of whoever asks nothing else.
+    pub code: u8,
+    /// It could not be asked: the answer may be anything. Else it was asked, and what it is about is of no use.
+    pub unasked: bool,
+}
+
+/// What a doubt is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum About {
+    /// Whether etcd has a quorum.
+    Health,
+    /// What is on the disk.
+    Disk,
+    /// What this machine has in the remote.
+    Archive,
+    /// What others have there.
+    Others,
+    /// What recoveries were begun, and what continues what.
+    Records,
+}
+
+impl About {
+    /// For people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Health => "whether etcd has a quorum",
+            Self::Disk => "the disk",
+            Self::Archive => "the archive",
+            Self::Others => "the other machines' backups",
+            Self::Records => "the recovery records",
+        }
+    }
 }
 
 /// Data one could recover from.

@@ -1,7 +1,7 @@
 //! The nodes and the plan for people.
 
 use super::plan::{Node, Take, Way};
-use super::report::{Found, Report};
+use super::report::{About, Doubt, Found, Report};
 
 /// The plan for people, line by line.
 pub fn lines(nodes: &[Node], way: &Way, one_by_one: bool) -> Vec<String> {
@@ -60,21 +60,27 @@ pub fn lines(nodes: &[Node], way: &Way, one_by_one: bool) -> Vec<String> {
 
 fn about(node: &Node) -> Vec<String> {
     let Report { name, running, healthy, disk, archive, doubts, .. } = &node.report;
+    let asked = node.report.unasked(About::Health).is_none();
     let state = match (running, healthy) {
+        (_, false) if !asked => "whether etcd is healthy is not known",
         (_, true) => "etcd is healthy",
         (true, false) => "etcd runs without a quorum",
         (false, false) => "etcd is stopped",
     };
-    let found = |found: &Option<Found>| match found {
+    let found = |found: &Option<Found>, about: About| match found {
+        None if node.report.unasked(about).is_some() => "not known".to_owned(),
         None => "nothing".to_owned(),
         Some(f) => format!("index {} of term {}, cluster {:x}", f.index, f.term, f.cluster_id),
     };
     let mut lines = vec![format!(
         "{} ({name}): {state}; disk: {}; archive: {}",
         node.target,
-        found(disk),
-        found(archive)
+        found(disk, About::Disk),
+        found(archive, About::Archive)
     )];
-    lines.extend(doubts.iter().map(|doubt| format!("{} ({name}): warning: {doubt}", node.target)));
+    let doubt = |Doubt { about, why, .. }: &Doubt| {
+        format!("{} ({name}): warning: {}: {why}", node.target, about.describe())
+    };
+    lines.extend(doubts.iter().map(doubt));
     lines
 }

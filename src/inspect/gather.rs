@@ -93,7 +93,7 @@ impl Made {
     fn data_dir(&mut self, dir: &DataDir) -> Result<()> {
         self.report.kind = "data-dir";
         let survey = settled(dir)?;
-        self.report.etcd = Some(dir.family(&survey.log));
+        self.report.etcd = Some(dir.family(&survey.log)?);
         self.report.passed_over = survey.passed_over;
         self.report.v3_data = match (Seen::new(survey.log.v3_write, &survey.db), &survey.db) {
             (Some(seen), _) => Some(seen.to_string()),

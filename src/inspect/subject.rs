@@ -17,6 +17,7 @@ use crate::etcd::snap::SnapshotName;
 use crate::etcd::wal::{self, Extent, Place, Reading, SegmentName};
 use crate::exit::{Exit, OrFault, fault};
 use crate::remote::Object;
+use crate::sys::look;
 
 /// Something that can be inspected.
 #[derive(Debug)]
@@ -170,7 +171,7 @@ impl Archive {
             for entry in fs::read_dir(path).with_context(|| format!("listing {}", path.display()))? {
                 let entry = entry?;
                 let name = entry.file_name();
-                if name.to_str().and_then(GenerationName::parse).is_some() && entry.path().is_dir() {
+                if name.to_str().and_then(GenerationName::parse).is_some() && look::is_dir(&entry.path())? {
                     list(&entry.path(), &mut objects)?;
                 }
             }

@@ -11,6 +11,7 @@ use super::payload::digest_of;
 use super::sums::Digest;
 use crate::paths::Root;
 use crate::sys::fs::parent;
+use crate::sys::look as look_at;
 
 /// What lies at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,11 @@ pub fn obstacle(root: &Root, target: &str) -> Result<Option<String>> {
 }
 
 fn in_the_way(real_top: &Path, target: &Path) -> Option<String> {
-    if let Ok(found) = fs::symlink_metadata(target) {
+    let found = match look_at::at_name(target) {
+        Ok(found) => found,
+        Err(e) => return Some(format!("{e:#}")),
+    };
+    if let Some(found) = found {
         if found.is_symlink() {
             // Most likely `systemctl mask`: somebody does not want this unit.
             let to = fs::read_link(target).unwrap_or_default();
@@ -85,8 +90,10 @@ fn in_the_way(real_top: &Path, target: &Path) -> Option<String> {
         Ok(real) => real,
         Err(e) => return Some(format!("{} cannot be followed: {e}", folder.display())),
     };
-    if !real.is_dir() {
-        return Some(format!("{} is not a folder", folder.display()));
+    match look_at::is_dir(&real) {
+        Ok(true) => {}
+        Ok(false) => return Some(format!("{} is not a folder", folder.display())),
+        Err(e) => return Some(format!("{e:#}")),
     }
     // An absolute link inside a tree means a place on the machine that holds the tree.
     let outside = !real.starts_with(real_top);

@@ -6,6 +6,7 @@ use super::plan::{Action, Content, Plan, Step, Wanted, drop_in, services};
 use super::record::{Entry, Record};
 use super::sums::of_bytes;
 use crate::paths::{FOUNDER_DROP_IN, Root};
+use crate::sys::look;
 
 /// The variable it is about.
 pub const VARIABLE: &str = "ETCD_RESTORE_MASTER_ADV_PEER_URLS";
@@ -20,7 +21,7 @@ pub fn plan(root: &Root, old: &Record, urls: &[String]) -> Result<Plan> {
     for service in services() {
         let target = drop_in(service, FOUNDER_DROP_IN);
         if urls.is_empty() {
-            if root.join(&target).is_file() {
+            if look::is_file(&root.join(&target))? {
                 plan.steps.push(Step::removal(target, ""));
             }
             continue;

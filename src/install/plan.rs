@@ -14,6 +14,7 @@ use super::record::{Entry, Record};
 use super::sums::{self, Digest};
 use crate::exit::{Exit, fault};
 use crate::paths::{self, Root};
+use crate::sys::look as look_at;
 
 /// What is done to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +140,7 @@ impl Plan {
         for entry in old.files.iter().rev() {
             plan.remove(root, entry, "", edited)?;
         }
-        for target in enabled(root) {
+        for target in enabled(root)? {
             plan.prune.extend(target.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
             plan.steps.insert(0, Step::removal(target, "the unit is enabled by it"));
         }
@@ -267,17 +268,21 @@ pub fn drop_in(unit: &str, name: &str) -> String {
 }
 
 /// The links that `systemctl enable` made for our units.
-fn enabled(root: &Root) -> Vec<String> {
+fn enabled(root: &Root) -> Result<Vec<String>> {
     let mut all = Vec::new();
     for units in [paths::UNIT_DIR, paths::RUNTIME_UNIT_DIR] {
-        for folder in std::fs::read_dir(root.join(units)).into_iter().flatten().flatten() {
+        for folder in look_at::list_if_there(&root.join(units))?.unwrap_or_default() {
             let folder = folder.file_name().to_string_lossy().into_owned();
             if folder.ends_with(".wants") || folder.ends_with(".requires") {
                 let links = payload::UNITS.map(|unit| format!("{units}/{folder}/{unit}"));
-                all.extend(links.into_iter().filter(|l| root.join(l).is_symlink()));
+                for link in links {
+                    if look_at::at_name(&root.join(&link))?.is_some_and(|found| found.is_symlink()) {
+                        all.push(link);
+                    }
+                }
             }
         }
     }
     all.sort_unstable();
-    all
+    Ok(all)
 }

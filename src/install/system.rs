@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{OS_RELEASE, OS_RELEASE_VENDOR, Root};
+use crate::sys::look;
 use crate::sys::os_release::{self, OsRelease};
 
 /// Refuses a system that is none of those this is made for, unless `force` is given.
@@ -15,7 +16,7 @@ use crate::sys::os_release::{self, OsRelease};
 /// [`Exit::NotFound`]: there is no such root. [`Exit::Refused`]: it is another system, or does not say which one it is.
 pub fn check(root: &Root, force: bool) -> Result<()> {
     let top = root.join("/");
-    if !top.is_dir() {
+    if !look::is_dir(&top)? {
         let what = format!("{} is not a folder", top.display());
         return Err(fault(Exit::NotFound, what, "give an existing tree to install into with --root"));
     }

@@ -23,6 +23,7 @@ use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{INSTALL_JOURNAL, RECORD, Root, STAMP_DIR};
 use crate::sys::fs::{create_dirs, parent, remove_if_there, sweep, sync_dir, write_atomic};
 use crate::sys::lock::Lock;
+use crate::sys::look as look_at;
 
 /// Secret: it tells checksums of rclone.conf.
 const MODE: u32 = 0o600;
@@ -84,8 +85,11 @@ pub fn remove_empty_folder(root: &Root) -> Result<()> {
 }
 
 /// Whether a run was killed half-way, so that what lies here is neither the old nor the new.
-pub fn is_interrupted(root: &Root) -> bool {
-    root.join(INSTALL_JOURNAL).exists()
+///
+/// # Errors
+/// It could not be asked.
+pub fn is_interrupted(root: &Root) -> Result<bool> {
+    look_at::is_there(&root.join(INSTALL_JOURNAL))
 }
 
 /// Does what the plan says. Afterwards there is a record of it, or none if nothing is installed any more.
@@ -95,13 +99,13 @@ pub fn is_interrupted(root: &Root) -> bool {
 pub fn apply(root: &Root, plan: &Plan) -> Result<()> {
     let steps: Vec<&Step> =
         plan.steps.iter().filter(|s| !matches!(s.action, Action::Same | Action::Keep)).collect();
-    let folders = missing_folders(root, &steps);
+    let folders = missing_folders(root, &steps)?;
     let record = record_step(root, &plan.record, &folders)?;
     let mut changes = Vec::new();
     for step in steps.iter().copied().chain(&record) {
         changes.push(Change {
             target: step.target.clone(),
-            existed: root.join(&step.target).symlink_metadata().is_ok(),
+            existed: look_at::at_name(&root.join(&step.target))?.is_some(),
             sha256: step.wanted.as_ref().map(|w| sums::to_hex(&w.digest)),
             keep: step.edited && plan.keep_edited,
         });
@@ -138,19 +142,19 @@ pub fn apply(root: &Root, plan: &Plan) -> Result<()> {
 }
 
 /// Parents that are not there yet, each behind the one it lies in.
-fn missing_folders(root: &Root, steps: &[&Step]) -> Vec<String> {
+fn missing_folders(root: &Root, steps: &[&Step]) -> Result<Vec<String>> {
     let targets = steps.iter().filter(|s| s.wanted.is_some()).map(|s| s.target.as_str()).chain([RECORD]);
     let mut all = Vec::new();
     for target in targets {
         let above: Vec<&Path> = Path::new(target).ancestors().skip(1).collect();
-        for folder in above.into_iter().rev().filter(|f| !root.join(f).is_dir()) {
-            let folder = folder.display().to_string();
-            if !all.contains(&folder) {
-                all.push(folder);
+        for folder in above.into_iter().rev() {
+            let name = folder.display().to_string();
+            if !all.contains(&name) && !look_at::is_dir(&root.join(folder))? {
+                all.push(name);
             }
         }
     }
-    all
+    Ok(all)
 }
 
 /// The step that makes the record what it should be; none if it is so already.
@@ -260,7 +264,7 @@ impl Journal {
     fn undo(&self, root: &Root) -> Result<()> {
         for change in self.changes.iter().rev() {
             let (target, old) = (root.join(&change.target), beside(root, &change.target, OLD));
-            if old.symlink_metadata().is_ok() {
+            if look_at::at_name(&old)?.is_some() {
                 fs::rename(&old, &target).map_err(|e| at(e, "putting back", &target))?;
                 // Two names of one file: then rename does nothing.
                 remove_if_there(&old)?;
@@ -285,7 +289,7 @@ impl Journal {
     fn finish(&self, root: &Root) -> Result<()> {
         for change in &self.changes {
             let old = beside(root, &change.target, OLD);
-            if change.keep && old.exists() {
+            if change.keep && look_at::is_there(&old)? {
                 let kept = with_suffix(&root.join(&change.target), KEPT);
                 fs::rename(&old, &kept).map_err(|e| at(e, "keeping", &kept))?;
             }
@@ -305,7 +309,7 @@ impl Journal {
         prune(false)?;
         self.sync(root)?;
         remove_if_there(&root.join(INSTALL_JOURNAL))?;
-        if root.join(STAMP_DIR).is_dir() {
+        if look_at::is_dir(&root.join(STAMP_DIR))? {
             sync_dir(&root.join(STAMP_DIR))?;
         }
         prune(true)
@@ -319,7 +323,7 @@ impl Journal {
         all.sort_unstable();
         all.dedup();
         for folder in all {
-            if folder.is_dir() {
+            if look_at::is_dir(&folder)? {
                 sync_dir(&folder).map_err(|e| at(e, "syncing", &folder))?;
             }
         }

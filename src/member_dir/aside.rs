@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::places::Places;
 use crate::sys::fs::{create_dir_as, owner_and_mode, parent, sync_dir};
-use crate::sys::time;
+use crate::sys::{look, time};
 
 /// Moves `member`, `proxy` and a separate WAL directory aside, so that etcd starts as a new member. Nothing is deleted.
 /// Returns the names they have now.
@@ -15,14 +15,13 @@ use crate::sys::time;
 /// # Errors
 /// A rename failed; running it again moves the rest.
 pub fn set_aside(places: &Places, why: &str) -> Result<Vec<PathBuf>> {
-    let suffix = suffix(why, places);
+    let suffix = suffix(why, places)?;
     let mut moved = Vec::new();
     for dir in [&places.member].into_iter().chain(&places.others) {
         moved.extend(move_aside(dir, &suffix)?);
     }
     if let Some(wal) = &places.wal
-        && wal.exists()
-        && fs::read_dir(wal).with_context(|| format!("listing {}", wal.display()))?.next().is_some()
+        && look::list_if_there(wal)?.is_some_and(|found| !found.is_empty())
     {
         let owner = owner_and_mode(wal)?;
         moved.extend(move_aside(wal, &suffix)?);
@@ -34,9 +33,9 @@ pub fn set_aside(places: &Places, why: &str) -> Result<Vec<PathBuf>> {
 /// Moves one directory aside; `None` if it is not there.
 ///
 /// # Errors
-/// The rename failed.
+/// The rename failed, or it could not be asked whether it is there.
 pub fn move_aside(path: &Path, suffix: &str) -> Result<Option<PathBuf>> {
-    if fs::symlink_metadata(path).is_err() {
+    if look::at_name(path)?.is_none() {
         return Ok(None);
     }
     let new = with_suffix(path, suffix);
@@ -47,12 +46,27 @@ pub fn move_aside(path: &Path, suffix: &str) -> Result<Option<PathBuf>> {
 
 /// What is put behind the names of old directories: `.before-<why>-<UTC time>`, the same for all that belong together,
 /// and not taken yet.
-pub fn suffix(why: &str, places: &Places) -> String {
+///
+/// # Errors
+/// It could not be asked which ones are taken.
+pub fn suffix(why: &str, places: &Places) -> Result<String> {
     let time = time::compact(time::now());
     let plain = format!(".before-{why}-{time}");
-    let numbered = (2..).map(|n| format!("{plain}.{n}"));
-    let free = |suffix: &String| places.all().all(|place| !with_suffix(place, suffix).exists());
-    [plain.clone()].into_iter().chain(numbered).find(free).unwrap_or_default()
+    let (mut suffix, mut number) = (plain.clone(), 1);
+    while is_taken(&suffix, places)? {
+        number += 1;
+        suffix = format!("{plain}.{number}");
+    }
+    Ok(suffix)
+}
+
+fn is_taken(suffix: &str, places: &Places) -> Result<bool> {
+    for place in places.all() {
+        if look::at_name(&with_suffix(place, suffix))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A directory's name with that behind it.
@@ -97,9 +111,9 @@ mod tests {
     fn two_in_one_second_keep_both() {
         let dir = tempfile::tempdir().unwrap();
         let places = places(dir.path());
-        let first = suffix("restore", &places);
+        let first = suffix("restore", &places).unwrap();
         // One of them is enough: those that belong together have one name.
         fs::create_dir(with_suffix(&dir.path().join("wal"), &first)).unwrap();
-        assert_ne!(suffix("restore", &places), first);
+        assert_ne!(suffix("restore", &places).unwrap(), first);
     }
 }

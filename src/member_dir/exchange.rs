@@ -17,7 +17,7 @@ use crate::etcd::file;
 use crate::etcd::wal::{self, Reading};
 use crate::exit::{Exit, fault};
 use crate::sys::fs as files;
-use crate::sys::held;
+use crate::sys::{held, look};
 
 /// One directory for another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,11 +67,9 @@ pub fn refuse_if_in_use(wal_dir: &Path) -> Result<()> {
 /// The newest segment of a log, if some process has it open for writing.
 ///
 /// # Errors
-/// It cannot be opened.
+/// The log cannot be listed, or the segment not be opened.
 pub fn in_use(wal_dir: &Path) -> Result<Option<PathBuf>> {
-    let Some(newest) = wal::segments(wal_dir).ok().and_then(|all| all.last().copied()) else {
-        return Ok(None);
-    };
+    let Some(newest) = wal::segments_if_there(wal_dir)?.last().copied() else { return Ok(None) };
     let path = newest.path(wal_dir);
     let Some(segment) = file::open(&path)? else { return Ok(None) };
     Ok(held::is_held(&segment)?.then_some(path))
@@ -92,10 +90,10 @@ impl Exchange {
     /// # Errors
     /// One is not there, or the journal cannot be written.
     pub fn prepare(backup_dir: &Path, places: &Places, from: impl Fn(&Path) -> PathBuf) -> Result<Self> {
-        let suffix = aside::suffix("restore", places);
+        let suffix = aside::suffix("restore", places)?;
         let step = |place: &PathBuf| -> Result<Step> {
             let from = from(place);
-            let inode = inode(&from).with_context(|| format!("{} is not there", from.display()))?;
+            let inode = inode(&from)?.with_context(|| format!("{} is not there", from.display()))?;
             Ok(Step { inode, from, place: place.clone(), kept: aside::with_suffix(place, &suffix) })
         };
         let steps = places.data().map(step).collect::<Result<Vec<_>>>()?;
@@ -135,8 +133,11 @@ impl Exchange {
 }
 
 /// Whether an exchange was interrupted, and the fence is up since.
-pub fn is_interrupted(backup_dir: &Path) -> bool {
-    journal(backup_dir).exists()
+///
+/// # Errors
+/// It could not be asked.
+pub fn is_interrupted(backup_dir: &Path) -> Result<bool> {
+    look::is_there(&journal(backup_dir))
 }
 
 /// Takes an exchange that was interrupted back: the old directories are in their places, the new ones where they came
@@ -175,7 +176,7 @@ fn parse(text: &str) -> Result<Vec<Step>> {
 
 fn put(step: &Step) -> Result<Option<PathBuf>> {
     let Step { from, place, kept, .. } = step;
-    let was_there = place.exists();
+    let was_there = look::is_there(place)?;
     if was_there {
         rename(from, kept)?;
         if !files::exchange(place, kept)? {
@@ -193,11 +194,11 @@ fn put(step: &Step) -> Result<Option<PathBuf>> {
 fn undo(journal: &Path, steps: &[Step]) -> Result<()> {
     for Step { inode: new, from, place, kept } in steps {
         for path in [kept, place] {
-            if inode(path) == Some(*new) {
+            if inode(path)? == Some(*new) {
                 rename(path, from)?;
             }
         }
-        if !place.exists() && kept.exists() {
+        if !look::is_there(place)? && look::is_there(kept)? {
             rename(kept, place)?;
         }
         sync(place)?;
@@ -210,8 +211,8 @@ fn forget(journal: &Path) -> Result<()> {
     sync(journal)
 }
 
-fn inode(path: &Path) -> Option<u64> {
-    fs::symlink_metadata(path).ok().map(|meta| meta.ino())
+fn inode(path: &Path) -> Result<Option<u64>> {
+    Ok(look::at_name(path)?.map(|meta| meta.ino()))
 }
 
 fn sync(place: &Path) -> Result<()> {
@@ -269,7 +270,7 @@ mod tests {
         let kept: Vec<String> = kept.iter().map(|p| content(p)).collect();
         assert_eq!(kept, ["data/member", "data/proxy", "data/wal"]);
         assert_eq!((case.of("data/member.restoring"), case.of("data/proxy")), (None, None));
-        assert!(!is_interrupted(case.dir.path()));
+        assert!(!is_interrupted(case.dir.path()).unwrap());
     }
 
     #[test]
@@ -314,9 +315,9 @@ mod tests {
                     };
                     renames.iter().for_each(|(a, b)| rename(&path(a), &path(b)).unwrap());
                 }
-                assert!(is_interrupted(case.dir.path()));
+                assert!(is_interrupted(case.dir.path()).unwrap());
                 take_back(case.dir.path()).unwrap();
-                assert!(!is_interrupted(case.dir.path()));
+                assert!(!is_interrupted(case.dir.path()).unwrap());
                 for name in ["data/member", "data/member.restoring", "log", "log.restoring"] {
                     assert_eq!(case.of(name).as_deref(), Some(name), "{first:?} {second:?}");
                 }
@@ -333,7 +334,7 @@ mod tests {
         assert!(exchange.carry_out().is_err());
         assert_eq!(case.of("data/member").unwrap(), "data/member");
         assert_eq!(case.of("log").unwrap(), "log");
-        assert!(!is_interrupted(case.dir.path()));
+        assert!(!is_interrupted(case.dir.path()).unwrap());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use super::aside;
 use super::places::Places;
 use crate::sys::fs::{parent, remove_dir_if_there, sync_dir};
-use crate::sys::time;
+use crate::sys::{look, time};
 
 /// Directories that one restore or join set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,12 +61,9 @@ pub fn list(places: &Places) -> Result<Vec<Kept>> {
     let mut groups: BTreeMap<(u64, u64, String), Kept> = BTreeMap::new();
     for place in places.all() {
         let folder = parent(place);
-        if !folder.exists() {
-            continue;
-        }
+        let Some(entries) = look::list_if_there(&folder)? else { continue };
         let name = place.file_name().unwrap_or_default().to_string_lossy();
-        for entry in fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))? {
-            let entry = entry?;
+        for entry in entries {
             let file_name = entry.file_name().to_string_lossy().into_owned();
             let Some(suffix) = file_name.strip_prefix(&*name) else { continue };
             let Some((why, time, number)) = parse(suffix) else { continue };

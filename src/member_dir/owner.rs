@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::settings::Settings;
 use crate::sys::fs::{create_dir_as, owner_and_mode};
-use crate::sys::systemd;
+use crate::sys::{look, systemd};
 
 /// Makes the data directory if it is missing (for etcd's user), and says who is to own everything that is put into it:
 /// uid and gid.
@@ -12,7 +12,7 @@ use crate::sys::systemd;
 /// # Errors
 /// It cannot be made or looked at, or etcd's user is not known.
 pub fn ready(settings: &Settings) -> Result<(u32, u32)> {
-    if !settings.data_dir.exists() {
+    if !look::is_there(&settings.data_dir)? {
         let (uid, gid) = etcd_user(settings)?;
         create_dir_as(&settings.data_dir, (uid, gid, 0o700))?;
     }

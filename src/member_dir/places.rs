@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use crate::exit::{Exit, fault};
 use crate::settings::Settings;
 use crate::sys::fs::is_mount_point;
+use crate::sys::look;
 
 /// A member's directories. Each can be renamed within the folder it lies in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,7 @@ impl Places {
     /// somebody chose for it.
     ///
     /// # Errors
-    /// A link leads nowhere.
+    /// A link leads nowhere, or it could not be asked whether it is one.
     pub fn of(settings: &Settings) -> Result<Self> {
         let member = real(&settings.data_dir.join("member"))?;
         let wal = settings.wal_dir.as_deref().filter(|wal| *wal != settings.data_dir.join("member/wal"));
@@ -39,7 +40,7 @@ impl Places {
     /// Sees to it that each can be renamed by itself.
     ///
     /// # Errors
-    /// [`Exit::Refused`]: a mount point, or a WAL directory and `member` in each other.
+    /// [`Exit::Refused`]: a mount point, or a WAL directory and `member` in each other; or it could not be asked.
     pub fn refuse_unmovable(&self) -> Result<()> {
         let member = &self.member;
         if let Some(wal) = self.wal.as_ref().filter(|wal| wal.starts_with(member) || member.starts_with(wal))
@@ -48,7 +49,10 @@ impl Places {
                 format!("the WAL directory {} and {} lie in each other", wal.display(), member.display());
             return Err(fault(Exit::Refused, what, "give ETCD_WAL_DIR a folder of its own, or take it out"));
         }
-        if let Some(dir) = self.data().find(|dir| is_mount_point(dir)) {
+        for dir in self.data() {
+            if !is_mount_point(dir)? {
+                continue;
+            }
             let what = format!("{} is a mount point and cannot be renamed", dir.display());
             let hint =
                 "move the files in it to a folder below it by hand, and name that one in etcd's settings";
@@ -70,7 +74,7 @@ impl Places {
 
 /// What a link leads to; anything else is what it is.
 fn real(path: &Path) -> Result<PathBuf> {
-    if !path.is_symlink() {
+    if !look::at_name(path)?.is_some_and(|found| found.is_symlink()) {
         return Ok(path.to_path_buf());
     }
     fs::canonicalize(path).with_context(|| format!("following the link {}", path.display()))

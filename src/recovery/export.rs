@@ -14,12 +14,12 @@ use crate::exit::{Exit, fault};
 use crate::member_dir::places::Places;
 use crate::member_dir::{aside, kept};
 use crate::settings::Settings;
-use crate::sys::fs as files;
+use crate::sys::{fs as files, look};
 
 /// Writes it into a file of its own, in a folder that is emptied first.
 ///
 /// # Errors
-/// [`Exit::NotFound`] if this node's disk does not have it any more; it cannot be written.
+/// [`Exit::NotFound`] if this node's disk does not have it any more; it cannot be read, or not be written.
 pub fn write(settings: &Settings, record: &Record) -> Result<PathBuf> {
     let Some(dir) = disk(settings, record)? else { return Err(not_here(record)) };
     let capture = capture::anew(&dir, "an export")?;
@@ -65,8 +65,12 @@ fn disk(settings: &Settings, record: &Record) -> Result<Option<DataDir>> {
             wal: places.wal.as_ref().map_or_else(|| member.join("wal"), of),
             snap: member.join("snap"),
         };
-        // A damaged one is not what was restored.
-        let Ok(contents) = dir.scan(Reading::Still) else { continue };
+        let contents = match dir.scan(Reading::Still) {
+            Err(e) if look::is_unread(&e) => return Err(e),
+            // A damaged one is not what was restored.
+            Err(_) => continue,
+            Ok(contents) => contents,
+        };
         if source::hash(&contents) == record.source_hash {
             return Ok(Some(dir));
         }

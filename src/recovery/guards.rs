@@ -12,6 +12,7 @@ use crate::identity;
 use crate::member_dir::exchange;
 use crate::paths::Root;
 use crate::settings::Settings;
+use crate::sys::http::is_unasked;
 use crate::sys::lock::Lock;
 use crate::sys::systemd;
 use crate::sys::time;
@@ -116,7 +117,8 @@ pub fn refuse_unless_founder(settings: &Settings) -> Result<()> {
 /// What was found, unless it is only a plan.
 pub fn unless_plan(only_plan: bool, found: Result<()>) -> Result<()> {
     let Err(error) = found else { return Ok(()) };
-    if !only_plan || exit_of(&error) != Exit::Refused {
+    let refusal = exit_of(&error) == Exit::Refused || is_unasked(&error);
+    if !only_plan || !refusal {
         return Err(error);
     }
     log::warn!("a restore would be refused now: {error:#}");

@@ -12,7 +12,7 @@ use crate::etcd::datadir::DataDir;
 use crate::etcd::wal::Reading;
 use crate::exit::{Exit, exit_of};
 use crate::remote::{Object, Proof, Remote};
-use crate::sys::fs as files;
+use crate::sys::{fs as files, look};
 
 /// The folder of the backup before the last one.
 pub fn before_of(folder: &str) -> String {
@@ -25,7 +25,12 @@ pub fn before_of(folder: &str) -> String {
 /// Neither is whole, then what is wrong with the last; [`Exit::Remote`].
 pub fn either(remote: &dyn Remote, folder: &str, objects: &[Object], incoming: &Path) -> Result<Source> {
     let error = match bring(remote, folder, objects, incoming) {
-        Err(error) if exit_of(&error) != Exit::Remote && exit_of(&error) != Exit::NoSpace => error,
+        // What could not be brought, or written here, may be whole.
+        Err(error)
+            if !look::is_unread(&error) && !matches!(exit_of(&error), Exit::Remote | Exit::NoSpace) =>
+        {
+            error
+        }
         done => return done,
     };
     log::warn!("{folder} is not whole: {error:#}; looking for the backup before it");

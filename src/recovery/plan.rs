@@ -13,7 +13,7 @@ use crate::member_dir::aside;
 use crate::member_dir::places::Places;
 use crate::paths::Root;
 use crate::settings::Settings;
-use crate::sys::time;
+use crate::sys::{look, time};
 
 /// What a restore is going to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,10 @@ impl Plan {
     }
 
     /// Tells it, before anything is changed.
-    pub fn say(&self, source: &Source, places: &Places) {
+    ///
+    /// # Errors
+    /// It could not be asked what is there.
+    pub fn say(&self, source: &Source, places: &Places) -> Result<()> {
         let (contents, last) = (&source.contents, source.point);
         log::info!("source: {}", source.origin.describe());
         log::info!(
@@ -126,11 +129,14 @@ impl Plan {
         };
         let (cluster_id, urls) = (self.rewrite.cluster_id, own.peer_urls.join(","));
         log::info!("becomes cluster {cluster_id:x} with {count} {:x} at {urls}", own.id);
-        let suffix = aside::suffix("restore", places);
-        for present in places.all().filter(|place| place.exists()) {
-            let kept = aside::with_suffix(present, &suffix);
-            log::info!("{} is kept as {}", present.display(), kept.display());
+        let suffix = aside::suffix("restore", places)?;
+        for present in places.all() {
+            if look::is_there(present)? {
+                let kept = aside::with_suffix(present, &suffix);
+                log::info!("{} is kept as {}", present.display(), kept.display());
+            }
         }
+        Ok(())
     }
 
     /// Writes down who this node is now, for the guard.

@@ -103,6 +103,7 @@ pub fn find(settings: &Settings, remote: &dyn Remote, token: &str) -> Result<Rec
     if !token.is_empty() {
         return recorded::of_token(remote, token);
     }
+    settings.own_peer_urls()?;
     let mut all = recorded::newest(remote)?;
     all.retain(|r| r.members.len() > 1 && own_of(settings, r).is_ok());
     if all.len() == 1

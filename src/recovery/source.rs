@@ -16,12 +16,12 @@ use crate::etcd::clock;
 use crate::etcd::datadir::{Contents, DataDir};
 use crate::etcd::proto::{LogPosition, Metadata};
 use crate::etcd::wal::{self, Reading};
-use crate::exit::{Exit, fault};
+use crate::exit::{Exit, OrFault, exit_of, fault};
 use crate::member_dir::exchange;
 use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 use crate::settings::source::Choice;
-use crate::sys::time;
+use crate::sys::{look, time};
 
 /// Data that was read through and is whole.
 #[derive(Debug, Clone)]
@@ -133,12 +133,17 @@ pub fn open(
         Choice::Archive => {
             // The disk is read while the remote is waited for.
             let (source, own) = thread::scope(|scope| {
-                let own = scope.spawn(|| local(settings).ok());
+                let own = scope.spawn(|| local(settings));
                 (archive(settings, remote, folder, wanted), own.join())
             });
             let source = source?;
-            if let Ok(Some(own)) = own {
-                say_what_local_has(&own, &source);
+            match own {
+                Ok(Ok(own)) => say_what_local_has(&own, &source),
+                Ok(Err(e)) if look::is_unread(&e) => {
+                    log::warn!("whether this node's own data is newer is not known: {e:#}");
+                }
+                // There is none, or it is damaged.
+                _ => {}
             }
             Ok(source)
         }
@@ -150,15 +155,25 @@ pub fn open(
 fn auto(settings: &Settings, remote: &dyn Remote, wanted: Wanted) -> Result<Source> {
     let own = match local(settings) {
         Ok(own) => own,
+        Err(e) if look::is_unread(&e) => {
+            let hint = "it may be the newest: make it readable; or restore --source archive takes the archive in any case";
+            return Err(e).or_fault(Exit::Failed, "reading the local data", hint);
+        }
         Err(e) => {
             log::info!("the local data cannot be used: {e:#}");
             return archive(settings, remote, &settings.machine_id, wanted);
         }
     };
     match archive(settings, remote, &settings.machine_id, wanted) {
-        Err(e) => {
+        // There is none, or it is damaged. One that could not be asked may be newer.
+        Err(e) if matches!(exit_of(&e), Exit::NotFound | Exit::Corrupt) => {
             log::warn!("the archive cannot be used, the local data can: {e:#}");
             Ok(own)
+        }
+        Err(e) => {
+            let exit = exit_of(&e);
+            let hint = "wait for the remote; or restore --source local takes the local data in any case";
+            Err(e).or_fault(exit, "comparing the local data, which can be used, with the archive", hint)
         }
         Ok(remote) if same_cluster(&own, &remote) && raft_order(&own) >= raft_order(&remote) => Ok(own),
         Ok(remote) => {
@@ -186,7 +201,7 @@ pub fn local(settings: &Settings) -> Result<Source> {
     let dir = DataDir::open(&settings.data_dir, settings.wal_dir.as_deref())?;
     // A plan is made while etcd runs, too.
     let contents = dir.scan(exchange::reading(&dir.wal)?)?;
-    let parent = Parent::of(&settings.backup_dir, contents.metadata.cluster_id).unwrap_or_default();
+    let parent = Parent::of(&settings.backup_dir, contents.metadata.cluster_id)?;
     Ok(Source { parent, ..read(dir, contents, Origin::Local) })
 }
 

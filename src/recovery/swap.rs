@@ -27,7 +27,7 @@ pub fn carry_out(
     fenced: bool,
 ) -> Result<Vec<PathBuf>> {
     let mut kept = exchange.carry_out().or_else(|e| {
-        if !fenced && !exchange::is_interrupted(&settings.backup_dir) {
+        if !fenced && !exchange::is_interrupted(&settings.backup_dir)? {
             fence::lower(root)?;
         }
         Err(e.context("exchanging the directories"))
@@ -40,11 +40,11 @@ pub fn carry_out(
 /// one is old and one is new.
 ///
 /// # Errors
-/// [`Exit::Refused`] where nothing may be changed (`only_plan`), or it cannot be taken back.
+/// [`Exit::Refused`] where nothing may be changed (`only_plan`); it could not be asked, or cannot be taken back.
 pub fn take_back(root: &Root, settings: &Settings, only_plan: bool) -> Result<bool> {
     // Behind another verb's fence the directories are not where the journal left them any more.
-    let mine = [RESTORE, UNDO].iter().any(|verb| fence::is_up_for(root, verb));
-    if !mine || !exchange::is_interrupted(&settings.backup_dir) {
+    let mine = fence::is_up_for(root, RESTORE)? || fence::is_up_for(root, UNDO)?;
+    if !mine || !exchange::is_interrupted(&settings.backup_dir)? {
         return Ok(false);
     }
     if only_plan {

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::exit::{Exit, fault};
 use crate::sys::fs::write_atomic;
 use crate::sys::http::Client;
+use crate::sys::look;
 
 /// The member's name.
 pub const NAME: &str = "rehearsal";
@@ -118,11 +119,13 @@ fn is_healthy(body: &[u8]) -> bool {
 /// # Errors
 /// It is there and does not end.
 pub fn end_leftover(dir: &Path) -> Result<()> {
-    let pid = fs::read_to_string(dir.join("etcd.pid")).ok().and_then(|text| text.trim().parse().ok());
+    let text = look::read_if_there(&dir.join("etcd.pid"))?.unwrap_or_default();
+    let pid = String::from_utf8_lossy(&text).trim().parse().ok();
     let Some(pid) = pid.filter(|pid| *pid > 0).and_then(Pid::from_raw) else { return Ok(()) };
     let own = dir.join("data");
     let cmdline = format!("/proc/{}/cmdline", pid.as_raw_nonzero());
     let is_ours = || {
+        // One that has ended has none.
         let line = fs::read(&cmdline).unwrap_or_default();
         line.split(|b| *b == 0).any(|word| word == own.as_os_str().as_encoded_bytes())
     };

@@ -13,6 +13,7 @@ use crate::exit::{Exit, OrFault, fault};
 use crate::paths::Root;
 use crate::settings::{Settings, endpoint};
 use crate::sys::fs::{create_dirs, remove_if_there};
+use crate::sys::look;
 
 /// How long a look may take that is of no need.
 const GLANCE: Duration = Duration::from_secs(30);
@@ -145,17 +146,14 @@ impl Remote for Rclone {
             }
             return Err(self.rclone.failure(&arguments, &output));
         }
-        match paths.iter().find(|path| !local.join(path).is_file()) {
-            None => Ok(()),
-            Some(path) => {
+        for path in paths {
+            if !look::is_file(&local.join(path))? {
                 let what = format!("{path} did not arrive from {}", self.at(folder));
-                Err(fault(
-                    Exit::Remote,
-                    what,
-                    "somebody removed it, or the remote's listing lags behind: try again",
-                ))
+                let hint = "somebody removed it, or the remote's listing lags behind: try again";
+                return Err(fault(Exit::Remote, what, hint));
             }
         }
+        Ok(())
     }
 
     fn copy(&self, from: &str, to: &str, paths: &[String]) -> Result<()> {

@@ -101,7 +101,7 @@ impl Settings {
     /// # Errors
     /// A setting is missing, malformed, or contradicts etcd's unit; or systemd cannot be asked.
     pub fn load(root: &Root) -> Result<Self> {
-        let ours = ours(root);
+        let ours = ours(root)?;
         let mut unit = match root.is_live() {
             true => UnitEnvironment::load(&parse::etcd_unit(&ours)?, root)?,
             false => UnitEnvironment { variables: ours.clone(), ..UnitEnvironment::default() },
@@ -214,19 +214,26 @@ fn refuse_folder_inside(data_dir: &Path) -> Result<()> {
 }
 
 /// Our variables: those of this process, else those of our unit.
-fn ours(root: &Root) -> BTreeMap<String, String> {
+///
+/// # Errors
+/// systemd cannot be asked.
+fn ours(root: &Root) -> Result<BTreeMap<String, String>> {
     let mut ours: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
         .collect();
     if root.is_live() && !ours.contains_key("RCLONE_ENDPOINT") {
         // Somebody typed the command; what the unit would have passed on is known to systemd.
-        let environment = systemd::service_unit(OUR_UNIT).map(|u| u.environment).unwrap_or_default();
+        let environment = systemd::service_unit(OUR_UNIT).map(|u| u.environment).or_fault(
+            Exit::Settings,
+            format!("asking systemd for the settings in {OUR_UNIT}"),
+            "run it as root on the node itself, or give a tree with --root",
+        )?;
         let pairs = environment.iter().filter_map(|v| v.split_once('='));
         for (name, value) in pairs {
             ours.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
     }
-    ours
+    Ok(ours)
 }
 
 /// The unit that runs etcd on this node, and what it says: enough to look at the etcd that runs, whatever else is wrong.
@@ -234,7 +241,7 @@ fn ours(root: &Root) -> BTreeMap<String, String> {
 /// # Errors
 /// As [`UnitEnvironment::load`].
 pub fn etcd(root: &Root) -> Result<(String, UnitEnvironment)> {
-    let unit = parse::etcd_unit(&ours(root))?;
+    let unit = parse::etcd_unit(&ours(root)?)?;
     let environment = UnitEnvironment::load(&unit, root)?;
     Ok((unit, environment))
 }

@@ -1,6 +1,10 @@
 //! The certificates that etcd is asked with: its own, or those that etcdctl is told of.
+//!
+//! CoreOS' and Flatcar's wrapper runs etcd in a container, where `ETCD_SSL_DIR` of the host is `/etc/ssl/certs`: etcd's
+//! settings name the files as etcd sees them.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -15,7 +19,9 @@ use crate::sys::http::Tls;
 /// One is no absolute path.
 pub(super) fn peers(unit: &UnitEnvironment, root: &Root) -> Result<Tls> {
     let ca = unit.get("peer-trusted-ca-file").or_else(|| unit.get("peer-ca-file"));
-    tls(unit.get("peer-cert-file"), unit.get("peer-key-file"), ca, root)
+    let of_etcd = Seen::by_etcd(unit)?;
+    let [cert, key] = [unit.get("peer-cert-file"), unit.get("peer-key-file")];
+    Ok(Tls { cert: of_etcd.path(cert, root)?, key: of_etcd.path(key, root)?, ca: of_etcd.path(ca, root)? })
 }
 
 /// For the ports of clients: etcdctl's where they are set, else those that etcd shows its clients.
@@ -27,19 +33,47 @@ pub(super) fn clients(ours: &BTreeMap<String, String>, unit: &UnitEnvironment, r
     let of = |names: [&str; 2]| {
         names.into_iter().find_map(|name| get(ours, name).or_else(|| get(&unit.variables, name)))
     };
+    let (here, of_etcd) = (Seen::default(), Seen::by_etcd(unit)?);
     let (cert, key) = match of(["ETCDCTL_CERT_FILE", "ETCDCTL_CERT"]) {
-        Some(cert) => (Some(cert), of(["ETCDCTL_KEY_FILE", "ETCDCTL_KEY"])),
-        None => (unit.get("cert-file"), unit.get("key-file")),
+        Some(cert) => {
+            let key = of(["ETCDCTL_KEY_FILE", "ETCDCTL_KEY"]);
+            (here.path(Some(cert), root)?, here.path(key, root)?)
+        }
+        None => (of_etcd.path(unit.get("cert-file"), root)?, of_etcd.path(unit.get("key-file"), root)?),
     };
-    let etcds = || unit.get("trusted-ca-file").or_else(|| unit.get("ca-file"));
-    tls(cert, key, of(["ETCDCTL_CA_FILE", "ETCDCTL_CACERT"]).or_else(etcds), root)
+    let ca = match of(["ETCDCTL_CA_FILE", "ETCDCTL_CACERT"]) {
+        Some(ca) => here.path(Some(ca), root)?,
+        None => of_etcd.path(unit.get("trusted-ca-file").or_else(|| unit.get("ca-file")), root)?,
+    };
+    Ok(Tls { cert, key, ca })
 }
 
-fn tls(cert: Option<&str>, key: Option<&str>, ca: Option<&str>, root: &Root) -> Result<Tls> {
-    let path = |value: Option<&str>| {
-        value.map(|v| absolute("a certificate of etcd", v)).transpose().map(|p| p.map(|p| root.join(p)))
-    };
-    Ok(Tls { cert: path(cert)?, key: path(key)?, ca: path(ca)? })
+/// Where the wrapper has the folder in etcd's container.
+const IN_CONTAINER: &str = "/etc/ssl/certs";
+
+/// From where a path is seen.
+#[derive(Debug, Default)]
+struct Seen {
+    /// What etcd has as [`IN_CONTAINER`], if that is another folder here.
+    ssl_dir: Option<PathBuf>,
+}
+
+impl Seen {
+    fn by_etcd(unit: &UnitEnvironment) -> Result<Self> {
+        let dir = get(&unit.variables, "ETCD_SSL_DIR");
+        Ok(Self { ssl_dir: dir.map(|dir| absolute("ETCD_SSL_DIR", dir)).transpose()? })
+    }
+
+    fn path(&self, value: Option<&str>, root: &Root) -> Result<Option<PathBuf>> {
+        let Some(value) = value else { return Ok(None) };
+        let path = absolute("a certificate of etcd", value)?;
+        let moved = self.ssl_dir.as_deref().and_then(|dir| Some(dir.join(below(&path)?)));
+        Ok(Some(root.join(moved.unwrap_or(path))))
+    }
+}
+
+fn below(path: &Path) -> Option<&Path> {
+    path.strip_prefix(IN_CONTAINER).ok().filter(|rest| !rest.as_os_str().is_empty())
 }
 
 #[cfg(test)]
@@ -79,5 +113,33 @@ mod tests {
         assert_eq!(shown(&clients(&ours, &with(&[]), &root).unwrap()), ["/t/o", "", "/t/oca"]);
         assert_eq!(peers(&UnitEnvironment::default(), &root).unwrap(), Tls::default());
         assert!(clients(&map(&[("ETCDCTL_CA_FILE", "ca.pem")]), &with(&[]), &root).is_err());
+    }
+
+    #[test]
+    fn what_etcd_sees_in_its_container_lies_in_ssl_dir() {
+        let with = |dir: &str| UnitEnvironment {
+            variables: map(&[
+                ("ETCD_SSL_DIR", dir),
+                ("ETCD_PEER_CERT_FILE", "/etc/ssl/certs/etcd/peer.crt"),
+                ("ETCD_PEER_KEY_FILE", "/etc/ssl/certs-of-others/peer.key"),
+                ("ETCD_PEER_TRUSTED_CA_FILE", "/elsewhere/ca.pem"),
+                ("ETCD_CERT_FILE", "/etc/ssl/certs/c.crt"),
+                ("ETCDCTL_CA_FILE", "/etc/ssl/certs/ca.pem"),
+            ]),
+            ..UnitEnvironment::default()
+        };
+        let root = Root::new("/t");
+        let unit = with("/etc/ssl/etcd");
+        let expected =
+            ["/t/etc/ssl/etcd/etcd/peer.crt", "/t/etc/ssl/certs-of-others/peer.key", "/t/elsewhere/ca.pem"];
+        assert_eq!(shown(&peers(&unit, &root).unwrap()), expected);
+        // etcdctl runs on the host.
+        let expected = ["/t/etc/ssl/etcd/c.crt", "", "/t/etc/ssl/certs/ca.pem"];
+        assert_eq!(shown(&clients(&map(&[]), &unit, &root).unwrap()), expected);
+        // As the wrapper has it where nobody says otherwise; empty is not set.
+        for dir in ["/etc/ssl/certs", ""] {
+            assert_eq!(shown(&peers(&with(dir), &root).unwrap())[0], "/t/etc/ssl/certs/etcd/peer.crt");
+        }
+        assert!(peers(&with("certs"), &root).is_err());
     }
 }

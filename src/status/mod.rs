@@ -72,7 +72,7 @@ impl New {
 }
 
 /// What etcd says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Etcd {
     /// It takes part in a quorum.
     Healthy,
@@ -80,6 +80,8 @@ pub enum Etcd {
     CutOff,
     /// It does not answer.
     Silent,
+    /// It could not be asked, and why.
+    Unknown(String),
 }
 
 /// Something that somebody has to look at.

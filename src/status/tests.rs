@@ -73,6 +73,8 @@ fn what_somebody_has_to_look_at() {
     assert_eq!(judged(|f| f.now = NOW + 540), (7, Some(600), vec![]));
     assert_eq!(judged(|f| f.etcd = Etcd::CutOff), (7, Some(60), vec!["cut-off"]));
     assert_eq!(judged(|f| f.etcd = Etcd::Silent), (7, Some(60), vec![]));
+    let unknown = |f: &mut Facts| f.etcd = Etcd::Unknown("GET https://e1: (58)".into());
+    assert_eq!(judged(unknown), (7, Some(60), vec![]));
     assert_eq!(judged(|f| f.in_recovery = true), (7, Some(60), vec!["recovery"]));
     assert_eq!(judged(|f| f.timer = Some(false)), (7, Some(60), vec!["timer"]));
     assert_eq!(judged(|f| f.timer = None), (7, Some(60), vec![]));
@@ -108,6 +110,9 @@ fn it_is_said_for_people_and_for_programs() {
         (&7.into(), &60.into(), &50.into())
     );
     assert_eq!(value["warnings"][0]["kind"], "timer");
+    facts.etcd = Etcd::Unknown("GET https://e1: (58)".into());
+    assert!(text(&facts, &judgement).contains("etcd        could not be asked: GET https://e1: (58)\n"));
+    assert_eq!(json(&facts, &judgement)["etcd"], "unknown");
     facts.state = None;
     let judgement = judge(&facts);
     assert!(text(&facts, &judgement).starts_with("would lose  all 60 entries: no backup was made\n"));

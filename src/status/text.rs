@@ -43,7 +43,7 @@ pub fn text(facts: &Facts, judgement: &Judgement) -> String {
             ),
         );
     }
-    line("etcd", etcd(facts.etcd).into());
+    line("etcd", etcd(&facts.etcd));
     let when = |time: Option<u64>| time.map_or("never".to_owned(), rfc3339);
     line("verified", when(facts.verified));
     line("rehearsed", when(facts.rehearsed));
@@ -54,11 +54,12 @@ pub fn text(facts: &Facts, judgement: &Judgement) -> String {
     out
 }
 
-fn etcd(etcd: Etcd) -> &'static str {
+fn etcd(etcd: &Etcd) -> String {
     match etcd {
-        Etcd::Healthy => "runs and has a quorum",
-        Etcd::CutOff => "runs and has no quorum",
-        Etcd::Silent => "does not answer",
+        Etcd::Healthy => "runs and has a quorum".into(),
+        Etcd::CutOff => "runs and has no quorum".into(),
+        Etcd::Silent => "does not answer".into(),
+        Etcd::Unknown(why) => format!("could not be asked: {why}"),
     }
 }
 
@@ -79,7 +80,12 @@ pub fn json(facts: &Facts, judgement: &Judgement) -> Value {
         "lost_entries": judgement.lost_entries,
         "lost_seconds": judgement.lost_seconds,
         "because": judgement.because,
-        "etcd": match facts.etcd { Etcd::Healthy => "healthy", Etcd::CutOff => "cut-off", Etcd::Silent => "silent" },
+        "etcd": match facts.etcd {
+            Etcd::Healthy => "healthy",
+            Etcd::CutOff => "cut-off",
+            Etcd::Silent => "silent",
+            Etcd::Unknown(_) => "unknown",
+        },
         "timer": facts.timer,
         "verified": time(facts.verified),
         "rehearsed": time(facts.rehearsed),

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rustix::fs::{CWD, RenameFlags};
 
+use super::look;
+
 /// Writes `path` through a temporary file in the same folder: write, sync, rename, sync the folder.
 ///
 /// # Errors
@@ -51,9 +53,7 @@ pub fn write_atomic_with(
     let temporary = dir.join(format!(".{name}.tmp{}", std::process::id()));
     let write = || -> io::Result<()> {
         // A leftover of a process that had our number before a reboot.
-        if temporary.exists() {
-            fs::remove_file(&temporary)?;
-        }
+        remove_old(&temporary)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         // The umask must not decide.
         file.set_permissions(fs::Permissions::from_mode(mode))?;
@@ -64,12 +64,7 @@ pub fn write_atomic_with(
         sync_dir(&dir)
     };
     write()
-        .or_else(|e| {
-            if temporary.exists() {
-                fs::remove_file(&temporary)?;
-            }
-            Err(e)
-        })
+        .or_else(|e| remove_old(&temporary).and(Err(e)))
         .with_context(|| format!("writing {}", path.display()))
 }
 
@@ -102,19 +97,19 @@ pub fn parent(path: &Path) -> PathBuf {
 /// # Errors
 /// A parent cannot be created.
 pub fn create_dirs(dir: &Path, mode: u32) -> Result<()> {
-    if dir.is_dir() {
+    if look::is_dir(dir)? {
         return Ok(());
     }
     let above = parent(dir);
     create_dirs(&above, mode)?;
-    let create = || -> io::Result<()> {
+    let create = || -> Result<()> {
         match fs::DirBuilder::new().mode(mode).create(dir) {
             // Somebody else was faster.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && look::is_dir(dir)? => return Ok(()),
             other => other?,
         }
         fs::set_permissions(dir, fs::Permissions::from_mode(mode))?;
-        sync_dir(&above)
+        Ok(sync_dir(&above)?)
     };
     create().with_context(|| format!("creating {}", dir.display()))
 }
@@ -124,10 +119,12 @@ pub fn create_dirs(dir: &Path, mode: u32) -> Result<()> {
 /// # Errors
 /// It is there and cannot be removed.
 pub fn remove_if_there(path: &Path) -> Result<()> {
+    remove_old(path).with_context(|| format!("removing {}", path.display()))
+}
+
+fn remove_old(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            Err(e).with_context(|| format!("removing {}", path.display()))
-        }
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
 }
@@ -171,9 +168,9 @@ pub fn hand_over_and_sync(tree: &Path, owner: Option<(u32, u32)>) -> Result<()> 
         }
         File::open(path)?.sync_all()
     };
-    if tree.is_dir() {
-        for entry in fs::read_dir(tree).with_context(|| format!("listing {}", tree.display()))? {
-            hand_over_and_sync(&entry?.path(), owner)?;
+    if look::is_dir(tree)? {
+        for entry in look::list(tree)? {
+            hand_over_and_sync(&entry.path(), owner)?;
         }
     }
     act(tree).with_context(|| format!("syncing {}", tree.display()))
@@ -206,11 +203,12 @@ pub fn create_dir_as(dir: &Path, (uid, gid, mode): (u32, u32, u32)) -> Result<()
 }
 
 /// Whether a folder lies on another file system than its parent, so that it cannot be renamed.
-pub fn is_mount_point(dir: &Path) -> bool {
-    match (fs::metadata(dir), fs::metadata(parent(dir))) {
-        (Ok(own), Ok(above)) => own.dev() != above.dev(),
-        _ => false,
-    }
+///
+/// # Errors
+/// It could not be asked.
+pub fn is_mount_point(dir: &Path) -> Result<bool> {
+    let (own, above) = (look::at(dir)?, look::at(&parent(dir))?);
+    Ok(own.zip(above).is_some_and(|(own, above)| own.dev() != above.dev()))
 }
 
 /// Bytes an unprivileged process may still write on the file system of `path`.

@@ -1,16 +1,24 @@
 //! HTTP by the node's `curl`: a static program must not resolve names itself, and curl has the node's certificates.
 //!
 //! Everything, the URL included, goes to curl on stdin: nothing of a request is ever seen in the list of processes.
+//!
+//! Where there is no answer, either nobody is there ([`is_silence`]) or we could not ask ([`is_unasked`]): a certificate that
+//! cannot be read, a name that is not resolved, a curl that is missing say nothing of whom we wanted to ask.
 
 use std::fmt;
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result};
 
 use super::command::CommandRunExt;
-use crate::exit::{Exit, OrFault};
+
+mod unanswered;
+
+use unanswered::{NoAnswer, Why, why, with_hint, without_certificates, without_curl};
+pub use unanswered::{is_silence, is_unasked, unasked};
 
 /// How requests are made.
 #[derive(Debug, Clone)]
@@ -89,7 +97,8 @@ impl Client {
     /// `GET url`.
     ///
     /// # Errors
-    /// No answer within the limit. Any status is an answer.
+    /// No answer within the limit ([`is_silence`]), or it could not be asked ([`is_unasked`]; [`Exit::Settings`] where that
+    /// is for certificates). Any status is an answer.
     pub fn get(&self, url: &str) -> Result<Response> {
         self.request("GET", url, None)
     }
@@ -112,19 +121,24 @@ impl Client {
 
     fn request(&self, method: &str, url: &str, json: Option<&str>) -> Result<Response> {
         let config = self.config(method, url, json);
+        let request = format!("{method} {url}");
         // -q: root's ~/.curlrc must not decide. The process limit only catches a curl that ignores its own.
         let output = Command::new("curl")
             .args(["-q", "--config", "-"])
             .run_limited(config.as_bytes(), self.limit + Duration::from_secs(5))
-            .or_fault(
-                Exit::Failed,
-                "asking etcd through curl",
-                "install curl on this node; etcd2-backup makes every HTTP request with it",
-            )?;
-        if !output.status.success() {
-            bail!("{method} {url}: {}", output.stderr.trim_start_matches("curl: "));
+            .map_err(|e| without_curl(e, &request))?;
+        if output.status.success() {
+            return parse_response(&output.stdout).context(request);
         }
-        parse_response(&output.stdout).with_context(|| format!("{method} {url}"))
+        let text = format!("{request}: {}", output.stderr.trim_start_matches("curl: "));
+        // curl looks for certificates once it is connected: who is down is known to be, whatever they are.
+        let why = why(output.status.code(), &output.stderr, url.starts_with("https:"));
+        let none = Error::new(NoAnswer { why, text });
+        match self.tls.readable() {
+            _ if why != Why::Certificates => Err(none),
+            Ok(()) => Err(with_hint(none, self.tls.hint())),
+            Err(e) => Err(without_certificates(e, &request)),
+        }
     }
 
     fn config(&self, method: &str, url: &str, json: Option<&str>) -> String {
@@ -156,6 +170,34 @@ impl Client {
         }
         set("url", url);
         config
+    }
+}
+
+impl Tls {
+    /// Each file that curl will be told of.
+    fn files(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
+        let all = [("certificate", &self.cert), ("key", &self.key), ("list of authorities", &self.ca)];
+        all.into_iter().filter_map(|(what, path)| Some((what, path.as_ref()?)))
+    }
+
+    /// curl says in many ways, or not at all, that it cannot read one.
+    fn readable(&self) -> Result<()> {
+        for (what, path) in self.files() {
+            File::open(path).with_context(|| format!("opening the {what} {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn hint(&self) -> String {
+        let files: Vec<String> =
+            self.files().map(|(what, path)| format!("the {what} {}", path.display())).collect();
+        match files.is_empty() {
+            true => "etcd's unit names no certificates here: name those that the server asks for".into(),
+            false => format!(
+                "they must be such that the server and this node take each other: {}",
+                files.join(", ")
+            ),
+        }
     }
 }
 
@@ -302,8 +344,51 @@ mod tests {
         // It listens, but nobody ever answers.
         let error = client.get(&url).unwrap_err();
         assert!(error.to_string().starts_with(&format!("GET {url}: ")), "{error:#}");
+        assert!(is_silence(&error) && !is_unasked(&error), "{error:#}");
         drop(listener);
         let error = client.get(&url).unwrap_err();
-        assert!(error.to_string().contains("(7)"), "{error:#}");
+        assert!(error.to_string().contains("(7)") && is_silence(&error), "{error:#}");
+    }
+
+    #[test]
+    fn what_keeps_us_from_asking_is_no_silence() {
+        use crate::exit::{Exit, exit_of, hint_of};
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| Some(dir.path().join(name));
+        crate::sys::fs::write_atomic(&dir.path().join("odd.pem"), b"no certificate", 0o600).unwrap();
+        // It is connected to, and says nothing.
+        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let mut clients = Vec::new();
+        for (tls, said) in [
+            (Tls { cert: path("none.pem"), ..Tls::default() }, "opening the certificate "),
+            (Tls { cert: path("odd.pem"), key: path("none.key"), ..Tls::default() }, "opening the key "),
+            (Tls { ca: path("none.ca"), ..Tls::default() }, "opening the list of authorities "),
+            (Tls { ca: path("odd.pem"), ..Tls::default() }, "(77)"),
+            (Tls { cert: path("odd.pem"), key: path("odd.pem"), ..Tls::default() }, "(58)"),
+        ] {
+            let client = Client { tls, ..Client::default() };
+            let error = client.get(&url).unwrap_err();
+            assert!(is_unasked(&error) && !is_silence(&error), "{error:#}");
+            assert!(exit_of(&error) == Exit::Settings && hint_of(&error).is_some(), "{error:#}");
+            assert!(format!("{error:#}").contains(said) && format!("{error:#}").contains(&url), "{error:#}");
+            clients.push(client);
+        }
+        // Who is down is, whatever the certificates are.
+        drop(listener);
+        for client in clients {
+            let error = client.get(&url).unwrap_err();
+            assert!(is_silence(&error) && !is_unasked(&error), "{error:#}");
+        }
+        for url in ["http://no-such-host.invalid:1", "ftp://127.0.0.1:1"] {
+            let error = Client::default().get(url).unwrap_err();
+            assert!(is_unasked(&error) && !is_silence(&error), "{error:#}");
+        }
+        let (url, thread) = serve(b"SSH-2.0-x\r\n");
+        let error = Client::default().get(&url).unwrap_err();
+        assert!(!is_unasked(&error) && !is_silence(&error), "{error:#}");
+        thread.join().unwrap();
+        let error = unasked("GET http://e1: answered 403".into()).context("all");
+        assert!(is_unasked(&error) && !is_silence(&error));
     }
 }

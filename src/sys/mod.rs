@@ -6,6 +6,7 @@ pub mod held;
 pub mod http;
 pub mod lock;
 pub mod log;
+pub mod look;
 pub mod os_release;
 pub mod privilege;
 pub mod random;

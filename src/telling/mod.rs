@@ -83,7 +83,8 @@ pub fn finish(settings: &Settings, cycle: &Cycle, started: Instant, ended: &Resu
     let milliseconds = started.elapsed().as_millis();
     log::info!("{}", Summary { cycle, now, milliseconds });
     if let Some(path) = &settings.metrics_file {
-        let seen = Verified::load(&settings.backup_dir, &settings.folder()).generations;
+        // It is only told: a monitor sees it grow old.
+        let seen = Verified::load(&settings.backup_dir, &settings.folder()).unwrap_or_default().generations;
         let verified = seen.values().map(|seen| seen.time).max();
         let cycle = &Cycle { verified, rehearsed: rehearsed(&settings.backup_dir), ..cycle.clone() };
         let code = ended.as_ref().map_or_else(exit_of, |exit| *exit) as u8;

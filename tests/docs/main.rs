@@ -1,5 +1,6 @@
 //! What is printed and written for people: against the code.
 
+mod asked;
 mod command_line;
 mod docs;
 

@@ -89,8 +89,8 @@ fn a_cluster_with_client_certificates_on_both_ports() {
         ["ETCD_PEER_CERT_FILE", "ETCD_CERT_FILE", "ETCD_PEER_TRUSTED_CA_FILE", "ETCD_TRUSTED_CA_FILE"]
     {
         e2.node.environment.remove(without);
-        let words = ["the founding member does not answer", "https://127.0.0.1", "ETCD_PEER_CERT_FILE"];
-        e2.node.refused(&["join"], 16, &words);
+        let words = ["the founding member could not be asked", "https://127.0.0.1", "ETCD_PEER_CERT_FILE"];
+        e2.node.refused(&["join"], 15, &words);
         e2.node.environment.clone_from(&good);
     }
     assert_eq!(tree(&e2.node.path("/etc")), untouched);
@@ -116,6 +116,72 @@ fn a_cluster_with_client_certificates_on_both_ports() {
     e1.node.etcd.stop().unwrap();
     e2.node.etcd.wait_healthy().unwrap();
     e1.node.refused(&["restore", "--source", "local"], 10, &["which has a quorum (asked at https://"]);
+}
+
+/// etcd's wrapper has `ETCD_SSL_DIR` as /etc/ssl/certs in its container, and etcd's settings name the files there.
+#[test]
+fn certificates_are_named_as_etcd_sees_them_in_its_container() {
+    let (Some(tools), Some(authority)) = (Tools::from_env(), Authority::new()) else { return };
+    let mut e1 = Closed::new(tools, "e1", &authority, None);
+    e1.node.etcd.start().unwrap();
+    keys::write_sample(&e1.node.etcd.client_url).unwrap();
+    let expected = keys::dump(&e1.node.etcd.client_url).unwrap();
+    e1.node.ok(&["backup"]);
+    let in_container = |name: &str| {
+        let mut closed = Closed::new(tools, name, &authority, Some(&e1));
+        authority.issue("member", For::Member, &closed.node.path("/etc/ssl/etcd/etcd"));
+        let named = FILES.map(|(variable, file)| (variable.into(), format!("/etc/ssl/certs/etcd/{file}")));
+        closed.node.environment.extend(named);
+        let endpoint = e1.node.environment["RCLONE_ENDPOINT"].clone();
+        closed.node.environment.insert("RCLONE_ENDPOINT".into(), endpoint);
+        closed
+    };
+    let ssl_dir = |closed: &mut Closed| {
+        closed.node.environment.insert("ETCD_SSL_DIR".into(), "/etc/ssl/etcd".into());
+    };
+
+    // A cluster that could not be asked is not dead.
+    let mut e2 = in_container("e2");
+    let missing = "/etc/ssl/certs/etcd/member.pem";
+    let restore = ["restore", "--as-founder"];
+    let untouched = tree(&e2.node.path("/etc"));
+    let unknown = "whether the cluster of this data still lives could not be asked";
+    let words = [unknown, "opening the certificate ", missing, "--force"];
+    e2.node.refused(&restore, 15, &words);
+    let plan = e2.node.ok(&[&restore[..], &["--plan"]].concat());
+    assert!(plan.contains("a restore would be refused now: ") && plan.contains(unknown), "{plan}");
+    let words = ["the founding member could not be asked", missing, "ETCD_PEER_CERT_FILE"];
+    e2.node.refused(&["join"], 15, &words);
+    for without in FILES {
+        e2.node.environment.remove(without.0);
+    }
+    e2.node.refused(&restore, 15, &[unknown, "(60)", "--force"]);
+    // Without curl nobody can be asked at all.
+    let good = e2.node.environment.clone();
+    let path = e2.node.path("/bin");
+    fs::create_dir(&path).unwrap();
+    std::os::unix::fs::symlink(&tools.rclone, path.join("rclone")).unwrap();
+    e2.node.environment.insert("PATH".into(), path.to_string_lossy().into_owned());
+    e2.node.refused(&restore, 10, &[unknown, "asking through curl", "install curl", "--force"]);
+    e2.node.refused(&["join"], 1, &["the founding member could not be asked", "install curl"]);
+    e2.node.environment.clone_from(&good);
+    let named = FILES.map(|(variable, file)| (variable.to_owned(), format!("/etc/ssl/certs/etcd/{file}")));
+    e2.node.environment.extend(named);
+    assert_eq!(tree(&e2.node.path("/etc")), untouched);
+    assert!(!e2.node.is_fenced() && !e2.node.path("/var/lib/etcd2").exists());
+
+    ssl_dir(&mut e2);
+    e2.node.refused(&restore, 10, &["which lives elsewhere and has a quorum (asked at https://"]);
+    e2.node.ok(&["join"]);
+    e2.node.start_etcd();
+    e2.node.ok(&["join"]);
+    assert_has_all(&expected, &e2.node);
+
+    // Who is down is known to be, whatever the certificates are.
+    let e3 = in_container("e3");
+    e1.node.etcd.kill().unwrap();
+    e2.node.etcd.kill().unwrap();
+    e3.node.ok(&restore);
 }
 
 const PASSWORD: &str = "pass:word \"$1\"";

@@ -89,6 +89,56 @@ fn the_plan_says_what_the_nodes_have_and_what_is_made_of_it() {
     plan(&both, 10, &["core@e1 and core@e2 have the same machine ID"]);
 }
 
+/// Nobody could look: that is not that there is nothing.
+#[test]
+fn what_no_node_could_find_out_is_not_that_there_is_nothing() {
+    let Some(tools) = Tools::from_env() else { return };
+    let first = Node::named(PROGRAM, tools, "e1");
+    let mut second = Node::joining(tools, "e2", &first);
+    second.environment.insert("RCLONE_ENDPOINT".into(), first.environment["RCLONE_ENDPOINT"].clone());
+    write(&second.path("/etc/machine-id"), "22222222222222222222222222222222\n");
+    let mut nodes = [first, second];
+    let dir = tempfile::tempdir().unwrap();
+    let recover = |nodes: &[Node], code: i32, words: &[&str]| {
+        let ssh = ssh(nodes, dir.path());
+        let mut recover = Command::new(PROGRAM);
+        recover.args(["recover", "--dry-run", "--ssh", &ssh, "core@e1", "core@e2"]);
+        let output = recover.output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{log}");
+        words.iter().for_each(|word| assert!(log.contains(word), "no {word:?} in {log}"));
+    };
+    recover(&nodes, 12, &["no node has data on its disk or in the remote"]);
+    // The remote is down.
+    let wrappers = nodes.each_mut().map(|node| Wrapper::new(node, tools));
+    wrappers.iter().for_each(|wrapper| wrapper.instead("echo 'permission denied' >&2; exit 1"));
+    recover(
+        &nodes,
+        13,
+        &[
+            "could not be asked: core@e1: the archive: ",
+            "core@e2: the archive: ",
+            "permission denied",
+            "--source NODE",
+        ],
+    );
+    // One disk is there. What the other one had in the remote may be fresher.
+    nodes[0].put_fixture("v238-single-snap");
+    recover(&nodes, 13, &["could not be asked: core@e2: the archive: "]);
+    wrappers.iter().for_each(Wrapper::honest);
+    recover(&nodes, 0, &["core@e1 makes a new cluster of its own disk"]);
+    // Whether etcd lives there cannot be asked: it would be stopped.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    nodes[1].environment.insert("ETCD_ADVERTISE_CLIENT_URLS".into(), url);
+    nodes[1].environment.insert("ETCD_CERT_FILE".into(), "/etc/ssl/certs/none.pem".into());
+    recover(
+        &nodes,
+        15,
+        &["whether etcd on core@e2 has a quorum could not be asked", "none.pem", "stop etcd there"],
+    );
+}
+
 /// A folder beside it may be broken, or the node allowed no other.
 #[test]
 fn a_node_that_sees_its_own_folder_only_has_an_archive_all_the_same() {
@@ -101,5 +151,6 @@ fn a_node_that_sees_its_own_folder_only_has_an_archive_all_the_same() {
     let run = node.run(&["report"]);
     let report: serde_json::Value = serde_json::from_str(&run.answer).unwrap();
     assert_eq!(report["archive"]["index"], report["disk"]["index"], "{report}");
-    assert!(report["doubts"].to_string().contains("the other machines' backups: "), "{report}");
+    let doubts = report["doubts"].as_array().unwrap();
+    assert!(doubts.len() == 1 && doubts[0]["about"] == "Others" && doubts[0]["code"] == 13, "{report}");
 }

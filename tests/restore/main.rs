@@ -1,6 +1,7 @@
 //! A member comes back: from the archive, a disk, the original's backup; to any point, in any place, and back again.
 
 mod candidates;
+mod could_not_ask;
 mod faults;
 mod legacy;
 mod living_cluster;

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, OrFault};
 use etcd2_backup::paths;
+use etcd2_backup::sys::look;
 use etcd2_backup::sys::unit_file::{Setting, parse_environment, parse_settings};
 
 use crate::check::{check_image, refuse, without_scheme};
@@ -73,12 +74,12 @@ pub(crate) fn import(dir: &Path, starter: &str) -> Result<Imported> {
     let conf = input::read(dir, Path::new(RCLONE_CONF), CONF, &hint)?;
     let mut found = Found::default();
     found.read_drop_in(&drop_in).with_context(|| dir.join(DROP_IN).display().to_string())?;
-    if dir.join(TIMER).symlink_metadata().is_ok() {
+    if look::at_name(&dir.join(TIMER))?.is_some() {
         found.read_timer(&input::read_text(dir, Path::new(TIMER), TEXT, &hint)?);
     } else {
         found.left.push(format!("{TIMER} is not there: the timer gets the defaults"));
     }
-    if dir.join(SERVICE).symlink_metadata().is_ok() {
+    if look::at_name(&dir.join(SERVICE))?.is_some() {
         found.read_service(&input::read_text(dir, Path::new(SERVICE), TEXT, &hint)?);
     }
     found.leave_other_files(dir)?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use etcd2_backup::exit::{Exit, fault};
 use etcd2_backup::sys::fs::{create_dirs, write_atomic};
+use etcd2_backup::sys::look;
 
 use crate::import::import;
 use crate::site::{RCLONE_CONF, SETTINGS};
@@ -35,7 +36,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     create_dirs(dir, 0o700)?;
     for (name, text) in STARTER {
         let path = dir.join(name);
-        if path.symlink_metadata().is_ok() {
+        if look::at_name(&path)?.is_some() {
             println!("kept     {}", path.display());
         } else {
             // A copy of the example has its mode.
@@ -62,7 +63,7 @@ fn take_over(from: &Path, dir: &Path) -> Result<()> {
     let files = [(RCLONE_CONF, &imported.conf[..], 0o600), (SETTINGS, imported.settings.as_bytes(), 0o644)];
     for (name, ..) in files {
         let path = dir.join(name);
-        if path.symlink_metadata().is_ok() {
+        if look::at_name(&path)?.is_some() {
             let hint = "name another folder, or move that file away";
             return Err(fault(Exit::Refused, format!("{} is there already", path.display()), hint));
         }

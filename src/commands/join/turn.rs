@@ -8,6 +8,7 @@ use super::Join;
 use crate::cluster::gate::{self, Waiting, Who};
 use crate::cluster::plan::{self, Step};
 use crate::cluster::{Member, Membership, admit, api, drop_in, preflight};
+use crate::exit::{Exit, OrFault};
 use crate::recovery::seed::{self, Seed};
 
 const PAUSE: Duration = Duration::from_secs(1);
@@ -29,7 +30,11 @@ impl Join<'_> {
         }
         seed::clear(&self.settings)?;
         preflight::directories(&self.settings)?;
-        let version = api::cluster_version(&self.cluster.http, &self.cluster.via);
+        let version = api::cluster_version(&self.cluster.http, &self.cluster.via).or_fault(
+            Exit::Cluster,
+            "asking for the cluster's version",
+            "nothing was changed: look at etcd on the founding member, then run join again",
+        )?;
         preflight::program(&self.settings.etcd_command, version.as_deref())?;
         self.say_left_out();
         if changes(step) {

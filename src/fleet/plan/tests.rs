@@ -188,6 +188,56 @@ fn what_lives_is_healed() {
 }
 
 #[test]
+fn what_a_node_could_not_find_out_is_no_answer() {
+    let doubt =
+        |about, exit: Exit, unasked| Doubt { about, why: "it is down".into(), code: exit as u8, unasked };
+    let any = Wish::default;
+    let of = |source| Wish { source: Some(source), ..any() };
+    let remote = || doubt(About::Archive, Exit::Remote, true);
+    let unread = || doubt(About::Disk, Exit::Failed, true);
+    let damaged = || doubt(About::Disk, Exit::Corrupt, false);
+    let ends = |first, second| nodes([(first, None), (second, None), (found(OLD, 5), None)]);
+    let nothing = || nodes([(None, None), (None, None), (None, None)]);
+    let with = |mut all: Vec<Node>, doubts: &[(usize, Doubt)]| {
+        doubts.iter().for_each(|(n, doubt)| all[*n].report.doubts.push(doubt.clone()));
+        all
+    };
+    // Nobody has anything: only if everybody could look.
+    refused(&with(nothing(), &[(0, damaged())]), any(), Exit::NotFound, "no node has data");
+    let down = with(nothing(), &[(0, remote()), (1, remote()), (2, remote())]);
+    refused(&down, any(), Exit::Remote, "core@e0: the archive: it is down; core@e1: the archive: it is down");
+    refused(&down, of(1), Exit::Remote, "could not be asked: core@e1: the archive: it is down");
+    // A disk has what its machine has in the remote.
+    let all = with(ends(found(OLD, 9), found(OLD, 7)), &[(0, remote()), (1, remote()), (2, remote())]);
+    assert_eq!(decide(&all, any()).unwrap(), begin(0, Take::Disk, 9));
+    // One that could not be looked at may be the freshest; one that is damaged is not.
+    let all = with(ends(found(OLD, 9), None), &[(1, remote())]);
+    refused(&all, any(), Exit::Remote, "core@e1: the archive: it is down");
+    assert_eq!(decide(&all, of(0)).unwrap(), begin(0, Take::Disk, 9));
+    let all = with(ends(found(OLD, 9), None), &[(1, unread())]);
+    refused(&all, any(), Exit::Failed, "core@e1: the disk: it is down");
+    let all = with(ends(found(OLD, 9), None), &[(1, damaged())]);
+    assert_eq!(decide(&all, any()).unwrap(), begin(0, Take::Disk, 9));
+    // Whoever lives must not be stopped, whatever is wished.
+    let health = doubt(About::Health, Exit::Settings, true);
+    let mut all = with(ends(found(OLD, 9), found(OLD, 9)), &[(1, health)]);
+    for (healthy, wish) in [(false, any()), (false, of(0)), (true, Wish { one_by_one: true, ..any() })] {
+        all[0].report.healthy = healthy;
+        refused(
+            &all,
+            wish,
+            Exit::Settings,
+            "whether etcd on core@e1 has a quorum could not be asked: it is down",
+        );
+    }
+    let text = lines(&down, &Way::Nothing, false).join("\n");
+    assert!(
+        text.contains("disk: nothing; archive: not known\ncore@e0 (e0): warning: the archive: it is down"),
+        "{text}"
+    );
+}
+
+#[test]
 fn nodes_that_do_not_belong_together_are_refused() {
     type Change = fn(&mut Report);
     let changes: [(Change, &str); 5] = [

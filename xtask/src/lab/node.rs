@@ -249,7 +249,7 @@ pub(super) fn remove_all(lab: &Lab) -> Result<()> {
         }
     }
     let nodes = lab.nodes_dir();
-    if nodes.is_dir() && is_mount_point(&nodes) {
+    if nodes.is_dir() && is_mount_point(&nodes)? {
         Command::new("umount").arg(&nodes).run_ok(SHORT)?;
     }
     // A node's podman leaves its storage mounted over itself only in the node's own mount namespace.
