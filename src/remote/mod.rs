@@ -1,10 +1,12 @@
 //! The contract with a remote: a place that keeps objects in folders.
 
+pub mod conf;
 mod denied;
 mod invocation;
 mod password;
 pub mod rclone;
 mod retry;
+pub mod route;
 pub mod variables;
 pub mod version;
 

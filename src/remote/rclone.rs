@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::invocation::Invocation;
 use super::retry::{FULL, Retry};
+use super::route::Route;
 use super::{Object, Proof, Remote};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::Root;
@@ -55,6 +56,14 @@ impl Rclone {
     pub fn beside(settings: &Settings, root: &Root, purpose: &str) -> Self {
         let this = Self::new(settings, root);
         Self { rclone: this.rclone.beside(purpose), ..this }
+    }
+
+    /// What decides at this moment where objects go, to be compared with `before`.
+    ///
+    /// # Errors
+    /// [`Exit::Settings`]: rclone.conf is there and cannot be read, or its password cannot.
+    pub fn route(&self, before: Option<&Route>) -> Result<Route> {
+        self.rclone.route(before)
     }
 
     /// `remote:path/folder`.

@@ -8,6 +8,7 @@ mod idle;
 mod joined_backup;
 mod runner;
 mod secrets;
+mod sent;
 mod status;
 mod summary;
 mod v3_data;
