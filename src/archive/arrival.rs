@@ -76,8 +76,8 @@ impl<R: Remote + ?Sized> Watch<'_, R> {
         fault(
             Exit::Remote,
             what,
-            "it stays here, and the next backup sends it again; etcd2-backup list shows what is there. Is what is sent left \
-             out, cut off or led elsewhere on its way?",
+            "it stays here, and the next backup sends it again. What becomes of a small object, and what else may be wrong: \
+             systemctl start etcd2-backup-doctor.service; journalctl -u etcd2-backup-doctor.service",
         )
     }
 }
