@@ -15,6 +15,7 @@
 //! - [`rehearsal`]: a private etcd on restored data, compared with the archive
 //! - [`verify`]: what is read again of an archive, and what is found
 //! - [`status`]: what would be lost now, and why
+//! - [`doctor`]: whether a backup of this node would do: what it needs, tried one after the other
 //! - [`telling`]: what a backup says of itself, in the journal and for a monitor
 //! - [`fleet`]: all nodes of a cluster at once, by ssh: what each says, what is to be done
 //! - [`recovery`]: what a restore is made of: source, new IDs, exchange
@@ -33,6 +34,7 @@ pub mod archive;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
+pub mod doctor;
 pub mod etcd;
 pub mod exit;
 pub mod fence;

@@ -107,6 +107,9 @@ enum Follow {
 /// Goes on where the last part ended, if everything there is still as it was.
 fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
     let broken = |why: &str| Ok(Follow::Broken(why.into()));
+    if let Some(why) = &state.given_up {
+        return broken(why);
+    }
     match datadir::segment_ids(&dir.wal, state.place.segment) {
         Ok(Some(ids)) if ids != state.metadata() => {
             return broken("the data directory belongs to another member now");
@@ -329,6 +332,8 @@ impl Capture {
             sent,
             unfinished: self.tail.unfinished,
             pending: Some(format!("{}/{}", head.generation_name(), written.name)),
+            seen: before.and_then(|b| b.seen.clone()),
+            given_up: None,
         }
     }
 

@@ -6,7 +6,7 @@
 //!
 //! - [`names`]: names of generations and parts · [`part`]: the bytes of a part · [`chain`]: what a listing means
 //! - [`capture`]: what the next part holds · [`state`]: what is known of the last one · [`spool`]: parts on their way
-//! - [`recheck`]: whether the folder is as this node left it
+//! - [`recheck`]: whether the folder is as this node left it · [`arrival`]: looking until it is
 //! - [`catalog`]: the generations of a folder, and what their bases say
 //! - [`unpack`]: parts back into a data directory · [`lineage`]: which history follows which · [`history`]: whether a
 //!   member's generations are of one · [`recorded`]: what other machines' recovery records say of it
@@ -14,6 +14,7 @@
 //! - [`migration`]: whether one folder may be copied into another
 //! - [`retention`]: which generations are kept, and why
 
+pub mod arrival;
 pub mod capture;
 pub mod catalog;
 pub mod chain;

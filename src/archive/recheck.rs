@@ -1,16 +1,21 @@
-//! Whether the folder is as this node left it: nobody else writes there, nothing of the generation is gone. Pure.
+//! Whether the folder is as this node left it: what was sent is there, nobody else writes there. Pure; [`super::arrival`] looks.
 //!
-//! It is looked at where a generation begins, and every [`PARTS`] parts. Whatever is found, a new generation keeps this
-//! node's data apart from it.
+//! What was sent is there by rclone's word alone until it was seen. It is looked for where that word is worth the least: behind
+//! the first part of a generation, and behind the first one that goes another way. Before a part goes another way, all of the
+//! generation must be found there: a part without its base is none. And every [`PARTS`] parts, as folders are emptied. Whatever
+//! is found, a new generation keeps this node's data whole, and apart.
 
 use super::chain;
 use super::names::{GenerationName, PartName};
 use super::part::prefix;
-use super::state::{Checked, State};
+use super::state::{Seen, State};
 use crate::remote::Object;
+use crate::remote::route::Route;
 
 /// So many parts are sent between two looks: at 30 s each, 10 minutes.
 const PARTS: u64 = 20;
+/// A new token in an encrypted rclone.conf looks like another remote, and comes each hour.
+const SEALED: u64 = 3600;
 
 /// What is not as it was left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,20 +32,59 @@ const TWO_MACHINES: &str = "two machines write to this folder, or another folder
     tell whose data is meant: give one of the machines another ID (remove /etc/machine-id, run systemd-machine-id-setup, \
     boot again)";
 const GONE: &str = "points of that generation cannot be restored any more: does a rule of the bucket, or somebody, remove \
-    or cut off objects?";
+    or cut off objects, or do backups go elsewhere now?";
 
-/// Whether it is time to look.
-pub fn is_due(state: &State) -> bool {
-    state.sequence >= state.checked.sequence + PARTS
+/// How much must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// What was sent when it was last looked: what came since may be missing, as a listing may lag behind.
+    LastLook,
+    /// All that was sent. What is late may be asked for again.
+    All,
 }
 
-/// Looks. What was sent since the last look may be missing: a listing may lag behind.
+/// Why a look fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// No later look will find otherwise.
+    Found(Finding),
+    /// An object is not there, or not whole, and may be so a little later.
+    Late {
+        /// Its path, and in what way it is not.
+        what: String,
+        /// What that means in the end. `None`: it is still here, and can be sent again.
+        finding: Option<Finding>,
+    },
+}
+
+/// What must be there before anything is sent; `None`: the folder need not be looked at.
+pub fn due(state: &State, route: &Route, now: u64) -> Option<Demand> {
+    if state.given_up.is_some() || state.last_sent().is_none() {
+        return None;
+    }
+    let other_way = state.seen.as_ref().is_none_or(|seen| goes_another_way(seen, route, now));
+    let many = state.pending.is_none() && state.sequence >= state.checked.sequence + PARTS;
+    if other_way { Some(Demand::All) } else { many.then_some(Demand::LastLook) }
+}
+
+fn goes_another_way(seen: &Seen, route: &Route, now: u64) -> bool {
+    // A clock that was set back says nothing.
+    let long_ago = now.checked_sub(seen.clock).is_none_or(|age| age >= SEALED);
+    seen.route.is_other(route) || (seen.route.sealed != route.sealed && long_ago)
+}
+
+/// Whether the last part has to be seen in the folder before it counts as sent.
+pub fn must_arrive(state: &State) -> bool {
+    !state.seen.as_ref().is_some_and(|seen| seen.arrived)
+}
+
+/// Looks, also for what is on its way: the objects that were just sent.
 ///
 /// # Errors
 /// What is not as it was left.
-pub fn look(objects: &[Object], state: &State) -> Result<Checked, Finding> {
+pub fn look(objects: &[Object], state: &State, on_its_way: &[Object], demand: Demand) -> Result<(), Trouble> {
     let own = state.generation_name();
-    let two = |what| Err(Finding { what, next: TWO_MACHINES, other_writer: true });
+    let two = |what| Err(Trouble::Found(Finding { what, next: TWO_MACHINES, other_writer: true }));
     if let Some(part) = foreign_part(objects, own, state) {
         return two(format!("{own}/{part} is not from this node"));
     }
@@ -49,14 +93,34 @@ pub fn look(objects: &[Object], state: &State) -> Result<Checked, Finding> {
     if let Some(other) = names.filter(|g| g.number >= own.number && *g != own).max() {
         return two(format!("the generation {other} is not from this node, which writes {own}"));
     }
-    let parts = generations.into_iter().find(|g| g.name == own).map(|g| g.parts);
-    let parts = parts.unwrap_or_default();
-    let Checked { sequence, checksum } = &state.checked;
-    if !parts.iter().any(|p| (p.sequence, p.checksum) == (*sequence, prefix(checksum))) {
-        let what = format!("part {} of generation {own} is missing or truncated in the remote", parts.len());
-        return Err(Finding { what, next: GONE, other_writer: false });
+    let parts = generations.into_iter().find(|g| g.name == own).map(|g| g.parts).unwrap_or_default();
+    let next = parts.len() as u64;
+    let Some(last) = state.last_sent() else { return arrived(objects, on_its_way) };
+    let gone = || Finding {
+        what: format!("part {next} of generation {own} is missing or truncated in the remote"),
+        next: GONE,
+        other_writer: false,
+    };
+    let seen = (state.checked.sequence, prefix(&state.checked.checksum));
+    if !parts.iter().any(|p| (p.sequence, p.checksum) == seen) {
+        return Err(Trouble::Found(gone()));
     }
-    Ok(Checked { sequence: state.sequence, checksum: state.checksum.clone() })
+    if demand == Demand::All && next <= last {
+        let finding = gone();
+        return Err(Trouble::Late { what: finding.what.clone(), finding: Some(finding) });
+    }
+    arrived(objects, on_its_way)
+}
+
+fn arrived(objects: &[Object], on_its_way: &[Object]) -> Result<(), Trouble> {
+    let Some(late) = on_its_way.iter().find(|sent| !objects.contains(sent)) else { return Ok(()) };
+    let there = objects.iter().find(|o| o.path == late.path).map(|o| o.size);
+    let what = match there {
+        None => format!("{} is not there", late.path),
+        Some(Object::UNKNOWN_SIZE) => format!("the size of {} is not known there", late.path),
+        Some(size) => format!("{} has {size} bytes there, not {}", late.path, late.size),
+    };
+    Err(Trouble::Late { what, finding: None })
 }
 
 /// A part in this node's generation that cannot be its own: behind its last one, or another one of the same sequence.
@@ -73,110 +137,4 @@ fn foreign_part(objects: &[Object], own: GenerationName, state: &State) -> Optio
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::state::tests::state;
-    use super::*;
-
-    /// The state behind `sequence` parts more than the base, of which `checked` were seen.
-    fn behind(sequence: u64, checked: u64) -> State {
-        let checksum = |s: u64| format!("{:016x}{:048}", 100 + s, 0);
-        State {
-            sequence,
-            checksum: checksum(sequence),
-            checked: Checked { sequence: checked, checksum: checksum(checked) },
-            ..state(0)
-        }
-    }
-
-    fn part(sequence: u64) -> PartName {
-        let predecessor = if sequence == 0 { 0 } else { 99 + sequence };
-        PartName {
-            sequence,
-            first: 1,
-            last: 9,
-            term: 1,
-            time: 0,
-            size: 10,
-            predecessor,
-            checksum: 100 + sequence,
-        }
-    }
-
-    fn object(part: PartName) -> Object {
-        Object { path: format!("{}/{part}", state(0).generation_name()), size: part.size }
-    }
-
-    #[test]
-    fn it_is_looked_at_every_so_many_parts() {
-        for (sequence, checked, due) in
-            [(0, 0, false), (19, 0, false), (20, 0, true), (39, 20, false), (40, 20, true)]
-        {
-            assert_eq!(is_due(&behind(sequence, checked)), due, "{sequence} behind {checked}");
-        }
-    }
-
-    #[test]
-    fn what_lags_is_waited_for_and_what_was_there_must_stay() {
-        let whole: Vec<Object> = (0..=40).map(|s| object(part(s))).collect();
-        let state = behind(40, 20);
-        let up_to = Checked { sequence: 40, checksum: state.checksum.clone() };
-        assert_eq!(look(&whole, &state), Ok(up_to.clone()));
-        assert_eq!(look(&whole[..21], &state), Ok(up_to));
-        let without = |at: usize| [&whole[..at], &whole[at + 1..]].concat();
-        let cut = |at: usize| {
-            let mut all = whole.clone();
-            all[at].size -= 1;
-            all
-        };
-        let table = [
-            (whole[..20].to_vec(), 20),
-            (without(20), 20),
-            (without(0), 0),
-            (without(7), 7),
-            (cut(20), 20),
-            (cut(3), 3),
-            (Vec::new(), 0),
-        ];
-        for (objects, missing) in table {
-            let found = look(&objects, &state).unwrap_err();
-            assert!(found.what.starts_with(&format!("part {missing} of generation ")), "{found:?}");
-            assert_eq!((found.next, found.other_writer), (GONE, false));
-        }
-        for at in 21..=40 {
-            assert!(look(&without(at), &state).is_ok() && look(&cut(at), &state).is_ok(), "{at}");
-        }
-    }
-
-    #[test]
-    fn what_somebody_else_wrote_is_seen() {
-        let whole: Vec<Object> = (0..=5).map(|s| object(part(s))).collect();
-        let own = state(0).generation_name();
-        let folder = |name: GenerationName| Object { path: format!("{name}/{}", part(0)), size: 10 };
-        let beside = GenerationName { writer: own.writer + 1, ..own };
-        let later = GenerationName { number: own.number + 1, cluster_id: 9, ..own };
-        let earlier = GenerationName { number: own.number - 1, ..beside };
-        let cut_off = Object { size: 3, ..object(PartName { checksum: 7, ..part(6) }) };
-        let table = [
-            (vec![folder(earlier)], None),
-            // Nothing in it has a part's name: it is no generation.
-            (vec![Object { path: format!("{later}/junk"), size: 10 }], None),
-            (vec![folder(beside)], Some(format!("the generation {beside} "))),
-            (vec![folder(beside), folder(later)], Some(format!("the generation {later} "))),
-            (vec![object(part(6))], Some(format!("{own}/{} ", part(6)))),
-            (vec![cut_off], Some(format!("{own}/00000006-"))),
-            (vec![object(PartName { checksum: 7, ..part(5) })], Some(format!("{own}/00000005-"))),
-            (vec![object(PartName { checksum: 7, ..part(2) })], Some(format!("{own}/00000002-"))),
-        ];
-        for (added, expected) in table {
-            let found = look(&[whole.clone(), added].concat(), &behind(5, 5)).err();
-            let fits = match (&found, &expected) {
-                (Some(found), Some(start)) => {
-                    found.what.starts_with(start) && found.next == TWO_MACHINES && found.other_writer
-                }
-                (None, None) => true,
-                _ => false,
-            };
-            assert!(fits, "{found:?}, not {expected:?}");
-        }
-    }
-}
+mod tests;

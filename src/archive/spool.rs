@@ -2,11 +2,13 @@
 //! the remote has it, so that an upload that failed, or whose end was not seen, is repeated as it was.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use super::names::GenerationName;
+use crate::remote::Object;
 use crate::sys::fs::{create_dirs, parent, remove_dir_if_there, sync_dir, write_atomic};
 
 /// See the module.
@@ -69,6 +71,16 @@ impl Spool {
         Ok(Staged { staged, object: dir.join(name) })
     }
 
+    /// All that is in it, as the machine's folder lists it once it has arrived.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn objects(&self) -> Result<Vec<Object>> {
+        let mut all = Vec::new();
+        add_objects(&self.0, "", &mut all).with_context(|| format!("listing {}", self.0.display()))?;
+        Ok(all)
+    }
+
     /// Removes everything: it has arrived.
     ///
     /// # Errors
@@ -91,6 +103,19 @@ impl Spool {
         }
         Ok(())
     }
+}
+
+fn add_objects(dir: &Path, above: &str, all: &mut Vec<Object>) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let (meta, path) = (entry.metadata()?, format!("{above}{}", entry.file_name().to_string_lossy()));
+        if meta.is_dir() {
+            add_objects(&entry.path(), &format!("{path}/"), all)?;
+        } else {
+            all.push(Object { path, size: meta.len() });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -117,6 +142,7 @@ mod tests {
         staged.add().unwrap();
         spool.drop_parts().unwrap();
         assert!(!is_empty(&spool));
+        assert_eq!(spool.objects().unwrap(), [Object { path: "recovery/token".into(), size: 2 }]);
         spool.clear().unwrap();
         assert!(is_empty(&spool));
     }

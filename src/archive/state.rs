@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::names::GenerationName;
 use crate::etcd::proto::{HardState, LogPosition, Metadata};
 use crate::etcd::wal::{Place, Unfinished};
+use crate::remote::route::Route;
 use crate::sys::fs::{remove_if_there, write_atomic};
 
 /// See the module.
@@ -65,9 +66,26 @@ pub struct State {
     pub unfinished: Option<Unfinished>,
     /// Path of the last part in the spool, while its upload did not end or its end was not seen.
     pub pending: Option<String>,
+    /// By which way the folder was last seen to have all of the generation; `None`: it was not seen yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
+    /// Why the generation cannot go on: something of it is gone, or it is not this node's alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<String>,
 }
 
-/// A part that was sent when the folder was last looked at; in a new generation its base.
+/// A look at the folder in which everything was there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// What decided where the folder is.
+    pub route: Route,
+    /// Whether a part was seen to arrive by it, and not only those of before to be there.
+    pub arrived: bool,
+    /// What this node's clock said.
+    pub clock: u64,
+}
+
+/// A part that the folder was seen to have, or that was sent when it was last looked at; in a new generation its base.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {
     /// Its place in the generation.
@@ -120,11 +138,41 @@ impl State {
         Metadata { member_id: self.member_id, cluster_id: self.cluster_id }
     }
 
+    /// The last part that counts as sent; `None` before the base does.
+    pub fn last_sent(&self) -> Option<u64> {
+        if self.pending.is_some() { self.sequence.checked_sub(1) } else { Some(self.sequence) }
+    }
+
     /// Notes that the remote took the last part.
     pub fn arrived(&mut self) {
         let Self { cluster_id, last, clock, sync_time, .. } = *self;
         self.pending = None;
         self.sent = Some(Sent { cluster_id, index: last.index, clock, sync_time });
+    }
+
+    /// Notes that the folder, reached by this route, was seen to have all that was sent; with the last part, if it was looked
+    /// for behind its upload.
+    pub fn seen_whole(&mut self, route: &Route, arrived: bool, now: u64) {
+        // Of an encrypted rclone.conf every token makes another one, by which nobody has to see a part arrive.
+        let before = self.seen.as_ref().is_some_and(|seen| seen.arrived && !seen.route.is_other(route));
+        self.seen = Some(Seen { route: route.clone(), arrived: arrived || before, clock: now });
+        self.looked_through();
+    }
+
+    /// The next look has to find what was sent by now.
+    pub fn looked_through(&mut self) {
+        if self.pending.is_none() {
+            self.checked = Checked { sequence: self.sequence, checksum: self.checksum.clone() };
+        }
+    }
+
+    /// Ends the generation: another one begins with all that this one has, a part that is still to be sent too. Where
+    /// something of it is `gone`, no point counts as sent any more.
+    pub fn give_up(&mut self, why: &str, gone: bool) {
+        (self.given_up, self.pending) = (Some(why.to_owned()), None);
+        if gone {
+            self.sent = None;
+        }
     }
 
     /// Keeps what a look at the log saw unfinished, where it is not known yet.
@@ -215,6 +263,8 @@ pub(crate) mod tests {
             sent: None,
             unfinished: None,
             pending: None,
+            seen: None,
+            given_up: None,
         }
     }
 

@@ -39,6 +39,7 @@ pub enum Verb {
     Uninstall(Uninstall),
     SetFounder(SetFounder),
     Backup,
+    Doctor,
     Status(Status),
     Restore(Restore),
     Join(Join),
@@ -127,6 +128,7 @@ static VERBS: &[VerbTable] = &[
     .arguments(valued("url", "URL", "The founding member's advertised peer URLs", into!(SetFounder.urls)))
     .options(&[flag("reset", "Go back to the founding member of the tarball", into!(SetFounder.reset))]),
     verb("backup", "Send what changed since the last backup to the remote", || Verb::Backup),
+    verb("doctor", "Try what a backup needs: remote, etcd's log, founder, clock, room", || Verb::Doctor),
     verb("status", "Say what would be lost if this node's disk died now, and why", || {
         Verb::Status(Status::default())
     })

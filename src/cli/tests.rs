@@ -247,12 +247,12 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         (
             "",
             "there is no verb",
-            "one of install, uninstall, set-founder, backup, status, restore, join, recover, export, migrate, list, sources, verify, rehearse, inspect, prune, clean, look; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, doctor, status, restore, join, recover, export, migrate, list, sources, verify, rehearse, inspect, prune, clean, look; see etcd2-backup --help",
         ),
         (
             "-v",
             "there is no verb",
-            "one of install, uninstall, set-founder, backup, status, restore, join, recover, export, migrate, list, sources, verify, rehearse, inspect, prune, clean, look; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, doctor, status, restore, join, recover, export, migrate, list, sources, verify, rehearse, inspect, prune, clean, look; see etcd2-backup --help",
         ),
         ("restor", "there is no verb restor", "is it restore? see etcd2-backup --help"),
         ("hepl", "there is no verb hepl", "is it help? see etcd2-backup --help"),
@@ -260,7 +260,7 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         (
             "gaurd",
             "there is no verb gaurd",
-            "one of install, uninstall, set-founder, backup, status, restore, join, recover, export, migrate, list, sources, verify, rehearse, inspect, prune, clean, look; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, doctor, status, restore, join, recover, export, migrate, list, sources, verify, rehearse, inspect, prune, clean, look; see etcd2-backup --help",
         ),
         ("restore --forse", "there is no option --forse", "is it --force? see etcd2-backup restore --help"),
         ("restore --colour", "there is no option --colour", "see etcd2-backup restore --help"),

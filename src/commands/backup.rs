@@ -4,26 +4,31 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use self::way::{Place, Way};
 use super::no_member::no_member;
 use crate::archive::capture::{self, Capture, Look};
 use crate::archive::lineage::Parent;
 use crate::archive::part::{self, Head};
-use crate::archive::recheck::{self, Finding};
+use crate::archive::recorded;
 use crate::archive::spool::Spool;
 use crate::archive::state::State;
-use crate::archive::{chain, recorded};
 use crate::etcd::datadir::DataDir;
 use crate::etcd::wal::Unfinished;
 use crate::exit::{Exit, exit_of, fault};
 use crate::fence;
 use crate::identity::{self, Identity};
 use crate::paths::Root;
-use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
+use crate::remote::{Object, Remote};
 use crate::running::unheld;
 use crate::settings::Settings;
 use crate::sys::{look, random, time};
 use crate::telling::{self, Cycle};
+
+mod way;
+
+/// So many generations in a row are begun, if each is found not to be as it was sent.
+const GENERATIONS: u32 = 3;
 
 pub(super) fn run(root: &Root) -> Result<Exit> {
     let started = Instant::now();
@@ -62,15 +67,43 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
     };
     let remote = Rclone::new(settings, root);
     let spool = Spool::open(&settings.backup_dir)?;
-    let mut state = State::load(&settings.backup_dir)?.filter(|s| s.folder == settings.folder());
+    let folder = settings.folder();
+    let mut state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
+    let before = state.as_ref().and_then(|s| s.seen.as_ref());
+    let route = remote.route(before.map(|seen| &seen.route))?;
+    let way = Way { settings, remote: &remote, spool: &spool, folder: &folder, route };
 
-    cycle.sent(finish_earlier(settings, &spool, &remote, &mut state)?);
+    let mut listed = way.look_first(state.as_mut())?;
+    cycle.sent(finish_earlier(&way, &mut state)?);
+    // A generation that turns out not to be whole, or not to be ours alone, is followed by another one at once.
+    for _ in 0..GENERATIONS {
+        if send_new_part(root, &way, &dir, &mut state, listed.take(), cycle)? {
+            return Ok(Exit::Done);
+        }
+    }
+    Err(fault(
+        Exit::Remote,
+        format!("{GENERATIONS} generations in a row were not left as they were sent to {folder}"),
+        "etcd2-backup list shows what is there: find out who else writes to that folder, or removes from it",
+    ))
+}
+
+/// Sends what is new, if it is worth it; `false` if another generation has to begin.
+fn send_new_part(
+    root: &Root,
+    way: &Way<'_>,
+    dir: &DataDir,
+    state: &mut Option<State>,
+    listed: Option<Vec<Object>>,
+    cycle: &mut Cycle,
+) -> Result<bool> {
+    let settings = way.settings;
     let looked = time::now();
-    let Look { new, unfinished } = capture::next(&dir, state.as_ref())?;
-    let Some(mut capture) = new else {
+    let Look { new, unfinished } = capture::next(dir, state.as_ref())?;
+    let Some(capture) = new else {
         remember(settings, state.as_mut(), unfinished)?;
         cycle.at("nothing new", state.as_ref(), looked);
-        return Ok(Exit::Done);
+        return Ok(true);
     };
     cycle.read(&capture);
     let young = |s: &State| s.is_younger_than(settings.quiet_interval, capture.clock);
@@ -78,41 +111,36 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
         remember(settings, state.as_mut(), unfinished)?;
         tell_held_back(settings, &capture);
         cycle.at("held back", state.as_ref(), looked);
-        return Ok(Exit::Done);
+        return Ok(true);
     }
     refuse_v3_data(settings, &capture)?;
-    let folder_says = look_into_folder(settings, &remote, &dir, state.as_mut(), &mut capture)?;
-    cycle.read(&capture);
+    let place = way.place_for_a_generation(state.as_ref(), &capture, listed)?;
     identity::record(root, &identity_of(root, settings, &capture))?;
 
-    let head = head(settings, &remote, state.as_ref(), &capture, folder_says)?;
-    let to = spool.generation(head.generation_name())?;
+    let head = head(settings, way.remote, state.as_ref(), &capture, place)?;
+    let to = way.spool.generation(head.generation_name())?;
     let written = part::write(&to, &head, |out| capture.write_payload(out))?;
-    let mut now = capture.state_behind(state.as_ref(), &settings.folder(), &head, &written);
+    let now = state.insert(capture.state_behind(state.as_ref(), &settings.folder(), &head, &written));
     now.save(&settings.backup_dir)?;
-    send(settings, &spool, &remote, &mut now)?;
-
-    cycle.sent(written.name.size);
-    cycle.at("sent", Some(&now), looked);
-    if head.sequence == 0 && head.generation > 2 {
-        super::prune::by_itself(settings, &remote);
+    if !way.send(now)? {
+        return Ok(false);
     }
-    Ok(Exit::Done)
+    cycle.sent(written.name.size);
+    cycle.at("sent", Some(now), looked);
+    if head.sequence == 0 && head.generation > 2 {
+        super::prune::by_itself(settings, way.remote);
+    }
+    Ok(true)
 }
 
 /// What an earlier run could not send, or did not see arrive, goes first and as it was. Gives its bytes.
-fn finish_earlier(
-    settings: &Settings,
-    spool: &Spool,
-    remote: &dyn Remote,
-    state: &mut Option<State>,
-) -> Result<u64> {
+fn finish_earlier(way: &Way<'_>, state: &mut Option<State>) -> Result<u64> {
     let waiting = state.as_ref().and_then(|s| s.pending.clone());
     match (state.as_mut(), waiting) {
-        (Some(state), Some(path)) if look::is_file(&spool.dir().join(&path))? => {
+        (Some(state), Some(path)) if look::is_file(&way.spool.dir().join(&path))? => {
             log::info!("sending part {} of generation {} again", state.sequence, state.generation);
-            let bytes = std::fs::metadata(spool.dir().join(&path))?.len();
-            return send(settings, spool, remote, state).map(|()| bytes);
+            let bytes = std::fs::metadata(way.spool.dir().join(&path))?.len();
+            return way.send(state).map(|arrived| if arrived { bytes } else { 0 });
         }
         (Some(_), Some(path)) => {
             log::warn!("{path} was to be sent and is not in the spool any more");
@@ -120,7 +148,7 @@ fn finish_earlier(
         }
         _ => {}
     }
-    spool.drop_parts().map(|()| 0)
+    way.spool.drop_parts().map(|()| 0)
 }
 
 /// A part that is sent takes what was seen unfinished along in its state; without one it is noted alone.
@@ -154,71 +182,6 @@ fn refuse_v3_data(settings: &Settings, capture: &Capture) -> Result<()> {
         "to back up the v2 store alone, set v2_only = true in the site, or ETCD2_BACKUP_V2_ONLY=true in \
          30-etcd2-backup-restore.conf; the v3 store needs etcdctl snapshot save",
     ))
-}
-
-/// What a generation that begins has to know of the folder.
-#[derive(Clone, Copy)]
-struct Folder {
-    /// The number for it.
-    number: u64,
-    /// Whether it holds generations of other clusters.
-    others: bool,
-}
-
-/// Lists the folder where a generation begins, and every so many parts. If it is not as this node left it, a new generation
-/// begins.
-fn look_into_folder(
-    settings: &Settings,
-    remote: &dyn Remote,
-    dir: &DataDir,
-    state: Option<&mut State>,
-    capture: &mut Capture,
-) -> Result<Option<Folder>> {
-    let begins = capture.begins.is_some();
-    if !begins && !state.as_ref().is_some_and(|s| recheck::is_due(s)) {
-        return Ok(None);
-    }
-    let objects = match remote.list(&settings.machine_id) {
-        Err(e) if !begins => {
-            log::warn!("whether the folder in the remote is whole is not known, and asked next time: {e:#}");
-            return Ok(None);
-        }
-        objects => objects.context("looking for earlier generations")?,
-    };
-    let generations = chain::generations(&objects);
-    let cluster_id = capture.metadata.cluster_id;
-    let others = generations.iter().any(|g| g.name.cluster_id != cluster_id);
-    let Some(state) = state else {
-        return Ok(Some(Folder { number: chain::next_number(&generations, 0, 0)?, others }));
-    };
-    let mut apart = 0;
-    match recheck::look(&objects, state) {
-        Ok(checked) => {
-            state.checked = checked;
-            if !begins {
-                return Ok(None);
-            }
-        }
-        Err(Finding { what, next, other_writer }) => {
-            log::warn!("{what}: {next}");
-            if other_writer {
-                [apart] = random::bytes()?;
-            }
-            if !begins {
-                *capture = capture::anew(dir, &what)?;
-                refuse_v3_data(settings, capture)?;
-            }
-        }
-    }
-    Ok(Some(Folder { number: chain::next_number(&generations, state.generation, apart)?, others }))
-}
-
-/// Sends the spool in one call, and notes that it arrived.
-fn send(settings: &Settings, spool: &Spool, remote: &dyn Remote, state: &mut State) -> Result<()> {
-    remote.put(spool.dir(), &settings.machine_id)?;
-    state.arrived();
-    state.save(&settings.backup_dir)?;
-    spool.clear()
 }
 
 fn identity_of(root: &Root, settings: &Settings, capture: &Capture) -> Identity {
@@ -256,7 +219,7 @@ fn head(
     remote: &dyn Remote,
     state: Option<&State>,
     capture: &Capture,
-    folder: Option<Folder>,
+    place: Option<Place>,
 ) -> Result<Head> {
     let cluster_id = capture.metadata.cluster_id;
     let (generation, writer, sequence, predecessor, parent) = match (state, &capture.begins) {
@@ -264,7 +227,7 @@ fn head(
             (state.generation, state.writer, state.sequence + 1, state.checksum.clone(), None)
         }
         (_, why) => {
-            let Folder { number, others } = folder.context("no number for a generation")?;
+            let Place { number, others } = place.context("no number for a generation")?;
             log::info!("generation {number} begins: {}", why.as_deref().unwrap_or("the first one"));
             let parent = parent(settings, remote, cluster_id, others)?;
             (number, u32::from_ne_bytes(random::bytes()?), 0, String::new(), parent)

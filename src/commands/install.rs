@@ -1,12 +1,13 @@
 //! `install`: check everything, then make the node what the unpacked tarball says, or leave it as it was.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::{refuse_edited, tell};
 use crate::exit::{Exit, OrFault, fault};
-use crate::install::payload::{self, Payload, TIMER};
+use crate::install::payload::{self, DOCTOR, Payload, TIMER};
 use crate::install::plan::{Action, Plan};
 use crate::install::record::{Entry, Record};
 use crate::install::{settle, system, transaction};
@@ -17,6 +18,9 @@ use crate::{cli, fence};
 
 /// What the tarball is called, and its checksum.
 const TARBALL: [&str; 2] = ["etcd2-backup.tgz", "etcd2-backup.tgz.sha256"];
+
+/// Somebody waits for the end of the installation.
+const DOCTOR_LIMIT: Duration = Duration::from_secs(30);
 
 pub(super) fn run(root: &Root, options: &cli::Install) -> Result<Exit> {
     if options.check {
@@ -59,9 +63,11 @@ pub(super) fn run(root: &Root, options: &cli::Install) -> Result<Exit> {
             format!("run: sudo systemctl enable --now {TIMER}"),
         )?;
         log::info!("{TIMER} is enabled and started");
+        try_what_a_backup_needs();
     } else if root.is_live() && systemd::is_active(TIMER)? {
         // One that an older version placed does not know yet what it wants.
         systemd::start_no_block(TIMER)?;
+        try_what_a_backup_needs();
     }
     super::look::before(root);
     if plan.record.files.iter().any(Entry::is_founders) {
@@ -74,6 +80,19 @@ pub(super) fn run(root: &Root, options: &cli::Install) -> Result<Exit> {
         remove_source(&payload, &from)?;
     }
     Ok(Exit::Done)
+}
+
+/// What is installed stays so, whatever is found.
+fn try_what_a_backup_needs() {
+    match systemd::start(DOCTOR, DOCTOR_LIMIT) {
+        Ok(()) => log::info!("{DOCTOR}: what a backup needs is there; journalctl -u {DOCTOR} has it all"),
+        Err(e) => {
+            log::warn!("everything is installed, and backups may fail: {e:#}");
+            log::warn!(
+                "hint: journalctl -u {DOCTOR} says what was found; to look again: sudo systemctl start {DOCTOR}"
+            );
+        }
+    }
 }
 
 /// Refuses an rclone that is too old or does not run here, where that can be told: a container is asked at its first run.

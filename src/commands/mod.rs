@@ -12,6 +12,7 @@ use crate::paths::Root;
 mod await_member;
 mod backup;
 mod clean;
+mod doctor;
 mod export;
 mod guard;
 mod inspect;
@@ -45,6 +46,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Verb::Uninstall(options) => uninstall::run(&root, options),
         Verb::SetFounder(options) => set_founder::run(&root, options),
         Verb::Backup => backup::run(&root),
+        Verb::Doctor => doctor::run(&root),
         Verb::Status(options) => status::run(&root, options),
         Verb::Restore(options) => restore::run(&root, options),
         Verb::Recover(options) => recover::run(options),

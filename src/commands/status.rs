@@ -16,6 +16,7 @@ use crate::fence;
 use crate::inspect::output::Output;
 use crate::install::payload::TIMER;
 use crate::paths::Root;
+use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
 use crate::status::{self, Etcd, Facts, New};
 use crate::sys::http::is_unasked;
@@ -58,10 +59,18 @@ fn facts(root: &Root, options: &cli::Status, settings: &Settings, dir: &DataDir)
         timer: if root.is_live() { Some(systemd::is_active(TIMER)?) } else { None },
         verified,
         rehearsed: telling::rehearsed(&settings.backup_dir),
+        moved: is_moved(root, settings, state.as_ref())?,
         folder,
         state,
         new,
     })
+}
+
+/// Whether the next backup has to look first whether what was sent is where it goes. Of an encrypted rclone.conf that is not
+/// known; variables and program are those of the unit, not of who asks.
+fn is_moved(root: &Root, settings: &Settings, state: Option<&State>) -> Result<bool> {
+    let Some(seen) = state.and_then(|s| s.seen.as_ref()) else { return Ok(false) };
+    Ok(Rclone::new(settings, root).route(Some(&seen.route))?.settings != seen.route.settings)
 }
 
 /// What the next backup would send.

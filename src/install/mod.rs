@@ -9,7 +9,6 @@ mod json;
 pub mod original;
 pub mod payload;
 pub mod plan;
-pub mod rclone_conf;
 pub mod record;
 pub mod settle;
 pub mod sums;

@@ -22,14 +22,17 @@ pub const RCLONE_CONF: &str = "rclone.conf";
 /// The rclone program, only there for the runner `bundled`.
 pub const RCLONE: &str = "rclone";
 /// Our units.
-pub const UNITS: [&str; 6] = [
+pub const UNITS: [&str; 7] = [
     "etcd2-backup.service",
     "etcd2-backup.timer",
     "etcd2-backup-verify.service",
     "etcd2-backup-verify.timer",
+    DOCTOR,
     "etcd2-restore.service",
     "etcd2-join.service",
 ];
+/// Tries what a backup needs, with the rights of one.
+pub const DOCTOR: &str = "etcd2-backup-doctor.service";
 /// What is enabled where backups are to be made. It starts and stops the timer of the verification.
 pub const TIMER: &str = "etcd2-backup.timer";
 /// Facts of the build; stays where it is.

@@ -9,11 +9,11 @@ use super::found::{self, Found, look, our_user};
 use super::json;
 use super::original;
 use super::payload::{self, Payload};
-use super::rclone_conf::is_encrypted;
 use super::record::{Entry, Record};
 use super::sums::{self, Digest};
 use crate::exit::{Exit, fault};
 use crate::paths::{self, Root};
+use crate::remote::conf::is_encrypted;
 use crate::sys::look as look_at;
 
 /// What is done to a file.

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::found::{Found, look, our_user};
 use super::json;
 use super::plan::{Content, Wanted};
-use super::rclone_conf::digest_of_the_operators;
 use super::sums::{of_bytes, to_hex};
 use crate::exit::{Exit, OrFault};
 use crate::paths::{FOUNDER_DROP_IN, RECORD, Root};
+use crate::remote::conf::digest_of_the_operators;
 
 /// All that was placed, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]

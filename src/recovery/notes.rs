@@ -1,6 +1,6 @@
 //! What a recovery leaves behind: a note for this node's next backup, and a record in the remote for everyone.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::archive::lineage::{Parent, Record};
 use crate::archive::spool::{Spool, Staged};
@@ -29,10 +29,13 @@ pub fn note(settings: &Settings, record: &Record) -> Result<Staged> {
     Spool::open(&settings.backup_dir)?.stage("recovery", &record.token, &json)
 }
 
-/// Sends the recovery record. It waits in the spool for the next backup when the remote is not there.
+/// Sends the recovery record, and looks whether it arrived: the joining members are told by it what they join. It waits in the spool for the next backup when the remote is not there.
 pub fn publish(settings: &Settings, remote: &dyn Remote, record: &Record) {
     let sent = Spool::open(&settings.backup_dir).and_then(|spool| {
-        remote.put(&spool.dir().join("recovery"), &format!("{}/recovery", settings.machine_id))?;
+        let folder = format!("{}/recovery", settings.machine_id);
+        remote.put(&spool.dir().join("recovery"), &folder)?;
+        let there = remote.list(&folder)?;
+        ensure!(there.iter().any(|o| o.path == record.token), "rclone sent it, and it is not there");
         files::remove_dir_if_there(&spool.dir().join("recovery"))
     });
     if let Err(e) = sent {

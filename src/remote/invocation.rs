@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::env;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::retry::{Retry, may_pass};
+use super::route::{Facts, Route};
 use super::variables::Variables;
 use super::{denied, password, version};
 use crate::exit::{Exit, OrFault, fault};
@@ -73,6 +75,37 @@ impl Invocation {
     /// With containers of its own, which neither wait for those of a backup nor end them.
     pub(super) fn beside(self, purpose: &str) -> Self {
         Self { container: format!("{CONTAINER}-{purpose}"), ..self }
+    }
+
+    /// What decides where objects go: see [`Rclone::route`](super::rclone::Rclone::route).
+    pub(super) fn route(&self, before: Option<&Route>) -> Result<Route> {
+        let conf = match std::fs::read(&self.conf) {
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            bytes => Some(bytes.or_fault(
+                Exit::Settings,
+                format!("reading {}", self.conf.display()),
+                "where the backups go cannot be told without it: run the command as root",
+            )?),
+        };
+        let variable = |name: String| {
+            let value = env::var_os(&name).unwrap_or_default();
+            (name, value.into_encoded_bytes())
+        };
+        let facts = Facts {
+            endpoint: self.endpoint.clone(),
+            conf,
+            password: self.password_file.as_deref().map(password::read).transpose()?,
+            runner: self.describe(),
+            // How fast it may be decides nothing.
+            flags: self.added.iter().filter(|flag| !flag.starts_with("--bwlimit")).cloned().collect(),
+            program: version::mark(&self.runner, &self.bundled),
+            variables: Variables::of_process().passed.into_iter().map(variable).collect(),
+        };
+        let salt = match before {
+            Some(before) => before.salt.clone(),
+            None => format!("{:032x}", u128::from_ne_bytes(random::bytes()?)),
+        };
+        Ok(Route::of(salt, &facts))
     }
 
     fn command(&self) -> Result<Command> {

@@ -1,16 +1,21 @@
 //! The contract with a remote: a place that keeps objects in folders.
 
+pub mod conf;
 mod denied;
 mod invocation;
 mod password;
 pub mod rclone;
 mod retry;
+pub mod route;
 pub mod variables;
 pub mod version;
 
 use std::path::Path;
 
 use anyhow::Result;
+
+/// The folder below a machine's that `doctor` tries the remote in. Whatever lies there is no part of the archive.
+pub const DOCTOR: &str = "doctor";
 
 /// One object as the remote lists it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +44,8 @@ pub enum Proof {
 ///
 /// Every call is bounded in time, and every failure carries [`Exit::Remote`](crate::exit::Exit::Remote).
 pub trait Remote {
-    /// All objects below `folder`, in any order; empty when the folder does not exist.
+    /// All objects below `folder`, in any order, without those in a machine's folder [`DOCTOR`] unless it is that one; empty
+    /// when the folder does not exist.
     ///
     /// # Errors
     /// The remote could not be asked. An absent folder is no error.

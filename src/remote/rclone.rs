@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::invocation::Invocation;
 use super::retry::{FULL, Retry};
-use super::{Object, Proof, Remote};
+use super::route::Route;
+use super::{DOCTOR, Object, Proof, Remote};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::Root;
 use crate::settings::{Settings, endpoint};
@@ -58,6 +59,14 @@ impl Rclone {
         Self { rclone: this.rclone.beside(purpose), ..this }
     }
 
+    /// What decides at this moment where objects go, to be compared with `before`.
+    ///
+    /// # Errors
+    /// [`Exit::Settings`]: rclone.conf is there and cannot be read, or its password cannot.
+    pub fn route(&self, before: Option<&Route>) -> Result<Route> {
+        self.rclone.route(before)
+    }
+
     /// `remote:path/folder`.
     fn at(&self, folder: &str) -> String {
         endpoint::join(&self.endpoint, folder)
@@ -79,8 +88,15 @@ fn parse_listing(json: &[u8]) -> Result<Vec<Object>> {
     // A backend that does not know a size says -1: such an object counts as incomplete.
     Ok(listed
         .into_iter()
+        .filter(|l| !is_a_trial(&l.path))
         .map(|l| Object { path: l.path, size: u64::try_from(l.size).unwrap_or(Object::UNKNOWN_SIZE) })
         .collect())
+}
+
+/// `doctor/NAME` in a machine's folder, or `<machine-id>/doctor/NAME` below the endpoint.
+fn is_a_trial(path: &str) -> bool {
+    let mut parts = path.rsplit('/').skip(1);
+    parts.next() == Some(DOCTOR) && parts.count() <= 1
 }
 
 impl Remote for Rclone {
@@ -216,6 +232,22 @@ mod tests {
         assert_eq!(objects[0], Object { path: "a/b.part".into(), size: 7 });
         assert_eq!(objects[1].size, u64::MAX);
         assert!(parse_listing(b"").is_err());
+    }
+
+    #[test]
+    fn what_doctor_left_is_in_no_listing_but_its_own() {
+        for (path, is) in [
+            ("doctor/abc", true),
+            ("id/doctor/abc", true),
+            ("abc", false),
+            ("doctor", false),
+            ("id/doctor", false),
+            ("doctor/recovery/abc", false),
+            ("above/id/doctor/abc", false),
+            ("id/00000001-doctor/doctor.part", false),
+        ] {
+            assert_eq!(is_a_trial(path), is, "{path}");
+        }
     }
 
     #[test]

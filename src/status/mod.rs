@@ -23,6 +23,8 @@ pub struct Facts {
     pub folder: String,
     /// What was last made for that folder.
     pub state: Option<State>,
+    /// Whether what decides where that folder is was changed since it was last seen to have all that was sent.
+    pub moved: bool,
     /// What the log has behind that.
     pub new: New,
     /// Whether a recovery recorded what the log's cluster continues.
@@ -113,7 +115,8 @@ pub struct Judgement {
 /// Judges.
 pub fn judge(facts: &Facts) -> Judgement {
     let cluster_id = facts.new.metadata.cluster_id;
-    let sent = facts.state.as_ref().and_then(|s| s.sent).filter(|sent| sent.cluster_id == cluster_id);
+    let sent = facts.state.as_ref().filter(|_| !facts.moved).and_then(|s| s.sent);
+    let sent = sent.filter(|sent| sent.cluster_id == cluster_id);
     let lost_entries = lost_entries(facts, sent);
     let lost_seconds = match (lost_entries, sent) {
         (0, Some(_)) => Some(0),
@@ -127,11 +130,7 @@ pub fn judge(facts: &Facts) -> Judgement {
         history(facts, state, &mut warn);
     }
     match (sent, lost_seconds) {
-        (None, _) => warn(
-            "never",
-            format!("nothing of cluster {cluster_id:x} is in {}", facts.folder),
-            "systemctl start etcd2-backup.service, and look at its journal",
-        ),
+        (None, _) => unsent(facts, &mut warn),
         (_, Some(seconds)) if seconds > facts.max_age.as_secs() => warn(
             "old",
             format!("writes of the last {seconds} s are not in the remote"),
@@ -156,6 +155,29 @@ pub fn judge(facts: &Facts) -> Judgement {
         );
     }
     Judgement { sent, lost_entries, lost_seconds, because, warnings }
+}
+
+/// Why nothing counts as sent.
+fn unsent(facts: &Facts, warn: &mut impl FnMut(&'static str, String, &'static str)) {
+    let hint = "systemctl start etcd2-backup.service, and look at its journal";
+    match facts.state.as_ref().and_then(|s| s.given_up.as_ref()) {
+        _ if facts.moved => warn(
+            "moved",
+            format!(
+                "rclone.conf or the runner was changed, and {} was not looked at since: what was sent before may be elsewhere",
+                facts.folder
+            ),
+            "systemctl start etcd2-backup.service looks, and sends what is not there",
+        ),
+        Some(why) => warn("gone", format!("{why}; all is to be sent again"), hint),
+        None => {
+            let text = format!(
+                "nothing of cluster {:x} was seen to arrive in {}",
+                facts.new.metadata.cluster_id, facts.folder
+            );
+            warn("never", text, hint);
+        }
+    }
 }
 
 /// Entries between what the remote has and the end of the log.
@@ -184,6 +206,7 @@ fn lost_seconds(facts: &Facts, sent: Sent) -> u64 {
 fn because(facts: &Facts) -> &'static str {
     match &facts.state {
         None => "no backup was made",
+        Some(_) if facts.moved => "what was sent may be elsewhere",
         Some(state) if state.pending.is_some() => "the last part was not seen to arrive",
         _ if facts.new.begins.is_some() => "the next backup has to begin a new generation",
         _ => "they came after the last backup",

@@ -23,6 +23,7 @@ fn facts() -> Facts {
         max_age: Duration::from_secs(600),
         folder: "r:p/id".into(),
         state: Some(state),
+        moved: false,
         new,
         has_parent: false,
         etcd: Etcd::Healthy,
@@ -85,6 +86,8 @@ fn what_somebody_has_to_look_at() {
         f.has_parent = true;
     };
     assert_eq!(judged(restored), (60, None, vec!["never"]));
+    assert_eq!(judged(|f| f.moved = true), (60, None, vec!["moved"]));
+    assert_eq!(judged(|f| f.state.as_mut().unwrap().give_up("why", true)), (60, None, vec!["gone"]));
     let empty = |f: &mut Facts| (f.new.last.index, f.new.begins) = (6, Some("not as it was".into()));
     assert_eq!(judged(empty), (0, Some(0), vec!["went-back"]));
 }

@@ -74,6 +74,15 @@ pub fn start_no_block(unit: &str) -> Result<()> {
     systemctl(&["start", "--no-block", unit], LIMIT)
 }
 
+/// Starts a service and waits until it has done what it does, or for so long.
+///
+/// # Errors
+/// It failed, or goes on for longer.
+pub fn start(unit: &str, limit: Duration) -> Result<()> {
+    let _ = systemctl(&["reset-failed", unit], LIMIT);
+    systemctl(&["start", unit], limit)
+}
+
 /// Has a unit started at every boot, and now.
 ///
 /// # Errors

@@ -94,10 +94,7 @@ fn go_round(verified: &mut Verified, all: &[Generation], number: u64, of: u64, n
 
 /// The part that must be there at least: what the last backup sent, or what was verified once.
 pub fn known(state: Option<&State>, verified: &Verified, generation: GenerationName) -> Option<u64> {
-    let sent = state.filter(|s| is_current(s, generation)).and_then(|s| match s.pending {
-        None => Some(s.sequence),
-        Some(_) => s.sequence.checked_sub(1),
-    });
+    let sent = state.filter(|s| is_current(s, generation)).and_then(State::last_sent);
     sent.max(verified.newest_of(generation).map(|seen| seen.part))
 }
 

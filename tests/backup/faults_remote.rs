@@ -177,10 +177,13 @@ fn a_listing_lags_behind() {
         assert_eq!(other.code, 0, "{}", other.log);
         wrapper.instead(old);
         node.etcd.start().unwrap();
-        let log = node.ok(&["backup"]);
-        assert!(log.contains("generation 2 begins"), "{log}");
+        node.environment.insert("ETCD2_BACKUP_RCLONE_TIMEOUT".into(), "5s".into());
+        let run = node.run(&["backup"]);
+        assert!(run.code == 13 && run.log.contains("generation 2 begins"), "{}", run.log);
         dump(&node)
     };
     wrapper.honest();
+    let log = node.ok(&["backup"]);
+    assert!(log.contains("sending part 0 of generation 2 again"), "{log}");
     node.assert_restores(&expected, &[]);
 }

@@ -46,7 +46,7 @@ fn only_what_was_written_is_worth_a_call_of_rclone() {
     let url = node.etcd.client_url.clone();
     keys::write_sample(&url).unwrap();
     node.ok(&["backup"]);
-    assert_eq!(wrapper.calls(), ["lsjson", "copy"]);
+    assert_eq!(wrapper.calls(), ["lsjson", "copy", "lsjson"]);
 
     let log = backup_of_a_quiet_log(&node);
     assert!(log.contains("held back: ") && log.contains("that write nothing"), "{log}");

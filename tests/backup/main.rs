@@ -1,6 +1,7 @@
 //! One cycle of a backup after another, of a real, running etcd through a real rclone, faults included.
 
 mod cycle;
+mod doctor;
 mod faults_folder;
 mod faults_node;
 mod faults_remote;
@@ -8,6 +9,7 @@ mod idle;
 mod joined_backup;
 mod runner;
 mod secrets;
+mod sent;
 mod status;
 mod summary;
 mod v3_data;

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 use testkit::etcd::{Member, introduce};
-use testkit::files::write;
+use testkit::faults::wrapper::Wrapper;
 use testkit::keys;
 use testkit::node::Node;
 use testkit::tools::Tools;
@@ -26,6 +26,7 @@ fn kinds(status: &Value) -> Vec<&str> {
 fn what_was_not_sent_is_counted_and_why() {
     let Some(tools) = Tools::from_env() else { return };
     let mut node = Node::new(PROGRAM, tools);
+    let wrapper = Wrapper::new(&mut node, tools);
     let run = node.run(&["status"]);
     assert_eq!(run.code, 19, "{}", run.log);
     node.etcd.start().unwrap();
@@ -49,8 +50,7 @@ fn what_was_not_sent_is_counted_and_why() {
     assert!(index(&behind, "log_index") >= index(&behind, "index") + 7, "{behind}");
 
     // A part was made, and the remote does not take it.
-    let conf = fs::read_to_string(node.path("/etc/rclone.conf")).unwrap();
-    write(&node.path("/etc/rclone.conf"), "[other]\ntype = local\n");
+    wrapper.instead("exit 1");
     assert_eq!(node.run(&["backup"]).code, 13);
     keys::write_many(&url, "/c", 2).unwrap();
     let pending = status(&node, 0);
@@ -60,7 +60,7 @@ fn what_was_not_sent_is_counted_and_why() {
     assert_eq!(kinds(&pending), [""; 0]);
     let run = node.run(&["status", "--max-age", "0s"]);
     assert!(run.code == 20 && run.answer.contains("are not in the remote"), "{}", run.answer);
-    write(&node.path("/etc/rclone.conf"), conf);
+    wrapper.honest();
     node.ok(&["backup"]);
     assert_eq!(status(&node, 0)["lost_entries"], 0);
 

@@ -100,6 +100,8 @@ fn behind(capture: &Capture) -> State {
         sent: None,
         unfinished: capture.tail.unfinished,
         pending: None,
+        seen: None,
+        given_up: None,
     }
 }
 

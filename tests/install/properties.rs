@@ -14,7 +14,8 @@ use sha2::{Digest as _, Sha256};
 
 const PAYLOAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/install/payload");
 const UNITS: &str = "etc/systemd/system";
-const SERVICES: [&str; 4] = ["etcd2-backup", "etcd2-backup-verify", "etcd2-restore", "etcd2-join"];
+const SERVICES: [&str; 5] =
+    ["etcd2-backup", "etcd2-backup-verify", "etcd2-backup-doctor", "etcd2-restore", "etcd2-join"];
 const SETTINGS: &str = "30-etcd2-backup-restore.conf";
 
 /// Content and mode of every file; folders are judged apart.

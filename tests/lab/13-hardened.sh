@@ -32,7 +32,7 @@ write_site e1 host
 build_tarball
 install_on e1 e2
 write_keys e1 some 20
-for unit in etcd2-backup etcd2-backup-verify etcd2-restore etcd2-join; do
+for unit in etcd2-backup etcd2-backup-verify etcd2-backup-doctor etcd2-restore etcd2-join; do
     claim "$unit.service may get no more rights than it has" has_property $unit.service NoNewPrivileges yes
     claim "$unit.service gets an error from what it may not call, no signal" \
         has_property $unit.service SystemCallErrorNumber 1
@@ -43,6 +43,10 @@ claim "but its stamps and its spool" has_property etcd2-backup.service ReadWrite
 claim "and has one capability" has_property etcd2-backup.service CapabilityBoundingSet cap_dac_read_search
 level=$(on e1 systemd-analyze security --no-pager etcd2-backup.service | sed -n 's/.*exposure level for .*: \([0-9.]*\) .*/\1/p')
 claim "systemd rates it at most 2.5: $level" awk "BEGIN { exit !($level <= 2.5) }"
+
+on e1 sudo systemctl start etcd2-backup-doctor.service
+await_word e1 etcd2-backup-doctor.service '^ok      remove   nothing of it is left$'
+ok "the doctor finds what a backup needs, with the rights of one"
 
 on e1 sudo systemctl start etcd2-backup.timer
 claim "the timer of the verification runs with that of the backups" on e1 systemctl is-active etcd2-backup-verify.timer

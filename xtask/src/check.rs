@@ -194,7 +194,9 @@ pub(crate) fn check_unit(unit: &str) -> Result<()> {
     if stem.starts_with('@') || stem.ends_with('@') {
         return no("is a template, not one of its instances");
     }
-    if ["etcd2-backup", "etcd2-restore", "etcd2-join"].contains(&stem) {
+    if ["etcd2-backup", "etcd2-backup-verify", "etcd2-backup-doctor", "etcd2-restore", "etcd2-join"]
+        .contains(&stem)
+    {
         return no("is a service of this program, not of etcd");
     }
     Ok(())

@@ -68,6 +68,8 @@ fn parse_level(text: &str) -> Option<f32> {
 mod tests {
     use super::*;
 
+    use etcd2_backup::sys::unit_file::parse_settings;
+
     use crate::render::{Rendered, render};
     use crate::runner::Runner;
     use crate::site::tests::load_of;
@@ -107,7 +109,9 @@ mod tests {
             ("podman", "s3:bucket", 8.5, 9.7),
         ] {
             let files = render(&site(endpoint, runner)).unwrap();
-            for (verb, most) in [("backup", backup), ("restore", recovery), ("join", recovery)] {
+            for (verb, most) in
+                [("backup", backup), ("backup-doctor", backup), ("restore", recovery), ("join", recovery)]
+            {
                 match of(&files, verb) {
                     Exposure::Rated(level) => {
                         println!(
@@ -125,6 +129,27 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// What the doctor can do, a backup can: they have the same rights, network and folders.
+    #[test]
+    fn the_doctor_is_a_backup_to_systemd() {
+        for (runner, endpoint) in
+            [("host", "s3:bucket"), ("host", "disk:/srv/backups"), ("docker", "s3:b"), ("podman", "s3:b")]
+        {
+            let files = render(&site(endpoint, runner)).unwrap();
+            let rights = |verb: &str| {
+                let file = files.iter().find(|f| f.path.ends_with(&format!("/{verb}.service"))).unwrap();
+                let mut all = parse_settings(&file.text);
+                let own =
+                    ["ExecStart", "SuccessExitStatus", "Nice", "IOSchedulingClass", "IOSchedulingPriority"];
+                all.retain(|s| s.section == "Service" && !own.contains(&s.key.as_str()));
+                all.into_iter().map(|s| (s.key, s.value)).collect::<Vec<_>>()
+            };
+            let doctor = rights("etcd2-backup-doctor");
+            assert!(doctor.len() > 5);
+            assert_eq!(doctor, rights("etcd2-backup"), "{runner} {endpoint}");
         }
     }
 

@@ -2,6 +2,7 @@
 //! nobody would know before the day.
 
 use anyhow::Result;
+use etcd2_backup::install::payload::DOCTOR;
 use etcd2_backup::paths;
 use etcd2_backup::remote::variables;
 use etcd2_backup::sys::unit_file::{Setting, parse_environment, parse_settings};
@@ -52,14 +53,20 @@ pub(crate) fn check(site: &Site, files: &[Rendered]) -> Vec<Finding> {
         let file = files.iter().find(|f| base(&f.path) == name);
         file.map(|f| parse_settings(&f.text)).unwrap_or_default()
     };
-    for verb in ["backup", "verify", "restore", "join"] {
+    for verb in ["backup", "verify", "doctor", "restore", "join"] {
         let by_timer = ["backup", "verify"].contains(&verb);
-        let name = if verb == "verify" { VERIFY.to_owned() } else { format!("etcd2-{verb}.service") };
+        let name = match verb {
+            "verify" => VERIFY.to_owned(),
+            "doctor" => DOCTOR.to_owned(),
+            verb => format!("etcd2-{verb}.service"),
+        };
         let unit = Unit { settings: [of(&name), of(SETTINGS)].concat(), name: &name };
         service(&unit, verb, &mut findings);
         if by_timer {
             ends(&unit, &mut findings);
             on_failure(site, &unit, &mut findings);
+        } else if verb == "doctor" {
+            ends(&unit, &mut findings);
         } else {
             started_by_hand(&unit, &site.etcd_unit, &mut findings);
         }

@@ -5,8 +5,8 @@
 
 use std::path::{Component, Path};
 
-use etcd2_backup::install::rclone_conf::is_encrypted;
 use etcd2_backup::paths;
+use etcd2_backup::remote::conf::is_encrypted;
 use serde::Serialize;
 
 use crate::rclone_conf::{Section, parse_sections};

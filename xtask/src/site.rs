@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, OrFault};
-use etcd2_backup::install::rclone_conf::is_encrypted;
+use etcd2_backup::remote::conf::is_encrypted;
 
 use crate::bundle;
 use crate::check::{self, refuse};

@@ -190,6 +190,7 @@ mod tests {
                 ("30-etcd2-backup-fence.conf", 0o644),
                 ("30-etcd2-backup-restore.conf", 0o644),
                 ("SHA256SUMS", 0o644),
+                ("etcd2-backup-doctor.service", 0o644),
                 ("etcd2-backup-install", 0o755),
                 ("etcd2-backup-verify.service", 0o644),
                 ("etcd2-backup-verify.timer", 0o644),
@@ -214,7 +215,7 @@ mod tests {
         let want: String =
             files.iter().map(|(name, f)| format!("{}  {name}\n", sha256(&f.content))).collect();
         assert_eq!(sums, want);
-        assert_eq!(files.len(), 12);
+        assert_eq!(files.len(), 13);
     }
 
     #[test]

@@ -25,22 +25,33 @@ impl Wrapper {
         let path = format!("{}:{}", folder.display(), node.environment["PATH"]);
         node.environment.insert("PATH".into(), path);
         let this = Self { folder, real: tools.rclone.clone() };
+        let verb = r#"for VERB; do case $VERB in copy|copyto|lsjson|lsf|cat|version|delete|deletefile) break;; esac; done"#;
+        let script = format!(
+            "#!/bin/sh\nREAL={}\n{verb}\necho $VERB >>{}\n[ $VERB = version ] && exec \"$REAL\" \"$@\"\n. {}\n",
+            this.real.display(),
+            this.calls_file().display(),
+            this.body().display()
+        );
         this.honest();
+        write_program(&this.folder.join("rclone"), &script);
         this
     }
 
     /// Runs `body` in place of the real rclone; it is `$REAL`, its verb `$VERB`. What is asked for its version tells the truth.
+    /// The program itself stays the same, so that nothing shows that it is another one.
     pub fn instead(&self, body: &str) {
-        let calls = self.calls_file();
-        let verb =
-            r#"for VERB; do case $VERB in copy|copyto|lsjson|lsf|cat|version|deletefile) break;; esac; done"#;
-        let version = r#"[ $VERB = version ] && exec "$REAL" "$@""#;
-        let script = format!(
-            "#!/bin/sh\nREAL={}\n{verb}\necho $VERB >>{}\n{version}\n{body}\n",
-            self.real.display(),
-            calls.display()
-        );
-        write_program(&self.folder.join("rclone"), &script);
+        write(&self.body(), format!("{body}\n"));
+    }
+
+    /// Makes another program of it, as an upgrade of rclone would.
+    pub fn upgrade(&self) {
+        let path = self.folder.join("rclone");
+        let script = fs::read_to_string(&path).unwrap();
+        write_program(&path, &format!("{script}# another version\n"));
+    }
+
+    fn body(&self) -> PathBuf {
+        self.folder.join("body")
     }
 
     /// Injects nothing.
@@ -51,7 +62,7 @@ impl Wrapper {
         self.instead(r#"exec "$REAL" "$@""#);
     }
 
-    /// The verbs of all calls since the last look, but for `version`: each new script is asked for it once.
+    /// The verbs of all calls since the last look, but for `version`: each new program is asked for it once.
     pub fn calls(&self) -> Vec<String> {
         let calls = fs::read_to_string(self.calls_file()).unwrap_or_default();
         write(&self.calls_file(), "");

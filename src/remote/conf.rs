@@ -1,7 +1,7 @@
 //! Two rclone.confs compared: rclone writes OAuth tokens back into its file, and what its sftp backend found out about the
 //! server, and that is no edit. An encrypted one it encrypts anew for that, so that nothing of it stays the same.
 
-use super::sums::{Digest, of_bytes};
+use sha2::{Digest as _, Sha256};
 
 /// What rclone writes before the encrypted part.
 const ENCRYPTED: &[u8] = b"RCLONE_ENCRYPT_V";
@@ -13,11 +13,12 @@ pub fn is_encrypted(conf: &[u8]) -> bool {
 
 /// The checksum of what an operator writes into a rclone.conf: without the keys that rclone sets itself, empty lines, and
 /// the spaces that rclone lays out anew when it writes the file. Of an encrypted one, that it is encrypted.
-pub fn digest_of_the_operators(conf: &[u8]) -> Digest {
-    of_bytes(&the_operators(conf))
+pub fn digest_of_the_operators(conf: &[u8]) -> [u8; 32] {
+    Sha256::digest(the_operators(conf)).into()
 }
 
-fn the_operators(conf: &[u8]) -> Vec<u8> {
+/// What an operator writes into a rclone.conf, in one form: see [`digest_of_the_operators`].
+pub(super) fn the_operators(conf: &[u8]) -> Vec<u8> {
     if is_encrypted(conf) {
         return ENCRYPTED.to_vec();
     }

@@ -1,0 +1,129 @@
+//! How a part goes to the remote: what is looked at before and behind it.
+
+use anyhow::{Context, Result};
+
+use crate::archive::arrival::{self, PATIENCE, Watch};
+use crate::archive::capture::Capture;
+use crate::archive::chain;
+use crate::archive::recheck::{self, Demand, Finding, Trouble};
+use crate::archive::spool::Spool;
+use crate::archive::state::State;
+use crate::remote::route::Route;
+use crate::remote::{Object, Remote};
+use crate::settings::Settings;
+use crate::sys::{random, time};
+
+/// What a generation that begins has to know of the folder.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// The number for it.
+    pub(super) number: u64,
+    /// Whether the folder holds generations of other clusters.
+    pub(super) others: bool,
+}
+
+/// The way that parts go, and what is looked at on it.
+pub(super) struct Way<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) remote: &'a dyn Remote,
+    pub(super) spool: &'a Spool,
+    /// The machine's folder, for people.
+    pub(super) folder: &'a str,
+    /// What decides now where they go.
+    pub(super) route: Route,
+}
+
+impl Way<'_> {
+    /// Looks into the folder, where that is due, before anything is sent to it; gives what it saw. If something of the
+    /// generation is not there, it ends.
+    pub(super) fn look_first(&self, state: Option<&mut State>) -> Result<Option<Vec<Object>>> {
+        let now = time::now();
+        let Some(state) = state else { return Ok(None) };
+        let Some(demand) = recheck::due(state, &self.route, now) else { return Ok(None) };
+        let arrival::Look { objects, finding } = match self.watch().look(state, &[], demand) {
+            Err(e) if demand == Demand::LastLook => {
+                log::warn!(
+                    "whether the folder in the remote is whole is not known, and asked next time: {e:#}"
+                );
+                return Ok(None);
+            }
+            look => look.context("looking for what was sent before")?,
+        };
+        match finding {
+            Some(finding) => self.give_up(state, &finding)?,
+            None if demand == Demand::All => state.seen_whole(&self.route, false, now),
+            None => state.looked_through(),
+        }
+        state.save(&self.settings.backup_dir)?;
+        Ok(Some(objects))
+    }
+
+    /// What a generation that begins has to know; `None`: none begins. If the folder is not as this node left it, somebody
+    /// else may take the same number.
+    pub(super) fn place_for_a_generation(
+        &self,
+        state: Option<&State>,
+        capture: &Capture,
+        listed: Option<Vec<Object>>,
+    ) -> Result<Option<Place>> {
+        if capture.begins.is_none() {
+            return Ok(None);
+        }
+        let objects = match listed {
+            Some(objects) => objects,
+            None => self.remote.list(&self.settings.machine_id).context("looking for earlier generations")?,
+        };
+        let generations = chain::generations(&objects);
+        let others = generations.iter().any(|g| g.name.cluster_id != capture.metadata.cluster_id);
+        let Some(state) = state else {
+            return Ok(Some(Place { number: chain::next_number(&generations, 0, 0)?, others }));
+        };
+        let mut apart = 0;
+        if let Err(Trouble::Found(finding)) = recheck::look(&objects, state, &[], Demand::LastLook) {
+            if state.given_up.is_none() {
+                log::warn!("{}: {}", finding.what, finding.next);
+            }
+            if finding.other_writer {
+                [apart] = random::bytes()?;
+            }
+        }
+        Ok(Some(Place { number: chain::next_number(&generations, state.generation, apart)?, others }))
+    }
+
+    /// Sends the spool in one call, sees that it arrived where that must be seen, and notes it; `false`: the generation ends,
+    /// as something of it is not there.
+    pub(super) fn send(&self, state: &mut State) -> Result<bool> {
+        self.remote.put(self.spool.dir(), &self.settings.machine_id)?;
+        if recheck::must_arrive(state) {
+            let look = self.watch().look(state, &self.spool.objects()?, Demand::All)?;
+            if let Some(finding) = look.finding {
+                self.give_up(state, &finding)?;
+                return Ok(false);
+            }
+            state.arrived();
+            state.seen_whole(&self.route, true, time::now());
+        } else {
+            state.arrived();
+        }
+        state.save(&self.settings.backup_dir)?;
+        self.spool.clear().map(|()| true)
+    }
+
+    fn watch(&self) -> Watch<'_, dyn Remote + '_> {
+        let Self { settings, remote, folder, .. } = *self;
+        Watch {
+            remote,
+            folder: &settings.machine_id,
+            place: folder,
+            patience: PATIENCE.min(settings.rclone_timeout),
+        }
+    }
+
+    /// Ends the generation. What waits in the spool is in the next one as well.
+    fn give_up(&self, state: &mut State, finding: &Finding) -> Result<()> {
+        log::warn!("{}: {}", finding.what, finding.next);
+        state.give_up(&finding.what, !finding.other_writer);
+        state.save(&self.settings.backup_dir)?;
+        self.spool.drop_parts()
+    }
+}

@@ -1,0 +1,75 @@
+//! `doctor`: try what a backup needs, and say of each thing how it is.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::archive::state::State;
+use crate::cli;
+use crate::doctor::object::Trial;
+use crate::doctor::{self, Check, founder, node};
+use crate::etcd::datadir::DataDir;
+use crate::exit::{Exit, exit_of, fault};
+use crate::paths::Root;
+use crate::remote::DOCTOR;
+use crate::remote::rclone::Rclone;
+use crate::settings::{Settings, endpoint};
+use crate::sys::fs::{create_dirs, remove_dir_if_there};
+use crate::sys::lock::Lock;
+use crate::sys::{random, systemd, time};
+
+/// Somebody waits for the answer: an installation, half a minute.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) fn run(root: &Root) -> Result<Exit> {
+    let settings = Settings::load(root)?;
+    create_dirs(&settings.backup_dir, 0o700)?;
+    let Some(_lock) = Lock::try_take(&settings.backup_dir.join("doctor.lock"))? else {
+        return Err(fault(Exit::Refused, "another doctor is at work", "run it again when that has ended"));
+    };
+    let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == settings.folder());
+    let mut checks = Vec::new();
+    let (mut needed, mut synced) = (0, None);
+    match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
+        Err(e) if exit_of(&e) == Exit::NotFound => checks.push(Check::noted(
+            "log",
+            format!("{e:#}"),
+            "fine where etcd was never started yet, or is only a proxy",
+        )),
+        Err(e) => checks.push(Check::failed("log", &e)),
+        Ok(dir) => {
+            match node::log(&dir) {
+                Err(e) => checks.push(Check::failed("log", &e)),
+                Ok((check, all)) => {
+                    checks.push(check);
+                    needed = all.log_bytes() + all.base.as_ref().map_or(0, |base| base.size);
+                    synced = all.log.sync_time.and_then(|at| u64::try_from(at / 1_000_000_000).ok());
+                }
+            }
+            let is_active = root.is_live() && systemd::is_active(&settings.etcd_unit)?;
+            checks.push(node::log_of_the_running_etcd(&dir, &settings.etcd_unit, is_active));
+        }
+    }
+    checks.push(founder::check(&settings));
+    checks.push(node::clock(time::now(), synced, state.as_ref()));
+    checks.push(node::room(&settings.backup_dir, needed));
+    checks.extend(of_remote(root, &settings)?);
+    cli::print(&doctor::text(&checks));
+    Ok(doctor::exit(&checks))
+}
+
+/// Sends a small object, and looks what becomes of it.
+fn of_remote(root: &Root, settings: &Settings) -> Result<Vec<Check>> {
+    let remote = Rclone::beside(settings, root, DOCTOR);
+    let name = format!("{:032x}", u128::from_ne_bytes(random::bytes()?));
+    // A container sees this folder.
+    let scratch = settings.backup_dir.join(DOCTOR);
+    remove_dir_if_there(&scratch)?;
+    let folder = endpoint::join(&settings.machine_id, DOCTOR);
+    let place = settings.folder_of(&folder);
+    let patience = PATIENCE.min(settings.rclone_timeout);
+    let trial = Trial { remote: &remote, folder: &folder, place: &place, patience };
+    let checks = trial.run(&name, &scratch);
+    remove_dir_if_there(&scratch)?;
+    Ok(checks)
+}

@@ -1,0 +1,130 @@
+//! This node's clock, its room, and etcd's log as a backup reads it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::Check;
+use crate::archive::capture::{self, Capture};
+use crate::archive::state::State;
+use crate::etcd::datadir::DataDir;
+use crate::etcd::file;
+use crate::etcd::wal;
+use crate::exit::{Exit, fault};
+use crate::sys::fs::free_bytes;
+use crate::sys::{held, time};
+
+/// A restore refuses a clock that is further behind.
+const BEHIND: u64 = 3600;
+/// Clocks of two nodes are never the same; at that distance something is wrong.
+const APART: u64 = 300;
+
+/// What a backup of all would read.
+///
+/// # Errors
+/// As [`capture::anew`].
+pub fn log(dir: &DataDir) -> Result<(Check, Capture)> {
+    let all = capture::anew(dir, "")?;
+    let ids = all.metadata;
+    let says = format!(
+        "whole up to index {}, of member {:x} of cluster {:x}",
+        all.last().index,
+        ids.member_id,
+        ids.cluster_id
+    );
+    Ok((Check::good("log", says), all))
+}
+
+/// Whether the log that a backup reads is the one that the running etcd has open.
+pub fn log_of_the_running_etcd(dir: &DataDir, unit: &str, is_active: bool) -> Check {
+    let ask = || -> Result<bool> {
+        let newest = wal::segments(&dir.wal)?.pop().context("no segment of the log is there")?;
+        held::is_held(&file::open(&newest.path(&dir.wal))?.context("the newest segment is gone")?)
+    };
+    let log = dir.wal.display();
+    match ask() {
+        Ok(true) => Check::good("etcd", format!("a process holds the log in {log}")),
+        Ok(false) if is_active => Check::noted(
+            "etcd",
+            format!("{unit} runs, and nobody holds the log in {log}"),
+            format!("is it starting, only a proxy, or does it keep its data elsewhere? systemctl cat {unit}"),
+        ),
+        Ok(false) => {
+            Check::noted("etcd", format!("nobody holds the log in {log}"), format!("systemctl start {unit}"))
+        }
+        Err(e) => {
+            Check::noted("etcd", format!("cannot tell who holds the log in {log}: {e:#}"), "run it as root")
+        }
+    }
+}
+
+/// Compares this node's clock with the leader's in the newest SYNC of the log, and with the last backup's.
+pub fn clock(now: u64, synced: Option<u64>, state: Option<&State>) -> Check {
+    let captured = state.map(|s| s.clock);
+    let newest = synced.max(captured).filter(|newest| *newest > now);
+    let behind = newest.map_or(0, |newest| newest - now);
+    let says = match newest {
+        None => format!("{} by this node", time::rfc3339(now)),
+        Some(newest) => {
+            format!("{} by this node, and {} was seen already", time::rfc3339(now), time::rfc3339(newest))
+        }
+    };
+    let hint = "set the clock (timedatectl shows it, and whether it is synchronised): ages of backups are counted by it";
+    match behind {
+        0..=APART => Check::good("clock", says),
+        _ if behind <= BEHIND => Check::noted("clock", says, hint),
+        _ => Check::failed("clock", &fault(Exit::Refused, says, hint)),
+    }
+}
+
+/// Whether a folder has room for what a backup of all makes, at worst as much as it reads.
+pub fn room(dir: &Path, needed: u64) -> Check {
+    match free_bytes(dir) {
+        Err(e) => Check::failed("room", &e),
+        Ok(free) if free < needed => {
+            let what =
+                format!("{} has {free} bytes left, and a new generation may need {needed}", dir.display());
+            Check::failed(
+                "room",
+                &fault(Exit::NoSpace, what, "make room on that file system, or set ETCD_BACKUP_DIR"),
+            )
+        }
+        Ok(free) => {
+            Check::good("room", format!("{free} bytes are left in {}, {needed} may be needed", dir.display()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Outcome;
+    use super::*;
+    use crate::archive::state::tests::state;
+
+    #[test]
+    fn a_clock_that_is_behind_is_told_of_and_far_behind_it_fails() {
+        let refused = Outcome::Failed(Exit::Refused);
+        for (now, synced, captured, want) in [
+            (10_000, None, None, Outcome::Good),
+            (10_000, Some(9_000), Some(9_990), Outcome::Good),
+            (10_000, Some(10_300), None, Outcome::Good),
+            (10_000, Some(10_301), None, Outcome::Noted),
+            (10_000, None, Some(13_600), Outcome::Noted),
+            (10_000, None, Some(13_601), refused),
+            (10_000, Some(13_601), Some(1), refused),
+            (0, Some(1_700_000_000), None, refused),
+        ] {
+            let state = captured.map(state);
+            let check = clock(now, synced, state.as_ref());
+            assert_eq!(check.outcome, want, "{check:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_room_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(room(dir.path(), 1).outcome, Outcome::Good);
+        assert_eq!(room(dir.path(), u64::MAX).outcome, Outcome::Failed(Exit::NoSpace));
+        assert!(matches!(room(&dir.path().join("none"), 1).outcome, Outcome::Failed(_)));
+    }
+}

@@ -1,0 +1,126 @@
+//! `doctor`: a line for each thing that a backup needs, told from a real etcd and a real rclone.
+
+use std::fs;
+
+use testkit::etcd::{Member, introduce};
+use testkit::faults::wrapper::Wrapper;
+use testkit::files::{tree, write};
+use testkit::keys;
+use testkit::node::Node;
+use testkit::tools::Tools;
+
+use crate::PROGRAM;
+
+/// What it says of each check: the word and the name, in order.
+fn doctor(node: &Node, code: i32) -> (Vec<String>, String) {
+    let run = node.run(&["doctor"]);
+    assert_eq!(run.code, code, "{} {}", run.log, run.answer);
+    let lines = run.answer.lines().filter(|line| !line.starts_with(' '));
+    let words = |line: &str| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    (lines.map(words).collect(), run.answer)
+}
+
+const GOOD: [&str; 9] =
+    ["ok log", "ok etcd", "ok founder", "ok clock", "ok room", "ok write", "ok list", "ok read", "ok remove"];
+
+fn running() -> Option<(Node, Wrapper)> {
+    let tools = Tools::from_env()?;
+    let mut node = Node::new(PROGRAM, tools);
+    let wrapper = Wrapper::new(&mut node, tools);
+    node.environment.insert("ETCD2_BACKUP_RCLONE_TIMEOUT".into(), "5s".into());
+    node.etcd.start().unwrap();
+    keys::write_sample(&node.etcd.client_url).unwrap();
+    Some((node, wrapper))
+}
+
+#[test]
+fn each_thing_that_a_backup_needs_has_a_line() {
+    let Some((mut node, wrapper)) = running() else { return };
+    let (lines, said) = doctor(&node, 0);
+    assert_eq!(lines, GOOD, "{said}");
+    assert_eq!(wrapper.calls(), ["copy", "lsjson", "copy", "delete", "lsjson"]);
+    assert!(node.objects().is_empty() && !node.path("/var/lib/etcd2-backup/doctor").exists());
+    // A clock that was set back since, as the last backup says.
+    node.ok(&["backup"]);
+    let path = node.path("/var/lib/etcd2-backup/state.json");
+    let state = fs::read_to_string(&path).unwrap();
+    let mut late: serde_json::Value = serde_json::from_str(&state).unwrap();
+    late["clock"] = (late["clock"].as_u64().unwrap() + 4000).into();
+    write(&path, late.to_string());
+    let (lines, said) = doctor(&node, 10);
+    assert!(lines.contains(&"FAILED clock".to_owned()) && said.contains("was seen already"), "{said}");
+    write(&path, state);
+    // Without etcd, what it would say is not known.
+    node.etcd.stop().unwrap();
+    let (lines, said) = doctor(&node, 0);
+    assert_eq!(lines[1..3], ["note etcd", "note founder"], "{said}");
+    assert!(said.contains("could not be asked"), "{said}");
+    let wal = node.path("/var/lib/etcd2/member/wal");
+    fs::rename(&wal, wal.with_file_name("kept")).unwrap();
+    let (lines, said) = doctor(&node, 0);
+    assert_eq!(lines[..2], ["note log", "note founder"], "{said}");
+}
+
+#[test]
+fn a_remote_that_is_not_what_it_seems_is_found() {
+    let Some((node, wrapper)) = running() else { return };
+    let copies = r#"case "$*" in *" copy "*/backup/doctor/out*|*" copy "*/etcd2-backup/doctor/out*)"#;
+    for (name, body, code, want) in [
+        ("it is down", "echo 'no route to host' >&2; exit 1".to_owned(), 13, vec!["FAILED write"]),
+        ("it drops", format!("{copies} exit 0;; esac"), 13, vec!["ok write", "FAILED list", "ok remove"]),
+        (
+            "it cuts",
+            format!(
+                r#"{copies} "$REAL" "$@"; truncate -s 9 "{}"/doctor/*; exit 0;; esac"#,
+                node.folder().display()
+            ),
+            13,
+            vec!["ok write", "FAILED list", "ok remove"],
+        ),
+        (
+            "it is locked",
+            r#"case "$*" in *" delete "*) echo ObjectLocked >&2; exit 1;; esac"#.to_owned(),
+            0,
+            vec!["ok write", "ok list", "ok read", "note remove"],
+        ),
+    ] {
+        wrapper.instead(&format!("{body}\nexec \"$REAL\" \"$@\""));
+        let (lines, said) = doctor(&node, code);
+        assert_eq!(lines[5..], want, "{name}: {said}");
+    }
+    // What is left is read by nobody, and goes nowhere.
+    wrapper.honest();
+    let left = node.objects();
+    assert!(left.len() == 1 && left[0].starts_with("doctor"), "{left:?}");
+    assert_eq!(node.run(&["list"]).code, 12);
+    node.ok(&["backup"]);
+    for verb in [&["list"][..], &["list", "--all"], &["verify"], &["sources"]] {
+        let run = node.run(verb);
+        assert_eq!(run.code, 0, "{verb:?}: {}", run.log);
+        assert!(!run.answer.contains("doctor"), "{verb:?}: {}", run.answer);
+    }
+    let (lines, said) = doctor(&node, 0);
+    assert_eq!(lines, GOOD, "{said}");
+    assert!(said.contains("1 of earlier runs are there"), "{said}");
+    assert!(tree(&node.folder().join("doctor")).len() == 1);
+}
+
+#[test]
+fn a_founder_that_is_no_member_is_found() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    let other_dir = tempfile::tempdir().unwrap();
+    let mut other = Member::new(tools, "other", other_dir.path()).unwrap();
+    introduce(&mut [&mut node.etcd, &mut other]);
+    other.spawn(&[]).unwrap();
+    node.etcd.start().unwrap();
+    let founder = |node: &mut Node, url: &str| {
+        node.environment.insert("ETCD_RESTORE_MASTER_ADV_PEER_URLS".into(), url.to_owned());
+    };
+    founder(&mut node, &other.peer_url);
+    let (lines, said) = doctor(&node, 0);
+    assert!(lines.contains(&"ok founder".to_owned()) && said.contains(" is other ("), "{said}");
+    founder(&mut node, "http://127.0.0.1:1");
+    let (_, said) = doctor(&node, 15);
+    assert!(said.contains("is none of the members' peer URLs") && said.contains("set-founder URL"), "{said}");
+}
