@@ -34,18 +34,9 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     let started = Instant::now();
     let settings = Settings::load(root)?;
     let mut cycle = Cycle::default();
-    let ended = send_what_is_new(root, &settings, &mut cycle).and_then(|exit| match exit {
-        Exit::Done => is_of_the_running_etcd(root, &settings).map(|()| exit),
-        _ => Ok(exit),
-    });
+    let ended = send_what_is_new(root, &settings, &mut cycle);
     telling::finish(&settings, &cycle, started, &ended);
     ended
-}
-
-/// What was read is sent in any case: where the log is not that of the etcd that runs, it may still be the last there is.
-fn is_of_the_running_etcd(root: &Root, settings: &Settings) -> Result<()> {
-    let dir = DataDir::open(&settings.data_dir, settings.wal_dir.as_deref())?;
-    unheld::refuse_if_elsewhere(root, settings, &dir.wal)
 }
 
 fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Result<Exit> {
@@ -78,6 +69,8 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
     // A generation that turns out not to be whole, or not to be ours alone, is followed by another one at once.
     for _ in 0..GENERATIONS {
         if send_new_part(root, &way, &dir, &mut state, listed.take(), cycle)? {
+            // What was read is sent in any case: if etcd has its data elsewhere, it may still be the last there is.
+            unheld::refuse_if_elsewhere(root, settings, &dir.wal)?;
             return Ok(Exit::Done);
         }
     }

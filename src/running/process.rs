@@ -110,7 +110,7 @@ pub fn of(pid: u32) -> io::Result<Option<Process>> {
     }))
 }
 
-/// Whether a file is open for writing, by its `/proc/PID/fdinfo/N`: `flags:	0100001`, octal as in open(2).
+/// Whether a file is open for writing, by its `/proc/PID/fdinfo/N`: `flags: 0100001`, octal as in open(2).
 fn writes(info: &str) -> bool {
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
     flags.and_then(|f| u32::from_str_radix(f.trim(), 8).ok()).is_some_and(|flags| flags & 0o3 != 0)

@@ -14,6 +14,7 @@ use crate::paths::{MACHINE_ID, Root};
 use crate::sys::fs::create_dirs;
 use crate::sys::http::Tls;
 use crate::sys::lock::Lock;
+use crate::sys::look;
 use crate::sys::systemd;
 
 pub mod endpoint;
@@ -205,8 +206,8 @@ impl Settings {
 
 /// What is written into the folder inside a data directory is not found by an etcd that is started on the outer one.
 fn refuse_folder_inside(data_dir: &Path) -> Result<()> {
-    let inside =
-        data_dir.ends_with("member") && ["snap", "wal"].iter().all(|name| data_dir.join(name).is_dir());
+    let is_dir = |name: &str| look::is_dir(&data_dir.join(name));
+    let inside = data_dir.ends_with("member") && is_dir("snap")? && is_dir("wal")?;
     let Some(outer) = data_dir.parent().filter(|_| inside) else { return Ok(()) };
     let what =
         format!("{} is the folder inside a data directory, not the data directory", data_dir.display());

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::exit::{Exit, OrFault, fault};
 use crate::identity::Setup;
 use crate::paths::Root;
+use crate::sys::look;
 use crate::sys::systemd::{self, ServiceUnit};
 
 /// The effective environment and command line of etcd's unit.
@@ -128,10 +129,9 @@ fn matching(path: &Path) -> Result<Vec<PathBuf>> {
     let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::default() };
     let found = glob::glob_with(pattern, options)?.collect::<Result<Vec<_>, _>>()?;
     // A link to nothing is found too.
-    let there = |path: &PathBuf| path.try_exists().with_context(|| format!("looking for {}", path.display()));
     let mut all = Vec::new();
     for path in found {
-        all.extend(there(&path)?.then_some(path));
+        all.extend(look::is_there(&path)?.then_some(path));
     }
     Ok(all)
 }
@@ -256,6 +256,7 @@ fn without_quotes(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::fs::write_atomic;
 
     fn unit(environment: &[&str], command: &[&str], files: &[&str]) -> UnitEnvironment {
         let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
@@ -314,7 +315,9 @@ mod tests {
     fn a_pattern_of_environment_files_means_those_that_match_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let names = ["20-b.env", "10-a.env", ".c.env", "d.env.rpmsave"];
-        names.iter().for_each(|name| std::fs::write(dir.path().join(name), name).unwrap());
+        names.iter().for_each(|name| {
+            write_atomic(&dir.path().join(name), name.as_bytes(), 0o644).unwrap();
+        });
         std::os::unix::fs::symlink("nowhere", dir.path().join("30-e.env")).unwrap();
         let found = |pattern: &str| -> Vec<String> {
             let all = matching(&dir.path().join(pattern)).unwrap();

@@ -28,7 +28,7 @@ fn a_running_etcd_says_where_its_data_is_and_holds_its_log() {
     let separate = dir.path().join("wal");
     for wal_dir in [None, Some(&separate)] {
         fs::create_dir_all(data_dir.parent().unwrap()).unwrap();
-        let mut etcd = Member::new(&tools, "e1", &data_dir).unwrap();
+        let mut etcd = Member::new(tools, "e1", &data_dir).unwrap();
         if let Some(wal_dir) = wal_dir {
             etcd.set("ETCD_WAL_DIR", wal_dir.to_str().unwrap());
         }
@@ -36,7 +36,10 @@ fn a_running_etcd_says_where_its_data_is_and_holds_its_log() {
         let wal_dir = wal_dir.map_or_else(|| data_dir.join("member/wal"), |dir| dir.to_path_buf());
         let seen = process::of(etcd.pid().unwrap()).unwrap().unwrap();
         assert_eq!(seen.wal_dir, wal_dir);
-        assert_eq!(of_unit("x.service", std::slice::from_ref(&seen), &ours(), Some(&wal_dir)), Found::One(&seen));
+        assert_eq!(
+            of_unit("x.service", std::slice::from_ref(&seen), &ours(), Some(&wal_dir)),
+            Found::One(&seen)
+        );
         let member = Seen::of(&seen, &ours()).unwrap();
         assert_eq!(member.wal_dir, wal_dir);
         let said = |flag: &str| member.settings.get(flag).map(String::as_str);
