@@ -166,13 +166,10 @@ impl State {
         }
     }
 
-    /// Ends the generation: another one begins with all that this one has, a part that is still to be sent too. Where
-    /// something of it is `gone`, no point counts as sent any more.
-    pub fn give_up(&mut self, why: &str, gone: bool) {
-        (self.given_up, self.pending) = (Some(why.to_owned()), None);
-        if gone {
-            self.sent = None;
-        }
+    /// Ends the generation: another one begins with all that this one has, also a part that is still to be sent. Until that has
+    /// arrived no point counts as sent: what is there may be another machine's, or nothing.
+    pub fn give_up(&mut self, why: &str) {
+        (self.given_up, self.pending, self.sent) = (Some(why.to_owned()), None, None);
     }
 
     /// Keeps what a look at the log saw unfinished, where it is not known yet.

@@ -64,7 +64,8 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
     let route = remote.route(before.map(|seen| &seen.route))?;
     let way = Way { settings, remote: &remote, spool: &spool, folder: &folder, route };
 
-    let mut listed = way.look_first(state.as_mut())?;
+    let mut listed =
+        way.look_first(state.as_mut()).inspect_err(|_| read_what_waits(&dir, state.as_ref(), cycle))?;
     cycle.sent(finish_earlier(&way, &mut state)?);
     // A generation that turns out not to be whole, or not to be ours alone, is followed by another one at once.
     for _ in 0..GENERATIONS {
@@ -79,6 +80,14 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
         format!("{GENERATIONS} generations in a row were not left as they were sent to {folder}"),
         "etcd2-backup list shows what is there: find out who else writes to that folder, or removes from it",
     ))
+}
+
+/// How much is not sent is told, whatever keeps it from being sent.
+fn read_what_waits(dir: &DataDir, state: Option<&State>, cycle: &mut Cycle) {
+    match capture::next(dir, state) {
+        Ok(Look { new, .. }) => new.iter().for_each(|capture| cycle.read(capture)),
+        Err(e) => log::warn!("{e:#}"),
+    }
 }
 
 /// Sends what is new, if it is worth it; `false` if another generation has to begin.

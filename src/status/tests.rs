@@ -87,7 +87,7 @@ fn what_somebody_has_to_look_at() {
     };
     assert_eq!(judged(restored), (60, None, vec!["never"]));
     assert_eq!(judged(|f| f.moved = true), (60, None, vec!["moved"]));
-    assert_eq!(judged(|f| f.state.as_mut().unwrap().give_up("why", true)), (60, None, vec!["gone"]));
+    assert_eq!(judged(|f| f.state.as_mut().unwrap().give_up("why")), (60, None, vec!["gone"]));
     let empty = |f: &mut Facts| (f.new.last.index, f.new.begins) = (6, Some("not as it was".into()));
     assert_eq!(judged(empty), (0, Some(0), vec!["went-back"]));
 }

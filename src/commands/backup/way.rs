@@ -122,7 +122,7 @@ impl Way<'_> {
     /// Ends the generation. What waits in the spool is in the next one as well.
     fn give_up(&self, state: &mut State, finding: &Finding) -> Result<()> {
         log::warn!("{}: {}", finding.what, finding.next);
-        state.give_up(&finding.what, !finding.other_writer);
+        state.give_up(&finding.what);
         state.save(&self.settings.backup_dir)?;
         self.spool.drop_parts()
     }
