@@ -26,26 +26,27 @@ END
     dump_keys e1 "$work_dir/before"
 }
 
-# comes_back FORM DIR: what was written is backed up, and after a total loss restored to DIR, by e1's own means.
+# comes_back FORM DIR GENERATION: what was written is backed up, and after a total loss restored to DIR. Each form is another
+# history under the same IDs, so which one is meant has to be said.
 comes_back() {
-    local form=$1 dir=$2
+    local form=$1 dir=$2 generation=$3
     on e1 sudo systemctl start etcd2-backup.service
     claim "$form: the log that etcd has open is the one that is backed up" \
         grep -q "writes to the log in $dir/member/wal" <(on e1 sudo cat /run/etcd2-backup-looked)
     claim "$form: status knows of no loss" grep -q 'would lose *nothing' <(on e1 sudo /opt/bin/etcd2-backup status)
     on e1 "sudo systemctl stop $LAB_ETCD_UNIT && sudo rm -rf $dir/member"
-    on e1 "sudo systemctl start etcd2-restore.service && sudo systemctl start $LAB_ETCD_UNIT"
+    on e1 "sudo /opt/bin/etcd2-backup restore --generation $generation && sudo systemctl start $LAB_ETCD_UNIT"
     await_leader e1
     claim "$form: every key is as it was" same_keys "$work_dir/before" e1
     claim "$form: the data is where etcd looks for it" on e1 sudo test -d "$dir/member/wal"
 }
 
 backed_up_cluster
-on e1 'sudo cp -a /var/lib/etcd2 /var/lib/etcd2.old'
+on e1 "sudo systemctl stop $LAB_ETCD_UNIT && sudo cp -a /var/lib/etcd2 /var/lib/etcd2.old"
 url=http://10.77.0.11
 
 run_etcd shell /srv/shell "/bin/sh -c 'exec /usr/bin/etcd --enable-v2=true --data-dir=/srv/shell'"
-comes_back shell /srv/shell
+comes_back shell /srv/shell 2
 claim "shell: nothing was done to the old log" on e1 sudo diff -r /var/lib/etcd2 /var/lib/etcd2.old
 
 on e1 <<END
@@ -61,7 +62,7 @@ initial-cluster: e1=$url:2380
 YAML
 END
 run_etcd file /srv/file '/usr/bin/etcd --config-file=/etc/etcd.yml'
-comes_back file /srv/file
+comes_back file /srv/file 3
 
 on e1 <<'END'
 mkdir -p rootfs/usr/bin rootfs/etc
@@ -69,7 +70,7 @@ cp /usr/bin/etcd rootfs/usr/bin/
 for library in $(ldd /usr/bin/etcd | grep -o '/[^ ]*'); do mkdir -p "rootfs${library%/*}" && cp -L "$library" "rootfs$library"; done
 tar -C rootfs -c . | sudo podman import - localhost/etcd:lab
 END
-run_etcd container /srv/container "/usr/bin/podman run --rm --name=etcd --net=host --volume=/srv/container:/data localhost/etcd:lab \
+run_etcd container /srv/container "/usr/bin/podman run --rm --replace --name=etcd --net=host --volume=/srv/container:/data localhost/etcd:lab \
 /usr/bin/etcd --enable-v2=true --name=e1 --data-dir=/data --listen-peer-urls=$url:2380 --listen-client-urls=http://0.0.0.0:2379 \
 --initial-advertise-peer-urls=$url:2380 --advertise-client-urls=$url:2379 --initial-cluster=e1=$url:2380" 'User=root'
-comes_back container /srv/container
+comes_back container /srv/container 4
