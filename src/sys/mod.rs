@@ -9,6 +9,7 @@ pub mod log;
 pub mod os_release;
 pub mod privilege;
 pub mod random;
+pub mod room;
 pub mod secret_file;
 pub mod systemd;
 pub mod time;
