@@ -113,7 +113,7 @@ mod tests {
             unreachable!()
         }
 
-        fn get(&self, _: &str, _: &[String], _: &Path, _: Proof) -> Result<()> {
+        fn get(&self, _: &str, _: &[Object], _: &Path, _: crate::sys::room::Leave, _: Proof) -> Result<()> {
             unreachable!()
         }
 

@@ -202,6 +202,7 @@ mod tests {
     use crate::etcd::proto::LogPosition;
     use crate::exit::{Exit, fault};
     use crate::remote::Proof;
+    use crate::sys::room::Leave;
 
     /// Objects in memory. The order of heads is the reverse of what was asked.
     #[derive(Default)]
@@ -220,7 +221,7 @@ mod tests {
             self.folders().map(drop)
         }
 
-        fn get(&self, _: &str, _: &[String], _: &Path, _: Proof) -> Result<()> {
+        fn get(&self, _: &str, _: &[Object], _: &Path, _: Leave, _: Proof) -> Result<()> {
             self.folders().map(drop)
         }
 

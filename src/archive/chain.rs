@@ -28,6 +28,11 @@ impl Generation {
         format!("{}/{part}", self.name)
     }
 
+    /// Parts as objects below the machine's folder, with the sizes that their names announce.
+    pub fn objects(&self, parts: &[PartName]) -> Vec<Object> {
+        parts.iter().map(|part| Object { path: self.path(part), size: part.size }).collect()
+    }
+
     /// Whole parts that cannot be reached, as something before them is missing or damaged.
     pub fn is_broken(&self) -> bool {
         let next = self.parts.len() as u64;

@@ -25,6 +25,7 @@ use crate::etcd::datadir::Family;
 use crate::etcd::proto::{HardState, LogPosition};
 use crate::etcd::wal::Extent;
 use crate::exit::{Exit, Fault, OrFault, fault};
+use crate::sys::room::{self, Leave};
 
 pub(super) const MAGIC: &[u8; 8] = b"E2BKPART";
 const VERSION: u8 = 1;
@@ -94,6 +95,12 @@ impl Head {
         (self.generation_name(), says) == (generation, part)
     }
 
+    /// Bytes of its payload, decompressed. What lies behind them is nothing that anybody reads.
+    pub fn announced(&self) -> u64 {
+        let extents = self.log.iter().map(|e| e.to.saturating_sub(e.from.offset));
+        extents.fold(self.snapshot.as_ref().map_or(0, |(_, size)| *size), u64::saturating_add)
+    }
+
     /// The part's name, given the size of the whole file and its checksum.
     fn part_name(&self, size: u64, checksum: &str) -> PartName {
         PartName {
@@ -121,8 +128,25 @@ pub struct Written {
 /// Writes a part into `dir` and syncs it. `payload` writes the bytes that the head announces.
 ///
 /// # Errors
-/// The payload fails, or the file cannot be written; then nothing is left.
+/// [`Exit::NoSpace`] before the first byte, if there is no room for what is announced; the payload fails, or the file cannot
+/// be written. Then nothing is left, nor the folder if there was nothing in it.
 pub fn write(dir: &Path, head: &Head, payload: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Written> {
+    let written = write_into(dir, head, payload);
+    if written.is_err() {
+        // Others may be in it.
+        let _ = fs::remove_dir(dir);
+    }
+    written
+}
+
+fn write_into(
+    dir: &Path,
+    head: &Head,
+    payload: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<Written> {
+    // What cannot be compressed gets larger by as much.
+    let most = head.announced().saturating_add(head.announced() / 256);
+    room::check(dir, most, Leave::Reserve, "the next part")?;
     let temporary = dir.join(".part.tmp");
     let written = write_to(&temporary, head, payload).and_then(|written| {
         let folder = head.generation_name();
@@ -418,7 +442,12 @@ pub(super) mod tests {
     #[test]
     fn a_payload_that_fails_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
+        let other = dir.path().join("other");
+        crate::sys::fs::write_atomic(&other, b"", 0o600).unwrap();
         assert!(write(dir.path(), &head(0, ""), |_| anyhow::bail!("no")).is_err());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        fs::remove_file(other).unwrap();
+        assert!(write(dir.path(), &head(0, ""), |_| anyhow::bail!("no")).is_err());
+        assert!(!dir.path().exists());
     }
 }

@@ -13,12 +13,13 @@ use crate::member_dir::owner;
 use crate::member_dir::places::Places;
 use crate::settings::{Settings, urls};
 use crate::sys::command::CommandRunExt;
+use crate::sys::room::{self, Leave};
 use crate::sys::{fs, look};
 
 /// What needs longer to say its version does not run.
 const LIMIT: Duration = Duration::from_secs(30);
 /// Two preallocated log segments and a first snapshot.
-const NEEDED_BYTES: u64 = 192 << 20;
+pub const NEEDED_BYTES: u64 = 192 << 20;
 
 /// Whether something on this node holds the port of one of our peer URLs. Only addresses are tried, and only those this
 /// node has; names are not resolved in-process.
@@ -50,19 +51,7 @@ pub fn directories(settings: &Settings) -> Result<()> {
             format!("trying to write in {}", dir.display()),
             "is the file system mounted read-only, or this not root?",
         )?;
-        let free = fs::free_bytes(dir)?;
-        if free < NEEDED_BYTES {
-            return Err(fault(
-                Exit::NoSpace,
-                format!(
-                    "{} has {} MiB free; a new member needs {} and room for the data",
-                    dir.display(),
-                    free >> 20,
-                    NEEDED_BYTES >> 20
-                ),
-                "free some space: old directories are kept beside the data as member.before-*",
-            ));
-        }
+        room::check(dir, NEEDED_BYTES, Leave::Nothing, "a new member, without its data,")?;
     }
     Places::of(settings)?.refuse_unmovable()
 }

@@ -47,7 +47,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
                 }
             }
             let is_active = root.is_live() && systemd::is_active(&settings.etcd_unit)?;
-            checks.push(node::log_of_the_running_etcd(&dir, &settings.etcd_unit, is_active));
+            checks.push(node::log_of_the_running_etcd(root, &dir, &settings.etcd_unit, is_active));
         }
     }
     checks.push(founder::check(&settings));

@@ -22,13 +22,18 @@ use crate::recovery::ids;
 use crate::recovery::source::{self, Source};
 use crate::rehearsal::account::{Account, Compared};
 use crate::rehearsal::process::{self, Etcd};
+use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
 use crate::settings::source::Choice;
-use crate::sys::fs::{create_dirs, remove_dir_if_there, write_atomic};
+use crate::sys::fs::{create_dirs, write_atomic};
 use crate::sys::http::Client;
 use crate::sys::lock::Lock;
+use crate::sys::room::{self, Leave, Scratch};
 use crate::sys::time;
+
+/// What etcd writes of its own: 3.x preallocates the next segment of its log.
+const OF_ETCD: u64 = 72 << 20;
 
 /// The answer, and what is kept of it in `rehearsed.json`.
 #[derive(Debug, Serialize)]
@@ -63,13 +68,12 @@ pub(super) fn run(root: &Root, options: &cli::Rehearse) -> Result<Exit> {
         log::info!("nothing done: another rehearsal is in progress");
         return Ok(Exit::Done);
     };
-    let scratch = settings.restore_dir.join("rehearsal");
-    process::end_leftover(&scratch)?;
-    remove_dir_if_there(&scratch)?;
-    create_dirs(&scratch, 0o700)?;
-    let answer = rehearse(root, &settings, &program, &scratch, options.wait);
-    remove_dir_if_there(&scratch)?;
-    let answer = answer?;
+    let folder = settings.restore_dir.join("rehearsal");
+    process::end_leftover(&folder)?;
+    let scratch = Scratch::new(folder, Leave::Reserve)?;
+    create_dirs(scratch.dir(), 0o700)?;
+    let answer = rehearse(root, &settings, &program, &scratch, options.wait)?;
+    drop(scratch);
     write_atomic(&paths::rehearsed(&settings.backup_dir), &serde_json::to_vec_pretty(&answer)?, 0o600)?;
     say(options.json, &answer)?;
     match answer.differences.first() {
@@ -96,18 +100,21 @@ fn rehearse(
     root: &Root,
     settings: &Settings,
     program: &Path,
-    scratch: &Path,
+    scratch: &Scratch,
     wait: Duration,
 ) -> Result<Answer> {
     let started = Instant::now();
     let remote = Rclone::beside(settings, root, "rehearse");
-    let beside = Settings { restore_dir: scratch.to_path_buf(), ..settings.clone() };
-    let source = source::open(&beside, &remote, Choice::Archive, &settings.machine_id, Wanted::default())?;
+    let incoming = Scratch::new(scratch.dir().join("incoming"), scratch.leave())?;
+    let from = (&remote as &dyn Remote, &incoming);
+    let source = source::open(settings, from, Choice::Archive, &settings.machine_id, Wanted::default())?;
     let read = started.elapsed();
     let peer_url = process::free_url()?;
-    let last = write(&source, scratch, &peer_url)?;
+    let bytes = source.contents.base_size()?.saturating_add(source.log_size()).saturating_add(OF_ETCD);
+    room::check(scratch.dir(), bytes, scratch.leave(), "an etcd with the restored data")?;
+    let last = write(&source, scratch.dir(), &peer_url)?;
     let written = started.elapsed();
-    let etcd = Etcd::start(program, scratch, &peer_url, wait)?;
+    let etcd = Etcd::start(program, scratch.dir(), &peer_url, wait)?;
     let running = started.elapsed();
 
     let client = Client { limit: wait, login: access::login(settings)?, ..Client::default() };

@@ -26,11 +26,13 @@ use crate::recovery::plan::{Plan, own_of};
 use crate::recovery::point::Point;
 use crate::recovery::source::{self, Origin, Source};
 use crate::recovery::{build, guards, heal, notes, record, swap};
+use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
 use crate::settings::source::Choice;
 use crate::sources::beyond;
 use crate::sys::fs as files;
+use crate::sys::room::Leave;
 use crate::sys::time;
 
 /// A backup takes seconds.
@@ -69,15 +71,21 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     {
         return done(options, record);
     }
+    // While a plan is made, etcd may live here.
+    let leave = if options.plan { Leave::Reserve } else { Leave::Nothing };
+    let incoming = source::incoming(&settings, leave)?;
     let (source, beyond) = thread::scope(|scope| {
         // One need not wait for the other.
         let look = || beyond::look(&Rclone::at_a_glance(&settings, root), &settings.machine_id);
         // Who takes part in a recovery goes by what its founding member decided.
         let beyond = followed.is_none().then(|| scope.spawn(look));
         let source = match (&followed, &options.source_file) {
-            (None, _) => source::open(&settings, &remote, source_of(options, &settings), folder, wanted)?,
-            (Some(record), None) => record::source(&settings, &remote, record)?,
-            (Some(record), Some(file)) => record::source_in(&settings, file, record)?,
+            (None, _) => {
+                let from = (&remote as &dyn Remote, &incoming);
+                source::open(&settings, from, source_of(options, &settings), folder, wanted)?
+            }
+            (Some(record), None) => record::source(&remote, record, &incoming)?,
+            (Some(record), Some(file)) => record::source_in(file, record, &incoming)?,
         };
         anyhow::Ok((source, beyond.and_then(|beyond| beyond.join().ok())))
     })?;
@@ -131,7 +139,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     fence::lower(root)?;
 
     notes::publish(&settings, &remote, record);
-    files::remove_dir_if_there(&settings.restore_dir.join("incoming"))?;
+    drop(incoming);
     report(&settings, &source, &plan, &kept, started);
     done(options, record)
 }

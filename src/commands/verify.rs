@@ -17,8 +17,9 @@ use crate::paths::Root;
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
-use crate::sys::fs::{create_dirs, remove_dir_if_there};
+use crate::sys::fs::create_dirs;
 use crate::sys::lock::Lock;
+use crate::sys::room::{Leave, Scratch};
 use crate::sys::time;
 use crate::verify::finding::{Finding, Kind, in_listing, strays};
 use crate::verify::outcome;
@@ -70,8 +71,7 @@ pub(super) fn run(root: &Root, options: &cli::Verify) -> Result<Exit> {
     let objects = remote.list(machine_id)?;
     let all = chain::generations(&objects);
     let chosen = choose(options, &all, &folder)?;
-    let scratch = settings.backup_dir.join("verify");
-    remove_dir_if_there(&scratch)?;
+    let scratch = Scratch::new(settings.backup_dir.join("verify"), Leave::Reserve)?;
     let reader = Reader { remote: &remote, folder: machine_id, scratch: &scratch };
     let mut checked = Vec::new();
     for generation in &chosen {

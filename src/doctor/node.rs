@@ -11,8 +11,9 @@ use crate::etcd::datadir::DataDir;
 use crate::etcd::file;
 use crate::etcd::wal;
 use crate::exit::{Exit, fault};
-use crate::sys::fs::free_bytes;
-use crate::sys::{held, time};
+use crate::paths::{LOOKED, Root};
+use crate::sys::room::{self, Leave, Room};
+use crate::sys::{held, look, time};
 
 /// A restore refuses a clock that is further behind.
 const BEHIND: u64 = 3600;
@@ -36,7 +37,7 @@ pub fn log(dir: &DataDir) -> Result<(Check, Capture)> {
 }
 
 /// Whether the log that a backup reads is the one that the running etcd has open.
-pub fn log_of_the_running_etcd(dir: &DataDir, unit: &str, is_active: bool) -> Check {
+pub fn log_of_the_running_etcd(root: &Root, dir: &DataDir, unit: &str, is_active: bool) -> Check {
     let ask = || -> Result<bool> {
         let newest = wal::segments(&dir.wal)?.pop().context("no segment of the log is there")?;
         held::is_held(&file::open(&newest.path(&dir.wal))?.context("the newest segment is gone")?)
@@ -46,7 +47,7 @@ pub fn log_of_the_running_etcd(dir: &DataDir, unit: &str, is_active: bool) -> Ch
         Ok(true) => Check::good("etcd", format!("a process holds the log in {log}")),
         Ok(false) if is_active => Check::noted(
             "etcd",
-            format!("{unit} runs, and nobody holds the log in {log}"),
+            format!("{unit} runs, and nobody holds the log in {log}{}", looked(root)),
             format!("is it starting, only a proxy, or does it keep its data elsewhere? systemctl cat {unit}"),
         ),
         Ok(false) => {
@@ -56,6 +57,13 @@ pub fn log_of_the_running_etcd(dir: &DataDir, unit: &str, is_active: bool) -> Ch
             Check::noted("etcd", format!("cannot tell who holds the log in {log}: {e:#}"), "run it as root")
         }
     }
+}
+
+/// What the last look at the running etcd found, which the unit of `doctor` has taken just before.
+fn looked(root: &Root) -> String {
+    let said = look::read_if_there(&root.join(LOOKED)).ok().flatten().unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    if said.is_empty() { String::new() } else { format!("; {}", said.trim()) }
 }
 
 /// Compares this node's clock with the leader's in the newest SYNC of the log, and with the last backup's.
@@ -79,17 +87,13 @@ pub fn clock(now: u64, synced: Option<u64>, state: Option<&State>) -> Check {
 
 /// Whether a folder has room for what a backup of all makes, at worst as much as it reads.
 pub fn room(dir: &Path, needed: u64) -> Check {
-    match free_bytes(dir) {
+    let ask = || {
+        room::check(dir, needed, Leave::Reserve, "a new generation")?;
+        Room::of(dir)
+    };
+    match ask() {
         Err(e) => Check::failed("room", &e),
-        Ok(free) if free < needed => {
-            let what =
-                format!("{} has {free} bytes left, and a new generation may need {needed}", dir.display());
-            Check::failed(
-                "room",
-                &fault(Exit::NoSpace, what, "make room on that file system, or set ETCD_BACKUP_DIR"),
-            )
-        }
-        Ok(free) => {
+        Ok(Room { free, .. }) => {
             Check::good("room", format!("{free} bytes are left in {}, {needed} may be needed", dir.display()))
         }
     }

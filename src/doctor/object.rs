@@ -11,6 +11,7 @@ use super::Check;
 use crate::exit::{Exit, fault};
 use crate::remote::{Object, Proof, Remote};
 use crate::sys::fs::{create_dirs, write_atomic};
+use crate::sys::room::Leave;
 
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -98,7 +99,8 @@ impl<R: Remote> Trial<'_, R> {
     }
 
     fn read(&self, name: &str, content: &[u8], into: &Path) -> Result<String> {
-        self.remote.get(self.folder, &[name.to_owned()], into, Proof::Remote)?;
+        let object = Object { path: name.to_owned(), size: content.len() as u64 };
+        self.remote.get(self.folder, &[object], into, Leave::Reserve, Proof::Remote)?;
         let path = into.join(name);
         let read = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         if read == content {
@@ -195,9 +197,9 @@ mod tests {
             Ok(())
         }
 
-        fn get(&self, _: &str, paths: &[String], local: &Path, _: Proof) -> Result<()> {
+        fn get(&self, _: &str, objects: &[Object], local: &Path, _: Leave, _: Proof) -> Result<()> {
             create_dirs(local, 0o700)?;
-            for path in paths {
+            for path in objects.iter().map(|o| &o.path) {
                 write_atomic(&local.join(path), &self.objects.borrow()[path], 0o600)?;
             }
             Ok(())

@@ -15,8 +15,8 @@ const OPTIONS: [&str; 4] =
     ["-oBatchMode=yes", "-oConnectTimeout=10", "-oServerAliveInterval=10", "-oServerAliveCountMax=3"];
 /// What ssh ends with when it is ssh that failed.
 const SSH_FAILED: i32 = 255;
-/// Writes its stdin to a file that only root may read.
-const SAVE: &str = "umask 077; mkdir -p \"${1%/*}\" && cat >\"$1\"";
+/// Writes its stdin to a file that only root may read; one that is not whole does not stay.
+const SAVE: &str = "umask 077; mkdir -p \"${1%/*}\" && cat >\"$1\" || { rm -f \"$1\"; exit 1; }";
 
 /// How nodes are reached.
 #[derive(Debug, Clone)]

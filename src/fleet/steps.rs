@@ -114,10 +114,17 @@ impl Fleet {
         if is_disk {
             let export = &["export", "--recovery-file", "/dev/stdin"];
             // One after the other: the node that has the data packs it anew for each.
-            for target in &targets {
+            let passed: Result<()> = targets.iter().try_for_each(|target| {
                 self.ssh.pass((&nodes[first].target, export, &json), target, &file(target))?;
                 self.tell(&format!("{target} has the data of {}", nodes[first].target));
+                Ok(())
+            });
+            if passed.is_err() {
+                // A node that is not reached any more keeps it, and the next attempt writes over it.
+                let _ = self
+                    .each(&targets, |target| self.ssh.system(target, &["rm", "-f", &file(target)], SYSTEMD));
             }
+            passed?;
         }
         self.each(&targets, |target| {
             let file = file(target);
@@ -125,10 +132,9 @@ impl Fleet {
             if is_disk {
                 arguments.extend(["--source-file", &file]);
             }
-            self.ssh.run(target, &arguments, &json, WRITING)?;
-            if is_disk {
-                self.ssh.system(target, &["rm", "-f", &file], SYSTEMD)?;
-            }
+            let written = self.ssh.run(target, &arguments, &json, WRITING);
+            let removed = is_disk.then(|| self.ssh.system(target, &["rm", "-f", &file], SYSTEMD)).transpose();
+            written.and(removed)?;
             self.tell(&format!("{target} is written"));
             Ok(())
         })?;

@@ -24,6 +24,7 @@ use crate::paths::{INSTALL_JOURNAL, RECORD, Root, STAMP_DIR};
 use crate::sys::fs::{create_dirs, parent, remove_if_there, sweep, sync_dir, write_atomic};
 use crate::sys::lock::Lock;
 use crate::sys::look as look_at;
+use crate::sys::room::{self, Leave};
 
 /// Secret: it tells checksums of rclone.conf.
 const MODE: u32 = 0o600;
@@ -118,6 +119,7 @@ pub fn apply(root: &Root, plan: &Plan) -> Result<()> {
         journal.prune.push(STAMP_DIR.to_owned());
     }
     let steps: Vec<&Step> = steps.into_iter().chain(&record).collect();
+    check_room(root, &steps)?;
     let Err(error) = journal.carry_out(root, &steps) else {
         // The second try is for what passes; what is left then is tidied up by the next run.
         if let Err(e) = journal.finish(root).or_else(|_| journal.finish(root)) {
@@ -139,6 +141,21 @@ pub fn apply(root: &Root, plan: &Plan) -> Result<()> {
             "remove the cause and run this again: it begins by taking it back",
         ),
     }
+}
+
+/// Whether there is room for all that is written, beside what etcd may need there: the old files stay until the end.
+fn check_room(root: &Root, steps: &[&Step]) -> Result<()> {
+    let mut needs = Vec::new();
+    for step in steps {
+        let Some(wanted) = &step.wanted else { continue };
+        let bytes = match &wanted.content {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::Copy(from) => from.metadata().map_err(|e| at(e, "looking at", from))?.len(),
+        };
+        needs.push((parent(&root.join(&step.target)), bytes));
+    }
+    let needs: Vec<(&Path, u64)> = needs.iter().map(|(dir, bytes)| (dir.as_path(), *bytes)).collect();
+    room::check_all(&needs, Leave::Reserve, "what is installed")
 }
 
 /// Parents that are not there yet, each behind the one it lies in.

@@ -7,17 +7,17 @@ use anyhow::{Context, Result};
 
 use super::source::Source;
 use crate::etcd::rewrite::{self, Rewrite, Target};
-use crate::exit::{Exit, fault};
 use crate::member_dir::places::Places;
 use crate::member_dir::{exchange, owner};
 use crate::settings::Settings;
 use crate::sys::fs as files;
+use crate::sys::room::{self, Leave};
 
 /// Writes the new member directory beside the old one, reads it back, gives it to etcd's user and syncs it. The same for a
 /// separate WAL directory.
 ///
 /// # Errors
-/// [`Exit::NoSpace`], or it cannot be written or is not what was planned.
+/// [`Exit::NoSpace`](crate::exit::Exit::NoSpace), or it cannot be written or is not what was planned.
 pub fn build(
     settings: &Settings,
     source: &Source,
@@ -25,7 +25,8 @@ pub fn build(
     member_id: u64,
     places: &Places,
 ) -> Result<()> {
-    write_base(settings, source, rewrite, places)?;
+    // etcd is down on this node.
+    write_base(settings, source, rewrite, places, Leave::Nothing)?;
     finish(settings, source, rewrite, member_id, places)
 }
 
@@ -34,16 +35,28 @@ pub fn build(
 ///
 /// # Errors
 /// As [`build`].
-pub fn begin(settings: &Settings, source: &Source, rewrite: &Rewrite, places: &Places) -> Result<()> {
-    write_base(settings, source, rewrite, places)?;
+pub fn begin(
+    settings: &Settings,
+    source: &Source,
+    rewrite: &Rewrite,
+    places: &Places,
+    leave: Leave,
+) -> Result<()> {
+    write_base(settings, source, rewrite, places, leave)?;
     files::hand_over_and_sync(&exchange::staging(&places.member).join("snap"), Some(owner::ready(settings)?))
 }
 
-fn write_base(settings: &Settings, source: &Source, rewrite: &Rewrite, places: &Places) -> Result<()> {
+fn write_base(
+    settings: &Settings,
+    source: &Source,
+    rewrite: &Rewrite,
+    places: &Places,
+    leave: Leave,
+) -> Result<()> {
     rewrite.last_index(&source.contents)?;
     owner::ready(settings)?;
     exchange::clear(places)?;
-    check_room(source, places)?;
+    check_room(source, places, leave)?;
     let staging = exchange::staging(&places.member);
     if let Some(wal) = &places.wal {
         let wal_staging = exchange::staging(wal);
@@ -80,26 +93,13 @@ pub fn finish(
     files::hand_over_and_sync(&staging, Some(owner))
 }
 
-/// Whether [`build`] finds room.
+/// Whether [`build`] finds room. A log apart may lie on the same file system.
 ///
 /// # Errors
-/// [`Exit::NoSpace`] if not.
-fn check_room(source: &Source, places: &Places) -> Result<()> {
+/// [`Exit::NoSpace`](crate::exit::Exit::NoSpace) if not.
+fn check_room(source: &Source, places: &Places, leave: Leave) -> Result<()> {
     let (base, log) = (source.contents.base_size()?, source.log_size());
-    match &places.wal {
-        None => refuse_without_room(&places.member, base + log),
-        Some(wal) => refuse_without_room(&places.member, base).and_then(|()| refuse_without_room(wal, log)),
-    }
-}
-
-fn refuse_without_room(place: &Path, need: u64) -> Result<()> {
-    let dir = files::parent(place);
-    // Of a separate log nothing may be left but the setting.
-    files::create_dirs(&dir, 0o755)?;
-    let free = files::free_bytes(&dir)?;
-    if free >= need {
-        return Ok(());
-    }
-    let what = format!("{} has {free} bytes free, the restored data needs {need}", dir.display());
-    Err(fault(Exit::NoSpace, what, "make room; nothing was changed"))
+    let beside = |place: &Path| files::parent(place);
+    let (member, wal) = (beside(&places.member), beside(places.wal.as_ref().unwrap_or(&places.member)));
+    room::check_all(&[(&member, base), (&wal, log)], leave, "the restored data")
 }

@@ -1,6 +1,6 @@
 //! A generation's parts: which ones, brought from the remote, checked, and made into a data directory.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -15,6 +15,7 @@ use crate::etcd::datadir::Family;
 use crate::exit::{Exit, exit_of, fault};
 use crate::remote::{Object, Proof, Remote};
 use crate::sys::fs::{remove_dir_if_there, remove_if_there};
+use crate::sys::room::Scratch;
 
 /// What the operator asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub struct Fetched {
     pub v3_data: bool,
 }
 
-/// Brings a restore point of `folder` into `dir`, which is emptied first.
+/// Brings a restore point of `folder` into `scratch`, which is emptied first.
 ///
 /// # Errors
 /// [`Exit::NotFound`] without a restore point, [`Exit::Corrupt`] when the newest is damaged and older ones were not
@@ -60,7 +61,7 @@ pub fn fetch(
     folder: &str,
     objects: &[Object],
     wanted: Wanted,
-    dir: &Path,
+    scratch: &Scratch,
 ) -> Result<Fetched> {
     let all = chain::generations(objects);
     let mut given_up = Vec::new();
@@ -82,7 +83,7 @@ pub fn fetch(
         }
         let mut count = generation.parts.len();
         while count > 0 {
-            let opened = match bring(remote, folder, generation, &generation.parts[..count], dir) {
+            let opened = match bring(remote, folder, generation, &generation.parts[..count], scratch) {
                 Ok(opened) => opened,
                 Err(Damaged { at, error }) => {
                     give_up_if_corrupt(wanted, &mut given_up, error)?;
@@ -90,8 +91,8 @@ pub fn fetch(
                     continue;
                 }
             };
-            match unpacked(&opened, dir) {
-                Ok(()) => return Ok(fetched(&opened, &generation.parts[..count], dir, given_up)),
+            match unpacked(&opened, scratch) {
+                Ok(()) => return Ok(fetched(&opened, &generation.parts[..count], scratch, given_up)),
                 Err(error) => give_up_if_corrupt(wanted, &mut given_up, error)?,
             }
             count -= 1;
@@ -142,12 +143,12 @@ pub fn exactly(
     folder: &str,
     place: &Place<'_>,
     count: usize,
-    dir: &Path,
+    scratch: &Scratch,
 ) -> Result<Fetched> {
     let parts = &place.generation.parts[..count];
-    let (at, error) = match bring(remote, folder, place.generation, parts, dir) {
-        Ok(opened) => match unpacked(&opened, dir) {
-            Ok(()) => return Ok(fetched(&opened, parts, dir, Vec::new())),
+    let (at, error) = match bring(remote, folder, place.generation, parts, scratch) {
+        Ok(opened) => match unpacked(&opened, scratch) {
+            Ok(()) => return Ok(fetched(&opened, parts, scratch, Vec::new())),
             // It does not say which part is the one.
             Err(error) => (count - 1, error),
         },
@@ -158,7 +159,7 @@ pub fn exactly(
     }
     if at >= place.needed {
         log::warn!("{error:#}: the point lies before it");
-        return exactly(remote, folder, place, at, dir);
+        return exactly(remote, folder, place, at, scratch);
     }
     let number = place.generation.name.number;
     let hint = match parts[..at].last() {
@@ -181,7 +182,7 @@ pub fn recorded(
     folder: &str,
     objects: &[Object],
     (generation, checksum): (u64, &str),
-    dir: &Path,
+    scratch: &Scratch,
 ) -> Result<Fetched> {
     let all = chain::generations(objects);
     let last = |g: &Generation| g.parts.iter().position(|p| p.checksum == part::prefix(checksum));
@@ -192,9 +193,9 @@ pub fn recorded(
         return Err(fault(Exit::NotFound, what, "was it pruned? list --from MACHINE_ID shows what is there"));
     };
     let parts = &generation.parts[..=last];
-    let opened = bring(remote, folder, generation, parts, dir).map_err(|damaged| damaged.error)?;
-    unpacked(&opened, dir)?;
-    Ok(fetched(&opened, parts, dir, Vec::new()))
+    let opened = bring(remote, folder, generation, parts, scratch).map_err(|damaged| damaged.error)?;
+    unpacked(&opened, scratch)?;
+    Ok(fetched(&opened, parts, scratch, Vec::new()))
 }
 
 /// What a cluster's generations say that they continue, the newest that says anything. A node that lost what it knew of
@@ -204,10 +205,10 @@ fn parent(remote: &dyn Remote, folder: &str, generations: &[&Generation]) -> Res
     Ok(catalog::heads(remote, folder, &bases)?.into_iter().flatten().find_map(|head| head.parent))
 }
 
-fn fetched(opened: &[Part], parts: &[PartName], dir: &Path, given_up: Vec<String>) -> Fetched {
+fn fetched(opened: &[Part], parts: &[PartName], scratch: &Scratch, given_up: Vec<String>) -> Fetched {
     let (last, part) = (&opened[opened.len() - 1], parts[parts.len() - 1]);
     Fetched {
-        data_dir: data_dir(dir),
+        data_dir: data_dir(scratch),
         generation: last.head.generation,
         part,
         checksum: last.checksum.clone(),
@@ -220,18 +221,18 @@ fn fetched(opened: &[Part], parts: &[PartName], dir: &Path, given_up: Vec<String
     }
 }
 
-fn data_dir(dir: &Path) -> PathBuf {
-    dir.join("data")
+fn data_dir(scratch: &Scratch) -> PathBuf {
+    scratch.dir().join("data")
 }
 
-fn objects_dir(dir: &Path) -> PathBuf {
-    dir.join("parts")
+fn objects_dir(scratch: &Scratch) -> PathBuf {
+    scratch.dir().join("parts")
 }
 
 /// Makes a data directory of the parts, which are not needed any more then.
-fn unpacked(opened: &[Part], dir: &Path) -> Result<()> {
-    unpack::unpack(opened, &data_dir(dir))?;
-    remove_dir_if_there(&objects_dir(dir))
+fn unpacked(opened: &[Part], scratch: &Scratch) -> Result<()> {
+    unpack::unpack(opened, &data_dir(scratch), scratch.leave())?;
+    remove_dir_if_there(&objects_dir(scratch))
 }
 
 /// Why a generation's newest point is not what was once sent. An upload that was killed (only the very last object is
@@ -278,27 +279,32 @@ fn bring(
     folder: &str,
     generation: &Generation,
     parts: &[PartName],
-    dir: &Path,
+    scratch: &Scratch,
 ) -> Result<Vec<Part>, Damaged> {
-    let paths: Vec<String> = parts.iter().map(|p| generation.path(p)).collect();
     let whole = |error| Damaged { at: 0, error };
-    remove_dir_if_there(dir).map_err(whole)?;
-    let objects = objects_dir(dir);
-    remote.get(folder, &paths, &objects, Proof::Own).map_err(whole)?;
+    scratch.empty().map_err(whole)?;
+    let (dir, wanted) = (objects_dir(scratch), generation.objects(parts));
+    let get = |wanted: &[Object]| remote.get(folder, wanted, &dir, scratch.leave(), Proof::Own);
+    get(&wanted).map_err(whole)?;
     let mut opened = Vec::new();
-    for (at, (path, name)) in paths.iter().zip(parts).enumerate() {
-        let open = || Part::open(&objects.join(path), generation.name, *name);
+    for (at, (object, name)) in wanted.iter().zip(parts).enumerate() {
+        let path = dir.join(&object.path);
+        let open = || Part::open(&path, generation.name, *name);
         let part = open().or_else(|error| {
             if exit_of(&error) != Exit::Corrupt {
                 return Err(error);
             }
             log::warn!("{error:#}: it is brought once more, as it may be the way that damaged it");
-            remove_if_there(&objects.join(path))?;
-            if let Err(again) = remote.get(folder, std::slice::from_ref(path), &objects, Proof::Own) {
-                log::warn!("it did not come a second time: {again:#}");
-                return Err(error);
+            remove_if_there(&path)?;
+            match get(std::slice::from_ref(object)) {
+                Ok(()) => open(),
+                // That says nothing of the part.
+                Err(again) if exit_of(&again) == Exit::NoSpace => Err(again),
+                Err(again) => {
+                    log::warn!("it did not come a second time: {again:#}");
+                    Err(error)
+                }
             }
-            open()
         });
         opened.push(part.map_err(|error| Damaged { at, error })?);
     }

@@ -17,23 +17,22 @@ use crate::etcd::wal::{Place, Reading};
 use crate::exit::{Exit, OrFault, fault};
 use crate::remote::Remote;
 use crate::settings::Settings;
-use crate::sys::fs as files;
+use crate::sys::room::Scratch;
 use crate::sys::time;
 
-/// Brings the source of a recovery from the remote.
+/// Brings the source of a recovery from the remote into `scratch`.
 ///
 /// # Errors
 /// [`Exit::NotFound`] if it was a disk, or is not there any more; [`Exit::Corrupt`] if it is not what the record says;
 /// [`Exit::Remote`].
-pub fn source(settings: &Settings, remote: &dyn Remote, record: &Record) -> Result<Source> {
+pub fn source(remote: &dyn Remote, record: &Record, scratch: &Scratch) -> Result<Source> {
     let folder = &record.machine_id;
     let objects = remote.list(folder)?;
-    let incoming = settings.restore_dir.join("incoming");
     let source = if record.generation > 0 {
         let wanted = (record.generation, record.source_hash.as_str());
-        source::opened(fetch::recorded(remote, folder, &objects, wanted, &incoming)?)?
+        source::opened(fetch::recorded(remote, folder, &objects, wanted, scratch)?)?
     } else if chain::is_original(&objects) {
-        original::bring(remote, folder, &objects, &incoming)?
+        original::bring(remote, folder, &objects, scratch)?
     } else {
         let what = format!("the source of recovery {} was a disk, and is not in the archive", record.token);
         return Err(fault(
@@ -46,22 +45,21 @@ pub fn source(settings: &Settings, remote: &dyn Remote, record: &Record) -> Resu
     agreed(source, record)
 }
 
-/// The source of a recovery out of a file that [`super::export`] wrote.
+/// The source of a recovery out of a file that [`super::export`] wrote, unpacked into `scratch`.
 ///
 /// # Errors
 /// [`Exit::Corrupt`] if it is damaged or not what the record says.
-pub fn source_in(settings: &Settings, file: &Path, record: &Record) -> Result<Source> {
+pub fn source_in(file: &Path, record: &Record, scratch: &Scratch) -> Result<Source> {
     let part = Part::read_unnamed(file).or_fault(
         Exit::Corrupt,
         format!("reading {}", file.display()),
         "copy it once more: etcd2-backup export writes it on the founding member",
     )?;
-    let incoming = settings.restore_dir.join("incoming");
-    files::remove_dir_if_there(&incoming)?;
+    scratch.empty()?;
     let hash = hash_of(&part.head).unwrap_or_default();
     let (family, v3_data) = (part.head.family, part.head.v3_data);
-    let data = incoming.join("data");
-    unpack::unpack(&[part], &data)?;
+    let data = scratch.dir().join("data");
+    unpack::unpack(&[part], &data, scratch.leave())?;
     let dir = DataDir::open(&data, None)?;
     let contents = Contents { family, ..dir.scan(Reading::Still)? };
     let noted = v3_data.then(|| "its export says so".to_owned());

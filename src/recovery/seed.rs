@@ -8,7 +8,6 @@
 //! not in its source, and what is behind the record's index is not taken.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -19,6 +18,7 @@ use crate::archive::chain;
 use crate::archive::lineage::Record;
 use crate::archive::recorded;
 use crate::cluster::find::Cluster;
+use crate::cluster::preflight::NEEDED_BYTES;
 use crate::cluster::{Membership, api};
 use crate::etcd::datadir::{Contents, Family};
 use crate::etcd::proto::{HardState, LogPosition};
@@ -30,6 +30,7 @@ use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
 use crate::sys::fs as files;
+use crate::sys::room::{Leave, Scratch};
 
 /// A leader has no more entries in memory: 100,000 until its next snapshot, and 5,000 behind the last one.
 const MOST_KEPT: u64 = 105_000;
@@ -40,7 +41,7 @@ pub struct Seed {
     source: Source,
     rewrite: Rewrite,
     places: Places,
-    incoming: PathBuf,
+    incoming: Scratch,
 }
 
 /// Looks for a seed. Whatever is in the way, the leader can send everything.
@@ -70,16 +71,8 @@ pub fn look(root: &Root, settings: &Settings, cluster: &Cluster, members: &Membe
 /// # Errors
 /// It cannot be removed.
 pub fn clear(settings: &Settings) -> Result<()> {
-    remove(&Places::of(settings)?, &incoming(settings))
-}
-
-fn remove(places: &Places, incoming: &Path) -> Result<()> {
-    exchange::clear(places)?;
-    files::remove_dir_if_there(incoming)
-}
-
-fn incoming(settings: &Settings) -> PathBuf {
-    settings.restore_dir.join("incoming")
+    exchange::clear(&Places::of(settings)?)?;
+    source::incoming(settings, Leave::Reserve).map(drop)
 }
 
 impl Seed {
@@ -101,14 +94,16 @@ impl Seed {
             bail!("it is at index {committed}, too far behind {}, where it was restored", record.index);
         }
         files::create_dirs(&settings.restore_dir, 0o700)?;
-        let (source, last) = source_of(settings, remote, &record)?;
+        let incoming = source::incoming(settings, Leave::Reserve)?;
+        let (source, last) = source_of(remote, &record, &incoming)?;
         let family = family.unwrap_or(source.contents.family);
         let rewrite = Rewrite { cluster_id, purpose: Purpose::Seed, up_to: Some(last), family };
         let places = Places::of(settings)?;
-        let seed = Self { source, rewrite, places, incoming: incoming(settings) };
-        build::begin(settings, &seed.source, &seed.rewrite, &seed.places)?;
+        let seed = Self { source, rewrite, places, incoming };
+        // What etcd then needs of its own must still be there.
+        build::begin(settings, &seed.source, &seed.rewrite, &seed.places, Leave::Bytes(NEEDED_BYTES))?;
         // Of what was brought only the log is read again.
-        if seed.source.dir.snap.starts_with(&seed.incoming) {
+        if seed.source.dir.snap.starts_with(seed.incoming.dir()) {
             files::remove_dir_if_there(&seed.source.dir.snap)?;
         }
         Ok(seed)
@@ -139,18 +134,18 @@ impl Seed {
 
 impl Drop for Seed {
     fn drop(&mut self) {
-        if let Err(e) = remove(&self.places, &self.incoming) {
+        if let Err(e) = exchange::clear(&self.places) {
             log::warn!("of what a new member begins with, something is left: {e:#}");
         }
     }
 }
 
 /// The data, and the last entry of it that is taken.
-fn source_of(settings: &Settings, remote: &dyn Remote, record: &Record) -> Result<(Source, u64)> {
+fn source_of(remote: &dyn Remote, record: &Record, incoming: &Scratch) -> Result<(Source, u64)> {
     let folder = &record.machine_id;
     let objects = remote.list(folder)?;
     if record.generation > 0 || chain::is_original(&objects) {
-        return Ok((record::source(settings, remote, record)?, record.index));
+        return Ok((record::source(remote, record, incoming)?, record.index));
     }
     // A disk was restored. What that machine backed up before is a part of it, if nothing came in between.
     let of_the_cluster = chain::generations(&objects)
@@ -159,7 +154,7 @@ fn source_of(settings: &Settings, remote: &dyn Remote, record: &Record) -> Resul
         .map(|g| g.name.number)
         .context("it was restored from a disk that was never backed up")?;
     let wanted = Wanted { generation: Some(of_the_cluster), accept_older: true, point: None };
-    let source = source::opened(fetch::fetch(remote, folder, &objects, wanted, &incoming(settings))?)?;
+    let source = source::opened(fetch::fetch(remote, folder, &objects, wanted, incoming)?)?;
     ensure!(
         source.contents.metadata.cluster_id == record.source_cluster_id,
         "the backup is another cluster's"

@@ -1,6 +1,5 @@
 //! Where the data of a restore comes from: a restore point of the archive, or the disk of this node.
 
-use std::path::Path;
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -21,6 +20,7 @@ use crate::member_dir::exchange;
 use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 use crate::settings::source::Choice;
+use crate::sys::room::{Leave, Scratch};
 use crate::sys::{look, time};
 
 /// Data that was read through and is whole.
@@ -117,13 +117,22 @@ impl Source {
     }
 }
 
-/// Reads the source that was asked for.
+/// Where this node brings what it needs from the remote. The folder goes with the value: whatever is made of it, it lives
+/// as long.
+///
+/// # Errors
+/// What an earlier attempt left there cannot be removed.
+pub fn incoming(settings: &Settings, leave: Leave) -> Result<Scratch> {
+    Scratch::new(settings.restore_dir.join("incoming"), leave)
+}
+
+/// Reads the source that was asked for; what is brought for it lies in `scratch`.
 ///
 /// # Errors
 /// It is not there, damaged, or (for `auto`) neither is usable.
 pub fn open(
     settings: &Settings,
-    remote: &dyn Remote,
+    (remote, scratch): (&dyn Remote, &Scratch),
     source: Choice,
     folder: &str,
     wanted: Wanted,
@@ -134,7 +143,7 @@ pub fn open(
             // The disk is read while the remote is waited for.
             let (source, own) = thread::scope(|scope| {
                 let own = scope.spawn(|| local(settings));
-                (archive(settings, remote, folder, wanted), own.join())
+                (archive(settings, (remote, scratch), folder, wanted), own.join())
             });
             let source = source?;
             match own {
@@ -147,12 +156,12 @@ pub fn open(
             }
             Ok(source)
         }
-        Choice::Auto => auto(settings, remote, wanted),
+        Choice::Auto => auto(settings, (remote, scratch), wanted),
     }
 }
 
 /// Nothing is fresher than a surviving disk: the local data if it is whole, of the same cluster and not older.
-fn auto(settings: &Settings, remote: &dyn Remote, wanted: Wanted) -> Result<Source> {
+fn auto(settings: &Settings, from: (&dyn Remote, &Scratch), wanted: Wanted) -> Result<Source> {
     let own = match local(settings) {
         Ok(own) => own,
         Err(e) if look::is_unread(&e) => {
@@ -161,10 +170,10 @@ fn auto(settings: &Settings, remote: &dyn Remote, wanted: Wanted) -> Result<Sour
         }
         Err(e) => {
             log::info!("the local data cannot be used: {e:#}");
-            return archive(settings, remote, &settings.machine_id, wanted);
+            return archive(settings, from, &settings.machine_id, wanted);
         }
     };
-    match archive(settings, remote, &settings.machine_id, wanted) {
+    match archive(settings, from, &settings.machine_id, wanted) {
         // There is none, or it is damaged. One that could not be asked may be newer.
         Err(e) if matches!(exit_of(&e), Exit::NotFound | Exit::Corrupt) => {
             log::warn!("the archive cannot be used, the local data can: {e:#}");
@@ -221,12 +230,16 @@ fn say_what_local_has(own: &Source, archive: &Source) {
     }
 }
 
-fn archive(settings: &Settings, remote: &dyn Remote, folder: &str, wanted: Wanted) -> Result<Source> {
+fn archive(
+    settings: &Settings,
+    (remote, scratch): (&dyn Remote, &Scratch),
+    folder: &str,
+    wanted: Wanted,
+) -> Result<Source> {
     let objects = remote.list(folder)?;
-    let incoming = settings.restore_dir.join("incoming");
     if objects.is_empty() {
         let before =
-            if wanted == Wanted::default() { original::before(remote, folder, &incoming)? } else { None };
+            if wanted == Wanted::default() { original::before(remote, folder, scratch)? } else { None };
         return before.ok_or_else(|| nothing_there(settings, remote, folder));
     }
     if wanted.generation.is_none() && chain::is_original(&objects) {
@@ -234,27 +247,26 @@ fn archive(settings: &Settings, remote: &dyn Remote, folder: &str, wanted: Wante
             let what = "etcd2-backup-coreos kept one state only: there is no other point to go back to";
             return Err(fault(Exit::NotFound, what, "restore without --at or --raft-index takes that one"));
         }
-        return original::either(remote, folder, &objects, &incoming);
+        return original::either(remote, folder, &objects, scratch);
     }
     if let Some(point) = wanted.point {
-        return past(remote, folder, &objects, wanted, point, &incoming);
+        return past((remote, scratch), folder, &objects, wanted, point);
     }
-    opened(fetch::fetch(remote, folder, &objects, wanted, &incoming)?)
+    opened(fetch::fetch(remote, folder, &objects, wanted, scratch)?)
 }
 
 /// A point in the past.
 fn past(
-    remote: &dyn Remote,
+    (remote, scratch): (&dyn Remote, &Scratch),
     folder: &str,
     objects: &[Object],
     wanted: Wanted,
     point: Point,
-    incoming: &Path,
 ) -> Result<Source> {
     let all = chain::generations(objects);
     let related = fetch::related(remote, folder, &all, wanted)?;
     for place in Place::of(point, &related)? {
-        if let Some(source) = at_place(remote, folder, point, &place, incoming)? {
+        if let Some(source) = at_place((remote, scratch), folder, point, &place)? {
             // Who names the generation means its entry.
             if wanted.generation.is_none() {
                 replaced::tell(&source, point, place.generation, &related)?;
@@ -271,15 +283,14 @@ fn past(
 
 /// The point, if it lies in this place.
 fn at_place(
-    remote: &dyn Remote,
+    (remote, scratch): (&dyn Remote, &Scratch),
     folder: &str,
     point: Point,
     place: &Place<'_>,
-    incoming: &Path,
 ) -> Result<Option<Source>> {
     let mut count = place.better;
     loop {
-        let source = opened(fetch::exactly(remote, folder, place, count, incoming)?)?;
+        let source = opened(fetch::exactly(remote, folder, place, count, scratch)?)?;
         let Some((index, why)) = index_of(point, place, &source)? else { return Ok(None) };
         // What is not known to be committed, a new leader may have overwritten in a later part.
         if index > source.contents.log.hard_state.commit && count < place.generation.parts.len() {

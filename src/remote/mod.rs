@@ -14,6 +14,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::sys::room::Leave;
+
 /// The folder below a machine's that `doctor` tries the remote in. Whatever lies there is no part of the archive.
 pub const DOCTOR: &str = "doctor";
 
@@ -29,6 +31,12 @@ pub struct Object {
 impl Object {
     /// The size of one whose size the remote does not say: it counts as incomplete.
     pub const UNKNOWN_SIZE: u64 = u64::MAX;
+
+    /// The bytes of all of these, as far as the remote says them.
+    pub fn bytes(objects: &[Self]) -> u64 {
+        let known = objects.iter().map(|o| o.size).filter(|size| *size != Self::UNKNOWN_SIZE);
+        known.fold(0, u64::saturating_add)
+    }
 }
 
 /// How it is known that an object arrived as it was sent.
@@ -64,11 +72,12 @@ pub trait Remote {
     /// Anything was not sent; some of it may have arrived.
     fn put(&self, local: &Path, folder: &str) -> Result<()>;
 
-    /// Brings the objects at `paths` below `folder` to the folder `local`, with the same relative paths.
+    /// Brings objects below `folder` to the folder `local`, with the same relative paths, if so much stays free there then.
     ///
     /// # Errors
-    /// Any of them did not arrive.
-    fn get(&self, folder: &str, paths: &[String], local: &Path, proof: Proof) -> Result<()>;
+    /// [`Exit::NoSpace`](crate::exit::Exit::NoSpace) before the first byte, if there is no room for the sizes that are listed;
+    /// any of them did not arrive.
+    fn get(&self, folder: &str, objects: &[Object], local: &Path, leave: Leave, proof: Proof) -> Result<()>;
 
     /// Copies the objects at `paths` from one folder to another, inside the remote where that can do it. One that is there
     /// with the same size is left alone, one of another size replaced. Safe to repeat.

@@ -15,6 +15,7 @@ use crate::paths::Root;
 use crate::settings::{Settings, endpoint};
 use crate::sys::fs::{create_dirs, remove_if_there};
 use crate::sys::look;
+use crate::sys::room::{self, Leave};
 
 /// How long a look may take that is of no need.
 const GLANCE: Duration = Duration::from_secs(30);
@@ -134,10 +135,18 @@ impl Remote for Rclone {
         self.rclone.run_ok(&["copy", compare, "--no-traverse", "--", &local, &self.at(folder)]).map(drop)
     }
 
-    fn get(&self, folder: &str, paths: &[String], local: &Path, proof: Proof) -> Result<()> {
+    fn get(&self, folder: &str, objects: &[Object], local: &Path, leave: Leave, proof: Proof) -> Result<()> {
+        room::check(
+            local,
+            Object::bytes(objects),
+            leave,
+            &format!("what is brought from {}", self.at(folder)),
+        )?;
         create_dirs(local, 0o700)?;
         let list = local.join(".wanted");
-        crate::sys::fs::write_atomic(&list, (paths.join("\n") + "\n").as_bytes(), 0o600)?;
+        let paths = objects.iter().map(|o| o.path.as_str());
+        let lines = paths.clone().fold(String::new(), |lines, path| lines + path + "\n");
+        crate::sys::fs::write_atomic(&list, lines.as_bytes(), 0o600)?;
         let wanted = list.to_string_lossy();
         let target = local.to_string_lossy();
         let place = self.at(folder);
@@ -248,6 +257,24 @@ mod tests {
         ] {
             assert_eq!(is_a_trial(path), is, "{path}");
         }
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_not_brought() {
+        let missing = rclone(Runner::Bundled);
+        let dir = tempfile::tempdir().unwrap();
+        let local = dir.path().join("local");
+        let get = |sizes: &[u64]| {
+            let objects: Vec<Object> = sizes.iter().map(|&size| Object { path: "x".into(), size }).collect();
+            crate::exit::exit_of(
+                &missing.get("id", &objects, &local, Leave::Reserve, Proof::Own).unwrap_err(),
+            )
+        };
+        assert_eq!(get(&[1 << 60]), Exit::NoSpace);
+        assert_eq!(get(&[u64::MAX - 1, 1 << 60]), Exit::NoSpace);
+        assert!(!local.exists());
+        // One whose size nobody knows is tried.
+        assert_eq!(get(&[Object::UNKNOWN_SIZE, 10]), Exit::Remote);
     }
 
     #[test]

@@ -211,16 +211,6 @@ pub fn is_mount_point(dir: &Path) -> Result<bool> {
     Ok(own.zip(above).is_some_and(|(own, above)| own.dev() != above.dev()))
 }
 
-/// Bytes an unprivileged process may still write on the file system of `path`.
-///
-/// # Errors
-/// The path cannot be looked at.
-pub fn free_bytes(path: &Path) -> Result<u64> {
-    let stat = rustix::fs::statvfs(path)
-        .with_context(|| format!("asking for the free space of {}", path.display()))?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ pub mod look;
 pub mod os_release;
 pub mod privilege;
 pub mod random;
+pub mod room;
 pub mod secret_file;
 pub mod systemd;
 pub mod time;

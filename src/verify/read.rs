@@ -1,7 +1,5 @@
 //! Brings parts a few at a time, so that they need little room, and checks each.
 
-use std::path::Path;
-
 use anyhow::Result;
 
 use super::finding::{Finding, Kind};
@@ -12,7 +10,8 @@ use crate::archive::names::PartName;
 use crate::archive::part::Part;
 use crate::exit::{Exit, exit_of};
 use crate::remote::{Proof, Remote};
-use crate::sys::fs::{remove_dir_if_there, remove_if_there};
+use crate::sys::fs::remove_if_there;
+use crate::sys::room::Scratch;
 
 /// Brought by one call, if more than one part: enough that the calls do not count, little enough for any disk.
 const BATCH_BYTES: u64 = 64 << 20;
@@ -28,15 +27,15 @@ pub struct Read {
     pub findings: Vec<Finding>,
 }
 
-/// Where parts come from, and where they lie while they are checked.
+/// Where parts come from, and where they lie while they are checked: beside a member that lives.
 #[derive(Debug)]
 pub struct Reader<'a, R> {
     /// The remote.
     pub remote: &'a R,
     /// The machine's folder there.
     pub folder: &'a str,
-    /// A folder of its own; it is emptied.
-    pub scratch: &'a Path,
+    /// A folder of its own.
+    pub scratch: &'a Scratch,
 }
 
 impl<R: Remote> Reader<'_, R> {
@@ -48,7 +47,7 @@ impl<R: Remote> Reader<'_, R> {
         let (mut read, mut check) = (Read::default(), Check::default());
         for batch in batches(generation, scope, BATCH_BYTES) {
             let done = self.batch(generation, &batch, &mut check, &mut read);
-            remove_dir_if_there(self.scratch)?;
+            self.scratch.empty()?;
             done?;
         }
         if let (Err(e), Some(last)) = (check.end(), generation.last()) {
@@ -65,7 +64,7 @@ impl<R: Remote> Reader<'_, R> {
         read: &mut Read,
     ) -> Result<()> {
         for (part, brought) in batch.iter().zip(self.bring(generation, batch)?) {
-            let path = self.scratch.join(generation.path(part));
+            let path = self.scratch.dir().join(generation.path(part));
             let checked = match brought {
                 Ok(()) => Part::open(&path, generation.name, *part).and_then(|opened| check.part(&opened)),
                 Err(e) => Err(e),
@@ -89,8 +88,8 @@ impl<R: Remote> Reader<'_, R> {
     /// refuses an object that was altered.
     fn bring(&self, generation: &Generation, batch: &[PartName]) -> Result<Vec<Result<()>>> {
         let get = |parts: &[PartName]| {
-            let paths: Vec<String> = parts.iter().map(|p| generation.path(p)).collect();
-            self.remote.get(self.folder, &paths, self.scratch, Proof::Remote)
+            let (dir, leave) = (self.scratch.dir(), self.scratch.leave());
+            self.remote.get(self.folder, &generation.objects(parts), dir, leave, Proof::Remote)
         };
         match get(batch) {
             Ok(()) => return Ok(batch.iter().map(|_| Ok(())).collect()),
@@ -99,7 +98,7 @@ impl<R: Remote> Reader<'_, R> {
         }
         let mut brought = Vec::new();
         for part in batch {
-            remove_if_there(&self.scratch.join(generation.path(part)))?;
+            remove_if_there(&self.scratch.dir().join(generation.path(part)))?;
             match get(std::slice::from_ref(part)) {
                 // A remote that is down says nothing about the part.
                 Err(e) if exit_of(&e) != Exit::Remote || self.remote.list(self.folder).is_err() => {

@@ -7,6 +7,7 @@ mod faults_node;
 mod faults_remote;
 mod idle;
 mod joined_backup;
+mod room;
 mod runner;
 mod secrets;
 mod sent;

@@ -12,6 +12,7 @@ use etcd2_backup::archive::part::{self, Head, Part};
 use etcd2_backup::archive::state::State;
 use etcd2_backup::archive::unpack::unpack;
 use etcd2_backup::etcd::datadir::DataDir;
+use etcd2_backup::sys::room::Leave;
 use testkit::replay::{self, Entry};
 
 /// What a copy holds: a snapshot's keys and the entries behind it, without a gap.
@@ -162,7 +163,7 @@ impl Copier {
 
     /// Puts the generation's parts together as a restore does, and looks at the result once more.
     pub(crate) fn unpack(&self, target: &Path) -> Result<()> {
-        unpack(&self.open_parts()?, target)?;
+        unpack(&self.open_parts()?, target, Leave::Nothing)?;
         let mut again = match fs::read_dir(target.join("member/snap"))?.next() {
             Some(file) => Content::of_base(&fs::read(file?.path())?)?,
             None => Content::default(),

@@ -10,8 +10,10 @@ use etcd2_backup::paths::Root;
 use etcd2_backup::settings::{UnitEnvironment, parse};
 use etcd2_backup::sys::lock::Lock;
 use etcd2_backup::sys::unit_file::parse_environment;
+use testkit::faults::disk::{Disk, PAGE};
 use testkit::faults::inject::calls;
-use testkit::install_tree::{Bench, UNITS, assert_same, put, read_tree, timeless};
+use testkit::faults::namespace::is_inside;
+use testkit::install_tree::{Bench, UNITS, assert_same, put, read_tree, timeless, unpack};
 use testkit::tools;
 
 use crate::PROGRAM;
@@ -52,6 +54,29 @@ fn the_source_is_removed_and_nothing_else() {
     assert!(refused.status.success() && from.join("rclone.conf").exists(), "{refused:?}");
     bench.ok("install --remove-source --from v2");
     assert!(!from.exists());
+}
+
+/// etcd may live on the same disk.
+#[test]
+fn what_there_is_no_room_for_is_not_begun() {
+    if !is_inside("promises::what_there_is_no_room_for_is_not_begun") {
+        return;
+    }
+    let bench = Bench::new(PROGRAM);
+    fs::remove_dir_all(bench.path("v2")).unwrap();
+    unpack(&bench.path("v2"), &[("etcd2-backup-install", &"large".repeat(600_000))]);
+    let disk = Disk::on(bench.root(), "6m");
+    put(&bench.root().join("etc/os-release"), "ID=coreos\n");
+    bench.ok("install --from v1");
+    disk.leave((3 << 20) / PAGE);
+    let old = read_tree(&bench.root());
+    let refused = bench.run("install --from v2");
+    assert_eq!(refused.status.code(), Some(14), "{refused:?}");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("what is installed may need "), "{said}");
+    assert_same("without room", &read_tree(&bench.root()), &old);
+    disk.make_room();
+    bench.ok("install --from v2");
 }
 
 /// /usr may be read-only: nothing is written outside these, on the way neither.

@@ -11,6 +11,8 @@ use etcd2_backup::etcd::frame::Kind;
 use etcd2_backup::etcd::proto::Entry;
 use etcd2_backup::etcd::wal::{self, Reading};
 use testkit::faults::curl::Curl;
+use testkit::faults::disk::{Disk, PAGE};
+use testkit::faults::namespace::is_inside;
 use testkit::files::{tree, write};
 use testkit::keys::{self, Client, Keys};
 use testkit::node::Node;
@@ -167,6 +169,21 @@ printf 'HTTP/1.1 403 Forbidden\r\n\r\n{"message":"no"}'; exit 0"#;
     assert!(!pair.second.join_drop_in().exists() && !pair.second.is_fenced());
     curl.honest();
     assert!(pair.join(&[]).contains(SEEDED));
+}
+
+#[test]
+fn a_seed_that_there_is_no_room_for_is_not_brought() {
+    let test = "seeded::a_seed_that_there_is_no_room_for_is_not_brought";
+    if Tools::from_env().is_none() || !is_inside(test) {
+        return;
+    }
+    let mut pair = Pair::from_archive().unwrap();
+    let disk = Disk::on(pair.second.path("/var/lib/etcd2-restore"), "1m");
+    disk.leave(4);
+    let log = pair.join(&[]);
+    let line = log.lines().find_map(|line| line.split_once(EMPTY)).unwrap_or_else(|| panic!("{log}"));
+    assert!(line.1.starts_with("there is no room in "), "{log}");
+    assert_eq!(disk.free(), 4 * PAGE);
 }
 
 #[test]

@@ -47,7 +47,7 @@ claim "   with room made, every key is as it was" restore_founder
 
 small_disk e2 $data 400M
 fill e2 $data
-fails_with "join without room: fails with its own exit code" e2 etcd2-join.service NoSpace 'free some space'
+fails_with "join without room: fails with its own exit code" e2 etcd2-join.service NoSpace 'make room'
 claim "   the cluster was not asked for an entry" is_healthy e1 1
 claim "   no fence stands" not_there e2 /etc/etcd2-backup/fence
 make_room e2 $data

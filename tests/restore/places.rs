@@ -208,3 +208,45 @@ fn a_node_with_a_separate_wal_directory_joins() {
     assert!(differences.is_empty(), "{differences:?}");
     assert!(fs::read_dir(&log).unwrap().count() > 0 && !second.path("/var/lib/etcd2/member/wal").exists());
 }
+
+/// As a look at the running etcd leaves it.
+fn note_seen(node: &Node, data_dir: &str) {
+    let path = node.path("/etc/etcd2-backup/identity.json");
+    let mut stamp: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    stamp["etcd"] = serde_json::json!({ "unit": "", "settings": { "data-dir": data_dir } });
+    write(&path, &stamp.to_string());
+}
+
+#[test]
+fn data_goes_to_where_etcd_was_last_seen_to_have_it() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    let keys = node.put_fixture("v3423-single-snap-trimmed");
+    node.ok(&["backup"]);
+    note_seen(&node, "/srv/fast");
+    let before = tree(&node.path("/var/lib"));
+    let words =
+        ["etcd was last seen with its data in /srv/fast", "it is to be in /var/lib/etcd2", "give --force"];
+    node.refused(&["restore"], 10, &words);
+    node.refused(&["rehearse"], 10, &words);
+    assert!(tree(&node.path("/var/lib")) == before && !node.is_fenced());
+    note_seen(&node, "/var/lib/etcd2");
+    node.ok(&["restore", "--plan"]);
+    note_seen(&node, "/srv/fast");
+    node.ok(&["restore", "--force"]);
+    assert_etcd_has(&mut node, &keys);
+    // How etcd is run stays known.
+    node.refused(&["restore"], 10, &words);
+}
+
+#[test]
+fn the_folder_inside_a_data_directory_is_refused() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    node.put_fixture("v3423-single-snap-trimmed");
+    node.environment.insert("ETCD_DATA_DIR".into(), "/var/lib/etcd2/member".into());
+    let words = ["is the folder inside a data directory", "write ETCD_DATA_DIR=", "/var/lib/etcd2 in 30-"];
+    for verb in ["backup", "status", "restore"] {
+        node.refused(&[verb], 15, &words);
+    }
+}

@@ -1,11 +1,11 @@
 //! No room in one of the three directories, to the page: its own exit code, a hint, the local data as before; and with
 //! room again it works. Each test has a mount namespace of its own.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use testkit::faults::disk::Disk;
 use testkit::faults::namespace::is_inside;
 use testkit::files::tree;
 use testkit::keys::{self, Keys};
@@ -13,39 +13,6 @@ use testkit::node::Node;
 use testkit::tools::Tools;
 
 use crate::PROGRAM;
-
-const PAGE: u64 = 4096;
-
-/// A small file system of its own on a directory of the node.
-struct Small(PathBuf);
-
-impl Small {
-    fn on(node: &Node, dir: &str) -> Self {
-        let path = node.path(dir);
-        fs::create_dir_all(&path).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs"]).arg(&path);
-        assert!(mount.status().unwrap().success());
-        Self(path)
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.join("filler")
-    }
-
-    /// Leaves so many pages free.
-    fn leave(&self, pages: u64) {
-        self.empty_again();
-        let free = etcd2_backup::sys::fs::free_bytes(&self.0).unwrap();
-        let fill = usize::try_from(free - pages * PAGE).unwrap();
-        File::create(self.filler()).unwrap().write_all(&vec![0; fill]).unwrap();
-        assert_eq!(etcd2_backup::sys::fs::free_bytes(&self.0).unwrap(), pages * PAGE);
-    }
-
-    fn empty_again(&self) {
-        fs::remove_file(self.filler()).ok();
-    }
-}
 
 fn remove_all(dir: &Path) {
     for entry in fs::read_dir(dir).unwrap() {
@@ -57,19 +24,19 @@ fn remove_all(dir: &Path) {
 /// Runs it with more room each time until it ends well; before each run `prepare`, after each failure `check`.
 fn with_ever_more_room(
     node: &Node,
-    small: &Small,
+    small: &Disk,
     arguments: &[&str],
     prepare: impl Fn(),
     check: impl Fn(u64),
 ) {
     for pages in 0..1000 {
-        small.empty_again();
+        small.make_room();
         prepare();
         small.leave(pages);
         let run = node.run(arguments);
         if run.code == 0 {
             assert!(pages > 0, "it needed no room at all");
-            small.empty_again();
+            small.make_room();
             return;
         }
         assert_eq!(run.code, 14, "{pages} pages: {}", run.log);
@@ -111,7 +78,7 @@ fn the_backup_directory_during_a_backup() {
         return;
     }
     let (node, keys) = node();
-    let small = Small::on(&node, "/var/lib/etcd2-backup");
+    let small = Disk::on(node.path("/var/lib/etcd2-backup"), "4m");
     let before = tree(&data(&node));
     let prepare = || ();
     with_ever_more_room(&node, &small, &["backup"], prepare, |pages| {
@@ -128,7 +95,7 @@ fn the_backup_directory_during_a_restore() {
         return;
     }
     let (node, keys) = node();
-    let small = Small::on(&node, "/var/lib/etcd2-backup");
+    let small = Disk::on(node.path("/var/lib/etcd2-backup"), "4m");
     node.ok(&["backup"]);
     let before = tree(&data(&node));
     let prepare = || remove_all(&node.path("/var/lib/etcd2-backup"));
@@ -145,12 +112,14 @@ fn the_restore_directory_during_a_restore() {
     }
     let (node, keys) = node();
     node.ok(&["backup"]);
-    let small = Small::on(&node, "/var/lib/etcd2-restore");
+    let small = Disk::on(node.path("/var/lib/etcd2-restore"), "4m");
     let before = tree(&data(&node));
     // What an earlier attempt left must not be in the way.
     let prepare = || ();
     with_ever_more_room(&node, &small, &["restore"], prepare, |pages| {
         assert_eq!(tree(&data(&node)), before, "{pages} pages");
+        let left = tree(&node.path("/var/lib/etcd2-restore"));
+        assert!(left.keys().eq([Path::new("filler")]), "{pages} pages: {:?}", left.keys());
     });
     assert_restores(node, &keys);
 }
@@ -161,7 +130,7 @@ fn the_data_directory() {
         return;
     }
     let node = Node::new(PROGRAM, Tools::from_env().unwrap());
-    let small = Small::on(&node, "/var/lib/etcd2");
+    let small = Disk::on(node.path("/var/lib/etcd2"), "4m");
     let fixture =
         testkit::fixtures::Fixture::unpack("v3423-single-snap-trimmed", &node.path("/var/lib")).unwrap();
     let copied =
@@ -170,7 +139,7 @@ fn the_data_directory() {
     // A backup writes nothing there.
     small.leave(0);
     node.ok(&["backup"]);
-    small.empty_again();
+    small.make_room();
     let before = tree(&data(&node).join("member"));
     with_ever_more_room(
         &node,
@@ -193,7 +162,7 @@ fn the_separate_wal_directory_during_a_restore() {
         return;
     }
     let (mut node, _) = node();
-    let small = Small::on(&node, "/disk");
+    let small = Disk::on(node.path("/disk"), "4m");
     fs::create_dir(node.path("/disk/log")).unwrap();
     let mut copy = Command::new("cp");
     copy.arg("-a").arg(data(&node).join("member/wal/.")).arg(node.path("/disk/log"));
@@ -233,7 +202,7 @@ fn the_backup_directory_during_an_undo() {
         return;
     }
     let (node, _) = node();
-    let small = Small::on(&node, "/var/lib/etcd2-backup");
+    let small = Disk::on(node.path("/var/lib/etcd2-backup"), "4m");
     node.ok(&["backup"]);
     let old = tree(&data(&node).join("member"));
     node.ok(&["restore"]);
