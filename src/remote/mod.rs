@@ -1,7 +1,9 @@
 //! The contract with a remote: a place that keeps objects in folders.
 
+mod conf_copy;
 mod denied;
 mod invocation;
+mod mounts;
 mod password;
 pub mod rclone;
 mod retry;
