@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::sys::time::parse_rfc3339;
+
 /// More of a value does not help a reader.
 const SHOWN_CHARS: usize = 60;
 
@@ -59,28 +61,7 @@ pub fn stored_time(text: &str) -> Option<String> {
     if text.starts_with("0001-01-01T") {
         return None;
     }
-    Some(utc(text).map_or_else(|| name(text.as_bytes()), format))
-}
-
-fn utc(text: &str) -> Option<SystemTime> {
-    if let Some(local) = text.strip_suffix('Z') {
-        return parse(local);
-    }
-    let (local, zone) = text.split_at_checked(text.len().checked_sub(6)?)?;
-    let east = match zone.get(..1)? {
-        "+" => true,
-        "-" => false,
-        _ => return None,
-    };
-    let (hours, minutes) = zone.get(1..)?.split_once(':')?;
-    let seconds = hours.parse::<u64>().ok()? * 3600 + minutes.parse::<u64>().ok()? * 60;
-    let offset = Duration::from_secs(seconds);
-    if east { parse(local)?.checked_sub(offset) } else { parse(local)?.checked_add(offset) }
-        .filter(|t| *t >= UNIX_EPOCH)
-}
-
-fn parse(local: &str) -> Option<SystemTime> {
-    humantime::parse_rfc3339(&format!("{local}Z")).ok()
+    Some(parse_rfc3339(text).map_or_else(|| name(text.as_bytes()), format))
 }
 
 /// As Go does it: without zeros at the end of a fraction.

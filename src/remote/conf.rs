@@ -3,13 +3,8 @@
 
 use sha2::{Digest as _, Sha256};
 
-/// What rclone writes before the encrypted part.
-const ENCRYPTED: &[u8] = b"RCLONE_ENCRYPT_V";
-
-/// Whether rclone needs a password to read it.
-pub fn is_encrypted(conf: &[u8]) -> bool {
-    conf.split(|b| *b == b'\n').any(|line| line.trim_ascii().starts_with(ENCRYPTED))
-}
+use crate::settings::reach::ENCRYPTED;
+pub use crate::settings::reach::is_encrypted;
 
 /// The checksum of what an operator writes into a rclone.conf: without the keys that rclone sets itself, empty lines, and
 /// the spaces that rclone lays out anew when it writes the file. Of an encrypted one, that it is encrypted.

@@ -8,14 +8,16 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
+use super::conf_copy::ConfCopy;
 use super::retry::{Retry, may_pass};
 use super::route::{Facts, Route};
 use super::variables::Variables;
-use super::{denied, password, version};
+use super::{denied, mounts, password, version};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{BUNDLED_RCLONE, Root};
+use crate::settings::reach::Place;
 use crate::settings::{Runner, Settings, endpoint};
 use crate::sys::command::{CommandRunExt, Output};
 use crate::sys::fs::write_atomic;
@@ -113,7 +115,7 @@ impl Invocation {
         let mut command = match &self.runner {
             Runner::Host => Command::new("rclone"),
             Runner::Bundled => Command::new(&self.bundled),
-            Runner::Container { engine, image } => self.container(engine, image, &variables),
+            Runner::Container { engine, image } => self.container(engine, image, &variables)?,
         };
         variables.withhold_from(&mut command);
         // A unit has no HOME. rclone on the host asks getent for it then, which takes it a fifth of its time.
@@ -123,22 +125,36 @@ impl Invocation {
         if let Some(path) = &self.password_file {
             command.env(password::VARIABLE, password::read(path)?);
         }
-        command.arg("--config").arg(&self.conf).args(PATIENCE).arg("--ask-password=false");
+        let conf = match &self.runner {
+            Runner::Container { .. } => self.conf_copy().file(),
+            _ => self.conf.clone(),
+        };
+        command.arg("--config").arg(conf).args(PATIENCE).arg("--ask-password=false");
         command.args(&self.added);
         Ok(command)
     }
 
-    fn container(&self, engine: &str, image: &str, variables: &Variables) -> Command {
+    fn conf_copy(&self) -> ConfCopy<'_> {
+        ConfCopy::new(&self.conf, &self.folders[0], &self.container)
+    }
+
+    fn container(&self, engine: &str, image: &str, variables: &Variables) -> Result<Command> {
+        let conf = std::fs::read(&self.conf).unwrap_or_default();
+        let reach = mounts::of(&self.endpoint, &conf, &self.added, &variables.said());
         let mut command = Command::new(engine);
         command.args(["run", "--rm", "--interactive", "--network", "host", "--name", &self.container]);
         // What rclone prints is for us alone: listings need not go through the engine's log into the journal as well.
         command.args(["--log-driver", "none"]);
+        // SELinux would keep it from our folders. To label them for it would take keys and folders away from their owners.
+        command.args(["--security-opt", "label=disable"]);
         // One that is not there yet is not needed yet. podman refuses to mount it, docker would make it, open to all.
         let folders = self.folders.iter().filter(|folder| folder.is_dir());
-        for path in folders.chain([&self.conf]) {
-            command.arg("--volume").arg(format!("{0}:{0}", path.display()));
+        let ours =
+            folders.cloned().chain([self.conf_copy().folder()]).map(|path| Place { path, writable: true });
+        for place in ours.chain(mounts::places(&reach)?) {
+            command.arg("--volume").arg(mounts::volume(&place));
         }
-        for name in &variables.passed {
+        for name in variables.passed.iter().chain(&variables.proxies) {
             // The name only: the engine takes the value from its own environment, not from argv.
             command.args(["--env", name]);
         }
@@ -146,7 +162,7 @@ impl Invocation {
             command.args(["--env", password::VARIABLE]);
         }
         command.arg(image);
-        command
+        Ok(command)
     }
 
     /// Runs rclone to its end; what may be a passing failure is tried again.
@@ -177,12 +193,28 @@ impl Invocation {
     }
 
     fn once(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
-        if let Runner::Container { engine, .. } = &self.runner {
-            // Usually there is none; then the engine says so, and that is fine.
-            let _ =
-                Command::new(engine).args(["rm", "--force", &self.container]).run_limited(&[], self.limit);
-        }
+        let copy = match &self.runner {
+            Runner::Container { engine, .. } => {
+                // Usually there is none; then the engine says so, and that is fine.
+                let _ = Command::new(engine)
+                    .args(["rm", "--force", &self.container])
+                    .run_limited(&[], self.limit);
+                let copy = self.conf_copy();
+                copy.make().with_context(|| format!("copying {} for a container", self.conf.display()))?;
+                Some(copy)
+            }
+            _ => None,
+        };
         let output = self.command()?.args(arguments).run_limited(input, self.limit);
+        // A container that did not end may still write: what it leaves is taken back by the next run.
+        if output.is_ok()
+            && let Some(Err(e)) = copy.map(|copy| copy.take_back())
+        {
+            log::warn!(
+                "rclone has new tokens, which are lost unless the next run can save them into {}: {e:#}",
+                self.conf.display()
+            );
+        }
         let verb = arguments.first().copied().unwrap_or_default();
         output.or_fault(
             Exit::Remote,
@@ -323,7 +355,9 @@ pub(super) mod tests {
         container.password_file = Some(path);
         let command = container.command().unwrap();
         let argv: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
-        for wanted in ["/usr:/usr", "/etc/rclone.conf:/etc/rclone.conf", CONTAINER, "host", "none"] {
+        let folder = "/usr/etcd2-backup-rclone";
+        for wanted in ["/usr:/usr", &format!("{folder}:{folder}"), CONTAINER, "host", "none", "label=disable"]
+        {
             assert!(argv.iter().any(|a| a == wanted), "{wanted} in {argv:?}");
         }
         assert!(
@@ -335,6 +369,6 @@ pub(super) mod tests {
         let password = command.get_envs().find(|(name, _)| *name == "RCLONE_CONFIG_PASS").unwrap().1;
         assert_eq!(password.unwrap(), "hunter2");
         let image = argv.iter().position(|a| a == "image:1").unwrap();
-        assert_eq!(argv[image + 1], "--config");
+        assert_eq!(argv[image + 1..image + 3], ["--config".to_owned(), format!("{folder}/rclone.conf")]);
     }
 }

@@ -1,8 +1,10 @@
 //! The contract with a remote: a place that keeps objects in folders.
 
 pub mod conf;
+mod conf_copy;
 mod denied;
 mod invocation;
+mod mounts;
 mod password;
 pub mod rclone;
 mod retry;

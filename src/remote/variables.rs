@@ -115,7 +115,12 @@ pub(super) struct Variables {
     pub(super) passed: Vec<String>,
     /// Those that it does not get.
     withheld: Vec<String>,
+    /// Which proxy is to be used. On the node it inherits them; a container has to be given them.
+    pub(super) proxies: Vec<String>,
 }
+
+/// In both ways of writing: programs differ in which they look at.
+const PROXIES: [&str; 4] = ["all_proxy", "http_proxy", "https_proxy", "no_proxy"];
 
 impl Variables {
     /// Those of this process. What is left out is told once.
@@ -129,11 +134,13 @@ impl Variables {
     }
 
     fn among(names: impl IntoIterator<Item = OsString>) -> Self {
-        let names = names.into_iter().filter_map(|name| name.into_string().ok());
-        let mut all: Vec<String> = names.filter(|name| name.starts_with("RCLONE_")).collect();
+        let mut all: Vec<String> = names.into_iter().filter_map(|name| name.into_string().ok()).collect();
         all.sort();
+        let is_proxy = |name: &String| PROXIES.iter().any(|p| name == p || *name == p.to_ascii_uppercase());
+        let proxies = all.iter().filter(|name| is_proxy(name)).cloned().collect();
+        all.retain(|name| name.starts_with("RCLONE_"));
         let (passed, withheld) = all.into_iter().partition(|name| is_passed(name));
-        Self { passed, withheld }
+        Self { passed, withheld, proxies }
     }
 
     fn warning(&self) -> Option<String> {
@@ -145,6 +152,11 @@ impl Variables {
                 names.join(", ")
             )
         })
+    }
+
+    /// What those that it gets say.
+    pub(super) fn said(&self) -> Vec<(String, String)> {
+        self.passed.iter().filter_map(|name| Some((name.clone(), std::env::var(name).ok()?))).collect()
     }
 
     /// Takes the others out of what a command inherits.
@@ -274,6 +286,9 @@ mod tests {
         let of = |names: &[&str]| Variables::among(names.iter().map(Into::into));
         let some = of(&["RCLONE_MAX_AGE", "HOME", "RCLONE_S3_REGION", "RCLONE_ENDPOINT", "RCLONE_DRY_RUN"]);
         assert_eq!(some.passed, ["RCLONE_S3_REGION"]);
+        let proxied =
+            of(&["no_proxy", "HTTPS_PROXY", "https_proxy", "HOME", "Http_Proxy", "NO_PROXY", "http_proxy"]);
+        assert_eq!(proxied.proxies, ["HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"]);
         let warning = some.warning().unwrap();
         assert!(warning.starts_with("ignoring RCLONE_DRY_RUN, RCLONE_MAX_AGE: only variables"), "{warning}");
         let mut command = Command::new("rclone");

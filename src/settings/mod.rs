@@ -20,6 +20,7 @@ use crate::sys::systemd;
 pub mod endpoint;
 pub mod flags;
 mod parse;
+pub mod reach;
 mod retention;
 pub mod source;
 mod tls;

@@ -21,6 +21,25 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().min(LAST))
 }
 
+/// Reads a time in any zone; `None` for what is none, or before 1970.
+pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    let parse = |local: &str| humantime::parse_rfc3339(&format!("{local}Z")).ok();
+    if let Some(local) = text.strip_suffix('Z') {
+        return parse(local);
+    }
+    let (local, zone) = text.split_at_checked(text.len().checked_sub(6)?)?;
+    let east = match zone.get(..1)? {
+        "+" => true,
+        "-" => false,
+        _ => return None,
+    };
+    let (hours, minutes) = zone.get(1..)?.split_once(':')?;
+    let seconds = hours.parse::<u64>().ok()? * 3600 + minutes.parse::<u64>().ok()? * 60;
+    let offset = Duration::from_secs(seconds);
+    if east { parse(local)?.checked_sub(offset) } else { parse(local)?.checked_add(offset) }
+        .filter(|t| *t >= UNIX_EPOCH)
+}
+
 /// Reads what [`compact`] writes.
 pub fn parse_compact(text: &str) -> Option<u64> {
     let digits = text.strip_suffix('Z').filter(|t| t.len() == 15 && t.is_ascii())?;

@@ -150,6 +150,9 @@ pub fn skip_unless_ci(why: &anyhow::Error) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {why:#}{hint}");
 }
 
+/// The version of the current rclone, which is fetched for the tests.
+pub const CURRENT_RCLONE: &str = fetch::RCLONE_CURRENT.version;
+
 impl Tools {
     /// Finds the tools in PATH or in `folder`, and fetches what is missing into `folder`.
     ///

@@ -5,11 +5,15 @@ use std::path::Path;
 use anyhow::Result;
 use etcd2_backup::nearest::nearest;
 use etcd2_backup::settings::flags::objection;
+use etcd2_backup::settings::reach::{self, Section};
 
 use crate::bundle;
 use crate::check::{self, refuse};
 use crate::fragment::RcloneFragment;
 use crate::site::Content;
+
+/// rclone's own image, of the version that the tests run with. podman takes no name without a registry everywhere.
+pub(crate) const STOCK_IMAGE: &str = "docker.io/rclone/rclone:1.75.2";
 
 /// How rclone is run on a node.
 #[derive(Debug)]
@@ -48,7 +52,7 @@ pub(crate) fn resolve(said: RcloneFragment, dir: &Path) -> Result<Runner> {
         let what = format!("rclone.bundle has no meaning for the runner {name}");
         return Err(refuse(what, "remove bundle, or choose runner = \"bundled\""));
     }
-    let image = said.image.unwrap_or_else(|| "quay.io/coreos/rclone:latest".into());
+    let image = said.image.unwrap_or_else(|| STOCK_IMAGE.into());
     check::check_image(&image)?;
     match name {
         "docker" => Ok(Runner::Docker(image)),
@@ -67,6 +71,28 @@ pub(crate) fn resolve(said: RcloneFragment, dir: &Path) -> Result<Runner> {
                 None => format!("the runners are: {}", RUNNERS.join(", ")),
             };
             Err(refuse(format!("rclone.runner {name:?} is not known"), hint))
+        }
+    }
+}
+
+/// What a container cannot be given of the node would be missed by each backup, or go down with the container.
+pub(crate) fn refuse_unmountable(
+    runner: &Runner,
+    endpoint: &str,
+    sections: &[Section],
+    flags: &[String],
+) -> Result<()> {
+    if !matches!(runner, Runner::Docker(_) | Runner::Podman(_)) {
+        return Ok(());
+    }
+    let mut reach = reach::reach(endpoint, &|name| sections.iter().find(|s| s.name == name).cloned());
+    reach.add_files(&reach::of_flags(flags));
+    match reach.objections.first() {
+        None => Ok(()),
+        Some((what, hint)) => {
+            let what =
+                format!("{what}, and the runner {} is a container that does not see it", runner.name());
+            Err(refuse(what, format!("{hint}; or choose runner = \"bundled\" or \"host\"")))
         }
     }
 }
@@ -126,6 +152,31 @@ pub(crate) fn flags(said: &[String]) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_stock_image_has_the_rclone_of_the_tests() {
+        assert_eq!(STOCK_IMAGE, format!("docker.io/rclone/rclone:{}", testkit::tools::CURRENT_RCLONE));
+    }
+
+    #[test]
+    fn what_a_container_cannot_be_given_is_refused() {
+        let sections = reach::parse_sections("[d]\ntype = local\n[s]\ntype = sftp\nkey_file = ~/id\n");
+        let docker = Runner::Docker(STOCK_IMAGE.into());
+        let refused = |runner: &Runner, endpoint: &str, flag: &str| {
+            let flags: Vec<String> = Some(flag.to_owned()).into_iter().filter(|f| !f.is_empty()).collect();
+            refuse_unmountable(runner, endpoint, &sections, &flags).err().map(|e| e.to_string())
+        };
+        for (endpoint, flag, what) in [
+            ("d:/", "", "the remote lies in \"/\" on the node, and the runner docker is a container"),
+            ("s:b", "", "key_file of [s] is \"~/id\""),
+            ("d:/srv", "--ca-cert=ca.pem", "ca-cert is \"ca.pem\""),
+        ] {
+            let said = refused(&docker, endpoint, flag).unwrap();
+            assert!(said.contains(what), "{said}");
+            assert_eq!(refused(&Runner::Host, endpoint, flag), None);
+        }
+        assert_eq!(refused(&docker, "d:/srv/backups", "--ca-cert=/etc/ca.pem"), None);
+    }
 
     #[test]
     fn a_limit_of_bandwidth_is_what_rclone_reads() {

@@ -3,13 +3,12 @@
 //! A remote may lie in a folder of the node itself, or write a new token into rclone.conf: then rclone must be able to.
 //! What cannot be told from the site is left open, since a backup that fails is worse than one that could do more.
 
-use std::path::{Component, Path};
+use std::path::Path;
 
 use etcd2_backup::paths;
-use etcd2_backup::remote::conf::is_encrypted;
+use etcd2_backup::settings::reach::{Reach, is_encrypted, parse_sections, reach};
 use serde::Serialize;
 
-use crate::rclone_conf::{Section, parse_sections};
 use crate::runner::Runner;
 use crate::site::Site;
 
@@ -28,9 +27,6 @@ pub(crate) struct Sandbox {
     private_tmp: bool,
 }
 
-/// Backends that keep a database in the home folder.
-const KEEP_A_CACHE: [&str; 2] = ["cache", "hasher"];
-
 impl Sandbox {
     /// As the site needs it.
     pub(crate) fn of(site: &Site) -> Self {
@@ -40,19 +36,27 @@ impl Sandbox {
             Runner::Docker(_) => "socket",
             Runner::Host | Runner::Bundled(_) => "full",
         };
-        let remote = match (level, is_encrypted(&site.rclone_conf.0)) {
-            ("full", true) => Reach { unclear: true, ..Reach::default() },
-            ("full", false) => reach(&site.endpoint, &parse_sections(&conf)),
-            // Its folders and tokens are the daemon's affair.
-            _ => Reach::default(),
+        let remote = match is_encrypted(&site.rclone_conf.0) {
+            true => Reach { unclear: true, token: true, ..Reach::default() },
+            false => {
+                let sections = parse_sections(&conf);
+                reach(&site.endpoint, &|name| sections.iter().find(|s| s.name == name).cloned())
+            }
         };
+        // Its folders are the daemon's affair. What rclone writes into rclone.conf is taken back by us.
+        let remote = match level {
+            "full" => remote,
+            _ => Reach { token: remote.token && level == "socket", ..Reach::default() },
+        };
+        let folders: Vec<String> =
+            remote.folders.iter().map(|place| place.path.display().to_string()).collect();
         let backup_dir = site.backup_dir.display().to_string();
         let mut writable = vec![paths::STAMP_DIR.to_owned(), backup_dir.clone()];
         if remote.token {
             // rclone writes a new file beside the old one and exchanges the two.
             writable.push("/etc".to_owned());
         }
-        writable.extend(remote.folders.iter().cloned());
+        writable.extend(folders.iter().cloned());
         // The number's file is exchanged for a new one, so it takes the folder.
         let metrics: Vec<&Path> = site.metrics_file.iter().filter_map(|file| file.parent()).collect();
         writable.extend(metrics.iter().map(|folder| folder.display().to_string()));
@@ -64,96 +68,13 @@ impl Sandbox {
             && !conf.contains("/tmp");
         let confined = !remote.unclear && writable.iter().all(|path| is_plain(path));
         writable.retain(|path| is_plain(path));
-        Self { level, confined, writable, local: remote.folders, private_tmp }
+        Self { level, confined, writable, local: folders, private_tmp }
     }
 }
 
 /// Whether every systemd takes a path for itself: an old one does not read `%%` as one `%` everywhere.
 fn is_plain(path: &str) -> bool {
     !path.contains(['%', '\\', '"', '\'', '$'])
-}
-
-/// What on the node a remote touches.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Reach {
-    /// Folders it lies in.
-    folders: Vec<String>,
-    /// Whether rclone writes back into its configuration.
-    token: bool,
-    /// Whether it may touch anything else.
-    unclear: bool,
-}
-
-/// Follows the endpoint through all remotes that are laid over others.
-fn reach(endpoint: &str, sections: &[Section]) -> Reach {
-    let mut reach = Reach::default();
-    let mut seen: Vec<&str> = Vec::new();
-    let mut next = vec![endpoint.to_owned()];
-    while let Some(place) = next.pop() {
-        let (name, path) = match place.split_once(':') {
-            _ if place.starts_with('/') => ("", place.as_str()),
-            Some((name, path)) if !name.is_empty() => (name, path),
-            // On the fly (`:s3:…`), relative, or not there.
-            _ => {
-                reach.unclear = true;
-                continue;
-            }
-        };
-        let section = sections.iter().find(|s| !name.is_empty() && s.name == name);
-        match section.map(|s| s.kind.as_str()) {
-            Some("local") => reach.add(path),
-            None if name.is_empty() => reach.add(path),
-            // With options (`name,option=…:`), or from the environment.
-            None => reach.unclear = true,
-            Some(kind) => reach.unclear |= KEEP_A_CACHE.contains(&kind) || climbs(path),
-        }
-        let Some(section) = section.filter(|s| !seen.contains(&s.name.as_str())) else { continue };
-        seen.push(&section.name);
-        reach.token |= section.has_token;
-        for value in &section.over {
-            match value.contains('"') {
-                true => reach.unclear = true,
-                false => next.extend(places(&section.kind, value)),
-            }
-        }
-    }
-    reach.folders.sort();
-    reach.folders.dedup();
-    reach
-}
-
-/// The remotes in a value: one of most kinds; several of a union (`remote:path:ro`) or a combine (`folder=remote:path`).
-fn places(kind: &str, value: &str) -> Vec<String> {
-    match kind {
-        "union" => value
-            .split_ascii_whitespace()
-            .map(|word| {
-                let bare = [":ro", ":nc", ":writeback"].iter().find_map(|suffix| word.strip_suffix(suffix));
-                bare.unwrap_or(word).to_owned()
-            })
-            .collect(),
-        "combine" => value
-            .split_ascii_whitespace()
-            .map(|word| word.split_once('=').map_or("", |(_, place)| place).to_owned())
-            .collect(),
-        _ => vec![value.to_owned()],
-    }
-}
-
-fn climbs(path: &str) -> bool {
-    Path::new(path).components().any(|c| c == Component::ParentDir)
-}
-
-impl Reach {
-    fn add(&mut self, path: &str) {
-        let path: std::path::PathBuf = Path::new(path).components().collect();
-        match path.to_str() {
-            Some(path) if path.starts_with('/') && path != "/" && !climbs(path) => {
-                self.folders.push(path.to_owned());
-            }
-            _ => self.unclear = true,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -163,57 +84,7 @@ mod tests {
     use crate::site::tests::load_of;
 
     const CONF: &str = "[s3]\ntype = s3\nkey = x\n[disk]\ntype = local\n[drive]\ntype = drive\ntoken = {}\n\
-        [crypt]\ntype = crypt\nremote = disk:/srv/secret\npassword = x\n[bare]\ntype = crypt\nremote = /srv/a b/\n\
-        [over-s3]\ntype = crypt\nremote = s3:bucket\n[over-drive]\ntype = chunker\nremote = drive:x\n\
-        [alias]\ntype = alias\nremote = disk:\n[home]\ntype = alias\nremote = ~/x\n[up]\ntype = alias\nremote = s3:../x\n\
-        [union]\ntype = union\nupstreams = crypt:a /mnt/b:ro disk:/srv/c:nc\n\
-        [combine]\ntype = combine\nupstreams = a=s3:x b=disk:/srv/d\n\
-        [quoted]\ntype = combine\nupstreams = \"a b=s3:x\"\n\
-        [loop]\ntype = alias\nremote = loop:/x\n[fly]\ntype = alias\nremote = :local:/srv\n\
-        [gone]\ntype = crypt\nremote = env:x\n[hash]\ntype = hasher\nremote = s3:x\n";
-
-    #[test]
-    fn the_remote_is_followed_to_the_node_itself() {
-        let clear = |folders: &[&str], token| Reach {
-            folders: folders.iter().map(|f| (*f).to_owned()).collect(),
-            token,
-            unclear: false,
-        };
-        let sections = parse_sections(CONF);
-        for (endpoint, want) in [
-            ("s3:bucket/path", clear(&[], false)),
-            ("disk:/srv//backups/./", clear(&["/srv/backups"], false)),
-            ("drive:backups", clear(&[], true)),
-            ("crypt:x", clear(&["/srv/secret"], false)),
-            ("bare:", clear(&["/srv/a b"], false)),
-            ("over-s3:", clear(&[], false)),
-            ("over-drive:", clear(&[], true)),
-            ("union:x", clear(&["/mnt/b", "/srv/c", "/srv/secret"], false)),
-            ("combine:a", clear(&["/srv/d"], false)),
-            ("loop:", clear(&[], false)),
-        ] {
-            assert_eq!(reach(endpoint, &sections), want, "{endpoint}");
-        }
-        for endpoint in [
-            "disk:/",
-            "disk:",
-            "disk:x",
-            "disk:/srv/../etc",
-            "alias:srv",
-            "home:",
-            "up:",
-            "quoted:a",
-            "fly:x",
-            "gone:",
-            "hash:",
-            "disk,copy_links:/srv",
-            ":local:/srv",
-            "nowhere",
-            "",
-        ] {
-            assert!(reach(endpoint, &sections).unclear, "{endpoint}");
-        }
-    }
+        [gone]\ntype = crypt\nremote = env:x\n";
 
     fn sandbox(settings: &str, conf: &str) -> Sandbox {
         let site = format!("version = 1\nfounder = \"http://e1:2380\"\n{settings}\n");
@@ -252,6 +123,7 @@ mod tests {
                 format!("endpoint = \"s3:b\"\ndata_dir = \"/var/tmp/etcd\"\n{host}"),
                 all("full", true, &[stamps, spool], &[], false),
             ),
+            ("endpoint = \"drive:b\"".into(), all("socket", true, &[stamps, spool, "/etc"], &[], true)),
             // The daemon reads and writes, not we.
             ("endpoint = \"disk:/srv\"".into(), all("socket", true, &[stamps, spool], &[], true)),
             (

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use crate::finding::Finding;
-use crate::runner::Runner;
+use crate::runner::{Runner, STOCK_IMAGE};
 
 /// A warning about secrets that others on this machine can read or change.
 pub(crate) fn about_mode(conf: &Path) -> Option<Finding> {
@@ -29,7 +29,8 @@ pub(crate) fn about_runner(runner: &Runner) -> Option<Finding> {
 
 /// An image that is not named by its digest may be another one tomorrow, or not to be had.
 fn about_image(image: &str) -> Option<Finding> {
-    if is_pinned(image) {
+    // The stock one is of a version that its makers do not push anew.
+    if is_pinned(image) || image == STOCK_IMAGE {
         return None;
     }
     // A colon behind the last slash; one before it belongs to the registry's port.
@@ -70,6 +71,7 @@ mod tests {
             (format!("rclone/rclone@sha256:{digest}"), None),
             (format!("rclone/rclone:1.60.1@sha256:{digest}"), None),
             ("rclone/rclone@sha256:0123".into(), Some("has no whole SHA-256")),
+            (STOCK_IMAGE.into(), None),
             ("rclone/rclone".into(), Some("is whatever was pushed last")),
             ("localhost:5000/rclone".into(), Some("(localhost:5000/rclone@sha256:…)")),
             ("quay.io/coreos/rclone:latest".into(), Some("(quay.io/coreos/rclone@sha256:…)")),

@@ -117,7 +117,8 @@ fn a_release_is_the_same_twice_and_is_packed_without_a_compiler() {
         xtask(&arguments, Some(NOTHING))
     };
     let first = pack(&at("packed"), &[]);
-    assert!(first.err.contains("warning: rclone.image quay.io/coreos/rclone:latest"), "{}", first.err);
+    // The stock image is of a version, and nothing else is to be said of the site.
+    assert!(!first.err.contains("warning:"), "{}", first.err);
     for text in [&first.out, &first.err] {
         assert!(!text.contains("hunter2"), "{text}");
     }

@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// A wheel with programs in it.
 pub(super) struct Wheel {
     package: &'static str,
-    version: &'static str,
+    pub(super) version: &'static str,
     /// Where in the wheel the programs are, and which of them has to say its version.
     bin: &'static str,
     programs: &'static [&'static Program],

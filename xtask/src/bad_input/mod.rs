@@ -151,7 +151,7 @@ fn check_read(site: &Site, files: &[Rendered], templates: bool) -> BTreeMap<Stri
     if !templates {
         // What is set only where it is asked for; and of folders that not every systemd takes as they are, some directives
         // do not speak.
-        static KNOWN: Mutex<BTreeMap<[bool; 7], Skeleton>> = Mutex::new(BTreeMap::new());
+        static KNOWN: Mutex<BTreeMap<[bool; 8], Skeleton>> = Mutex::new(BTreeMap::new());
         let is_odd = |path: &Path| path.to_string_lossy().contains(['%', '\\', '"', '\'', '$']);
         let odd = is_odd(&site.backup_dir);
         let odd_metrics = site.metrics_file.as_deref().and_then(Path::parent).is_some_and(is_odd);
@@ -163,11 +163,16 @@ fn check_read(site: &Site, files: &[Rendered], templates: bool) -> BTreeMap<Stri
             site.metrics_file.is_some(),
             site.on_failure.is_some(),
             odd_metrics,
+            // rclone may write a token into it.
+            is_encrypted(&site.rclone_conf.0),
         ];
         let mut known = KNOWN.lock().unwrap();
         let plain = || {
             let more = if odd { "backup_dir = \"/srv/%\"\n" } else { "" };
             let mut plain = site::tests::load_of(&format!("{MINIMAL}{more}"), CONF).unwrap();
+            if asked[7] {
+                plain.rclone_conf = Content(site.rclone_conf.0.clone());
+            }
             plain.password_file = asked[1].then(|| "/p".into());
             plain.bwlimit = asked[2].then(|| "1M".into());
             let metrics = if odd_metrics { "/srv/%/x.prom" } else { "/srv/x.prom" };

@@ -37,7 +37,7 @@ fn the_defaults_are_the_originals_values() {
     assert_eq!(site.restore_dir, Path::new("/var/lib/etcd2-restore"));
     assert_eq!(site.etcd_unit, "etcd2.service");
     assert!(!site.v2_only);
-    assert!(matches!(&site.runner, Runner::Docker(image) if image == "quay.io/coreos/rclone:latest"));
+    assert!(matches!(&site.runner, Runner::Docker(image) if image == "docker.io/rclone/rclone:1.75.2"));
     assert_eq!(site.rclone_timeout, Duration::from_secs(600));
     assert_eq!(site.rclone_conf.0, CONF.as_bytes());
 }
