@@ -243,7 +243,7 @@ fn what_is_odd_and_fine() {
     let load = || site::load(&Options::of(dir.path())).unwrap();
     assert_eq!(load().rclone_conf.0, CONF.as_bytes());
     let conf = dir.path().join(RCLONE_CONF);
-    assert_eq!(load().warnings, Vec::<String>::new());
+    assert!(load().warnings.is_empty());
     assert!(Command::new("chmod").arg("644").arg(&conf).status().unwrap().success());
     let warned = load().warnings;
     assert_eq!(warned, Vec::from_iter(about_mode(&conf)));

@@ -11,6 +11,7 @@ use std::sync::Mutex;
 
 use anyhow::Result;
 use etcd2_backup::exit::{Exit, exit_of, hint_of};
+use etcd2_backup::settings::reach::is_encrypted;
 use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 use etcd2_backup::sys::unit_file::{parse_environment, parse_settings};
 use serde::Deserialize;
@@ -20,7 +21,7 @@ use crate::import::import;
 use crate::render::{Rendered, render};
 use crate::rules;
 use crate::site::tests::{CONF, MINIMAL};
-use crate::site::{self, Options, RCLONE_CONF, SETTINGS, Site};
+use crate::site::{self, Content, Options, RCLONE_CONF, SETTINGS, Site};
 use crate::templates::stock;
 
 #[derive(Debug, Deserialize)]
