@@ -214,7 +214,7 @@ fn note_seen(node: &Node, data_dir: &str) {
     let path = node.path("/etc/etcd2-backup/identity.json");
     let mut stamp: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     stamp["etcd"] = serde_json::json!({ "unit": "", "settings": { "data-dir": data_dir } });
-    write(&path, &stamp.to_string());
+    write(&path, stamp.to_string());
 }
 
 #[test]

@@ -166,12 +166,13 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
     let bwlimit = runner::bwlimit(said.rclone.bwlimit.as_deref())?;
     let flags = runner::flags(said.rclone.flags.as_deref().unwrap_or_default())?;
     let runner = runner::resolve(said.rclone, dir)?;
+    let founder = founder(said.founder)?;
     let endpoint = check::check_endpoint(&endpoint, sections.as_deref())?;
     runner::refuse_unmountable(&runner, &endpoint, sections.as_deref().unwrap_or_default(), &flags)?;
     let retention = retention::resolve(&said.retention)?;
     let verify = verify::resolve(&said.verify)?;
     Ok(Site {
-        founder: founder(said.founder)?,
+        founder,
         endpoint,
         schedule,
         quiet_interval,
