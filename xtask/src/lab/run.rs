@@ -44,7 +44,7 @@ pub(crate) struct Options {
     /// Leave the nodes of the (last) scenario running
     #[arg(long)]
     keep: bool,
-    /// How many labs play scenarios side by side [default: two for each processor, as far as memory goes]
+    /// How many labs play scenarios side by side [default: one more than processors, as far as memory goes]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// How many seeds the crash matrix plays
@@ -127,11 +127,11 @@ fn in_turn<'a>(scenarios: impl Iterator<Item = &'a Scenario>) -> Vec<&'a Scenari
     all
 }
 
-/// Two labs at once for each processor, since scenarios wait, if each has memory for nine nodes.
+/// One lab more at once than there are processors, since scenarios wait, if each has memory for nine nodes.
 fn default_jobs() -> usize {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    (2 * processors).min(available_memory(&meminfo).map_or(1, |bytes| (bytes / LAB_MEMORY) as usize))
+    (processors + 1).min(available_memory(&meminfo).map_or(1, |bytes| (bytes / LAB_MEMORY) as usize))
 }
 
 /// `MemAvailable` of /proc/meminfo, in bytes.
