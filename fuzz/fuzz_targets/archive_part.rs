@@ -5,10 +5,11 @@ use std::io::Read;
 use std::path::Path;
 
 use etcd2_backup::archive::names::{GenerationName, PartName};
-use etcd2_backup::archive::part::{self, Head, Part, prefix, to_hex};
+use etcd2_backup::archive::part::{self, Head, Part, prefix};
 use etcd2_backup::archive::unpack::unpack;
 use etcd2_backup::etcd::datadir::DataDir;
 use etcd2_backup::etcd::wal::Reading;
+use etcd2_backup::sys::digest::to_hex;
 use etcd2_backup::sys::room::Leave;
 use etcd2_backup_fuzz::input::Input;
 use etcd2_backup_fuzz::scratch;

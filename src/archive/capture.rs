@@ -20,7 +20,7 @@ use crate::etcd::snap::{self, Snapshot};
 use crate::etcd::v3::{Db, Seen};
 use crate::etcd::wal::{self, Extent, Place, Reading, Unfinished, Walk};
 use crate::exit::{Exit, exit_of, fault};
-use crate::sys::{held, time};
+use crate::sys::time;
 
 /// A restored log is replayed whole at etcd's start: 200,000 entries take about two seconds.
 const MAX_ENTRIES: u64 = 200_000;
@@ -205,11 +205,7 @@ fn read_once(dir: &DataDir, state: &State, reading: Reading) -> (Log, Result<Wal
 /// Whether somebody has the log open for writing. Where that cannot be told it is judged as if so: damage that is called so
 /// too often is looked at, the other kind is lost.
 fn is_held(dir: &DataDir) -> bool {
-    let ask = || -> Result<bool> {
-        let newest = wal::segments(&dir.wal)?.pop().context("no segment of the log is there")?;
-        held::is_held(&file::open(&newest.path(&dir.wal))?.context("the newest segment is gone")?)
-    };
-    ask().unwrap_or_else(|e| {
+    dir.is_held().unwrap_or_else(|e| {
         log::warn!("cannot tell whether etcd has its log open: {e:#}");
         true
     })
@@ -278,6 +274,11 @@ impl Capture {
     /// Whether all that is new is what a cluster logs when nobody writes: it can wait.
     pub fn is_quiet(&self) -> bool {
         self.begins.is_none() && self.log.writes == 0
+    }
+
+    /// Bytes of what was read: the log's, and the base's.
+    pub fn read_bytes(&self) -> u64 {
+        self.log_bytes() + self.base.as_ref().map_or(0, |base| base.size)
     }
 
     /// Bytes of the log in it.

@@ -25,6 +25,7 @@ use crate::etcd::datadir::Family;
 use crate::etcd::proto::{HardState, LogPosition};
 use crate::etcd::wal::Extent;
 use crate::exit::{Exit, Fault, OrFault, fault};
+use crate::sys::digest::to_hex;
 use crate::sys::room::{self, Leave};
 
 pub(super) const MAGIC: &[u8; 8] = b"E2BKPART";
@@ -323,16 +324,6 @@ impl<R: Read> Read for Hashing<R> {
         self.size += n as u64;
         Ok(n)
     }
-}
-
-/// Lower-case hex.
-pub fn to_hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, b| {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{b:02x}");
-        out
-    })
 }
 
 /// The first 8 bytes of a checksum in hex, as names carry them; 0 for an empty one.

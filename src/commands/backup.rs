@@ -71,7 +71,7 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
     for _ in 0..GENERATIONS {
         if send_new_part(root, &way, &dir, &mut state, listed.take(), cycle)? {
             // What was read is sent in any case: if etcd has its data elsewhere, it may still be the last there is.
-            unheld::refuse_if_elsewhere(root, settings, &dir.wal)?;
+            unheld::refuse_if_elsewhere(root, settings, &dir)?;
             return Ok(Exit::Done);
         }
     }
@@ -160,8 +160,7 @@ fn remember(settings: &Settings, state: Option<&mut State>, unfinished: Option<U
 
 /// A cluster is never idle: 2.x logs a SYNC every 500 ms. What only that brought is not worth a call of rclone.
 fn tell_held_back(settings: &Settings, capture: &Capture) {
-    let synced =
-        capture.log.sync_time.and_then(|nanoseconds| u64::try_from(nanoseconds / 1_000_000_000).ok());
+    let synced = capture.log.synced();
     log::info!(
         "held back: {} entries up to index {} that write nothing{}; sent {} after the last part, or with the next write",
         capture.log.entries,

@@ -42,8 +42,8 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
                 Err(e) => checks.push(Check::failed("log", &e)),
                 Ok((check, all)) => {
                     checks.push(check);
-                    needed = all.log_bytes() + all.base.as_ref().map_or(0, |base| base.size);
-                    synced = all.log.sync_time.and_then(|at| u64::try_from(at / 1_000_000_000).ok());
+                    needed = all.read_bytes();
+                    synced = all.log.synced();
                 }
             }
             let is_active = root.is_live() && systemd::is_active(&settings.etcd_unit)?;

@@ -2,18 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::Check;
 use crate::archive::capture::{self, Capture};
 use crate::archive::state::State;
 use crate::etcd::datadir::DataDir;
-use crate::etcd::file;
-use crate::etcd::wal;
 use crate::exit::{Exit, fault};
 use crate::paths::{LOOKED, Root};
 use crate::sys::room::{self, Leave, Room};
-use crate::sys::{held, look, time};
+use crate::sys::{look, time};
 
 /// A restore refuses a clock that is further behind.
 const BEHIND: u64 = 3600;
@@ -38,12 +36,8 @@ pub fn log(dir: &DataDir) -> Result<(Check, Capture)> {
 
 /// Whether the log that a backup reads is the one that the running etcd has open.
 pub fn log_of_the_running_etcd(root: &Root, dir: &DataDir, unit: &str, is_active: bool) -> Check {
-    let ask = || -> Result<bool> {
-        let newest = wal::segments(&dir.wal)?.pop().context("no segment of the log is there")?;
-        held::is_held(&file::open(&newest.path(&dir.wal))?.context("the newest segment is gone")?)
-    };
     let log = dir.wal.display();
-    match ask() {
+    match dir.is_held() {
         Ok(true) => Check::good("etcd", format!("a process holds the log in {log}")),
         Ok(false) if is_active => Check::noted(
             "etcd",

@@ -56,6 +56,11 @@ pub struct Log {
 }
 
 impl Log {
+    /// The leader's clock in the newest SYNC, in seconds since 1970.
+    pub fn synced(&self) -> Option<u64> {
+        u64::try_from(self.sync_time? / 1_000_000_000).ok()
+    }
+
     /// A log that is read on from behind an entry that was read before.
     pub fn behind(last: LogPosition, hard_state: HardState) -> Self {
         let (run_first, terms) = (Some(last.index + 1), Terms::behind(last));

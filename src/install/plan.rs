@@ -10,10 +10,11 @@ use super::json;
 use super::original;
 use super::payload::{self, Payload};
 use super::record::{Entry, Record};
-use super::sums::{self, Digest};
+use super::sums::Digest;
 use crate::exit::{Exit, fault};
 use crate::paths::{self, Root};
 use crate::remote::conf::is_encrypted;
+use crate::sys::digest::to_hex;
 use crate::sys::look as look_at;
 
 /// What is done to a file.
@@ -214,7 +215,7 @@ impl Plan {
             let mut line = json!({ "action": s.action.name(), "target": s.target, "edited": s.edited });
             if let Some(wanted) = &s.wanted {
                 line["mode"] = json!(format!("{:04o}", wanted.mode));
-                line["sha256"] = json!(sums::to_hex(&wanted.digest));
+                line["sha256"] = json!(to_hex(&wanted.digest));
             }
             if !s.why.is_empty() {
                 line["why"] = json!(s.why);

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use super::found::{Found, look, our_user};
 use super::json;
 use super::plan::{Content, Wanted};
-use super::sums::{of_bytes, to_hex};
+use super::sums::of_bytes;
 use crate::exit::{Exit, OrFault};
 use crate::paths::{FOUNDER_DROP_IN, RECORD, Root};
 use crate::remote::conf::digest_of_the_operators;
+use crate::sys::digest::to_hex;
 
 /// All that was placed, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -40,11 +40,6 @@ fn parse_digest(hex: &str) -> Option<Digest> {
     Some(digest)
 }
 
-/// A checksum as `sha256sum` prints it.
-pub fn to_hex(digest: &Digest) -> String {
-    digest.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 /// The checksum of some bytes.
 pub fn of_bytes(bytes: &[u8]) -> Digest {
     Sha256::digest(bytes).into()
@@ -81,6 +76,7 @@ pub fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::digest::to_hex;
 
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 

@@ -21,6 +21,7 @@ use super::record::Record;
 use super::sums;
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{INSTALL_JOURNAL, RECORD, Root, STAMP_DIR};
+use crate::sys::digest::to_hex;
 use crate::sys::fs::{create_dirs, parent, remove_if_there, sweep, sync_dir, write_atomic};
 use crate::sys::lock::Lock;
 use crate::sys::look as look_at;
@@ -107,7 +108,7 @@ pub fn apply(root: &Root, plan: &Plan) -> Result<()> {
         changes.push(Change {
             target: step.target.clone(),
             existed: look_at::at_name(&root.join(&step.target))?.is_some(),
-            sha256: step.wanted.as_ref().map(|w| sums::to_hex(&w.digest)),
+            sha256: step.wanted.as_ref().map(|w| to_hex(&w.digest)),
             keep: step.edited && plan.keep_edited,
         });
     }
@@ -288,7 +289,7 @@ impl Journal {
             } else if !change.existed {
                 // Only what was placed; since a kill somebody may have put another file there.
                 let placed = match look(&target)? {
-                    Found::File { digest, .. } => change.sha256.as_ref() == Some(&sums::to_hex(&digest)),
+                    Found::File { digest, .. } => change.sha256.as_ref() == Some(&to_hex(&digest)),
                     _ => false,
                 };
                 if placed {

@@ -5,7 +5,7 @@
 use anyhow::Result;
 use sha2::{Digest, Sha256};
 
-use crate::archive::part::to_hex;
+use crate::sys::digest::to_hex;
 use crate::sys::random;
 
 /// A fresh random token, 32 hex digits.

@@ -10,7 +10,6 @@ use super::point::{Place, Point};
 use super::{original, replaced};
 use crate::archive::chain;
 use crate::archive::lineage::Parent;
-use crate::archive::part::to_hex;
 use crate::etcd::clock;
 use crate::etcd::datadir::{Contents, DataDir};
 use crate::etcd::proto::{LogPosition, Metadata};
@@ -20,6 +19,7 @@ use crate::member_dir::exchange;
 use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 use crate::settings::source::Choice;
+use crate::sys::digest::to_hex;
 use crate::sys::room::{Leave, Scratch};
 use crate::sys::{look, time};
 
@@ -101,7 +101,7 @@ impl Origin {
 impl Source {
     /// The leader's clock in its newest SYNC, in seconds since 1970.
     pub fn synced(&self) -> Option<u64> {
-        u64::try_from(self.contents.log.sync_time? / 1_000_000_000).ok()
+        self.contents.log.synced()
     }
 
     /// How many bytes of log are behind the base.

@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::archive::part::to_hex;
 use crate::etcd::proto::{Entry, EntryKind};
 use crate::etcd::request::{Payload, Request};
 use crate::inspect::keys::Key;
+use crate::sys::digest::to_hex;
 
 /// More differences than these are counted only.
 const SHOWN: usize = 20;

@@ -1,7 +1,7 @@
 //! Looks at the etcd of this node, and notes what was seen. For root with all of its capabilities.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
@@ -55,12 +55,12 @@ pub fn look(root: &Root, unit: &str, environment: &UnitEnvironment) -> Result<Lo
 }
 
 fn note(root: &Root, environment: &UnitEnvironment, member: &Member, known: Option<Identity>) -> Result<()> {
-    let unit = UnitEnvironment { seen: Default::default(), ..environment.clone() }.digest();
+    let unit = environment.digest();
     identity::record_setup(root, &Setup { unit, settings: member.settings.clone() })?;
     if known.is_some_and(|known| known.wal_dir == member.wal_dir) {
         return Ok(());
     }
-    let ids = datadir::ids(Path::new(&member.wal_dir))?;
+    let ids = datadir::ids(&member.wal_dir)?;
     let identity =
         Identity { cluster_id: ids.cluster_id, member_id: ids.member_id, wal_dir: member.wal_dir.clone() };
     identity::record(root, &identity)

@@ -4,17 +4,17 @@
 //! It is called so only after a minute in a row: etcd may have been started just now, or be about to read its log.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::etcd::{file, wal};
+use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, fault};
 use crate::paths::Root;
 use crate::settings::Settings;
 use crate::sys::fs::{remove_if_there, write_atomic};
-use crate::sys::{held, systemd};
+use crate::sys::systemd;
 
 /// How long etcd may take until it holds its log, in seconds.
 const PATIENCE: u64 = 60;
@@ -61,16 +61,16 @@ pub fn judge(known: Option<Unheld>, now: &Moment) -> (Option<Unheld>, Option<u64
 ///
 /// # Errors
 /// [`Exit::Settings`]: it is not, and has not been for a minute. What cannot be asked is a warning.
-pub fn refuse_if_elsewhere(root: &Root, settings: &Settings, wal_dir: &Path) -> Result<()> {
+pub fn refuse_if_elsewhere(root: &Root, settings: &Settings, dir: &DataDir) -> Result<()> {
     if !root.is_live() {
         return Ok(());
     }
-    let now = match moment(settings, wal_dir) {
+    let now = match moment(settings, dir) {
         Ok(now) => now,
         Err(e) => {
             log::warn!(
                 "whether the etcd that runs holds the log in {} is not known: {e:#}",
-                wal_dir.display()
+                dir.wal.display()
             );
             return Ok(());
         }
@@ -89,22 +89,20 @@ pub fn refuse_if_elsewhere(root: &Root, settings: &Settings, wal_dir: &Path) -> 
         format!(
             "{unit} runs, but for {seconds} s nobody has held the log in {} that was read: its etcd has its data elsewhere, or \
              is no member. {}",
-            wal_dir.display(),
+            dir.wal.display(),
             fs::read_to_string(root.join(crate::paths::LOOKED)).unwrap_or_default().trim()
         ),
         format!("see what etcd has open: sudo etcd2-backup look; how it is started: systemctl cat {unit}"),
     ))
 }
 
-fn moment(settings: &Settings, wal_dir: &Path) -> Result<Moment> {
+fn moment(settings: &Settings, dir: &DataDir) -> Result<Moment> {
     let read = |path: &str| fs::read_to_string(path).with_context(|| format!("reading {path}"));
-    let newest = *wal::segments(wal_dir)?.last().context("no segment of the log is there")?;
-    let segment = file::open(&newest.path(wal_dir))?.context("the newest segment is gone")?;
     let uptime = read("/proc/uptime")?;
     let seconds = uptime.split('.').next().and_then(|seconds| seconds.parse().ok());
     Ok(Moment {
-        wal_dir: wal_dir.to_owned(),
-        held: held::is_held(&segment)?,
+        wal_dir: dir.wal.clone(),
+        held: dir.is_held()?,
         started: systemd::active_since(&settings.etcd_unit)?,
         boot: read("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
         uptime: seconds.context("/proc/uptime says no number")?,

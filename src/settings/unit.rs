@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::exit::{Exit, OrFault, fault};
 use crate::identity::Setup;
 use crate::paths::Root;
+use crate::sys::digest::to_hex;
 use crate::sys::look;
 use crate::sys::systemd::{self, ServiceUnit};
 
@@ -119,7 +120,7 @@ impl UnitEnvironment {
             sum.update(word.as_bytes());
             sum.update([0]);
         }
-        sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        to_hex(&sum.finalize())
     }
 }
 

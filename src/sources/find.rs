@@ -69,7 +69,7 @@ fn of_dir(dir: &DataDir, reading: Reading, (kind, place): (Kind, &Path), now: u6
         found.member_name = Some(own.name).filter(|name| !name.is_empty());
         found.peer_urls = own.peer_urls;
     }
-    let synced = contents.log.sync_time.and_then(|at| u64::try_from(at / 1_000_000_000).ok());
+    let synced = contents.log.synced();
     Source {
         cluster_id: Some(contents.metadata.cluster_id),
         member_id: Some(contents.metadata.member_id),

@@ -1,6 +1,7 @@
 //! The outside world: processes, files, locks, systemd, HTTP. Knows nothing of etcd.
 
 pub mod command;
+pub mod digest;
 pub mod fs;
 pub mod held;
 pub mod http;

@@ -50,10 +50,9 @@ impl Cycle {
     /// What was read.
     pub fn read(&mut self, capture: &Capture) {
         self.entries = Some(capture.log.entries);
-        self.read_bytes = Some(capture.log_bytes() + capture.base.as_ref().map_or(0, |base| base.size));
+        self.read_bytes = Some(capture.read_bytes());
         self.lag_entries = Some(capture.log.writes);
-        let seconds = |nanoseconds: i64| u64::try_from(nanoseconds / 1_000_000_000).ok();
-        self.synced = capture.log.sync_time.and_then(seconds);
+        self.synced = capture.log.synced();
     }
 
     /// So many bytes arrived.

@@ -3,11 +3,9 @@
 use std::path::Path;
 use std::{fs, io};
 
-use etcd2_backup::etcd::file;
-use etcd2_backup::etcd::wal;
+use etcd2_backup::etcd::datadir::DataDir;
 use etcd2_backup::running::member::{Found, Member as Seen, of_unit};
 use etcd2_backup::running::{mounts, process};
-use etcd2_backup::sys::held;
 use testkit::etcd::Member;
 use testkit::tools::Tools;
 
@@ -15,9 +13,8 @@ fn ours() -> Vec<mounts::Mount> {
     mounts::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap())
 }
 
-fn newest_is_held(wal_dir: &Path) -> bool {
-    let newest = *wal::segments(wal_dir).unwrap().last().unwrap();
-    held::is_held(&file::open(&newest.path(wal_dir)).unwrap().unwrap()).unwrap()
+fn is_held(wal_dir: &Path) -> bool {
+    DataDir { snap: wal_dir.to_owned(), wal: wal_dir.to_owned() }.is_held().unwrap()
 }
 
 #[test]
@@ -45,9 +42,9 @@ fn a_running_etcd_says_where_its_data_is_and_holds_its_log() {
         let said = |flag: &str| member.settings.get(flag).map(String::as_str);
         assert_eq!(said("data-dir"), data_dir.to_str());
         assert_eq!(said("name"), Some("e1"));
-        assert!(newest_is_held(&wal_dir));
+        assert!(is_held(&wal_dir));
         etcd.kill().unwrap();
-        assert!(!newest_is_held(&wal_dir));
+        assert!(!is_held(&wal_dir));
         let gone = process::of(seen.pid);
         assert!(matches!(&gone, Err(e) if e.kind() == io::ErrorKind::NotFound), "{gone:?}");
         fs::remove_dir_all(&data_dir).unwrap();
