@@ -170,8 +170,8 @@ static VERBS: &[VerbTable] = &[
         flag("as-founder", "Restore although this node is not the founding member", into!(Restore.as_founder)),
         flag(
             "force",
-            "Restore although this node is not the founding member, its cluster answers, its clock is behind, or etcd was \
-             last seen with its data elsewhere",
+            "Restore although this node is not the founding member, its cluster answers, its clock is behind, or etcd last \
+             ran with its data elsewhere",
             into!(Restore.force),
         ),
         flag("plan", "Show what would be restored, and change nothing", into!(Restore.plan)),
@@ -210,7 +210,7 @@ static VERBS: &[VerbTable] = &[
     ]),
     verb("join", "Join this node to the cluster of the founding member", || Verb::Join(Join::default()))
         .options(&[
-            flag("force", "Join although etcd was last seen with its data elsewhere", into!(Join.force)),
+            flag("force", "Join although etcd last ran with its data elsewhere", into!(Join.force)),
             flag(
                 "no-start",
                 "Prepare everything but let somebody else start etcd; run join again to watch it catch up",
@@ -298,7 +298,7 @@ static VERBS: &[VerbTable] = &[
         valued("etcd", "PATH", "etcd's program [default: that of etcd's unit]", into!(Rehearse.etcd)),
         valued("wait", "TIME", "Give up when etcd is not healthy after this time", into!(Rehearse.wait))
             .default("2m"),
-        flag("force", "Go on although etcd was last seen with its data elsewhere", into!(Rehearse.force)),
+        flag("force", "Go on although etcd last ran with its data elsewhere", into!(Rehearse.force)),
         flag("json", "Print JSON", into!(Rehearse.json)),
     ]),
     verb("inspect", "Show what a data directory, an archive or a file of them holds", || {

@@ -93,8 +93,8 @@ impl<R: Remote> Trial<'_, R> {
             }
             Some(Object { size, .. }) => format!("{} lists it with {size} bytes", self.place),
         };
-        let hint = "does the remote lie in the container's own file system, or does something on the way leave out, cut off \
-            or redirect what is sent? Backups would be lost in the same way";
+        let hint = "is the remote's path inside the container's own file system, or does something in between drop, truncate \
+            or redirect uploads? Backups would be lost the same way";
         fault(Exit::Remote, what, hint)
     }
 

@@ -78,11 +78,8 @@ pub fn refuse_other_place(root: &Root, settings: &Settings, force: bool) -> Resu
     let unit = &settings.etcd_unit;
     let shown =
         |(data, wal): &(PathBuf, PathBuf)| format!("{} (its log in {})", data.display(), wal.display());
-    let what = format!(
-        "etcd was last seen with its data in {}, but now it is to be in {}",
-        shown(&seen),
-        shown(&now)
-    );
+    let what =
+        format!("etcd last ran with its data in {}, but the settings now say {}", shown(&seen), shown(&now));
     if force {
         log::warn!("{what}");
         return Ok(());

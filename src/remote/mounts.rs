@@ -59,7 +59,7 @@ pub(super) fn places(reach: &Reach) -> Result<Vec<Place>> {
     for path in &reach.files {
         must_be_a_file(path).or_fault(
             Exit::Settings,
-            format!("looking for {}, which is to be mounted into rclone's container", path.display()),
+            format!("checking {}, which rclone's container needs", path.display()),
             format!("put the file there, or correct rclone.conf: ls -l {}", path.display()),
         )?;
     }

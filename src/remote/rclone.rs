@@ -136,12 +136,7 @@ impl Remote for Rclone {
     }
 
     fn get(&self, folder: &str, objects: &[Object], local: &Path, leave: Leave, proof: Proof) -> Result<()> {
-        room::check(
-            local,
-            Object::bytes(objects),
-            leave,
-            &format!("what is brought from {}", self.at(folder)),
-        )?;
+        room::check(local, Object::bytes(objects), leave, &format!("the download from {}", self.at(folder)))?;
         create_dirs(local, 0o700)?;
         let list = local.join(".wanted");
         let paths = objects.iter().map(|o| o.path.as_str());

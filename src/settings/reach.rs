@@ -140,8 +140,10 @@ pub fn reach(endpoint: &str, look_up: Lookup) -> Reach {
             match value.contains('"') {
                 true => {
                     reach.unclear = true;
-                    let what =
-                        format!("what [{}] lies over has quotes in it, which are not followed", section.name);
+                    let what = format!(
+                        "the remotes named in [{}] contain quotes, which this program cannot follow",
+                        section.name
+                    );
                     reach.object(
                         what,
                         "give each of them a section of its own, of type alias, and name those",
@@ -226,12 +228,15 @@ impl Reach {
         match shortest(path) {
             Some(path) => self.folders.push(Place { path, writable }),
             None => {
-                self.unclear |= !path.contains(':') || climbs(path) || !path.starts_with('/');
-                if path.contains(':') && path.starts_with('/') && !climbs(path) {
+                // Only a container cannot be given it.
+                let has_colon = path.contains(':') && path.starts_with('/') && !climbs(path);
+                if has_colon {
                     self.folders.push(Place { path: Path::new(path).components().collect(), writable });
+                } else {
+                    self.unclear = true;
                 }
                 self.object(
-                    format!("the remote lies in {path:?} on the node"),
+                    format!("the remote's path on the node is {path:?}"),
                     "name a folder by its whole path, below /, without \"..\" and colons",
                 );
             }
@@ -330,12 +335,12 @@ mod tests {
     #[test]
     fn what_a_container_cannot_be_given_is_named() {
         for (endpoint, objection) in [
-            ("disk:/", "lies in \"/\" on the node"),
-            ("disk:x", "lies in \"x\""),
-            ("disk:/srv/../etc", "lies in"),
-            ("disk:/srv/a:b", "lies in"),
+            ("disk:/", "path on the node is \"/\""),
+            ("disk:x", "path on the node is \"x\""),
+            ("disk:/srv/../etc", "path on the node is"),
+            ("disk:/srv/a:b", "path on the node is"),
             ("home:", "\"~/x\" leads to a folder of the node"),
-            ("quoted:a", "[quoted] lies over has quotes"),
+            ("quoted:a", "the remotes named in [quoted] contain quotes"),
             ("fly:x", "\":local:/srv\" leads to"),
             ("disk,copy_links:/srv", "has options behind its name"),
             ("gcs:b", "service_account_file of [gcs] is \"~/sa.json\""),

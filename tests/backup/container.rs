@@ -82,7 +82,7 @@ fn a_remote_in_a_folder_of_the_node_is_mounted_and_holds_the_backup() {
     node.refused(
         &["backup"],
         15,
-        &["the remote lies in \"/\" on the node", "a container that does not see it"],
+        &["the remote's path on the node is \"/\"", "a container that does not see it"],
     );
 }
 
@@ -91,11 +91,7 @@ fn keys_are_mounted_read_only_and_one_that_is_not_there_is_named() {
     let Some(mut node) = node_with("") else { return };
     let ca = node.path("/etc/ca.pem");
     node.environment.insert("ETCD2_BACKUP_RCLONE_FLAGS".into(), format!("--ca-cert={}", ca.display()));
-    node.refused(
-        &["backup"],
-        15,
-        &["ca.pem, which is to be mounted into rclone's container", "put the file there"],
-    );
+    node.refused(&["backup"], 15, &["ca.pem, which rclone's container needs", "put the file there"]);
     let pem = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
     write(&ca, pem);
     // Whatever rclone makes of it.

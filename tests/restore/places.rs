@@ -226,7 +226,7 @@ fn data_goes_to_where_etcd_was_last_seen_to_have_it() {
     note_seen(&node, "/srv/fast");
     let before = tree(&node.path("/var/lib"));
     let words =
-        ["etcd was last seen with its data in /srv/fast", "it is to be in /var/lib/etcd2", "give --force"];
+        ["etcd last ran with its data in /srv/fast", "the settings now say /var/lib/etcd2", "give --force"];
     node.refused(&["restore"], 10, &words);
     node.refused(&["rehearse"], 10, &words);
     assert!(tree(&node.path("/var/lib")) == before && !node.is_fenced());

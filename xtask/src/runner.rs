@@ -167,7 +167,7 @@ mod tests {
             refuse_unmountable(runner, endpoint, &sections, &flags).err().map(|e| e.to_string())
         };
         for (endpoint, flag, what) in [
-            ("d:/", "", "the remote lies in \"/\" on the node, and the runner docker is a container"),
+            ("d:/", "", "the remote's path on the node is \"/\", and the runner docker is a container"),
             ("s:b", "", "key_file of [s] is \"~/id\""),
             ("d:/srv", "--ca-cert=ca.pem", "ca-cert is \"ca.pem\""),
         ] {
