@@ -66,7 +66,7 @@ stop_all
 restore_founder
 
 on e2 "sudo sed -i 's/ETCD_PEER_CERT_FILE/NOT_&/' /etc/systemd/system/etcd2.service.d/40-etcd-cluster.conf && sudo systemctl daemon-reload"
-fails_with "e2: without a certificate for peers it is told so" e2 etcd2-join.service Cluster 'ETCD_PEER_CERT_FILE'
+fails_with "e2: without a certificate for peers it is told so" e2 etcd2-join.service Settings 'ETCD_PEER_CERT_FILE'
 claim "e2: not fenced" not_there e2 /etc/etcd2-backup/fence
 claim "e2: the old data is where it was" there e2 '/var/lib/etcd2/member/wal/*.wal'
 on e2 "sudo sed -i 's/NOT_ETCD/ETCD/' /etc/systemd/system/etcd2.service.d/40-etcd-cluster.conf && sudo systemctl daemon-reload"

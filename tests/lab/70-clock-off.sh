@@ -1,9 +1,9 @@
 #!/bin/bash
-# Two nodes whose clocks are two hours behind, each on a kernel of its own. The founding member's restore is refused, as keys would
-# outlive their TTL, until its clock is right. The other one joins all the same, and which backup goes further is told by term and
-# index, not by what a clock said.
+# A node whose clock is two hours behind, on a kernel of its own. A restore is refused there, as keys would outlive their TTL; it is
+# made where the clock is right. The node joins all the same, and which backup goes further is told by term and index, not by what a
+# clock said.
 # nodes: 2
-# limit: 12m
+# limit: 20m
 source "$(dirname "$0")/lib.sh"
 
 # clock_is NODE SECONDS: from the right time, but for a minute.
@@ -22,18 +22,15 @@ write_keys e1 behind-it 2
 dump_keys e1 "$work_dir/before"
 on e1 sudo systemctl start etcd2-backup.service
 stop_all
-for node in "${nodes[@]}"; do
-    on "$node" "sudo sh -c 'rm -rf /var/lib/etcd2/*; sync'"
-    power_cut "$node"
-done
-for node in "${nodes[@]}"; do boot_with_clock "$node" -7200; done
+for node in "${nodes[@]}"; do on "$node" "sudo sh -c 'rm -rf /var/lib/etcd2/*; sync'"; done
+power_cut e2
+boot_with_clock e2 -7200
 # etcd2 tries to start there again and again.
 stop_all
-for node in "${nodes[@]}"; do claim "$node is two hours behind" clock_is "$node" -7200; done
+claim "e2 is two hours behind" clock_is e2 -7200
 
-fails_with "e1: it is not restored by a clock that is behind the data" e1 etcd2-restore.service Refused 'minutes behind'
-claim "e1: nothing was touched" on e1 'sudo test -z "$(sudo ls -A /var/lib/etcd2)" -a ! -e /etc/etcd2-backup/fence'
-on e1 sudo date -s "@$(date +%s)"
+fails_with "e2: it is not restored by a clock that is behind the data" e2 etcd2-restore.service Refused 'minutes behind'
+claim "e2: nothing was touched" on e2 'sudo test -z "$(sudo ls -A /var/lib/etcd2)" -a ! -e /etc/etcd2-backup/fence'
 restore_founder
 ok "e1: with the right time it is restored"
 on e2 sudo systemctl start etcd2-join.service
