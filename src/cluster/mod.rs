@@ -3,6 +3,7 @@
 //! - [`access`]: what opens its ports to us · [`api`]: the calls and their answers · [`find`]: the founder's cluster and its leader
 //! - [`gate`]: has a member caught up? · [`plan`]: what a node that wants in has to do, as a pure decision
 //! - [`preflight`]: can a member start on this node? · [`admit`]: adding and removing a member
+//! - [`own`]: what the etcd of this node says of itself, beside its log
 //! - [`local`]: which members this node's disk has been · [`drop_in`]: what makes etcd start as a new member
 
 pub mod access;
@@ -12,6 +13,7 @@ pub mod drop_in;
 pub mod find;
 pub mod gate;
 pub mod local;
+pub mod own;
 pub mod plan;
 pub mod preflight;
 

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::archive::capture::{self, Capture};
 use crate::archive::state::State;
 use crate::cli;
+use crate::cluster::own::{self, Asked};
 use crate::doctor::object::Trial;
 use crate::doctor::{self, Check, founder, node};
-use crate::etcd::datadir::DataDir;
+use crate::etcd::datadir::{self, DataDir};
 use crate::exit::{Exit, exit_of, fault};
 use crate::paths::Root;
 use crate::remote::DOCTOR;
@@ -38,10 +40,11 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
         )),
         Err(e) => checks.push(Check::failed("log", &e)),
         Ok(dir) => {
-            match node::log(&dir) {
+            match log(&settings, &dir) {
                 Err(e) => checks.push(Check::failed("log", &e)),
-                Ok((check, all)) => {
-                    checks.push(check);
+                Ok((etcd, all)) => {
+                    checks.push(node::log(&all));
+                    checks.push(node::log_as_far_as_etcd_says(&etcd, &all));
                     needed = all.read_bytes();
                     synced = all.log.synced();
                 }
@@ -56,6 +59,13 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     checks.extend(of_remote(root, &settings)?);
     cli::print(&doctor::text(&checks));
     Ok(doctor::exit(&checks))
+}
+
+/// What etcd says of itself, and its log.
+fn log(settings: &Settings, dir: &DataDir) -> Result<(Asked, Capture)> {
+    let etcd = own::ask(settings, datadir::ids(&dir.wal)?.member_id);
+    let all = own::read_as_far(&etcd, || capture::anew(dir, ""), |all| (all.metadata, all.last()))?;
+    Ok((etcd, all))
 }
 
 /// Sends a small object, and looks what becomes of it.

@@ -8,9 +8,8 @@ use crate::archive::lineage::Parent;
 use crate::archive::state::State;
 use crate::archive::verified::Verified;
 use crate::cli;
-use crate::cluster::access::Access;
-use crate::cluster::api;
-use crate::etcd::datadir::DataDir;
+use crate::cluster::own;
+use crate::etcd::datadir::{self, DataDir};
 use crate::exit::{Exit, exit_of};
 use crate::fence;
 use crate::inspect::output::Output;
@@ -18,8 +17,7 @@ use crate::install::payload::TIMER;
 use crate::paths::Root;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
-use crate::status::{self, Etcd, Facts, New};
-use crate::sys::http::is_unasked;
+use crate::status::{self, Facts, New};
 use crate::sys::{systemd, time};
 use crate::telling;
 
@@ -48,13 +46,15 @@ fn facts(root: &Root, options: &cli::Status, settings: &Settings, dir: &DataDir)
     // Before the log: a backup that ends in between has sent no more than is read now.
     let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
     let in_recovery = fence::is_up(root)?;
-    let new = new(dir, state.as_ref())?;
+    // Before the log too, which then has what etcd had applied.
+    let etcd = own::ask(settings, datadir::ids(&dir.wal)?.member_id);
+    let new = own::read_as_far(&etcd, || new(dir, state.as_ref()), |new| (new.metadata, new.last))?;
     let verified = Verified::load(&settings.backup_dir, &folder)?.generations.values().map(|s| s.time).max();
     Ok(Facts {
         now: time::now(),
         max_age: options.max_age,
         has_parent: Parent::of(&settings.backup_dir, new.metadata.cluster_id)?.is_some(),
-        etcd: etcd(settings),
+        etcd,
         in_recovery,
         timer: if root.is_live() { Some(systemd::is_active(TIMER)?) } else { None },
         verified,
@@ -89,17 +89,4 @@ fn new(dir: &DataDir, state: Option<&State>) -> Result<New> {
         family: capture.family,
         begins: capture.begins,
     })
-}
-
-fn etcd(settings: &Settings) -> Etcd {
-    let http = Access::anonymous(settings).clients;
-    let mut unasked = None;
-    for url in &settings.client_urls {
-        match api::self_and_leader(&http, url).and_then(|_| api::is_healthy(&http, url)) {
-            Ok(true) => return Etcd::Healthy,
-            Ok(false) => return Etcd::CutOff,
-            Err(e) => unasked = unasked.or(Some(e).filter(is_unasked)),
-        }
-    }
-    unasked.map_or(Etcd::Silent, |e| Etcd::Unknown(format!("{e:#}")))
 }

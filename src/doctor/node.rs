@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::Result;
-
 use super::Check;
-use crate::archive::capture::{self, Capture};
+use crate::archive::capture::Capture;
 use crate::archive::state::State;
+use crate::cluster::own::{self, Asked, Differs};
 use crate::etcd::datadir::DataDir;
+use crate::etcd::proto::{LogPosition, Metadata};
 use crate::exit::{Exit, fault};
 use crate::paths::{LOOKED, Root};
 use crate::sys::room::{self, Leave, Room};
@@ -19,19 +19,66 @@ const BEHIND: u64 = 3600;
 const APART: u64 = 300;
 
 /// What a backup of all would read.
-///
-/// # Errors
-/// As [`capture::anew`].
-pub fn log(dir: &DataDir) -> Result<(Check, Capture)> {
-    let all = capture::anew(dir, "")?;
-    let ids = all.metadata;
-    let says = format!(
-        "whole up to index {}, of member {:x} of cluster {:x}",
-        all.last().index,
-        ids.member_id,
-        ids.cluster_id
-    );
-    Ok((Check::good("log", says), all))
+pub fn log(all: &Capture) -> Check {
+    let (ids, last) = (all.metadata, all.last().index);
+    let says =
+        format!("whole up to index {last}, of member {:x} of cluster {:x}", ids.member_id, ids.cluster_id);
+    Check::good("log", says)
+}
+
+/// Whether that is all that etcd has applied.
+pub fn log_as_far_as_etcd_says(etcd: &Asked, all: &Capture) -> Check {
+    judge_index(etcd, all.metadata, all.last())
+}
+
+fn judge_index(etcd: &Asked, log: Metadata, last: LogPosition) -> Check {
+    let own = match etcd {
+        Asked::Answered(own) => own,
+        Asked::Silent => {
+            return Check::noted("index", "etcd here does not answer", "run it again while etcd runs here");
+        }
+        Asked::Unknown(why) => {
+            let says = format!("how far etcd here is could not be asked: {why}");
+            return Check::noted(
+                "index",
+                says,
+                "backups do not need that; status and doctor compare the log with it",
+            );
+        }
+    };
+    match (own::compare(own, log, last), own.applied) {
+        (Some(Differs::OtherMember(id)), _) => Check::failed(
+            "index",
+            &fault(
+                Exit::Settings,
+                format!(
+                    "the etcd that answers here is member {id:x}, and the log is of member {:x}",
+                    log.member_id
+                ),
+                "a backup would be of a log that nobody writes to: where does etcd keep its data? \
+                 sudo etcd2-backup look says which log it has open",
+            ),
+        ),
+        (Some(Differs::EndsBefore(applied)), _) => Check::failed(
+            "index",
+            &fault(
+                Exit::Corrupt,
+                format!(
+                    "etcd has applied index {applied}, and the log can be read up to index {} only",
+                    last.index
+                ),
+                "writes behind that cannot be backed up; sudo etcd2-backup inspect shows where the log ends",
+            ),
+        ),
+        (None, Some(applied)) => {
+            Check::good("index", format!("etcd has applied index {applied}, and the log has it"))
+        }
+        (None, None) => Check::noted(
+            "index",
+            "etcd here does not say which index it has applied",
+            "fine with etcd's authentication on, or without its v2 API",
+        ),
+    }
 }
 
 /// Whether the log that a backup reads is the one that the running etcd has open.
@@ -98,6 +145,7 @@ mod tests {
     use super::super::Outcome;
     use super::*;
     use crate::archive::state::tests::state;
+    use crate::cluster::own::Own;
 
     #[test]
     fn a_clock_that_is_behind_is_told_of_and_far_behind_it_fails() {
@@ -114,6 +162,23 @@ mod tests {
         ] {
             let state = captured.map(state);
             let check = clock(now, synced, state.as_ref());
+            assert_eq!(check.outcome, want, "{check:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_not_all_that_etcd_has_fails() {
+        let own = |member_id, applied| Asked::Answered(Own { member_id, is_healthy: true, applied });
+        for (etcd, want) in [
+            (own(7, Some(10)), Outcome::Good),
+            (own(7, Some(11)), Outcome::Failed(Exit::Corrupt)),
+            (own(8, Some(1)), Outcome::Failed(Exit::Settings)),
+            (own(7, None), Outcome::Noted),
+            (Asked::Silent, Outcome::Noted),
+            (Asked::Unknown("(58)".into()), Outcome::Noted),
+        ] {
+            let log = Metadata { member_id: 7, cluster_id: 1 };
+            let check = judge_index(&etcd, log, LogPosition { index: 10, term: 2 });
             assert_eq!(check.outcome, want, "{check:?}");
         }
     }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::archive::state::{Sent, State};
+use crate::cluster::own::{self, Asked, Differs};
 use crate::etcd::datadir::Family;
 use crate::etcd::proto::{LogPosition, Metadata};
 
@@ -29,8 +30,8 @@ pub struct Facts {
     pub new: New,
     /// Whether a recovery recorded what the log's cluster continues.
     pub has_parent: bool,
-    /// What etcd does.
-    pub etcd: Etcd,
+    /// What etcd said of itself, before the log was read.
+    pub etcd: Asked,
     /// A restore or join is at work, or was interrupted.
     pub in_recovery: bool,
     /// Whether the timer runs; `None`: systemd was not asked.
@@ -71,19 +72,6 @@ impl New {
             begins: None,
         }
     }
-}
-
-/// What etcd says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Etcd {
-    /// It takes part in a quorum.
-    Healthy,
-    /// It answers, and has no quorum.
-    CutOff,
-    /// It does not answer.
-    Silent,
-    /// It could not be asked, and why.
-    Unknown(String),
 }
 
 /// Something that somebody has to look at.
@@ -147,14 +135,51 @@ pub fn judge(facts: &Facts) -> Judgement {
         let hint = "systemctl enable --now etcd2-backup.timer";
         warn("timer", "etcd2-backup.timer does not run: there are no backups by themselves".into(), hint);
     }
-    if facts.etcd == Etcd::CutOff {
-        warn(
-            "cut-off",
-            "etcd here has no quorum: what the others acknowledge without it is not in its backups".into(),
-            "etcdctl cluster-health; the other members' backups are fresher",
-        );
+    if let Asked::Answered(own) = &facts.etcd {
+        if !own.is_healthy {
+            warn(
+                "cut-off",
+                "etcd here has no quorum: what the others acknowledge without it is not in its backups"
+                    .into(),
+                "etcdctl cluster-health; the other members' backups are fresher",
+            );
+        }
+        if let Some(differs) = differs(facts) {
+            unlike(facts, differs, &mut warn);
+        }
     }
     Judgement { sent, lost_entries, lost_seconds, because, warnings }
+}
+
+/// What is wrong with the log, by what etcd says.
+fn differs(facts: &Facts) -> Option<Differs> {
+    let Asked::Answered(own) = &facts.etcd else { return None };
+    own::compare(own, facts.new.metadata, facts.new.last)
+}
+
+/// The log is not that of the etcd that answers, or not all of it.
+fn unlike(facts: &Facts, differs: Differs, warn: &mut impl FnMut(&'static str, String, &'static str)) {
+    let New { metadata, last, .. } = &facts.new;
+    let hint = "sudo systemctl start etcd2-backup-doctor.service; journalctl -u etcd2-backup-doctor.service says which log \
+        etcd has open, and whether this one is whole";
+    match differs {
+        Differs::OtherMember(id) => warn(
+            "other-log",
+            format!(
+                "the etcd that answers here is member {id:x}, and the log is of member {:x}",
+                metadata.member_id
+            ),
+            hint,
+        ),
+        Differs::EndsBefore(applied) => warn(
+            "ends-early",
+            format!(
+                "etcd has applied index {applied}, and its log can be read up to index {} only",
+                last.index
+            ),
+            hint,
+        ),
+    }
 }
 
 /// Why nothing counts as sent.
@@ -180,15 +205,20 @@ fn unsent(facts: &Facts, warn: &mut impl FnMut(&'static str, String, &'static st
     }
 }
 
-/// Entries between what the remote has and the end of the log.
+/// Entries between what the remote has and the end of the log, or what etcd has applied behind that.
 fn lost_entries(facts: &Facts, sent: Option<Sent>) -> u64 {
     let New { last, writes, begins, .. } = &facts.new;
-    let (Some(state), Some(sent)) = (&facts.state, sent) else { return last.index };
-    match begins {
-        // What was made and did not arrive is not looked into again.
-        None => state.last.index.saturating_sub(sent.index) + writes,
-        Some(_) => last.index.saturating_sub(sent.index),
-    }
+    let unread = match differs(facts) {
+        Some(Differs::EndsBefore(applied)) => applied - last.index,
+        Some(Differs::OtherMember(_)) | None => 0,
+    };
+    let (Some(state), Some(sent)) = (&facts.state, sent) else { return last.index + unread };
+    unread
+        + match begins {
+            // What was made and did not arrive is not looked into again.
+            None => state.last.index.saturating_sub(sent.index) + writes,
+            Some(_) => last.index.saturating_sub(sent.index),
+        }
 }
 
 /// etcd 2.x logs the leader's clock every 500 ms, which no jump of this node's clock alters, nor a stop of etcd. Elsewhere it
@@ -208,6 +238,9 @@ fn because(facts: &Facts) -> &'static str {
         None => "no backup was made",
         Some(_) if facts.moved => "what was sent may be elsewhere",
         Some(state) if state.pending.is_some() => "the last part was not seen to arrive",
+        _ if matches!(differs(facts), Some(Differs::EndsBefore(_))) => {
+            "etcd has more than can be read of its log"
+        }
         _ if facts.new.begins.is_some() => "the next backup has to begin a new generation",
         _ => "they came after the last backup",
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::archive::state::tests::state;
+use crate::cluster::own::Own;
 use serde_json::Value;
 
 const NOW: u64 = 10_000;
@@ -26,12 +27,16 @@ fn facts() -> Facts {
         moved: false,
         new,
         has_parent: false,
-        etcd: Etcd::Healthy,
+        etcd: answered(true, Some(50)),
         in_recovery: false,
         timer: Some(true),
         verified: Some(NOW - 1),
         rehearsed: None,
     }
+}
+
+fn answered(is_healthy: bool, applied: Option<u64>) -> Asked {
+    Asked::Answered(Own { member_id: 4, is_healthy, applied })
 }
 
 fn judged(change: impl FnOnce(&mut Facts)) -> (u64, Option<u64>, Vec<&'static str>) {
@@ -72,10 +77,21 @@ fn what_would_be_lost() {
 fn what_somebody_has_to_look_at() {
     assert_eq!(judged(|f| f.now = NOW + 541), (7, Some(601), vec!["old"]));
     assert_eq!(judged(|f| f.now = NOW + 540), (7, Some(600), vec![]));
-    assert_eq!(judged(|f| f.etcd = Etcd::CutOff), (7, Some(60), vec!["cut-off"]));
-    assert_eq!(judged(|f| f.etcd = Etcd::Silent), (7, Some(60), vec![]));
-    let unknown = |f: &mut Facts| f.etcd = Etcd::Unknown("GET https://e1: (58)".into());
+    assert_eq!(judged(|f| f.etcd = answered(false, None)), (7, Some(60), vec!["cut-off"]));
+    assert_eq!(judged(|f| f.etcd = Asked::Silent), (7, Some(60), vec![]));
+    let unknown = |f: &mut Facts| f.etcd = Asked::Unknown("GET https://e1: (58)".into());
     assert_eq!(judged(unknown), (7, Some(60), vec![]));
+    // etcd knows of more than its log seems to have, or is somebody else.
+    let ahead = |f: &mut Facts| f.etcd = answered(true, Some(70));
+    assert_eq!(judged(ahead), (17, Some(60), vec!["ends-early"]));
+    let idle = |f: &mut Facts| {
+        f.new = New::nothing_behind(f.state.as_ref().unwrap());
+        f.etcd = answered(true, Some(51));
+    };
+    assert_eq!(judged(idle), (1, Some(60), vec!["ends-early"]));
+    let other =
+        |f: &mut Facts| f.etcd = Asked::Answered(Own { member_id: 5, is_healthy: true, applied: Some(1) });
+    assert_eq!(judged(other), (7, Some(60), vec!["other-log"]));
     assert_eq!(judged(|f| f.in_recovery = true), (7, Some(60), vec!["recovery"]));
     assert_eq!(judged(|f| f.timer = Some(false)), (7, Some(60), vec!["timer"]));
     assert_eq!(judged(|f| f.timer = None), (7, Some(60), vec![]));
@@ -88,7 +104,10 @@ fn what_somebody_has_to_look_at() {
     assert_eq!(judged(restored), (60, None, vec!["never"]));
     assert_eq!(judged(|f| f.moved = true), (60, None, vec!["moved"]));
     assert_eq!(judged(|f| f.state.as_mut().unwrap().give_up("why")), (60, None, vec!["gone"]));
-    let empty = |f: &mut Facts| (f.new.last.index, f.new.begins) = (6, Some("not as it was".into()));
+    let empty = |f: &mut Facts| {
+        (f.new.last.index, f.new.begins) = (6, Some("not as it was".into()));
+        f.etcd = answered(true, Some(6));
+    };
     assert_eq!(judged(empty), (0, Some(0), vec!["went-back"]));
 }
 
@@ -101,7 +120,7 @@ fn it_is_said_for_people_and_for_programs() {
     let want = "would lose  at most 7 entries, of the last 60 s: they came after the last backup\n\
                 log         up to index 60, of member 4 of cluster 3\n\
                 remote      up to index 50, captured 1970-01-01T02:45:40Z, generation 1, in r:p/id\n\
-                etcd        runs and has a quorum\n\
+                etcd        runs and has a quorum, applied up to index 50\n\
                 verified    1970-01-01T02:46:39Z\n\
                 rehearsed   never\n\
                 warning     etcd2-backup.timer does not run: there are no backups by themselves\n\
@@ -113,7 +132,7 @@ fn it_is_said_for_people_and_for_programs() {
         (&7.into(), &60.into(), &50.into())
     );
     assert_eq!(value["warnings"][0]["kind"], "timer");
-    facts.etcd = Etcd::Unknown("GET https://e1: (58)".into());
+    facts.etcd = Asked::Unknown("GET https://e1: (58)".into());
     assert!(text(&facts, &judgement).contains("etcd        could not be asked: GET https://e1: (58)\n"));
     assert_eq!(json(&facts, &judgement)["etcd"], "unknown");
     facts.state = None;

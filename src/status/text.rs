@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{Etcd, Facts, Judgement, Warning};
+use super::{Facts, Judgement, Warning};
+use crate::cluster::own::{Asked, Own};
 use crate::sys::time::rfc3339;
 
 /// For people: one thing a line.
@@ -54,12 +55,15 @@ pub fn text(facts: &Facts, judgement: &Judgement) -> String {
     out
 }
 
-fn etcd(etcd: &Etcd) -> String {
+fn etcd(etcd: &Asked) -> String {
     match etcd {
-        Etcd::Healthy => "runs and has a quorum".into(),
-        Etcd::CutOff => "runs and has no quorum".into(),
-        Etcd::Silent => "does not answer".into(),
-        Etcd::Unknown(why) => format!("could not be asked: {why}"),
+        Asked::Answered(Own { is_healthy, applied, .. }) => {
+            let quorum = if *is_healthy { "a quorum" } else { "no quorum" };
+            let applied = applied.map_or(String::new(), |index| format!(", applied up to index {index}"));
+            format!("runs and has {quorum}{applied}")
+        }
+        Asked::Silent => "does not answer".into(),
+        Asked::Unknown(why) => format!("could not be asked: {why}"),
     }
 }
 
@@ -80,11 +84,15 @@ pub fn json(facts: &Facts, judgement: &Judgement) -> Value {
         "lost_entries": judgement.lost_entries,
         "lost_seconds": judgement.lost_seconds,
         "because": judgement.because,
-        "etcd": match facts.etcd {
-            Etcd::Healthy => "healthy",
-            Etcd::CutOff => "cut-off",
-            Etcd::Silent => "silent",
-            Etcd::Unknown(_) => "unknown",
+        "etcd": match &facts.etcd {
+            Asked::Answered(own) if own.is_healthy => "healthy",
+            Asked::Answered(_) => "cut-off",
+            Asked::Silent => "silent",
+            Asked::Unknown(_) => "unknown",
+        },
+        "applied": match &facts.etcd {
+            Asked::Answered(own) => own.applied,
+            Asked::Silent | Asked::Unknown(_) => None,
         },
         "timer": facts.timer,
         "verified": time(facts.verified),

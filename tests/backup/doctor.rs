@@ -4,7 +4,7 @@ use std::fs;
 
 use testkit::etcd::{Member, introduce};
 use testkit::faults::wrapper::Wrapper;
-use testkit::files::{tree, write};
+use testkit::files::{copy, tree, write};
 use testkit::keys;
 use testkit::node::Node;
 use testkit::tools::Tools;
@@ -20,8 +20,18 @@ fn doctor(node: &Node, code: i32) -> (Vec<String>, String) {
     (lines.map(words).collect(), run.answer)
 }
 
-const GOOD: [&str; 9] =
-    ["ok log", "ok etcd", "ok founder", "ok clock", "ok room", "ok write", "ok list", "ok read", "ok remove"];
+const GOOD: [&str; 10] = [
+    "ok log",
+    "ok index",
+    "ok etcd",
+    "ok founder",
+    "ok clock",
+    "ok room",
+    "ok write",
+    "ok list",
+    "ok read",
+    "ok remove",
+];
 
 fn running() -> Option<(Node, Wrapper)> {
     let tools = Tools::from_env()?;
@@ -53,7 +63,7 @@ fn each_thing_that_a_backup_needs_has_a_line() {
     // Without etcd, what it would say is not known.
     node.etcd.stop().unwrap();
     let (lines, said) = doctor(&node, 0);
-    assert_eq!(lines[1..3], ["note etcd", "note founder"], "{said}");
+    assert_eq!(lines[1..4], ["note index", "note etcd", "note founder"], "{said}");
     assert!(said.contains("could not be asked"), "{said}");
     let wal = node.path("/var/lib/etcd2/member/wal");
     fs::rename(&wal, wal.with_file_name("kept")).unwrap();
@@ -86,7 +96,7 @@ fn a_remote_that_is_not_what_it_seems_is_found() {
     ] {
         wrapper.instead(&format!("{body}\nexec \"$REAL\" \"$@\""));
         let (lines, said) = doctor(&node, code);
-        assert_eq!(lines[5..], want, "{name}: {said}");
+        assert_eq!(lines[6..], want, "{name}: {said}");
     }
     // What is left is read by nobody, and goes nowhere.
     wrapper.honest();
@@ -103,6 +113,27 @@ fn a_remote_that_is_not_what_it_seems_is_found() {
     assert_eq!(lines, GOOD, "{said}");
     assert!(said.contains("1 of earlier runs are there"), "{said}");
     assert!(tree(&node.folder().join("doctor")).len() == 1);
+}
+
+#[test]
+fn a_log_that_is_not_all_that_etcd_has_is_found() {
+    let Some((mut node, _wrapper)) = running() else { return };
+    // As of a second: what etcd wrote since is not in it, and nothing in the copy says so.
+    let data = node.path("/var/lib/etcd2");
+    let old = node.path("/var/lib/old");
+    copy(&[&data], &old);
+    keys::write_many(&node.etcd.client_url, "/later", 3).unwrap();
+    node.environment.insert("ETCD_DATA_DIR".into(), "/var/lib/old/etcd2".into());
+    let (lines, said) = doctor(&node, 11);
+    assert_eq!(lines[..2], ["ok log", "FAILED index"], "{said}");
+    assert!(said.contains("etcd has applied index"), "{said}");
+    let run = node.run(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&run.answer).unwrap();
+    let kinds: Vec<_> = status["warnings"].as_array().unwrap().iter().map(|w| &w["kind"]).collect();
+    assert!(run.code == 20 && kinds.contains(&&"ends-early".into()), "{status}");
+    let index = |name: &str| status[name].as_u64().unwrap();
+    assert!(index("lost_entries") >= index("log_index") + 3, "{status}");
+    assert!(index("applied") >= index("log_index") + 3, "{status}");
 }
 
 #[test]
