@@ -1,5 +1,6 @@
 #!/bin/bash
-# The runner podman with a real container: back up, lose everything, restore, join.
+# The runner podman with a real container, of the rclone that the stock image has: back up, lose everything, restore, join.
+# rclone: current
 source "$(dirname "$0")/lib.sh"
 
 remote_up
@@ -11,6 +12,8 @@ write_keys e1 some 20
 dump_keys e1 "$work_dir/before"
 on e1 sudo systemctl start etcd2-backup.service
 claim "a backup went through the container" has_more_parts e1 0
+claim "of the rclone of the stock image, with no warning" await_word e1 etcd2-backup.service 'rclone v1\.75\.2 \(runner podman, image'
+claim "nobody warns of it" on e1 "! sudo journalctl -u etcd2-backup.service -o cat | grep -i -e warn -e hint"
 
 stop_all
 for node in "${nodes[@]}"; do on "$node" "sudo sh -c 'rm -rf /var/lib/etcd2/*'"; done

@@ -241,12 +241,19 @@ END
     done
 }
 
-# load_rclone_image NODE…: localhost/rclone:lab, made from the rclone of the nodes. Takes 2 s each.
+# load_rclone_image NODE…: localhost/rclone:lab, with the rclone of the nodes, or with the current one where a scenario asks for
+# it. Takes 2 s each.
 load_rclone_image() {
-    local node
+    local node image=$LAB_DIR/../rclone-image.tar
+    if [ -n "${LAB_CURRENT_RCLONE-}" ]; then
+        mkdir "$work_dir/rootfs"
+        tar -C "$work_dir/rootfs" -xf "$image"
+        cp "$LAB_CURRENT_RCLONE" "$work_dir/rootfs/usr/bin/rclone"
+        image=$work_dir/rclone-image.tar
+        tar -C "$work_dir/rootfs" -cf "$image" .
+    fi
     for node in "$@"; do
-        ssh "core@$node" "sudo docker import --change 'ENTRYPOINT [\"/usr/bin/rclone\"]' - localhost/rclone:lab" \
-            <"$LAB_DIR/../rclone-image.tar"
+        ssh "core@$node" "sudo docker import --change 'ENTRYPOINT [\"/usr/bin/rclone\"]' - localhost/rclone:lab" <"$image"
     done
 }
 
