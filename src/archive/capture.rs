@@ -20,7 +20,6 @@ use crate::etcd::snap::{self, Snapshot};
 use crate::etcd::v3::{Db, Seen};
 use crate::etcd::wal::{self, Extent, Place, Reading, Unfinished, Walk};
 use crate::exit::{Exit, exit_of, fault};
-use crate::sys::time;
 
 /// A restored log is replayed whole at etcd's start: 200,000 entries take about two seconds.
 const MAX_ENTRIES: u64 = 200_000;
@@ -33,8 +32,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What goes into the next part.
 #[derive(Debug)]
 pub struct Capture {
-    /// What this node's clock said, in seconds since 1970.
-    pub clock: u64,
     /// Why a new generation begins; `None`: the part continues the chain.
     pub begins: Option<String>,
     /// The base, when a new generation begins with a snapshot.
@@ -128,7 +125,6 @@ fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
     if let Some(why) = too_long(dir, state)? {
         return Ok(Follow::Broken(why));
     }
-    let clock = time::now();
     let (log, tail) = match read_on(dir, state) {
         Err(e) if exit_of(&e) == Exit::NotFound => return broken("the log was purged past the last backup"),
         read => read?,
@@ -148,7 +144,6 @@ fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
     };
     let v3_data = Seen::new(log.v3_write, &Db::Empty).map(|seen| seen.to_string());
     Ok(Follow::On(Box::new(Capture {
-        clock,
         begins: None,
         base: None,
         metadata: state.metadata(),
@@ -225,7 +220,6 @@ fn too_long(dir: &DataDir, state: &State) -> Result<Option<String>> {
 
 /// Begins with the newest usable snapshot.
 fn begin(dir: &DataDir, why: &str) -> Result<Capture> {
-    let clock = time::now();
     let contents = dir.scan(Reading::Live)?;
     let files = open_files(dir, contents.base.as_ref(), &contents.tail)?;
     if let Db::Unreadable(why) = &contents.db {
@@ -233,7 +227,6 @@ fn begin(dir: &DataDir, why: &str) -> Result<Capture> {
         log::warn!("{} cannot be looked into for data of the v3 store: {why}", db.display());
     }
     Ok(Capture {
-        clock,
         v3_data: contents.v3_data(),
         begins: Some(why.into()),
         first: contents.base_index() + 1,
@@ -294,13 +287,15 @@ impl Capture {
         Some(LastRecord { at, end: extent.to, crc: extent.crc })
     }
 
-    /// The state behind this part, written as `written` with the head `head` and still to be sent to `folder`.
+    /// The state behind this part, written as `written` with the head `head` and still to be sent to `folder`. The node's clock
+    /// said `looked` before the log was read.
     pub fn state_behind(
         &self,
         before: Option<&State>,
         folder: &str,
         head: &Head,
         written: &Written,
+        looked: u64,
     ) -> State {
         let sent = before.and_then(|b| b.sent);
         let before = before.filter(|_| self.begins.is_none());
@@ -324,7 +319,7 @@ impl Capture {
             last: head.last,
             hard_state: self.log.hard_state,
             time: head.time,
-            clock: self.clock,
+            clock: looked,
             sync_time: self.log.sync_time.or_else(|| before.and_then(|b| b.sync_time)),
             checked: before.map_or_else(
                 || Checked { sequence: head.sequence, checksum: written.checksum.clone() },

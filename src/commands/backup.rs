@@ -20,6 +20,7 @@ use crate::identity::{self, Identity};
 use crate::paths::Root;
 use crate::remote::rclone::Rclone;
 use crate::remote::{Object, Remote};
+use crate::running::surroundings::{Here, Surroundings};
 use crate::running::unheld;
 use crate::settings::Settings;
 use crate::sys::{look, random, time};
@@ -34,12 +35,21 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     let started = Instant::now();
     let settings = Settings::load(root)?;
     let mut cycle = Cycle::default();
-    let ended = send_what_is_new(root, &settings, &mut cycle);
+    let ended = send_what_is_new(&Here(root), root, &settings, &mut cycle);
     telling::finish(&settings, &cycle, started, &ended);
     ended
 }
 
-fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Result<Exit> {
+/// Sends what is new, if it is worth it; `cycle` says how far it came.
+///
+/// # Errors
+/// The log or the remote is not as it should be, or not to be read or reached.
+pub fn send_what_is_new(
+    node: &dyn Surroundings,
+    root: &Root,
+    settings: &Settings,
+    cycle: &mut Cycle,
+) -> Result<Exit> {
     // The timer must not disturb a recovery, nor a slow backup.
     let Some(_lock) = settings.try_lock()? else {
         log::info!("nothing done: a recovery or another backup is in progress");
@@ -62,7 +72,7 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
     let mut state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
     let before = state.as_ref().and_then(|s| s.seen.as_ref());
     let route = remote.route(before.map(|seen| &seen.route))?;
-    let way = Way { settings, remote: &remote, spool: &spool, folder: &folder, route };
+    let way = Way { node, settings, remote: &remote, spool: &spool, folder: &folder, route };
 
     let mut listed =
         way.look_first(state.as_mut()).inspect_err(|_| read_what_waits(&dir, state.as_ref(), cycle))?;
@@ -71,7 +81,7 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
     for _ in 0..GENERATIONS {
         if send_new_part(root, &way, &dir, &mut state, listed.take(), cycle)? {
             // What was read is sent in any case: if etcd has its data elsewhere, it may still be the last there is.
-            unheld::refuse_if_elsewhere(root, settings, &dir)?;
+            unheld::refuse_if_elsewhere(node, root, settings, &dir)?;
             return Ok(Exit::Done);
         }
     }
@@ -100,7 +110,7 @@ fn send_new_part(
     cycle: &mut Cycle,
 ) -> Result<bool> {
     let settings = way.settings;
-    let looked = time::now();
+    let looked = way.node.now();
     let Look { new, unfinished } = capture::next(dir, state.as_ref())?;
     let Some(capture) = new else {
         remember(settings, state.as_mut(), unfinished)?;
@@ -108,7 +118,7 @@ fn send_new_part(
         return Ok(true);
     };
     cycle.read(&capture);
-    let young = |s: &State| s.is_younger_than(settings.quiet_interval, capture.clock);
+    let young = |s: &State| s.is_younger_than(settings.quiet_interval, looked);
     if capture.is_quiet() && state.as_ref().is_some_and(young) {
         remember(settings, state.as_mut(), unfinished)?;
         tell_held_back(settings, &capture);
@@ -119,10 +129,10 @@ fn send_new_part(
     let place = way.place_for_a_generation(state.as_ref(), &capture, listed)?;
     identity::record(root, &identity_of(root, settings, &capture))?;
 
-    let head = head(settings, way.remote, state.as_ref(), &capture, place)?;
+    let head = head(way, state.as_ref(), &capture, place, looked)?;
     let to = way.spool.generation(head.generation_name())?;
     let written = part::write(&to, &head, |out| capture.write_payload(out))?;
-    let now = state.insert(capture.state_behind(state.as_ref(), &settings.folder(), &head, &written));
+    let now = state.insert(capture.state_behind(state.as_ref(), &settings.folder(), &head, &written, looked));
     now.save(&settings.backup_dir)?;
     if !way.send(now)? {
         return Ok(false);
@@ -216,12 +226,13 @@ fn parent(settings: &Settings, remote: &dyn Remote, cluster_id: u64, others: boo
 
 /// The part's head: its place in the chain, or the start of a new generation behind all that the remote has.
 fn head(
-    settings: &Settings,
-    remote: &dyn Remote,
+    way: &Way<'_>,
     state: Option<&State>,
     capture: &Capture,
     place: Option<Place>,
+    looked: u64,
 ) -> Result<Head> {
+    let settings = way.settings;
     let cluster_id = capture.metadata.cluster_id;
     let (generation, writer, sequence, predecessor, parent) = match (state, &capture.begins) {
         (Some(state), None) => {
@@ -230,7 +241,7 @@ fn head(
         (_, why) => {
             let Place { number, others } = place.context("no number for a generation")?;
             log::info!("generation {number} begins: {}", why.as_deref().unwrap_or("the first one"));
-            let parent = parent(settings, remote, cluster_id, others)?;
+            let parent = parent(settings, way.remote, cluster_id, others)?;
             (number, u32::from_ne_bytes(random::bytes()?), 0, String::new(), parent)
         }
     };
@@ -245,7 +256,7 @@ fn head(
         peer_urls: settings.peer_urls.clone(),
         family: capture.family,
         // Within a generation times never go back, whatever the clock does.
-        time: state.filter(|_| sequence > 0).map_or(0, |s| s.time).max(capture.clock),
+        time: state.filter(|_| sequence > 0).map_or(0, |s| s.time).max(looked),
         first: capture.first,
         last: capture.last(),
         commit: Some(capture.commit()),

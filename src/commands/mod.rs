@@ -10,7 +10,7 @@ use crate::install::transaction;
 use crate::paths::Root;
 
 mod await_member;
-mod backup;
+pub mod backup;
 mod clean;
 mod doctor;
 mod export;

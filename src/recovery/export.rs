@@ -14,7 +14,7 @@ use crate::exit::{Exit, fault};
 use crate::member_dir::places::Places;
 use crate::member_dir::{aside, kept};
 use crate::settings::Settings;
-use crate::sys::{fs as files, look};
+use crate::sys::{fs as files, look, time};
 
 /// Writes it into a file of its own, in a folder that is emptied first.
 ///
@@ -22,6 +22,7 @@ use crate::sys::{fs as files, look};
 /// [`Exit::NotFound`] if this node's disk does not have it any more; it cannot be read, or not be written.
 pub fn write(settings: &Settings, record: &Record) -> Result<PathBuf> {
     let Some(dir) = disk(settings, record)? else { return Err(not_here(record)) };
+    let looked = time::now();
     let capture = capture::anew(&dir, "an export")?;
     let head = Head {
         generation: 0,
@@ -32,7 +33,7 @@ pub fn write(settings: &Settings, record: &Record) -> Result<PathBuf> {
         member_name: settings.name.clone(),
         peer_urls: settings.peer_urls.clone(),
         family: capture.family,
-        time: capture.clock,
+        time: looked,
         first: capture.first,
         last: capture.last(),
         commit: Some(capture.commit()),

@@ -8,10 +8,12 @@
 //! | `mounts.rs` | what a path of another process is called here |
 //! | `member.rs` | which of them is the member of a unit, and what it says of itself |
 //! | `look.rs` | looks at what runs now, and notes it |
+//! | `surroundings.rs` | what a backup asks of the node: the time, and how etcd's unit runs |
 //! | `unheld.rs` | a log that nobody holds while etcd runs |
 
 pub mod look;
 pub mod member;
 pub mod mounts;
 pub mod process;
+pub mod surroundings;
 pub mod unheld;

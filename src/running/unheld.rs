@@ -6,15 +6,15 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::surroundings::{Run, Surroundings};
 use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, fault};
 use crate::paths::Root;
 use crate::settings::Settings;
 use crate::sys::fs::{remove_if_there, write_atomic};
-use crate::sys::systemd;
 
 /// How long etcd may take until it holds its log, in seconds.
 const PATIENCE: u64 = 60;
@@ -61,12 +61,15 @@ pub fn judge(known: Option<Unheld>, now: &Moment) -> (Option<Unheld>, Option<u64
 ///
 /// # Errors
 /// [`Exit::Settings`]: it is not, and has not been for a minute. What cannot be asked is a warning.
-pub fn refuse_if_elsewhere(root: &Root, settings: &Settings, dir: &DataDir) -> Result<()> {
-    if !root.is_live() {
-        return Ok(());
-    }
-    let now = match moment(settings, dir) {
-        Ok(now) => now,
+pub fn refuse_if_elsewhere(
+    node: &dyn Surroundings,
+    root: &Root,
+    settings: &Settings,
+    dir: &DataDir,
+) -> Result<()> {
+    let now = match moment(node, settings, dir) {
+        Ok(Some(now)) => now,
+        Ok(None) => return Ok(()),
         Err(e) => {
             log::warn!(
                 "whether the etcd that runs holds the log in {} is not known: {e:#}",
@@ -96,17 +99,9 @@ pub fn refuse_if_elsewhere(root: &Root, settings: &Settings, dir: &DataDir) -> R
     ))
 }
 
-fn moment(settings: &Settings, dir: &DataDir) -> Result<Moment> {
-    let read = |path: &str| fs::read_to_string(path).with_context(|| format!("reading {path}"));
-    let uptime = read("/proc/uptime")?;
-    let seconds = uptime.split('.').next().and_then(|seconds| seconds.parse().ok());
-    Ok(Moment {
-        wal_dir: dir.wal.clone(),
-        held: dir.is_held()?,
-        started: systemd::active_since(&settings.etcd_unit)?,
-        boot: read("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
-        uptime: seconds.context("/proc/uptime says no number")?,
-    })
+fn moment(node: &dyn Surroundings, settings: &Settings, dir: &DataDir) -> Result<Option<Moment>> {
+    let Some(Run { started, boot, uptime }) = node.etcd(&settings.etcd_unit)? else { return Ok(None) };
+    Ok(Some(Moment { wal_dir: dir.wal.clone(), held: dir.is_held()?, started, boot, uptime }))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod container;
 mod cycle;
+mod day;
 mod doctor;
 mod faults_folder;
 mod faults_node;

@@ -120,7 +120,7 @@ impl Copier {
         let folder = self.work.join(head.generation_name().to_string());
         fs::create_dir_all(&folder)?;
         let written = part::write(&folder, &head, |out| capture.write_payload(out))?;
-        self.state = Some(capture.state_behind(before.as_ref(), "folder", &head, &written));
+        self.state = Some(capture.state_behind(before.as_ref(), "folder", &head, &written, 0));
         self.parts.push((folder.join(written.name.to_string()), head.generation_name(), written.name));
         self.look(&head).with_context(|| format!("part {} of {head:?}", head.sequence))?;
         let (says, holds) = (head.last.index, self.content.last());

@@ -10,8 +10,9 @@ use crate::archive::spool::Spool;
 use crate::archive::state::State;
 use crate::remote::route::Route;
 use crate::remote::{Object, Remote};
+use crate::running::surroundings::Surroundings;
 use crate::settings::Settings;
-use crate::sys::{random, time};
+use crate::sys::random;
 
 /// What a generation that begins has to know of the folder.
 #[derive(Clone, Copy)]
@@ -24,6 +25,7 @@ pub(super) struct Place {
 
 /// The way that parts go, and what is looked at on it.
 pub(super) struct Way<'a> {
+    pub(super) node: &'a dyn Surroundings,
     pub(super) settings: &'a Settings,
     pub(super) remote: &'a dyn Remote,
     pub(super) spool: &'a Spool,
@@ -37,7 +39,7 @@ impl Way<'_> {
     /// Looks into the folder, where that is due, before anything is sent to it; gives what it saw. If something of the
     /// generation is not there, it ends.
     pub(super) fn look_first(&self, state: Option<&mut State>) -> Result<Option<Vec<Object>>> {
-        let now = time::now();
+        let now = self.node.now();
         let Some(state) = state else { return Ok(None) };
         let Some(demand) = recheck::due(state, &self.route, now) else { return Ok(None) };
         let arrival::Look { objects, finding } = match self.watch().look(state, &[], demand) {
@@ -101,7 +103,7 @@ impl Way<'_> {
                 return Ok(false);
             }
             state.arrived();
-            state.seen_whole(&self.route, true, time::now());
+            state.seen_whole(&self.route, true, self.node.now());
         } else {
             state.arrived();
         }
