@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `process.rs` | the processes that write to a log, from `/proc` |
 //! | `mounts.rs` | what a path of another process is called here |
+//! | `theirs.rs` | the configuration file of a process, as that sees it |
 //! | `member.rs` | which of them is the member of a unit, and what it says of itself |
 //! | `look.rs` | looks at what runs now, and notes it |
 //! | `unheld.rs` | a log that nobody holds while etcd runs |
@@ -14,4 +15,5 @@ pub mod look;
 pub mod member;
 pub mod mounts;
 pub mod process;
+pub mod theirs;
 pub mod unheld;
