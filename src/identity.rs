@@ -30,6 +30,10 @@ pub struct Identity {
 pub struct Setup {
     /// What the unit said then, as [`UnitEnvironment::digest`](crate::settings::UnitEnvironment::digest) gives it.
     pub unit: String,
+    /// What the configuration file that the unit names said then, as
+    /// [`UnitEnvironment::file_digest`](crate::settings::UnitEnvironment::file_digest) gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// What etcd was given, by its flags, in this node's paths: `data-dir` always, `wal-dir` if it is a separate one.
     pub settings: BTreeMap<String, String>,
 }
@@ -215,7 +219,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         let settings = BTreeMap::from([("data-dir".to_owned(), "/var/lib/etcd2".to_owned())]);
-        let seen = Setup { unit: "ab".into(), settings };
+        let seen = Setup { unit: "ab".into(), file: None, settings };
         record_setup(&root, &seen).unwrap();
         assert_eq!((load(&root).unwrap(), setup(&root).unwrap()), (None, Some(seen.clone())));
         record(&root, &sample()).unwrap();

@@ -1,8 +1,11 @@
 //! The drop-in that makes etcd start as a new member of an existing cluster. It lives until the member has caught up.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 
 use super::Membership;
+use crate::settings::etcd_config::{ConfigFile, Problem};
 use crate::settings::unit::{UnitEnvironment, as_flag};
 
 /// Flags that would send etcd elsewhere: their variables are emptied, which etcd takes as not set.
@@ -63,6 +66,9 @@ pub fn overridden(effective: &UnitEnvironment, initial_cluster: &str) -> Option<
     let wrong = |flag: &str, wanted: Option<&str>| {
         let got = effective.get(flag);
         (got != wanted).then(|| {
+            if let Some(file) = &effective.file {
+                return format!("{} says {flag}: {:?}", file.path.display(), got.unwrap_or_default());
+            }
             let variable = format!("ETCD_{}", flag.replace('-', "_").to_ascii_uppercase());
             format!("{variable} is {:?} all the same", got.unwrap_or_default())
         })
@@ -71,6 +77,25 @@ pub fn overridden(effective: &UnitEnvironment, initial_cluster: &str) -> Option<
         .into_iter()
         .chain(CLEARED.map(|f| (f, None)))
         .find_map(|(flag, wanted)| wrong(flag, wanted))
+}
+
+/// Why etcd would not start as a new member, since it reads a file instead of what the drop-in sets.
+pub fn contradicted(file: &ConfigFile, initial_cluster: &str) -> Option<String> {
+    if let Err(Problem::Unread(why) | Problem::Wrong(why)) = &file.values {
+        return Some(format!("what {} says is not known here: {why}", file.path.display()));
+    }
+    let effective = UnitEnvironment { file: Some(file.clone()), ..UnitEnvironment::default() };
+    overridden(&effective, initial_cluster)
+}
+
+/// What has to be written into a configuration file for that.
+pub fn in_file(file: &Path, initial_cluster: &str) -> String {
+    format!(
+        "in {} write `{STATE}: existing` and `{CLUSTER}: \"{initial_cluster}\"`, and take out {}; then run join again (it can stay \
+         so: etcd reads these only as long as it has no data)",
+        file.display(),
+        CLEARED.join(", ")
+    )
 }
 
 /// The flags that [`text`] leaves out of a command line, by name.
@@ -118,6 +143,7 @@ fn quoted(value: &str) -> Result<String> {
 mod tests {
     use super::*;
     use crate::cluster::Member;
+    use crate::settings::etcd_config;
 
     fn member(id: u64, name: &str, urls: &[&str]) -> Member {
         let peer_urls = urls.iter().map(|u| (*u).to_owned()).collect();
@@ -181,6 +207,37 @@ mod tests {
         assert!(text.ends_with(end), "{text}");
         let names = ["initial-cluster", "discovery", "force-new-cluster", "initial-cluster-state"];
         assert_eq!(left_out(&command), names);
+    }
+
+    #[test]
+    fn a_configuration_file_has_to_say_it_itself() {
+        let file = |text: &str| ConfigFile {
+            path: "/c.yml".into(),
+            values: etcd_config::parse(text.as_bytes()).map_err(Problem::Wrong),
+        };
+        let good = "initial-cluster-state: existing\ninitial-cluster: a=http://a:1,b=http://b:1\n";
+        let list = "a=http://a:1,b=http://b:1";
+        assert_eq!(contradicted(&file(good), list), None);
+        for (more, expected) in [
+            ("initial-cluster-state: new", "/c.yml says initial-cluster-state: \"new\""),
+            ("initial-cluster-state:", "/c.yml says initial-cluster-state: \"\""),
+            ("initial-cluster: a=http://a:1", "/c.yml says initial-cluster: \"a=http://a:1\""),
+            ("force-new-cluster: true", "/c.yml says force-new-cluster: \"true\""),
+            ("discovery: http://d", "/c.yml says discovery: \"http://d\""),
+            (
+                "proxy: []",
+                "what /c.yml says is not known here: line 3: proxy is a list, and etcd takes one text there, with commas in it",
+            ),
+        ] {
+            assert_eq!(contradicted(&file(&format!("{good}{more}\n")), list).as_deref(), Some(expected));
+        }
+        let hint = in_file(Path::new("/c.yml"), list);
+        for part in [
+            "in /c.yml write `initial-cluster-state: existing` and `initial-cluster: \"a=http://a:1,b",
+            "discovery",
+        ] {
+            assert!(hint.contains(part), "{hint}");
+        }
     }
 
     #[test]

@@ -278,8 +278,27 @@ impl Join<'_> {
         self.cluster.members().is_ok_and(|m| m.members.iter().any(|m| !m.has_started()))
     }
 
+    /// An etcd that reads a configuration file has to find there what a drop-in would say.
+    fn refuse_config_file(&self, members: &Membership) -> Result<()> {
+        let Some(file) = &self.settings.etcd_config_file else { return Ok(()) };
+        let own_urls = self.settings.own_peer_urls()?;
+        let list = drop_in::initial_cluster(members, self.settings.own_name()?, own_urls);
+        let Some(why) = drop_in::contradicted(file, &list) else { return Ok(()) };
+        let what = format!("etcd reads its configuration file instead of what join sets for it, and {why}");
+        let mut hint = drop_in::in_file(&file.path, &list);
+        if file.values.is_err() {
+            let unit = &self.settings.etcd_unit;
+            hint = format!(
+                "put it where this node has it, and Environment=ETCD_CONFIG_FILE={} into a drop-in of {unit}; {hint}",
+                file.path.display()
+            );
+        }
+        Err(fault(Exit::Settings, what, hint))
+    }
+
     /// Writes the drop-in and sees to it that nothing overrides it.
     fn write_drop_in(&self, members: &Membership) -> Result<()> {
+        self.refuse_config_file(members)?;
         let own_urls = self.settings.own_peer_urls()?;
         let list = drop_in::initial_cluster(members, self.settings.own_name()?, own_urls);
         let text = drop_in::text(&list, own_urls, &self.settings.etcd_command)?;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use super::member::{Found, Member, of_unit};
 use super::mounts;
 use super::process;
+use super::theirs;
 use crate::etcd::datadir;
 use crate::identity::{self, Identity, Setup};
 use crate::paths::Root;
@@ -46,7 +47,7 @@ pub fn look(root: &Root, unit: &str, environment: &UnitEnvironment) -> Result<Lo
             return Ok(Looked::Nothing(what));
         }
     };
-    let member = match Member::of(found, &ours) {
+    let member = match Member::of(found, &ours, theirs::config_file(found)) {
         Ok(member) => member,
         Err(why) => return Ok(Looked::Nothing(why)),
     };
@@ -55,8 +56,8 @@ pub fn look(root: &Root, unit: &str, environment: &UnitEnvironment) -> Result<Lo
 }
 
 fn note(root: &Root, environment: &UnitEnvironment, member: &Member, known: Option<Identity>) -> Result<()> {
-    let unit = environment.digest();
-    identity::record_setup(root, &Setup { unit, settings: member.settings.clone() })?;
+    let (unit, file) = (environment.digest(), environment.file_digest());
+    identity::record_setup(root, &Setup { unit, file, settings: member.settings.clone() })?;
     if known.is_some_and(|known| known.wal_dir == member.wal_dir) {
         return Ok(());
     }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `process.rs` | the processes that write to a log, from `/proc` |
 //! | `mounts.rs` | what a path of another process is called here |
+//! | `theirs.rs` | the configuration file of a process, as that sees it |
 //! | `member.rs` | which of them is the member of a unit, and what it says of itself |
 //! | `look.rs` | looks at what runs now, and notes it |
 //! | `surroundings.rs` | what a backup asks of the node: the time, and how etcd's unit runs |
@@ -16,4 +17,4 @@ pub mod member;
 pub mod mounts;
 pub mod process;
 pub mod surroundings;
-pub mod unheld;
+pub mod theirs;pub mod unheld;

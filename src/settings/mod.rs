@@ -18,6 +18,7 @@ use crate::sys::look;
 use crate::sys::systemd;
 
 pub mod endpoint;
+pub mod etcd_config;
 pub mod flags;
 mod parse;
 pub mod reach;
@@ -27,6 +28,7 @@ mod tls;
 pub mod unit;
 pub mod urls;
 
+use etcd_config::ConfigFile;
 pub use parse::parse;
 pub use unit::UnitEnvironment;
 
@@ -90,6 +92,8 @@ pub struct Settings {
     pub keep: Rules,
     /// Whether a backup removes from the remote what is not kept (`ETCD2_BACKUP_PRUNE`, default true).
     pub prune: bool,
+    /// The file that etcd reads instead of flags and variables (`--config-file`, `ETCD_CONFIG_FILE`).
+    pub etcd_config_file: Option<ConfigFile>,
     /// etcd's program and arguments, variables expanded; empty if no unit was asked.
     pub etcd_command: Vec<String>,
     /// The user etcd runs as (`User=`, or `ETCD_USER` of Flatcar's unit), empty for root or if no unit was asked.
@@ -106,11 +110,14 @@ impl Settings {
         let ours = ours(root)?;
         let mut unit = match root.is_live() {
             true => UnitEnvironment::load(&parse::etcd_unit(&ours)?, root)?,
-            false => UnitEnvironment { variables: ours.clone(), ..UnitEnvironment::default() },
+            false => {
+                UnitEnvironment { variables: ours.clone(), ..UnitEnvironment::default() }.with_file(root)
+            }
         };
         if root.is_live() {
             unit.see(identity::setup(root));
         }
+        unit.refuse_unknown_file(&parse::etcd_unit(&ours)?)?;
         let path = root.join(MACHINE_ID);
         let machine_id = std::fs::read_to_string(&path).or_fault(
             Exit::Settings,

@@ -118,6 +118,7 @@ pub fn parse(
         source: source::parse(ours)?,
         keep,
         prune,
+        etcd_config_file: unit.any_config_file(),
         etcd_command: unit.command.clone(),
         etcd_user: unit.user.clone(),
         etcd_unit,

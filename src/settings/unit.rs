@@ -1,4 +1,5 @@
-//! What etcd's process gets: the variables of its unit, and the flags of its command line over them.
+//! What etcd's process gets: the variables of its unit, and the flags of its command line over them; or, in place of both, a
+//! configuration file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use anyhow::{Context, Result};
 use glob::MatchOptions;
 use sha2::{Digest as _, Sha256};
 
+use super::etcd_config::{ConfigFile, Problem};
 use crate::exit::{Exit, OrFault, fault};
 use crate::identity::Setup;
 use crate::paths::Root;
@@ -23,6 +25,8 @@ pub struct UnitEnvironment {
     pub command: Vec<String>,
     /// The user etcd runs as, empty for root.
     pub user: String,
+    /// The configuration file that one of these names: nothing else counts then.
+    pub file: Option<ConfigFile>,
     /// What the running etcd was seen to be given, by flag, in this node's paths: it is right where the text of a unit says
     /// another thing, or nothing.
     pub seen: BTreeMap<String, String>,
@@ -61,7 +65,14 @@ impl UnitEnvironment {
             }
             files.extend(texts);
         }
-        Ok(Self::effective(&service, &files))
+        Ok(Self::effective(&service, &files).with_file(root))
+    }
+
+    /// Reads the configuration file, where one is named; what it says is not judged yet.
+    #[must_use]
+    pub fn with_file(mut self, root: &Root) -> Self {
+        self.file = self.config_file().map(|path| ConfigFile::load(path, &root.join(path)));
+        self
     }
 
     /// Puts variables, files and command together; pure.
@@ -79,11 +90,11 @@ impl UnitEnvironment {
         // Flatcar's unit runs as root, and its wrapper becomes this user.
         let wrapper = || variables.get("ETCD_USER").cloned().unwrap_or_default();
         let user = if service.user.is_empty() { wrapper() } else { service.user.clone() };
-        Self { variables, command, user, seen: BTreeMap::new() }
+        Self { variables, command, user, ..Self::default() }
     }
 
-    /// What etcd was seen to have; else a flag of the command line, else the variable etcd takes for it. Empty values count as
-    /// not set, as in etcd.
+    /// What etcd was seen to have; else what its configuration file says; else, without one, a flag of the command line, else the
+    /// variable etcd takes for it. Empty values count as not set, as in etcd.
     pub fn get(&self, flag: &str) -> Option<&str> {
         let place = ["data-dir", "wal-dir"].contains(&flag) && !self.seen.is_empty();
         if let Some(seen) = self.seen.get(flag) {
@@ -91,6 +102,12 @@ impl UnitEnvironment {
         }
         if place {
             return None;
+        }
+        match &self.file {
+            Some(file) => return file.values.as_ref().ok()?.get(flag).map(String::as_str),
+            // It was seen to read one that its unit does not name.
+            None if self.seen.contains_key(CONFIG_FILE) => return None,
+            None => {}
         }
         let variable = variable_of(flag);
         let value =
@@ -101,15 +118,64 @@ impl UnitEnvironment {
     /// Takes what the running etcd was last seen to be given, if its unit says the same as then.
     pub fn see(&mut self, setup: Result<Option<Setup>>) {
         match setup {
-            Ok(Some(setup)) if setup.unit == self.digest() => self.seen = setup.settings,
+            Ok(Some(setup)) if setup.unit == self.digest() && self.may_be(&setup) => {
+                self.seen = setup.settings;
+            }
             Ok(_) => {}
             Err(e) => log::warn!("how etcd was last seen to run is not known: {e:#}"),
         }
     }
 
-    /// Whether etcd reads a file instead of flags and variables.
-    pub fn has_config_file(&self) -> bool {
-        self.get("config-file").is_some()
+    /// The file that etcd reads instead of flags and variables: the flag, else the variable.
+    pub fn config_file(&self) -> Option<&Path> {
+        let flag = flag_value(&self.command, CONFIG_FILE).filter(|path| !path.is_empty());
+        let variable = || self.variables.get(&variable_of(CONFIG_FILE)).map(String::as_str);
+        flag.or_else(variable).filter(|path| !path.is_empty()).map(Path::new)
+    }
+
+    /// The same and what it says, or the one that etcd was seen to read.
+    pub fn any_config_file(&self) -> Option<ConfigFile> {
+        let seen = |path: &String| {
+            let why = Problem::Unread("its unit does not name it, and etcd reads it all the same".into());
+            ConfigFile { path: path.into(), values: Err(why) }
+        };
+        self.file.clone().or_else(|| self.seen.get(CONFIG_FILE).map(seen))
+    }
+
+    /// Refuses a configuration file that is not known. Where etcd was seen to run with one that is not here, what was seen of it
+    /// counts; nothing else takes its place.
+    ///
+    /// # Errors
+    /// [`Exit::Settings`]: it cannot be read, and etcd was not seen; or it is not what etcd could start from.
+    pub fn refuse_unknown_file(&self, unit: &str) -> Result<()> {
+        match self.file.as_ref().map(|file| (file, &file.values)) {
+            Some((file, Err(Problem::Unread(why)))) if self.seen.contains_key(CONFIG_FILE) => {
+                log::warn!(
+                    "etcd's configuration file {} is not here ({why}): what the running etcd was seen to read of it counts",
+                    file.path.display()
+                );
+                Ok(())
+            }
+            Some((file, Err(problem))) => Err(file.refusal(problem, unit)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What tells one content of the configuration file from another; `None` if there is none, or it is not known here.
+    pub fn file_digest(&self) -> Option<String> {
+        let mut sum = Sha256::new();
+        for (flag, value) in self.file.as_ref()?.values.as_ref().ok()? {
+            [flag, value].iter().for_each(|word| {
+                sum.update(word.as_bytes());
+                sum.update([0]);
+            });
+        }
+        Some(to_hex(&sum.finalize()))
+    }
+
+    /// Whether etcd would be set up like that if it were started now, as far as its configuration file can be read here.
+    fn may_be(&self, setup: &Setup) -> bool {
+        self.file_digest().is_none_or(|digest| setup.file.as_ref() == Some(&digest))
     }
 
     /// What tells one text of a unit from another: the SHA-256, in hex, of all that its process gets.
@@ -136,6 +202,9 @@ fn matching(path: &Path) -> Result<Vec<PathBuf>> {
     }
     Ok(all)
 }
+
+/// Names a file in place of all other flags and variables.
+pub(crate) const CONFIG_FILE: &str = "config-file";
 
 /// etcd's variable for a flag: `data-dir` is `ETCD_DATA_DIR`.
 fn variable_of(flag: &str) -> String {
@@ -255,113 +324,4 @@ fn without_quotes(value: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sys::fs::write_atomic;
-
-    fn unit(environment: &[&str], command: &[&str], files: &[&str]) -> UnitEnvironment {
-        let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        let service =
-            ServiceUnit { environment: own(environment), command: own(command), ..ServiceUnit::default() };
-        UnitEnvironment::effective(&service, &own(files))
-    }
-
-    #[test]
-    fn flags_win_over_variables_in_every_spelling() {
-        let cases: &[(&[&str], Option<&str>)] = &[
-            (&["etcd"], Some("variable")),
-            (&["etcd", "--name", "e1"], Some("e1")),
-            (&["etcd", "-name", "e1", "--x"], Some("e1")),
-            (&["etcd", "--name=e1"], Some("e1")),
-            (&["etcd", "-name=a=b"], Some("a=b")),
-            (&["etcd", "--name=e1", "--name", "e2"], Some("e2")),
-            (&["etcd", "--names=e1"], Some("variable")),
-            (&["etcd", "--name"], Some("variable")),
-            (&["etcd", "--name="], None),
-            (&["etcd", "--debug", "--name=${ETCD_NAME}-x"], Some("variable-x")),
-            (&["etcd", "$OPTS"], Some("from-opts")),
-            (&["etcd", "$QUOTED"], Some("two words")),
-            (&["etcd", "--name=$OPTS"], Some("$OPTS")),
-            (&["etcd", "--name=a$$b${NO}c"], Some("a$bc")),
-        ];
-        for (command, expected) in cases {
-            let variables = [
-                "ETCD_NAME=variable",
-                "OPTS=--debug  --name from-opts",
-                "QUOTED='--debug' \"--name=two\\ words\" --x=''",
-            ];
-            let got = unit(&variables, command, &[]);
-            assert_eq!(got.get("name"), *expected, "{command:?}");
-        }
-    }
-
-    #[test]
-    fn environment_files_win_over_environment() {
-        let file =
-            "# c\n; c\nETCD_NAME = \"two words\"\nETCD_DATA_DIR=/a\\\n/b\nX='a\\b'\nY=a\\ b\nnonsense\nE=\n";
-        let got = unit(&["ETCD_NAME=x", "KEPT=1"], &["etcd"], &[file]);
-        let expected = [
-            ("E", ""),
-            ("ETCD_DATA_DIR", "/a/b"),
-            ("ETCD_NAME", "two words"),
-            ("KEPT", "1"),
-            ("X", "a\\b"),
-            ("Y", "a b"),
-        ];
-        let got: Vec<(&str, &str)> = got.variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        assert_eq!(got, expected);
-    }
-
-    #[test]
-    fn a_pattern_of_environment_files_means_those_that_match_in_order() {
-        let dir = tempfile::tempdir().unwrap();
-        let names = ["20-b.env", "10-a.env", ".c.env", "d.env.rpmsave"];
-        names.iter().for_each(|name| {
-            write_atomic(&dir.path().join(name), name.as_bytes(), 0o644).unwrap();
-        });
-        std::os::unix::fs::symlink("nowhere", dir.path().join("30-e.env")).unwrap();
-        let found = |pattern: &str| -> Vec<String> {
-            let all = matching(&dir.path().join(pattern)).unwrap();
-            all.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
-        };
-        assert_eq!(found("*.env"), ["10-a.env", "20-b.env"]);
-        assert_eq!(found("10-a.env"), ["10-a.env"]);
-        assert_eq!(found(".c.env"), [".c.env"]);
-        assert_eq!(found("none*"), [""; 0]);
-        assert_eq!(found("30-e.env"), [""; 0]);
-    }
-
-    #[test]
-    fn the_user_is_the_units_or_else_the_wrappers() {
-        for (unit, wrapper, expected) in
-            [("etcd", "x", "etcd"), ("etcd", "", "etcd"), ("", "etcd", "etcd"), ("", "", "")]
-        {
-            let service = ServiceUnit {
-                environment: vec![format!("ETCD_USER={wrapper}")],
-                user: unit.to_owned(),
-                ..ServiceUnit::default()
-            };
-            assert_eq!(UnitEnvironment::effective(&service, &[]).user, expected, "{unit:?} {wrapper:?}");
-        }
-    }
-
-    #[test]
-    fn what_was_seen_counts_as_long_as_the_unit_says_the_same() {
-        let mut environment = unit(&["ETCD_WAL_DIR=/stale", "ETCD_NAME=e1"], &["sh", "-c", "exec etcd"], &[]);
-        let settings = BTreeMap::from([("data-dir".to_owned(), "/srv/etcd".to_owned())]);
-        let setup = |unit: &str| Ok(Some(Setup { unit: unit.into(), settings: settings.clone() }));
-        environment.see(setup("of another text"));
-        assert_eq!((environment.get("data-dir"), environment.get("wal-dir")), (None, Some("/stale")));
-        environment.see(setup(&environment.digest()));
-        // A WAL directory that was not seen is none.
-        assert_eq!((environment.get("data-dir"), environment.get("wal-dir")), (Some("/srv/etcd"), None));
-        assert_eq!(environment.get("name"), Some("e1"));
-        let other = unit(&["ETCD_WAL_DIR=/stale", "ETCD_NAME=e2"], &["sh", "-c", "exec etcd"], &[]);
-        assert_ne!(environment.digest(), other.digest());
-    }
-
-    #[test]
-    fn an_empty_variable_is_not_set() {
-        assert_eq!(unit(&["ETCD_WAL_DIR="], &["etcd"], &[]).get("wal-dir"), None);
-    }
-}
+mod tests;

@@ -19,7 +19,7 @@ use crate::paths;
 use crate::test::cargo;
 
 /// Each is a file in `fuzz/fuzz_targets`; the slowest come first.
-const TARGETS: [&str; 8] = [
+const TARGETS: [&str; 9] = [
     "data_dir",
     "segment",
     "snapshot",
@@ -28,6 +28,7 @@ const TARGETS: [&str; 8] = [
     "proto",
     "members_json",
     "unit_environment",
+    "etcd_config",
 ];
 /// How long each target runs as part of `cargo xtask test`.
 const SMOKE_SECONDS: u64 = 10;

@@ -119,6 +119,9 @@ fn main() -> Result<()> {
     for text in UNITS {
         seeds.put("unit_environment", "unit", text.as_bytes())?;
     }
+    for text in CONFIGS {
+        seeds.put("etcd_config", "file", text.as_bytes())?;
+    }
     Ok(())
 }
 
@@ -133,4 +136,11 @@ const UNITS: [&str; 3] = [
     "as 3 \"ETCD_NAME=e1\" \"A=say \\\"x\\\" \\\\ \\303\\274\\n\" \"ETCD_DATA_DIR=/d\"\na(sb) 1 \"/etc/a b\" true\na(sasbttttuii) 1 \"/usr/bin/etcd2\" 3 \"/usr/bin/etcd2\" \"--name=a b\" \"$OPTS\" false 0 0 0 0 0 0 0\ns \"etcd\"\nRCLONE_ENDPOINT=r:b/p\tETCD_BACKUP_DIR=/b\nOPTS=--wal-dir /w --debug\n# comment\nETCD_INITIAL_ADVERTISE_PEER_URLS=\"http://a:1,http://b:2\"\n",
     "as 0\na(sb) 0\na(sasbttttuii) 1 \"/e\" 2 \"/e\" \"--data-dir=${D}/x\" false 0\ns \"\"\nETCD2_BACKUP_RCLONE_RUNNER=podman\tETCD2_BACKUP_RCLONE_IMAGE=i:1\tETCD2_BACKUP_RCLONE_TIMEOUT=90s\nD=/d \\\n  e\n",
     "as 1 \"ETCD_LISTEN_CLIENT_URLS=http://0.0.0.0:2379\"\na(sb) 0\na(sasbttttuii) 0\ns \"\"\nETCD_RESTORE_MASTER_ADV_PEER_URLS=http://m:2380\n[Service]\nEnvironment=\"A=a\\x41\\101\\u00e9\" B=%%m\nEnvironment=\nEnvironment=C=1 \\\n  D=2\n",
+];
+
+const CONFIGS: [&str; 4] = [
+    "# etcd\nname: 'e1'\ndata-dir: /d\nwal-dir:\ninitial-advertise-peer-urls: http://a:1,http://b:2\nadvertise-client-urls: \"http://a:3\"\ndiscovery-fallback: 'proxy'\ninitial-cluster: e1=http://a:1\ninitial-cluster-state: 'new'\nproxy: 'off'\nclient-transport-security:\n  # c\n  cert-file: /c\n  key-file: /k\n  client-cert-auth: true\n  trusted-ca-file: /ca\nforce-new-cluster: false\nlog-outputs: [stderr]\n",
+    "\u{feff}%YAML 1.1\n---\nclient-transport-security: &tls {cert-file: &c /c, ca-file: /ca}\npeer-transport-security: *tls\nname: *c\n<<: *tls\n...\n",
+    "{\"name\": \"\\u0065\", \"Data-Dir\": !!str 007, \"wal-dir\": 0x10}\n? [a]\n: - b\n",
+    "name: |2-\n   e1\nDATA-DIR: >+\n  /a\n  b\n\ndiscovery: ~\nforce-new-cluster: On\n",
 ];

@@ -28,6 +28,7 @@ impl Join<'_> {
         if !enters(step) {
             return Ok(Ready { step, members, seed: None });
         }
+        self.refuse_config_file(&members)?;
         seed::clear(&self.settings)?;
         preflight::directories(&self.settings)?;
         let version = api::cluster_version(&self.cluster.http, &self.cluster.via).or_fault(
