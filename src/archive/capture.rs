@@ -78,7 +78,31 @@ pub fn next(dir: &DataDir, state: Option<&State>) -> Result<Look> {
             Follow::Broken(why) => why,
         },
     };
-    anew(dir, &why).map(found)
+    begin_behind(dir, state, &why).map(found)
+}
+
+/// Begins anew where more is known of the log than that it is there: a record that an earlier look saw unfinished, and that the
+/// log went on behind, is damage for a new generation as well. Else a generation that ends would hide it for another cycle.
+fn begin_behind(dir: &DataDir, state: Option<&State>, why: &str) -> Result<Capture> {
+    let mut tries = 0;
+    loop {
+        let capture = anew(dir, why)?;
+        let Some(unfinished) = passed(&capture.tail, state).filter(|_| is_held(dir)) else {
+            return Ok(capture);
+        };
+        // It may have been repaired, and be written anew at this moment.
+        if tries == TRIES {
+            return Err(unfinished.damage());
+        }
+        tries += 1;
+        thread::sleep(PAUSE);
+    }
+}
+
+/// What an earlier look saw unfinished at the end of this walk, if the log went on behind it.
+fn passed(walk: &Walk, state: Option<&State>) -> Option<Unfinished> {
+    let before = state?.unfinished?;
+    walk.unfinished.filter(|now| now.is_passed(before))
 }
 
 /// Reads all that a new generation begins with.
@@ -163,11 +187,8 @@ fn read_on(dir: &DataDir, state: &State) -> Result<(Log, Walk)> {
     let mut tries = 0;
     loop {
         let (log, read) = read_once(dir, state, Reading::Live);
-        let passed = |walk: &Walk| -> Option<Unfinished> {
-            walk.unfinished.filter(|now| state.unfinished.is_some_and(|before| now.is_passed(before)))
-        };
         let error = match read {
-            Ok(walk) => match passed(&walk) {
+            Ok(walk) => match passed(&walk, Some(state)) {
                 None => return Ok((log, walk)),
                 // It may have been repaired, and be written anew at this moment.
                 Some(_) if tries < TRIES => {

@@ -17,4 +17,5 @@ pub mod member;
 pub mod mounts;
 pub mod process;
 pub mod surroundings;
-pub mod theirs;pub mod unheld;
+pub mod theirs;
+pub mod unheld;

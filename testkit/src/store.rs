@@ -22,31 +22,18 @@ const SNAPSHOT: u64 = 5;
 
 /// A log of `keys` writes, with the record of a snapshot behind `snapshot` of them, if not 0.
 pub fn log(keys: u64, value_bytes: usize, snapshot: u64) -> Vec<u8> {
-    let mut log = Log::default();
-    log.record(CRC, None);
-    log.record(METADATA, Some(&Message::default().number(1, MEMBER).number(2, 1).0));
-    log.record(SNAPSHOT, Some(&position(0, 0)));
-    let context = format!(r#"{{"id":{MEMBER},"peerURLs":["{URL}"],"name":"old"}}"#);
-    let join = Message::default().number(1, 1).number(2, 0).number(3, MEMBER).bytes(4, context.as_bytes());
-    log.record(ENTRY, Some(&entry(1, 1, &join.0)));
-    log.record(ENTRY, Some(&entry(0, 2, &[])));
-    let attributes = put(3, &format!("/0/members/{MEMBER:x}/attributes"), ATTRIBUTES);
-    log.record(ENTRY, Some(&entry(0, 3, &attributes)));
-    log.record(ENTRY, Some(&entry(0, 4, &put(4, "/0/version", "2.3.0"))));
+    let mut log = Log::begin(MEMBER, 1);
     let value = value(value_bytes);
     for key in 0..keys {
-        let index = FIRST + key;
-        let request = put(index, &format!("/1/bench/{}", name(key)), &value);
-        log.record(ENTRY, Some(&entry(0, index, &request)));
+        log.put(&name(key), &value);
         if key + 1 == snapshot {
-            log.record(SNAPSHOT, Some(&position(index, TERM)));
+            log.snapshot();
         }
         if key % 100 == 99 {
-            let state = Message::default().number(1, TERM).number(2, MEMBER).number(3, index);
-            log.record(STATE, Some(&state.0));
+            log.commit();
         }
     }
-    log.bytes
+    log.take()
 }
 
 /// A data directory with a log of `keys` writes, and a snapshot behind `snapshot` of them, if not 0.
@@ -61,19 +48,95 @@ pub fn data_dir(dir: &Path, keys: u64, value_bytes: usize, snapshot: u64) {
     write(&wal.join("0000000000000000-0000000000000000.wal"), log(keys, value_bytes, snapshot));
     if snapshot > 0 {
         let index = FIRST + snapshot - 1;
-        let file = snapshot_file(index, &store(snapshot, value_bytes));
+        let value = value(value_bytes);
+        let keys: Vec<_> = (0..snapshot).map(|key| (name(key), FIRST + key, value.clone())).collect();
+        let file = snapshot_file(MEMBER, (index, TERM), &keys);
         write(&snap.join(format!("{TERM:016x}-{index:016x}.snap")), file);
     }
 }
 
-/// A segment: records with the rolling CRC over their data.
-#[derive(Default)]
-struct Log {
+/// A member's log, written record by record with the rolling CRC over their data.
+#[derive(Debug, Clone)]
+pub struct Log {
     bytes: Vec<u8>,
     crc: u32,
+    member: u64,
+    cluster: u64,
+    term: u64,
+    index: u64,
 }
 
 impl Log {
+    /// The log of a member that begins a cluster: it joins, is elected, and says what it is.
+    pub fn begin(member: u64, cluster: u64) -> Self {
+        let mut log = Self { bytes: Vec::new(), crc: 0, member, cluster, term: TERM, index: 0 };
+        log.head();
+        log.record(SNAPSHOT, Some(&position(0, 0)));
+        let context = format!(r#"{{"id":{member},"peerURLs":["{URL}"],"name":"old"}}"#);
+        let join =
+            Message::default().number(1, 1).number(2, 0).number(3, member).bytes(4, context.as_bytes());
+        log.index = 1;
+        log.record(ENTRY, Some(&entry(1, 1, 1, &join.0)));
+        log.entry(&[]);
+        log.entry(&put(member, 3, &format!("/0/members/{member:x}/attributes"), ATTRIBUTES));
+        log.entry(&put(member, 4, "/0/version", "2.3.0"));
+        log
+    }
+
+    /// The index of the last entry.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The term of the next entry.
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// What was written since this was last asked for.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Sets a key below `/bench`.
+    pub fn put(&mut self, name: &str, value: &str) {
+        let request = put(self.member, self.index + 1, &format!("/1/bench/{name}"), value);
+        self.entry(&request);
+    }
+
+    /// Another leader: its entries take the place of those behind `index`.
+    pub fn elect(&mut self, index: u64) {
+        (self.term, self.index) = (self.term + 1, index);
+    }
+
+    /// Says that all is committed.
+    pub fn commit(&mut self) {
+        let state = Message::default().number(1, self.term).number(2, self.member).number(3, self.index);
+        self.record(STATE, Some(&state.0));
+    }
+
+    /// Begins the next segment.
+    pub fn cut(&mut self) {
+        self.head();
+        self.commit();
+    }
+
+    /// Says that there is a snapshot of all.
+    pub fn snapshot(&mut self) {
+        self.record(SNAPSHOT, Some(&position(self.index, self.term)));
+    }
+
+    fn head(&mut self) {
+        self.record(CRC, None);
+        let metadata = Message::default().number(1, self.member).number(2, self.cluster);
+        self.record(METADATA, Some(&metadata.0));
+    }
+
+    fn entry(&mut self, data: &[u8]) {
+        self.index += 1;
+        self.record(ENTRY, Some(&entry(0, self.term, self.index, data)));
+    }
+
     fn record(&mut self, kind: u64, data: Option<&[u8]>) {
         self.crc = crc32c_append(self.crc, data.unwrap_or_default());
         let message = Message::default().number(1, kind).number(2, self.crc.into());
@@ -114,8 +177,8 @@ fn position(index: u64, term: u64) -> Vec<u8> {
 }
 
 /// raftpb.Entry.
-fn entry(kind: u64, index: u64, data: &[u8]) -> Vec<u8> {
-    let message = Message::default().number(1, kind).number(2, TERM).number(3, index);
+fn entry(kind: u64, term: u64, index: u64, data: &[u8]) -> Vec<u8> {
+    let message = Message::default().number(1, kind).number(2, term).number(3, index);
     if data.is_empty() { message.0 } else { message.bytes(4, data).0 }
 }
 
@@ -130,26 +193,26 @@ fn value(bytes: usize) -> String {
 }
 
 /// etcdserverpb.Request, with every field that etcd writes. Its IDs begin with a part of the member's.
-fn put(id: u64, path: &str, value: &str) -> Vec<u8> {
-    let text = Message::default().number(1, MEMBER << 48 | id).bytes(2, b"PUT").bytes(3, path.as_bytes());
+fn put(member: u64, id: u64, path: &str, value: &str) -> Vec<u8> {
+    let text = Message::default().number(1, member << 48 | id).bytes(2, b"PUT").bytes(3, path.as_bytes());
     let head = text.bytes(4, value.as_bytes()).number(5, 0).bytes(6, b"").number(7, 0);
     [9, 10, 11, 12, 13, 14, 15, 16].into_iter().fold(head, |e, field| e.number(field, 0)).0
 }
 
-/// snappb.Snapshot around raftpb.Snapshot.
-fn snapshot_file(index: u64, store: &str) -> Vec<u8> {
-    let voters = Message::default().number(1, MEMBER).0;
-    let metadata = Message::default().bytes(1, &voters).number(2, index).number(3, TERM).0;
-    let data = Message::default().bytes(1, store.as_bytes()).bytes(2, &metadata).0;
+/// A snapshot of the member behind the entry of this index and term, and these keys below `/bench`: name, the index of the
+/// write, value. snappb.Snapshot around raftpb.Snapshot.
+pub fn snapshot_file(member: u64, (index, term): (u64, u64), keys: &[(String, u64, String)]) -> Vec<u8> {
+    let voters = Message::default().number(1, member).0;
+    let metadata = Message::default().bytes(1, &voters).number(2, index).number(3, term).0;
+    let data = Message::default().bytes(1, store(member, index, keys).as_bytes()).bytes(2, &metadata).0;
     Message::default().number(1, crc32c(&data).into()).bytes(2, &data).0
 }
 
-/// The store's JSON with `keys` keys.
-fn store(keys: u64, value_bytes: usize) -> String {
-    let value = value(value_bytes);
+/// The store's JSON.
+fn store(member: u64, index: u64, keys: &[(String, u64, String)]) -> String {
     let users: Vec<_> =
-        (0..keys).map(|k| leaf(&format!("/1/bench/{}", name(k)), FIRST + k, &value)).collect();
-    let member = format!("/0/members/{MEMBER:x}");
+        keys.iter().map(|(name, index, value)| leaf(&format!("/1/bench/{name}"), *index, value)).collect();
+    let member = format!("/0/members/{member:x}");
     let raft = format!(r#"{{"peerURLs":["{URL}"]}}"#);
     let attributes = [
         leaf(&format!("{member}/attributes"), 2, ATTRIBUTES),
@@ -161,8 +224,7 @@ fn store(keys: u64, value_bytes: usize) -> String {
     let (_, root) = root.split_once(':').unwrap();
     let events = vec!["null"; 1000].join(",");
     format!(
-        r#"{{"Root":{root},"WatcherHub":{{"EventHistory":{{"Queue":{{"Events":[{events}],"Size":0,"Front":0,"Back":0,"Capacity":1000}},"StartIndex":0,"LastIndex":0}}}},"CurrentIndex":{},"Stats":{{}},"CurrentVersion":2}}"#,
-        FIRST + keys - 1
+        r#"{{"Root":{root},"WatcherHub":{{"EventHistory":{{"Queue":{{"Events":[{events}],"Size":0,"Front":0,"Back":0,"Capacity":1000}},"StartIndex":0,"LastIndex":0}}}},"CurrentIndex":{index},"Stats":{{}},"CurrentVersion":2}}"#
     )
 }
 

@@ -9,6 +9,7 @@ mod faults_node;
 mod faults_remote;
 mod idle;
 mod joined_backup;
+mod promise;
 mod room;
 mod runner;
 mod secrets;

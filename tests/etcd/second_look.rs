@@ -192,6 +192,27 @@ fn what_was_seen_unfinished_is_damage_once_the_log_went_on() {
     }
 }
 
+/// A generation that ends, as its base is not where the remote leads to now, begins at the first record again.
+#[test]
+fn what_was_seen_unfinished_is_damage_for_the_next_generation_too() {
+    let (log, crc, _) = segment(0, &[vec![(Kind::Metadata, IDS.encode())], entries(1..5)].concat());
+    let (frame, _) = frames(crc, 1, &[(5, &[7; 2000])]);
+    let lost = altered(&frame, 40, &[0; 1100]);
+    for (is_held, expected) in [(true, Damaged), (false, Sent)] {
+        let mut watch = Watch::new();
+        watch.put(&log);
+        assert_eq!(ended(watch.cycle()), Sent);
+        watch.put(&[&log[..], &frame[..1000]].concat());
+        assert_eq!(ended(watch.cycle()), Nothing);
+        watch.put(&[&log[..], &lost, &frame].concat());
+        watch.state.as_mut().unwrap().given_up = Some("another place".into());
+        if !is_held {
+            watch.log.unlock().unwrap();
+        }
+        assert_eq!(ended(watch.cycle()), expected, "held: {is_held}");
+    }
+}
+
 /// What is held back does not move the place that is read from: the tear is always behind something new.
 #[test]
 fn what_was_seen_unfinished_behind_entries_that_are_held_back_is_damage_too() {

@@ -23,6 +23,7 @@ mod lab;
 mod lint;
 mod paths;
 mod prebuilt;
+mod promise;
 mod rclone_conf;
 mod release;
 mod render;
@@ -79,6 +80,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// A cluster under writes while etcd, backups and the remote are killed; each restore must have it all
     Soak(soak::Options),
+    /// Sabotage between rclone and the remote, and of etcd's files: no backup may end well without its point
+    Promise(promise::Options),
     /// Run every check and test, with the tools they need
     Test(test::Options),
 }
@@ -111,6 +114,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Lab(options) => lab::main(options),
         Task::Fuzz(options) => fuzz::main(options),
         Task::Soak(options) => soak::main(options),
+        Task::Promise(options) => promise::main(options),
         Task::Test(options) => test::run(options),
     }
 }
