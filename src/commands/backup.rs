@@ -22,7 +22,7 @@ use crate::remote::rclone::Rclone;
 use crate::remote::{Object, Remote};
 use crate::running::unheld;
 use crate::settings::Settings;
-use crate::sys::{look, random, time};
+use crate::sys::{random, time};
 use crate::telling::{self, Cycle};
 
 mod way;
@@ -135,22 +135,19 @@ fn send_new_part(
     Ok(true)
 }
 
-/// What an earlier run could not send, or did not see arrive, goes first and as it was. Gives its bytes.
+/// What an earlier run could not send, or did not see arrive, goes first and as it was. Gives its bytes. If it is not as it was
+/// any more, the generation ends: what it held is in the next one.
 fn finish_earlier(way: &Way<'_>, state: &mut Option<State>) -> Result<u64> {
-    let waiting = state.as_ref().and_then(|s| s.pending.clone());
-    match (state.as_mut(), waiting) {
-        (Some(state), Some(path)) if look::is_file(&way.spool.dir().join(&path))? => {
-            log::info!("sending part {} of generation {} again", state.sequence, state.generation);
-            let bytes = std::fs::metadata(way.spool.dir().join(&path))?.len();
-            return way.send(state).map(|arrived| if arrived { bytes } else { 0 });
-        }
-        (Some(_), Some(path)) => {
-            log::warn!("{path} was to be sent and is not in the spool any more");
-            *state = None;
-        }
-        _ => {}
+    let waiting = state.as_mut().and_then(|state| state.pending.clone().map(|path| (state, path)));
+    let Some((state, path)) = waiting else { return way.spool.drop_parts().map(|()| 0) };
+    if let Some(why) = way.spool.objection(&path, state.generation_name(), &state.checksum)? {
+        log::warn!("{path} was to be sent and {why}: it is dropped, with no loss");
+        way.lose(state, &format!("the part that was to be sent {why}"))?;
+        return Ok(0);
     }
-    way.spool.drop_parts().map(|()| 0)
+    log::info!("sending part {} of generation {} again", state.sequence, state.generation);
+    let bytes = std::fs::metadata(way.spool.dir().join(&path))?.len();
+    way.send(state).map(|arrived| if arrived { bytes } else { 0 })
 }
 
 /// A part that is sent takes what was seen unfinished along in its state; without one it is noted alone.
