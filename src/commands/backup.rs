@@ -138,6 +138,7 @@ fn send_new_part(
 /// What an earlier run could not send, or did not see arrive, goes first and as it was. Gives its bytes. If it is not as it was
 /// any more, the generation ends: what it held is in the next one.
 fn finish_earlier(way: &Way<'_>, state: &mut Option<State>) -> Result<u64> {
+    way.spool.drop_damaged_records()?;
     let waiting = state.as_mut().and_then(|state| state.pending.clone().map(|path| (state, path)));
     let Some((state, path)) = waiting else { return way.spool.drop_parts().map(|()| 0) };
     if let Some(why) = way.spool.objection(&path, state.generation_name(), &state.checksum)? {
@@ -190,7 +191,14 @@ fn identity_of(root: &Root, settings: &Settings, capture: &Capture) -> Identity 
 /// What the cluster continues: by this node's own notes, or, where it joined a recovered one and the folder has what it was a
 /// member of before, by the records of the others.
 fn parent(settings: &Settings, remote: &dyn Remote, cluster_id: u64, others: bool) -> Result<Option<Parent>> {
-    let noted = Parent::of(&settings.backup_dir, cluster_id)?;
+    let noted = match Parent::of(&settings.backup_dir, cluster_id) {
+        // The backups must not wait for somebody to remove a file.
+        Err(e) if exit_of(&e) == Exit::Corrupt => {
+            log::warn!("{e:#}; the recovery records are asked instead");
+            None
+        }
+        noted => noted?,
+    };
     if noted.is_some() || !others {
         return Ok(noted);
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use testkit::faults::namespace::is_inside;
-use testkit::files::{tree, write};
+use testkit::files::{alter_json, tree, write};
 use testkit::keys::{self, Keys};
 use testkit::node::Node;
 use testkit::tools::Tools;
@@ -211,10 +211,9 @@ fn a_node_with_a_separate_wal_directory_joins() {
 
 /// As a look at the running etcd leaves it.
 fn note_seen(node: &Node, data_dir: &str) {
-    let path = node.path("/etc/etcd2-backup/identity.json");
-    let mut stamp: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    stamp["etcd"] = serde_json::json!({ "unit": "", "settings": { "data-dir": data_dir } });
-    write(&path, stamp.to_string());
+    alter_json(&node.path("/etc/etcd2-backup/identity.json"), |stamp| {
+        stamp["etcd"] = serde_json::json!({ "unit": "", "settings": { "data-dir": data_dir } });
+    });
 }
 
 #[test]
