@@ -248,4 +248,39 @@ fn the_folder_inside_a_data_directory_is_refused() {
     for verb in ["backup", "status", "restore"] {
         node.refused(&[verb], 15, &words);
     }
+    // A link may give it any name.
+    symlink("etcd2/member", node.path("/var/lib/x")).unwrap();
+    for dir in ["/var/lib/x", "/var/lib/x/", "/var/lib/etcd2/member/", "/var/lib/etcd2/member/."] {
+        node.environment.insert("ETCD_DATA_DIR".into(), dir.into());
+        node.refused(&["backup"], 15, &words);
+    }
+}
+
+#[test]
+fn a_folder_of_etcds_files_is_no_data_directory() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    node.put_fixture("v3423-single-snap-trimmed");
+    symlink(node.path("/var/lib/etcd2/member/wal"), node.path("/var/lib/link")).unwrap();
+    fs::create_dir(node.path("/var/lib/alone")).unwrap();
+    fs::copy(
+        node.path("/var/lib/etcd2/member/wal/0000000000000000-0000000000000000.wal"),
+        node.path("/var/lib/alone/0000000000000000-0000000000000000.wal"),
+    )
+    .unwrap();
+    let inside =
+        ["-0000000000000000.wal, a file of etcd's log or snapshots, not the data", "/var/lib/etcd2 in 30-"];
+    let snapshots = [".snap, a file of etcd's log or snapshots, not the data", "/var/lib/etcd2 in 30-"];
+    let alone = ["-0000000000000000.wal, a file of etcd's log", "what etcd is given with --data-dir"];
+    for (dir, words) in [
+        ("/var/lib/etcd2/member/wal", inside),
+        ("/var/lib/link", inside),
+        ("/var/lib/etcd2/member/snap", snapshots),
+        ("/var/lib/alone", alone),
+    ] {
+        node.environment.insert("ETCD_DATA_DIR".into(), dir.into());
+        for verb in ["backup", "status"] {
+            node.refused(&[verb], 15, &words);
+        }
+    }
 }
