@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::paths::{ALLOW_EMPTY, IDENTITY, Root, STAMP_DIR};
 use crate::sys::fs::{create_dirs, remove_if_there, write_atomic};
+use crate::sys::summed;
 
 const VERSION: u32 = 1;
 
@@ -134,11 +135,11 @@ fn read(root: &Root) -> Result<Option<Stamp>> {
 /// Readable by etcd's user.
 fn write(root: &Root, stamp: &Stamp) -> Result<()> {
     create_dirs(&root.join(STAMP_DIR), 0o755)?;
-    write_atomic(&root.join(IDENTITY), (serde_json::to_string(stamp)? + "\n").as_bytes(), 0o644)
+    write_atomic(&root.join(IDENTITY), &summed::to_vec(stamp)?, 0o644)
 }
 
 fn parse(text: &[u8]) -> Result<Stamp> {
-    let stamp: Stamp = serde_json::from_slice(text)?;
+    let stamp: Stamp = summed::from_slice(text)?;
     ensure!(stamp.version == VERSION, "version {} is not known to this program", stamp.version);
     identity_in(&stamp)?;
     let relative = |etcd: &Setup| !etcd.places().0.is_absolute() || !etcd.places().1.is_absolute();
@@ -174,6 +175,7 @@ impl Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::summed::tests::flipped;
     use std::os::unix::fs::MetadataExt;
 
     const TEXT: &str = "{\"version\":1,\"cluster_id\":\"00000000000000ab\",\"member_id\":\"8e9e05c52164694d\",\
@@ -184,17 +186,23 @@ mod tests {
         Identity { cluster_id: 0xab, member_id: 0x8e9e_05c5_2164_694d, wal_dir }
     }
 
-    fn rendered(stamp: &Stamp) -> String {
-        serde_json::to_string(stamp).unwrap() + "\n"
-    }
-
     fn identity(text: &str) -> Result<Option<Identity>> {
         identity_in(&parse(text.as_bytes())?)
     }
 
     #[test]
     fn the_stamp_reads_and_writes_as_documented() {
-        assert_eq!(rendered(&Stamp::of(&sample())), TEXT);
+        let written = summed::to_vec(&Stamp::of(&sample())).unwrap();
+        assert_eq!(identity_in(&parse(&written).unwrap()).unwrap(), Some(sample()));
+        for altered in flipped(&written) {
+            let read = parse(&altered).and_then(|stamp| identity_in(&stamp));
+            assert!(
+                read.is_err() || read.unwrap() == Some(sample()),
+                "{}",
+                String::from_utf8_lossy(&altered)
+            );
+        }
+        // As it was before it had a checksum.
         assert_eq!(identity(TEXT).unwrap(), Some(sample()));
         // Fields of a later version that kept the number.
         assert_eq!(identity(&TEXT.replace('{', "{\"more\":1,")).unwrap(), Some(sample()));

@@ -1,17 +1,16 @@
 //! Which history follows which. (Term, index) compares only inside one cluster ID; a recovery begins a new cluster ID
 //! and names the one it continues.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::chain::Generation;
 use super::history::{self, Committed};
-use crate::exit::{Exit, fault};
+use crate::exit::{Exit, OrFault, exit_of, fault};
 use crate::sys::fs::write_atomic;
+use crate::sys::{look, summed};
 
 /// The history that a recovered cluster continues.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +35,13 @@ pub struct Parent {
     pub instead_of: Vec<u64>,
 }
 
+/// The file.
+#[derive(Serialize, Deserialize)]
+struct Notes {
+    version: u32,
+    parents: Vec<Parent>,
+}
+
 impl Parent {
     /// How many recoveries a node remembers.
     pub(super) const NOTES: usize = 16;
@@ -58,7 +64,7 @@ impl Parent {
     /// # Errors
     /// It cannot be written.
     pub fn save(mut self, backup_dir: &Path) -> Result<()> {
-        let mut notes = Self::notes(backup_dir)?;
+        let mut notes = Self::notes_to_go_on(backup_dir)?;
         if let Some(parents) = notes.iter().find(|note| note.for_cluster == self.cluster_id) {
             self.before = [&[parents.cluster_id], &parents.before[..]].concat();
             self.before.truncate(Self::NOTES);
@@ -74,7 +80,7 @@ impl Parent {
     /// # Errors
     /// It cannot be written.
     pub fn save_undone(backup_dir: &Path, own: u64, index: u64, given_up: u64) -> Result<()> {
-        let mut notes = Self::notes(backup_dir)?;
+        let mut notes = Self::notes_to_go_on(backup_dir)?;
         let noted = notes.iter().position(|note| note.for_cluster == own).map(|at| notes.remove(at));
         let mut note = noted.unwrap_or(Self {
             for_cluster: own,
@@ -92,21 +98,38 @@ impl Parent {
         Self::write(backup_dir, notes)
     }
 
-    fn write(backup_dir: &Path, mut notes: Vec<Self>) -> Result<()> {
-        notes.truncate(Self::NOTES);
-        write_atomic(&Self::path(backup_dir), &serde_json::to_vec_pretty(&notes)?, 0o600)
+    fn write(backup_dir: &Path, mut parents: Vec<Self>) -> Result<()> {
+        parents.truncate(Self::NOTES);
+        write_atomic(&Self::path(backup_dir), &summed::to_vec(&Notes { version: 1, parents })?, 0o600)
     }
 
     /// All that this node's recoveries noted, newest first.
     ///
     /// # Errors
-    /// The notes are there and cannot be read.
+    /// [`Exit::Corrupt`]: the notes are damaged; or they are there and cannot be read.
     pub fn notes(backup_dir: &Path) -> Result<Vec<Self>> {
         let path = Self::path(backup_dir);
-        match fs::read(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            bytes => serde_json::from_slice(&bytes.with_context(|| format!("reading {}", path.display()))?)
-                .with_context(|| format!("reading {}", path.display())),
+        let Some(bytes) = look::read_if_there(&path)? else { return Ok(Vec::new()) };
+        // A list alone, as they once were, has no checksum.
+        let read = match bytes.first() {
+            Some(b'[') => serde_json::from_slice(&bytes).map_err(Into::into),
+            _ => summed::from_slice(&bytes).map(|notes: Notes| notes.parents),
+        };
+        read.or_fault(
+            Exit::Corrupt,
+            format!("reading {}", path.display()),
+            format!("what it knew is also in the recovery records in the remote: sudo rm {}", path.display()),
+        )
+    }
+
+    /// The same for who adds one. A recovery does not fail of what an earlier one noted.
+    fn notes_to_go_on(backup_dir: &Path) -> Result<Vec<Self>> {
+        match Self::notes(backup_dir) {
+            Err(e) if exit_of(&e) == Exit::Corrupt => {
+                log::warn!("{e:#}: what was noted of earlier recoveries is given up");
+                Ok(Vec::new())
+            }
+            notes => notes,
         }
     }
 
@@ -240,6 +263,7 @@ mod tests {
     use super::*;
     use crate::archive::names::{GenerationName, PartName};
     use crate::exit::hint_of;
+    use crate::sys::summed::tests::flipped;
 
     /// As [`super::check`], where nothing is known of what was committed.
     fn check(all: &[Generation], newest: &Generation, parent: Option<&Parent>) -> Result<()> {
@@ -281,6 +305,28 @@ mod tests {
             parent(child, child - 1).save(dir.path()).unwrap();
         }
         assert_eq!((of(0xe), of(0x2f).unwrap().before.len()), (None, Parent::NOTES));
+    }
+
+    #[test]
+    fn notes_that_are_damaged_are_not_believed_and_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Parent::path(dir.path());
+        parent(0xb, 0xa).save(dir.path()).unwrap();
+        parent(0xc, 0xb).save(dir.path()).unwrap();
+        let notes = Parent::notes(dir.path()).unwrap();
+        for altered in flipped(&std::fs::read(&path).unwrap()) {
+            std::fs::write(&path, &altered).unwrap();
+            match Parent::notes(dir.path()) {
+                Ok(read) => assert_eq!(read, notes),
+                Err(e) => assert_eq!((exit_of(&e), hint_of(&e).is_some()), (Exit::Corrupt, true)),
+            }
+        }
+        std::fs::write(&path, "{").unwrap();
+        parent(0xc, 0xb).save(dir.path()).unwrap();
+        assert_eq!(Parent::notes(dir.path()).unwrap(), [parent(0xc, 0xb)]);
+        // As they were before they had a checksum.
+        std::fs::write(&path, serde_json::to_vec_pretty(&notes).unwrap()).unwrap();
+        assert_eq!(Parent::notes(dir.path()).unwrap(), notes);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::Deserializer;
 use super::lineage::{Parent, Record};
 use crate::exit::{Exit, fault};
 use crate::remote::{Object, Remote};
+use crate::sys::summed;
 
 /// Far more than a record of the largest cluster needs.
 const MAX_BYTES: u64 = 64 << 10;
@@ -105,9 +106,16 @@ fn is_record(object: &Object) -> bool {
     machine.is_some() && folder == Some("recovery") && token.is_some() && parts.next().is_none()
 }
 
-/// The records that lie one behind the other, up to one that is none.
+/// The records that lie one behind the other, up to one that is none, without those that are not as they were written.
 fn records(bytes: &[u8]) -> Vec<Record> {
-    Deserializer::from_slice(bytes).into_iter().map_while(Result::ok).collect()
+    let mut found = Vec::new();
+    let (mut all, mut begin) = (Deserializer::from_slice(bytes).into_iter(), 0);
+    while let Some(Ok(record)) = all.next() {
+        let text = &bytes[begin..all.byte_offset()];
+        begin = all.byte_offset();
+        found.extend(summed::check(text).is_ok().then_some(record));
+    }
+    found
 }
 
 /// The parent of a cluster, and what that continued in its turn, by these records.
@@ -184,6 +192,13 @@ mod tests {
         bytes.truncate(bytes.len() - 1);
         assert_eq!(records(&bytes), [record(1, 2)]);
         assert_eq!(records(b""), []);
+        // One that is not as it was written hides no other, and is not believed.
+        let one = |r: &Record| String::from_utf8(summed::to_vec(r).unwrap()).unwrap();
+        let text = [one(&record(1, 2)), one(&record(2, 3)), one(&record(3, 4))].concat();
+        assert_eq!(records(text.as_bytes()), [record(1, 2), record(2, 3), record(3, 4)]);
+        let altered = text.replace("\"source_cluster_id\": 2", "\"source_cluster_id\": 3");
+        assert_ne!(altered, text);
+        assert_eq!(records(altered.as_bytes()), [record(1, 2), record(3, 4)]);
     }
 
     #[test]

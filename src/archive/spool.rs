@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::names::GenerationName;
+use super::lineage::Record;
+use super::names::{GenerationName, PartName};
+use super::part::Part;
 use crate::remote::Object;
-use crate::sys::fs::{create_dirs, parent, remove_dir_if_there, sync_dir, write_atomic};
+use crate::sys::fs::{create_dirs, parent, remove_dir_if_there, remove_if_there, sync_dir, write_atomic};
+use crate::sys::{look, summed};
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +72,52 @@ impl Spool {
         let staged = self.0.with_extension("staged");
         write_atomic(&staged, content, 0o600)?;
         Ok(Staged { staged, object: dir.join(name) })
+    }
+
+    /// Why what waits at `path` is not the part of this generation and checksum any more; `None`: it is, to its last byte. It
+    /// may have waited for weeks, on a disk of which nobody knows why it waits.
+    ///
+    /// # Errors
+    /// It cannot be looked for.
+    pub fn objection(
+        &self,
+        path: &str,
+        generation: GenerationName,
+        checksum: &str,
+    ) -> Result<Option<String>> {
+        let file = self.0.join(path);
+        if !look::is_file(&file)? {
+            return Ok(Some("is not in the spool any more".into()));
+        }
+        let Some(name) = file.file_name().and_then(|name| PartName::parse(name.to_str()?)) else {
+            return Ok(Some("has not the name of a part".into()));
+        };
+        Ok(match Part::open(&file, generation, name) {
+            Ok(part) if part.checksum == checksum => None,
+            Ok(_) => Some("is another one than was written".into()),
+            Err(e) => Some(format!("is not as it was written ({})", e.root_cause())),
+        })
+    }
+
+    /// Removes recovery records that are not as they were written: nobody would believe them, wherever they lie.
+    ///
+    /// # Errors
+    /// They cannot be read, or removed.
+    pub fn drop_damaged_records(&self) -> Result<()> {
+        for file in look::list_if_there(&self.0.join("recovery"))?.unwrap_or_default() {
+            let path = file.path();
+            if let Some(text) = look::read_if_there(&path)?
+                && let Err(e) = summed::from_slice::<Record>(&text)
+            {
+                log::warn!(
+                    "the recovery record {} was to be sent and is not as it was written ({e}): it is dropped. Nodes that join \
+                     begin without a seed; a recovery of several members has to be begun again",
+                    path.display()
+                );
+                remove_if_there(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// All that is in it, as the machine's folder lists it once it has arrived.

@@ -1,5 +1,5 @@
 //! What this node knows of the last part it made, in `ETCD_BACKUP_DIR/state.json`. It only speeds things up: without it
-//! the next backup begins a new generation.
+//! the next backup begins a new generation. What it says is sent on and believed, so that it carries a checksum.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,6 +14,7 @@ use crate::etcd::proto::{HardState, LogPosition, Metadata};
 use crate::etcd::wal::{Place, Unfinished};
 use crate::remote::route::Route;
 use crate::sys::fs::{remove_if_there, write_atomic};
+use crate::sys::summed;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,7 +200,7 @@ impl State {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             bytes => bytes.with_context(|| format!("reading {}", path.display()))?,
         };
-        match serde_json::from_slice::<Self>(&bytes) {
+        match summed::from_slice::<Self>(&bytes) {
             Ok(state) if state.version == Self::VERSION => Ok(Some(state)),
             Ok(state) => {
                 log::warn!("{} has format {}: a new generation begins", path.display(), state.version);
@@ -217,7 +218,7 @@ impl State {
     /// # Errors
     /// It cannot be written; the old one is still there then.
     pub fn save(&self, backup_dir: &Path) -> Result<()> {
-        write_atomic(&Self::path(backup_dir), &serde_json::to_vec_pretty(self)?, 0o600)
+        write_atomic(&Self::path(backup_dir), &summed::to_vec(self)?, 0o600)
     }
 
     /// Forgets it: the next backup begins a new generation.
@@ -233,6 +234,7 @@ impl State {
 pub(crate) mod tests {
     use super::*;
     use crate::etcd::wal::SegmentName;
+    use crate::sys::summed::tests::flipped;
 
     pub(crate) fn state(clock: u64) -> State {
         let place = Place::start_of(SegmentName { sequence: 0, index: 0 });
@@ -300,5 +302,29 @@ pub(crate) mod tests {
         }
         State::forget(dir.path()).unwrap();
         assert_eq!(load(), None);
+    }
+
+    #[test]
+    fn one_flipped_bit_makes_it_lost_or_alters_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let checksum = "0123456789abcdef".repeat(4);
+        let checked = Checked { sequence: 3, checksum: checksum.clone() };
+        let sent = Some(Sent { cluster_id: 3, index: 70, clock: 7, sync_time: Some(8) });
+        let state = State { checksum, checked, sent, sequence: 3, pending: Some("a/b".into()), ..state(7) };
+        state.save(dir.path()).unwrap();
+        let path = State::path(dir.path());
+        let text = fs::read(&path).unwrap();
+        let mut read = 0;
+        for altered in flipped(&text) {
+            fs::write(&path, &altered).unwrap();
+            if let Some(believed) = State::load(dir.path()).unwrap() {
+                assert_eq!(believed, state, "{}", String::from_utf8_lossy(&altered));
+                read += 1;
+            }
+        }
+        assert!(read < 40, "{read}");
+        // As before there was a checksum.
+        fs::write(&path, serde_json::to_vec_pretty(&state).unwrap()).unwrap();
+        assert_eq!(State::load(dir.path()).unwrap(), Some(state));
     }
 }

@@ -1,5 +1,6 @@
-//! What was read again from the remote and found to be whole, in `ETCD_BACKUP_DIR/verified.json`. Nothing depends on it:
-//! lost, the shares start over, and nobody knows any more what was verified.
+//! What was read again from the remote and found to be whole, in `ETCD_BACKUP_DIR/verified.json`. Where it is not there, nothing
+//! was verified. Where it is damaged, it may have said of a generation that it is: then the shares start over, and until they
+//! are through nobody can say which generation has to be kept for another one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,9 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::names::GenerationName;
+use crate::exit::{Exit, fault};
 use crate::sys::fs::write_atomic;
-use crate::sys::look;
+use crate::sys::{look, summed};
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,9 @@ pub struct Verified {
     pub damaged: BTreeMap<String, Seen>,
     /// The shares read so far of the archive as it was at the first of them.
     pub round: Option<Round>,
+    /// What it said before was lost, and not all has been read again since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
 }
 
 /// A part, and when it was read again.
@@ -55,16 +60,35 @@ impl Verified {
         backup_dir.join("verified.json")
     }
 
-    /// What is known of a folder; nothing if the file is not there, is none of ours, or is of another folder.
+    /// What is known of a folder; nothing if the file is not there, is damaged, or is of another folder.
     ///
     /// # Errors
     /// It is there and cannot be read: it may say of a generation that it is damaged.
     pub fn load(backup_dir: &Path, folder: &str) -> Result<Self> {
-        let bytes = look::read_if_there(&Self::path(backup_dir))?.unwrap_or_default();
-        let read = serde_json::from_slice::<Self>(&bytes).ok();
-        let same = read.filter(|v| v.version == Self::VERSION && v.folder == folder);
-        let lost = || Self { version: Self::VERSION, folder: folder.to_owned(), ..Self::default() };
-        Ok(same.unwrap_or_else(lost))
+        let path = Self::path(backup_dir);
+        let nothing = Self { version: Self::VERSION, folder: folder.to_owned(), ..Self::default() };
+        let Some(bytes) = look::read_if_there(&path)? else { return Ok(nothing) };
+        let why = match summed::from_slice::<Self>(&bytes) {
+            Ok(read) if read.version != Self::VERSION => format!("has format {}", read.version),
+            Ok(read) if read.folder == folder => return Ok(read),
+            Ok(_) => return Ok(nothing),
+            Err(e) => format!("cannot be read ({e})"),
+        };
+        log::warn!("{} {why}: what was verified is not known any more", path.display());
+        Ok(Self { lost: true, ..nothing })
+    }
+
+    /// Sees to it that nothing is removed as long as it is not known what is damaged.
+    ///
+    /// # Errors
+    /// [`Exit::Corrupt`]: it is not.
+    pub fn refuse_if_lost(&self, backup_dir: &Path) -> Result<()> {
+        if !self.lost {
+            return Ok(());
+        }
+        let path = Self::path(backup_dir);
+        let what = format!("{} was damaged: which generations are damaged is not known", path.display());
+        Err(fault(Exit::Corrupt, what, "sudo etcd2-backup verify reads all of them again"))
     }
 
     /// Writes it, durably.
@@ -72,7 +96,7 @@ impl Verified {
     /// # Errors
     /// It cannot be written; the old one is still there then.
     pub fn save(&self, backup_dir: &Path) -> Result<()> {
-        write_atomic(&Self::path(backup_dir), &serde_json::to_vec_pretty(self)?, 0o600)
+        write_atomic(&Self::path(backup_dir), &summed::to_vec(self)?, 0o600)
     }
 
     /// The newest part of a generation that was verified.
@@ -89,6 +113,7 @@ impl Verified {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::summed::tests::flipped;
 
     #[test]
     fn it_is_read_as_it_is_written_and_anything_else_is_lost() {
@@ -105,7 +130,15 @@ mod tests {
         assert_eq!(Verified::load(dir.path(), "r:p/n").unwrap().generations, BTreeMap::new());
         for bad in ["", "{", "[]", r#"{"version":2,"folder":"r:p/m","generations":{},"damaged":{}}"#] {
             write_atomic(&Verified::path(dir.path()), bad.as_bytes(), 0o600).unwrap();
-            assert_eq!(Verified::load(dir.path(), "r:p/m").unwrap(), lost, "{bad}");
+            let read = Verified::load(dir.path(), "r:p/m").unwrap();
+            assert_eq!(read, Verified { lost: true, ..lost.clone() }, "{bad}");
+            assert!(read.refuse_if_lost(dir.path()).is_err() && lost.refuse_if_lost(dir.path()).is_ok());
+        }
+        some.save(dir.path()).unwrap();
+        for altered in flipped(&std::fs::read(Verified::path(dir.path())).unwrap()) {
+            std::fs::write(Verified::path(dir.path()), &altered).unwrap();
+            let read = Verified::load(dir.path(), "r:p/m").unwrap();
+            assert!(read == some || read.lost, "{read:?}");
         }
     }
 }

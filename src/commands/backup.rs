@@ -23,7 +23,7 @@ use crate::remote::{Object, Remote};
 use crate::running::surroundings::{Here, Surroundings};
 use crate::running::unheld;
 use crate::settings::Settings;
-use crate::sys::{look, random, time};
+use crate::sys::{random, time};
 use crate::telling::{self, Cycle};
 
 mod way;
@@ -145,22 +145,20 @@ fn send_new_part(
     Ok(true)
 }
 
-/// What an earlier run could not send, or did not see arrive, goes first and as it was. Gives its bytes.
+/// What an earlier run could not send, or did not see arrive, goes first and as it was. Gives its bytes. If it is not as it was
+/// any more, the generation ends: what it held is in the next one.
 fn finish_earlier(way: &Way<'_>, state: &mut Option<State>) -> Result<u64> {
-    let waiting = state.as_ref().and_then(|s| s.pending.clone());
-    match (state.as_mut(), waiting) {
-        (Some(state), Some(path)) if look::is_file(&way.spool.dir().join(&path))? => {
-            log::info!("sending part {} of generation {} again", state.sequence, state.generation);
-            let bytes = std::fs::metadata(way.spool.dir().join(&path))?.len();
-            return way.send(state).map(|arrived| if arrived { bytes } else { 0 });
-        }
-        (Some(_), Some(path)) => {
-            log::warn!("{path} was to be sent and is not in the spool any more");
-            *state = None;
-        }
-        _ => {}
+    way.spool.drop_damaged_records()?;
+    let waiting = state.as_mut().and_then(|state| state.pending.clone().map(|path| (state, path)));
+    let Some((state, path)) = waiting else { return way.spool.drop_parts().map(|()| 0) };
+    if let Some(why) = way.spool.objection(&path, state.generation_name(), &state.checksum)? {
+        log::warn!("{path} was to be sent and {why}: it is dropped, with no loss");
+        way.lose(state, &format!("the part that was to be sent {why}"))?;
+        return Ok(0);
     }
-    way.spool.drop_parts().map(|()| 0)
+    log::info!("sending part {} of generation {} again", state.sequence, state.generation);
+    let bytes = std::fs::metadata(way.spool.dir().join(&path))?.len();
+    way.send(state).map(|arrived| if arrived { bytes } else { 0 })
 }
 
 /// A part that is sent takes what was seen unfinished along in its state; without one it is noted alone.
@@ -203,7 +201,14 @@ fn identity_of(root: &Root, settings: &Settings, capture: &Capture) -> Identity 
 /// What the cluster continues: by this node's own notes, or, where it joined a recovered one and the folder has what it was a
 /// member of before, by the records of the others.
 fn parent(settings: &Settings, remote: &dyn Remote, cluster_id: u64, others: bool) -> Result<Option<Parent>> {
-    let noted = Parent::of(&settings.backup_dir, cluster_id)?;
+    let noted = match Parent::of(&settings.backup_dir, cluster_id) {
+        // The backups must not wait for somebody to remove a file.
+        Err(e) if exit_of(&e) == Exit::Corrupt => {
+            log::warn!("{e:#}; the recovery records are asked instead");
+            None
+        }
+        noted => noted?,
+    };
     if noted.is_some() || !others {
         return Ok(noted);
     }

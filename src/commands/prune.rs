@@ -72,6 +72,7 @@ fn try_by_itself(settings: &Settings, remote: &dyn Remote) -> Result<()> {
 
 fn plan(settings: &Settings, entries: &[Entry], accepted: &Accepted) -> Result<Plan> {
     let verified = Verified::load(&settings.backup_dir, &settings.folder())?;
+    verified.refuse_if_lost(&settings.backup_dir)?;
     Ok(retention::plan(entries, &settings.keep, time::now(), accepted, &verified))
 }
 

@@ -30,6 +30,7 @@ use crate::sys::fs::{create_dirs, write_atomic};
 use crate::sys::http::Client;
 use crate::sys::lock::Lock;
 use crate::sys::room::{self, Leave, Scratch};
+use crate::sys::summed;
 use crate::sys::time;
 
 /// What etcd writes of its own: 3.x preallocates the next segment of its log.
@@ -74,7 +75,7 @@ pub(super) fn run(root: &Root, options: &cli::Rehearse) -> Result<Exit> {
     create_dirs(scratch.dir(), 0o700)?;
     let answer = rehearse(root, &settings, &program, &scratch, options.wait)?;
     drop(scratch);
-    write_atomic(&paths::rehearsed(&settings.backup_dir), &serde_json::to_vec_pretty(&answer)?, 0o600)?;
+    write_atomic(&paths::rehearsed(&settings.backup_dir), &summed::to_vec(&answer)?, 0o600)?;
     say(options.json, &answer)?;
     match answer.differences.first() {
         None => Ok(Exit::Done),

@@ -17,7 +17,7 @@ use crate::paths::Root;
 use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 use crate::sys::http::is_unasked;
-use crate::sys::{look, systemd, time};
+use crate::sys::{look, summed, systemd, time};
 
 /// Looks at this node.
 ///
@@ -166,5 +166,5 @@ fn staged(settings: &Settings, doubts: &mut Doubts) -> Vec<Record> {
 /// One that was sent meanwhile is in the remote.
 fn record(file: &Path) -> Result<Option<Record>> {
     let Some(bytes) = look::read_if_there(file)? else { return Ok(None) };
-    serde_json::from_slice(&bytes).with_context(|| format!("reading {}", file.display()))
+    summed::from_slice(&bytes).map(Some).with_context(|| format!("reading {}", file.display()))
 }

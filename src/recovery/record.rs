@@ -18,7 +18,7 @@ use crate::exit::{Exit, OrFault, fault};
 use crate::remote::Remote;
 use crate::settings::Settings;
 use crate::sys::room::Scratch;
-use crate::sys::time;
+use crate::sys::{summed, time};
 
 /// Brings the source of a recovery from the remote into `scratch`.
 ///
@@ -81,7 +81,7 @@ pub(super) fn hash_of(head: &Head) -> Option<String> {
 /// It cannot be read, is none ([`Exit::Corrupt`]), or is of a newer format ([`Exit::Refused`]).
 pub fn load(file: &Path) -> Result<Record> {
     let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-    let record: Record = serde_json::from_slice(&bytes).or_fault(
+    let record: Record = summed::from_slice(&bytes).or_fault(
         Exit::Corrupt,
         format!("{} is no recovery record", file.display()),
         "restore --json prints it on the founding member, and it lies in the remote as recovery/TOKEN",

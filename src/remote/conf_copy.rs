@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::settings::reach::is_encrypted;
+use crate::settings::section::is_encrypted;
 use crate::sys::fs::{create_dirs, remove_dir_if_there, remove_if_there, write_atomic};
 use crate::sys::lock::Lock;
 use crate::sys::time::parse_rfc3339;

@@ -1,6 +1,7 @@
 //! An upload that was denied, although the key may write: rclone makes sure of the bucket before it, by creating it.
 
-use crate::settings::endpoint::{Lookup, Remote, bucket_of};
+use crate::settings::endpoint::bucket_of;
+use crate::settings::section::{Lookup, Section};
 
 /// What the remotes say of a right that is missing.
 const DENIED: [&str; 8] = [
@@ -23,8 +24,8 @@ pub(super) fn hint(arguments: &[&str], endpoint: &str, stderr: &str, remote: Loo
         return None;
     }
     let (option, section) = match bucket_of(endpoint, remote) {
-        Some((_, Remote { unchecked: true, .. })) => return None,
-        Some((name, Remote { kind, .. })) => (option_of(&kind)?, format!("the section [{name}]")),
+        Some(Section { unchecked: true, .. }) => return None,
+        Some(Section { name, kind, .. }) => (option_of(&kind)?, format!("the section [{name}]")),
         // Of an encrypted rclone.conf nothing is known; only S3 says it like this.
         None if remote(endpoint.split(':').next()?).is_none() && stderr.contains("AccessDenied") => {
             ("no_check_bucket", "the remote's section".to_owned())
@@ -50,7 +51,11 @@ fn option_of(kind: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::endpoint::in_conf;
+    use crate::settings::section::parse_sections;
+
+    fn in_conf(name: &str) -> Option<Section> {
+        parse_sections(CONF).into_iter().find(|section| section.name == name)
+    }
 
     const CONF: &str = "[s3]\ntype = s3\n[told]\ntype = s3\nno_check_bucket = true\n[no]\ntype = s3\nno_check_bucket = false\n\
         [crypt]\ntype = crypt\nremote = s3:bucket\n[azure]\ntype = azureblob\n[b2]\ntype = b2\n[dav]\ntype = webdav\n";
@@ -63,7 +68,7 @@ mod tests {
     fn of(endpoint: &str, stderr: &str) -> String {
         let to = format!("{endpoint}/id");
         let arguments = ["copy", "--size-only", "--no-traverse", "--", "/spool", &to];
-        hint(&arguments, endpoint, stderr, &|name| in_conf(CONF, name)).unwrap_or_default()
+        hint(&arguments, endpoint, stderr, &in_conf).unwrap_or_default()
     }
 
     #[test]
@@ -94,7 +99,7 @@ mod tests {
 
     #[test]
     fn no_other_call_creates_a_bucket() {
-        let lookup: Lookup = &|name| in_conf(CONF, name);
+        let lookup: Lookup = &in_conf;
         for arguments in [
             &["copy", "--", "s3:bucket/p/id", "/restore"][..],
             &["lsjson", "--", "s3:bucket/p/id"],

@@ -18,7 +18,8 @@ use super::{denied, mounts, password, version};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{BUNDLED_RCLONE, Root};
 use crate::settings::reach::Place;
-use crate::settings::{Runner, Settings, endpoint};
+use crate::settings::section::parse_sections;
+use crate::settings::{Runner, Settings};
 use crate::sys::command::{CommandRunExt, Output};
 use crate::sys::fs::write_atomic;
 use crate::sys::privilege::is_root;
@@ -269,9 +270,10 @@ impl Invocation {
             return self.locked();
         }
         let what = self.what(arguments, output);
-        let conf = std::fs::read_to_string(&self.conf).unwrap_or_default();
-        let denied =
-            denied::hint(arguments, &self.endpoint, &output.stderr, &|name| endpoint::in_conf(&conf, name));
+        let conf = std::fs::read(&self.conf).unwrap_or_default();
+        let sections = parse_sections(&String::from_utf8_lossy(&conf));
+        let section = |name: &str| sections.iter().find(|s| s.name == name).cloned();
+        let denied = denied::hint(arguments, &self.endpoint, &output.stderr, &section);
         let hint = denied.unwrap_or_else(|| {
             format!(
                 "is the remote up, and may it be used as {} says? try: {}",

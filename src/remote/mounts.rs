@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::exit::{Exit, OrFault, fault};
-use crate::settings::reach::{self, Place, Reach, Section, is_encrypted};
+use crate::settings::reach::{self, Place, Reach};
+use crate::settings::section::{configured, is_encrypted, names_a_file, parse_sections};
 use crate::sys::fs::create_dirs;
 
 /// Names of rclone's variables, and what they say.
@@ -17,25 +18,14 @@ pub(super) type Said = [(String, String)];
 pub(super) fn of(endpoint: &str, conf: &[u8], flags: &[String], variables: &Said) -> Reach {
     let sections = match is_encrypted(conf) {
         true => Vec::new(),
-        false => reach::parse_sections(&String::from_utf8_lossy(conf)),
+        false => parse_sections(&String::from_utf8_lossy(conf)),
     };
-    let look_up = |name: &str| {
-        let in_file = sections.iter().find(|s| s.name == name).cloned();
-        let prefix = format!("RCLONE_CONFIG_{}_", name.to_ascii_uppercase().replace('-', "_"));
-        let options = variables.iter().filter_map(|(n, value)| Some((n.strip_prefix(&prefix)?, value)));
-        options.fold(in_file, |section, (option, value)| {
-            let mut section =
-                section.unwrap_or_else(|| Section { name: name.to_owned(), ..Section::default() });
-            section.set(&option.to_ascii_lowercase(), value);
-            Some(section)
-        })
-    };
+    let said = || variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let look_up = |name: &str| configured(&sections, said(), name);
     let mut reach = reach::reach(endpoint, &look_up);
     reach.add_files(&reach::of_flags(flags));
     let named = variables.iter().filter(|(name, value)| {
-        !value.is_empty()
-            && !name.starts_with("RCLONE_CONFIG_")
-            && reach::names_a_file(&name.to_ascii_lowercase())
+        !value.is_empty() && !name.starts_with("RCLONE_CONFIG_") && names_a_file(&name.to_ascii_lowercase())
     });
     reach.add_files(&named.cloned().collect::<Vec<_>>());
     reach

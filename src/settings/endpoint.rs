@@ -1,7 +1,8 @@
 //! Where the backups lie, `remote:path`: its normal form, the same for the workstation's program, which reads it in the
 //! site, and for the node's, which reads it in a drop-in. What is kept of a folder is kept under this text.
 
-use std::collections::BTreeMap;
+use super::reach::places;
+use super::section::{Lookup, Section};
 
 /// What is wrong with an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,10 +31,21 @@ pub enum Problem {
     },
     /// A part of the path is `..`.
     Climbs,
+    /// It leads to a folder of the node that is another one wherever rclone is started.
+    Relative {
+        /// The remote.
+        remote: String,
+        /// The path, as rclone gets it.
+        path: String,
+        /// Whether it is the endpoint's own path.
+        direct: bool,
+    },
     /// The remote has buckets, and the path names none.
     NoBucket {
         /// The remote.
         remote: String,
+        /// The endpoint without a slash at its end.
+        place: String,
     },
 }
 
@@ -47,7 +59,10 @@ impl Problem {
             Self::Options { remote, .. } => format!("has options behind the name of the remote {remote:?}"),
             Self::Url { scheme, .. } => format!("is not an rclone path: \"{scheme}://\" has no place in it"),
             Self::Climbs => "has \"..\" in its path".into(),
-            Self::NoBucket { remote } => {
+            Self::Relative { path, .. } => {
+                format!("leads to the folder {path:?}, relative to wherever rclone is started")
+            }
+            Self::NoBucket { remote, .. } => {
                 format!("names no bucket of {remote:?}: each machine would make one, named by its machine ID")
             }
         }
@@ -73,33 +88,27 @@ impl Problem {
                 format!("write {}", write(&format!("{}:{path}", remote.as_deref().unwrap_or(example))))
             }
             Self::Climbs => "write the path that is meant, without \"..\"".into(),
-            Self::NoBucket { remote } => {
-                format!("write it behind the colon, for example {}", write(&format!("{remote}:bucket/path")))
+            Self::Relative { remote, path, direct: true } => {
+                format!("write the whole path: {}", write(&format!("{remote}:/{path}")))
+            }
+            Self::Relative { path, .. } => {
+                format!("write its whole path, for example /{path}, into rclone.conf where it is named")
+            }
+            Self::NoBucket { place, .. } => {
+                let example = join(place, "bucket/path");
+                format!("write it behind the colon, for example {}", write(&example))
             }
         }
     }
 }
 
-/// A remote, as far as it decides what an endpoint means.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Remote {
-    /// Its backend, for example `s3`.
-    pub kind: String,
-    /// What it is laid over, `remote:path`, where that is one place.
-    pub over: Option<String>,
-    /// Whether rclone is told to take it for granted that the bucket is there (`no_check_bucket`).
-    pub unchecked: bool,
-}
-
-/// Says what there is of a remote's name; nothing where that is not known.
-pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<Remote>;
-
 /// Backends of which the first part of a path is a bucket, or what goes by another name there.
-const BUCKETS: [&str; 12] = [
+const BUCKETS: [&str; 13] = [
     "azureblob",
     "b2",
     "gcs",
     "google cloud storage",
+    "googlecloudstorage",
     "internetarchive",
     "oos",
     "oracleobjectstorage",
@@ -109,10 +118,12 @@ const BUCKETS: [&str; 12] = [
     "swift",
     "tardigrade",
 ];
+/// Folders of the node.
+const LOCAL: &str = "local";
 /// Backends that lie over one place of another remote, and add their own path to its.
 const OVER_ONE: [&str; 6] = ["alias", "cache", "chunker", "compress", "crypt", "hasher"];
 /// Who lays more remotes over each other does not expect to be followed.
-const DEPTH: usize = 16;
+const PLACES: usize = 64;
 
 /// The normal form of an endpoint: no slash twice or at the end, no `.` in the path.
 ///
@@ -127,10 +138,18 @@ pub fn normal(endpoint: &str, remote: Lookup) -> Result<String, Problem> {
         return Err(Problem::Climbs);
     }
     let path = shortest(path);
-    if is_bucketless(name, &path, remote, DEPTH) {
-        return Err(Problem::NoBucket { remote: name.to_owned() });
+    let endpoint = format!("{name}:{path}");
+    let name = name.to_owned();
+    for (at, (section, path)) in places_of(&endpoint, remote).enumerate() {
+        if is_of_buckets(&section) && path.split('/').all(str::is_empty) {
+            let place = endpoint.trim_end_matches('/').to_owned();
+            return Err(Problem::NoBucket { remote: name, place });
+        }
+        if section.kind == LOCAL && !path.starts_with('/') {
+            return Err(Problem::Relative { remote: name, path, direct: at == 0 });
+        }
     }
-    Ok(format!("{name}:{path}"))
+    Ok(endpoint)
 }
 
 /// Name and path.
@@ -159,7 +178,7 @@ fn url(name: &str, before: &str, rest: &str, remote: Lookup) -> Problem {
     match remote(name) {
         None if before == name => Problem::Url { scheme, remote: None, path },
         // A folder of the server's, with a slash too many.
-        Some(Remote { kind, .. }) if before == name && !BUCKETS.contains(&kind.as_str()) => {
+        Some(section) if before == name && !is_of_buckets(&section) => {
             Problem::Url { scheme, remote: Some(name.to_owned()), path: format!("/{path}") }
         }
         _ => Problem::Url { scheme, remote: Some(name.to_owned()), path },
@@ -168,16 +187,20 @@ fn url(name: &str, before: &str, rest: &str, remote: Lookup) -> Problem {
 
 /// What follows `name,option="a:b":`, where a colon between quotes ends nothing.
 fn behind_options(endpoint: &str) -> Option<&str> {
+    outside_quotes(endpoint, ':').map(|at| &endpoint[at + 1..])
+}
+
+/// Where a character first stands outside of quotes.
+fn outside_quotes(text: &str, wanted: char) -> Option<usize> {
     let mut quote = None;
-    let end = endpoint.find(|c: char| {
+    text.find(|c: char| {
         match (quote, c) {
             (None, '"' | '\'') => quote = Some(c),
             (Some(open), _) if open == c => quote = None,
             _ => {}
         }
-        quote.is_none() && c == ':'
-    })?;
-    Some(&endpoint[end + 1..])
+        quote.is_none() && c == wanted
+    })
 }
 
 fn shortest(path: &str) -> String {
@@ -187,32 +210,83 @@ fn shortest(path: &str) -> String {
     format!("{root}{}", parts.join("/"))
 }
 
-/// Whether a path leads to the top of a remote of buckets, directly or through remotes that are laid over it.
-fn is_bucketless(name: &str, path: &str, remote: Lookup, depth: usize) -> bool {
-    if path.split('/').any(|part| !part.is_empty()) || depth == 0 {
-        return false;
+/// Every place that an endpoint leads to, through all remotes that are laid over others, itself first: what is configured of
+/// it, and the path there.
+fn places_of<'a>(endpoint: &str, remote: Lookup<'a>) -> impl Iterator<Item = (Section, String)> + use<'a> {
+    let mut next = vec![endpoint.to_owned()];
+    let more = move || {
+        loop {
+            let (section, path) = match open(&next.pop()?, remote) {
+                Some(found) => found,
+                None => continue,
+            };
+            next.extend(below(&section, &path));
+            return Some((section, path));
+        }
+    };
+    std::iter::from_fn(more).take(PLACES)
+}
+
+/// A place as a configuration names it: `remote:path`, `remote,option=value:path`, `:backend,option=value:path`, or a folder.
+fn open(place: &str, remote: Lookup) -> Option<(Section, String)> {
+    let folder = || Section { kind: LOCAL.to_owned(), ..Section::default() };
+    let on_the_spot = place.starts_with(':');
+    let body = place.strip_prefix(':').unwrap_or(place);
+    let Some(colon) = outside_quotes(body, ':').filter(|at| !body[..*at].starts_with(['/', '.'])) else {
+        return Some((folder(), place.to_owned()));
+    };
+    let (head, path) = (&body[..colon], &body[colon + 1..]);
+    let (name, mut options) = head.split_once(',').unwrap_or((head, ""));
+    if name.contains('/') {
+        return Some((folder(), place.to_owned()));
     }
-    let Some(Remote { kind, over, .. }) = remote(name) else { return false };
-    if BUCKETS.contains(&kind.as_str()) {
-        return true;
+    let mut section = match on_the_spot {
+        true => Section { kind: name.to_owned(), ..Section::default() },
+        false => remote(name)?,
+    };
+    while !options.is_empty() {
+        let end = outside_quotes(options, ',').unwrap_or(options.len());
+        let (key, value) = options[..end].split_once('=').unwrap_or((&options[..end], "true"));
+        section.set(key, value.trim_matches(['"', '\'']));
+        options = options.get(end + 1..).unwrap_or_default();
     }
-    let below = over.as_deref().filter(|_| OVER_ONE.contains(&kind.as_str()));
-    let below = below.and_then(|place| split(place, remote).ok());
-    below.is_some_and(|(name, path)| is_bucketless(name, path, remote, depth - 1))
+    Some((section, path.to_owned()))
+}
+
+/// What a remote is laid over, with the path that is asked for in it.
+fn below(section: &Section, path: &str) -> Vec<String> {
+    let Some(over) = section.over.last() else { return Vec::new() };
+    let path = path.trim_end_matches('/');
+    match section.kind.as_str() {
+        kind if OVER_ONE.contains(&kind) => vec![with(over, path)],
+        "union" => {
+            let written = places("union", over).into_iter().filter(|(_, is_written)| *is_written);
+            written.map(|(place, _)| with(&place, path)).collect()
+        }
+        "combine" => {
+            let (folder, rest) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+            let named = over.split_ascii_whitespace().filter_map(|word| word.split_once('='));
+            named.filter(|(name, _)| *name == folder).map(|(_, place)| with(place, rest)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// As rclone joins them: what is at the top of a remote may begin with a slash.
+fn with(place: &str, path: &str) -> String {
+    if path.is_empty() || place.ends_with(':') {
+        return format!("{place}{path}");
+    }
+    format!("{}/{}", place.trim_end_matches('/'), path.trim_start_matches('/'))
+}
+
+fn is_of_buckets(section: &Section) -> bool {
+    BUCKETS.contains(&section.kind.as_str())
 }
 
 /// The remote of buckets that an endpoint leads to, directly or through remotes that are laid over it.
-pub fn bucket_of(endpoint: &str, remote: Lookup) -> Option<(String, Remote)> {
-    let mut place = endpoint.to_owned();
-    for _ in 0..DEPTH {
-        let (name, _) = split(&place, remote).ok()?;
-        let found = remote(name)?;
-        if BUCKETS.contains(&found.kind.as_str()) {
-            return Some((name.to_owned(), found));
-        }
-        place = found.over.filter(|_| OVER_ONE.contains(&found.kind.as_str()))?;
-    }
-    None
+pub fn bucket_of(endpoint: &str, remote: Lookup) -> Option<Section> {
+    places_of(endpoint, remote).map(|(section, _)| section).find(|s| is_of_buckets(s) && !s.name.is_empty())
 }
 
 /// A folder below an endpoint.
@@ -221,45 +295,24 @@ pub fn join(endpoint: &str, folder: &str) -> String {
     format!("{endpoint}{separator}{folder}")
 }
 
-/// A remote of rclone's configuration; `None` if it has no such section, or is encrypted.
-pub fn in_conf(conf: &str, name: &str) -> Option<Remote> {
-    let mut found: Option<Remote> = None;
-    for line in conf.trim_start_matches('\u{feff}').lines().map(str::trim) {
-        if let Some(section) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-            if found.is_some() {
-                break;
-            }
-            found = (section.trim() == name).then(Remote::default);
-        } else if let (Some(remote), Some((key, value))) = (&mut found, line.split_once('=')) {
-            match key.trim() {
-                "type" => value.trim().clone_into(&mut remote.kind),
-                "remote" => remote.over = Some(value.trim().to_owned()),
-                key if key.starts_with("no_check_") => remote.unchecked = value.trim() == "true",
-                _ => {}
-            }
-        }
-    }
-    found
-}
-
-/// A remote that is configured by variables: `RCLONE_CONFIG_NAME_TYPE`.
-pub fn in_variables(variables: &BTreeMap<String, String>, name: &str) -> Option<Remote> {
-    let name = name.to_ascii_uppercase().replace('-', "_");
-    let get = |option: &str| variables.get(&format!("RCLONE_CONFIG_{name}_{option}")).cloned();
-    Some(Remote { kind: get("TYPE")?, over: get("REMOTE"), unchecked: false })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::section::parse_sections;
     use super::*;
 
     const CONF: &str = "[s3]\ntype = s3\n; type = x\n[disk]\r\ntype = local\r\n[gcs]\ntype = google cloud storage\n\
         [drive]\ntype = drive\n[all]\ntype = crypt\nremote = s3:\n[one]\ntype = crypt\nremote = s3:bucket\n\
         [twice]\ntype = alias\nremote = all:/\n[loop]\ntype = alias\nremote = loop:\n[here]\ntype = alias\nremote = /srv\n\
-        [many]\ntype = union\nremote = s3:\n[bare]\n";
+        [bare]\n\
+        [many]\ntype = union\nupstreams = s3:b s3:\n[some]\ntype = union\nupstreams = s3:b s3::ro disk:/srv\n\
+        [rooms]\ntype = combine\nupstreams = a=s3: b=s3:b c=disk:srv\n[spot]\ntype = alias\nremote = :s3,provider=Other:\n\
+        [with]\ntype = alias\nremote = s3,endpoint=\"http://e1:9\",no_check_bucket=true:\n[colon]\ntype: s3\n\
+        [rel]\ntype = crypt\nremote = disk:\n[home]\ntype = alias\nremote = ~/x\n[half]\ntype = union\nupstreams = /srv srv\n\
+        [over]\ntype = alias\nremote = :alias,remote=\"disk:x\":\n[wide]\ntype = union\nupstreams = wide:a wide:b wide:c\n";
 
     fn of(endpoint: &str) -> Result<String, Problem> {
-        normal(endpoint, &|name| in_conf(CONF, name))
+        let sections = parse_sections(CONF);
+        normal(endpoint, &|name| sections.iter().find(|s| s.name == name).cloned())
     }
 
     #[test]
@@ -278,7 +331,13 @@ mod tests {
             ("one:", "one:"),
             ("here:", "here:"),
             ("loop:", "loop:"),
-            ("many:", "many:"),
+            ("wide:", "wide:"),
+            ("many:b", "many:b"),
+            ("some:", "some:"),
+            ("rooms:b", "rooms:b"),
+            ("rooms:a/x", "rooms:a/x"),
+            ("spot:x", "spot:x"),
+            ("rel:/srv", "rel:/srv"),
             ("bare:", "bare:"),
             ("unknown:", "unknown:"),
             ("all:path", "all:path"),
@@ -323,28 +382,24 @@ mod tests {
             ("gcs:", "names no bucket", "E=gcs:bucket/path"),
             ("all:", "names no bucket of \"all\"", "E=all:bucket/path"),
             ("twice:", "names no bucket", "E=twice:bucket/path"),
+            ("many:", "names no bucket", "E=many:bucket/path"),
+            ("rooms:a/", "names no bucket", "E=rooms:a/bucket/path"),
+            ("spot:", "names no bucket", "E=spot:bucket/path"),
+            ("with:/", "names no bucket", "E=with:bucket/path"),
+            ("colon:", "names no bucket", "E=colon:bucket/path"),
+            ("disk:srv/b", "leads to the folder \"srv/b\", relative to", "the whole path: E=disk:/srv/b"),
+            ("disk:", "leads to the folder \"\", relative to", "the whole path: E=disk:/"),
+            ("rel:x", "leads to the folder \"x\", relative", "for example /x, into rclone.conf"),
+            ("home:", "leads to the folder \"~/x\", relative", "into rclone.conf"),
+            ("half:y", "leads to the folder \"srv/y\", relative", "into rclone.conf"),
+            ("over:y", "leads to the folder \"x/y\", relative", "into rclone.conf"),
+            ("rooms:c/y", "leads to the folder \"srv/y\", relative", "into rclone.conf"),
         ] {
             let problem = of(endpoint).unwrap_err();
             assert!(problem.why().contains(why), "{endpoint:?}: {}", problem.why());
             let said = problem.hint("s3", |endpoint| format!("E={endpoint}"));
             assert!(said.contains(hint), "{endpoint:?}: {said}");
         }
-    }
-
-    #[test]
-    fn remotes_are_read_where_they_are_configured() {
-        let of = |kind: &str| Remote { kind: kind.into(), ..Remote::default() };
-        let s3 = of("s3");
-        assert_eq!(in_conf(CONF, "s3"), Some(s3.clone()));
-        assert_eq!(in_conf(CONF, "all"), Some(Remote { over: Some("s3:".into()), ..of("crypt") }));
-        assert_eq!(in_conf(CONF, "bare"), Some(Remote::default()));
-        let unchecked = "[a]\ntype = s3\n[b]\ntype = s3\nno_check_bucket = true\n";
-        assert_eq!(["a", "b"].map(|name| in_conf(unchecked, name).unwrap().unchecked), [false, true]);
-        assert_eq!(in_conf(CONF, "s"), None);
-        assert_eq!(in_conf("RCLONE_ENCRYPT_V0:\nabc=", "s3"), None);
-        let variables = BTreeMap::from([("RCLONE_CONFIG_MY_S3_TYPE".to_owned(), "s3".to_owned())]);
-        assert_eq!(in_variables(&variables, "my-s3"), Some(s3));
-        assert_eq!(in_variables(&variables, "s3"), None);
     }
 
     #[test]

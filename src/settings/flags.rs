@@ -52,6 +52,10 @@ pub fn objection(flag: &str) -> Option<(&'static str, &'static str)> {
             "may hold a password",
             "every process can read a command line: it belongs into rclone.conf",
         )),
+        "retries" if !is_positive(value) => Some((
+            "lets some rclones do nothing, and end well",
+            "write a number from 1 on, or leave it out: a call that failed is tried again anyway",
+        )),
         _ if ALLOWED.contains(&name) => None,
         _ => Some((
             "is not one that may be added",
@@ -59,6 +63,11 @@ pub fn objection(flag: &str) -> Option<(&'static str, &'static str)> {
              the flags that may be added: no other can be relied on to change nothing but speed and connections",
         )),
     }
+}
+
+/// Tried so often: with 0, or less, rclone 1.60 does not begin, and no error is told. rclone reads `0x0`, too.
+fn is_positive(number: &str) -> bool {
+    number.starts_with(|c: char| ('1'..='9').contains(&c)) && number.bytes().all(|b| b.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -101,6 +110,12 @@ mod tests {
             ("--log-file=/x", "not one"),
             ("--password-command=x", "not one"),
             ("--Transfers=2", "not one"),
+            ("--retries=0", "do nothing"),
+            ("--retries=-1", "do nothing"),
+            ("--retries=00", "do nothing"),
+            ("--retries=0x0", "do nothing"),
+            ("--retries=", "do nothing"),
+            ("--retries", "do nothing"),
         ] {
             let said = objection(flag).map(|(problem, _)| problem).unwrap_or_default();
             assert!(said.contains(problem), "{flag:?}: {said}");

@@ -3,6 +3,8 @@
 //! Nothing else in the program reads the environment.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -23,6 +25,7 @@ pub mod flags;
 mod parse;
 pub mod reach;
 mod retention;
+pub mod section;
 pub mod source;
 mod tls;
 pub mod unit;
@@ -119,7 +122,7 @@ impl Settings {
         }
         unit.refuse_unknown_file(&parse::etcd_unit(&ours)?)?;
         let path = root.join(MACHINE_ID);
-        let machine_id = std::fs::read_to_string(&path).or_fault(
+        let machine_id = fs::read_to_string(&path).or_fault(
             Exit::Settings,
             format!("reading {}", path.display()),
             "run systemd-machine-id-setup; the backups of a machine lie under its ID",
@@ -127,8 +130,8 @@ impl Settings {
         let settings = parse(&ours, &unit, &machine_id, root)?;
         refuse_folder_inside(&settings.data_dir)?;
         // Only root may read it; whoever else asks is told by rclone what is wrong.
-        if let Ok(conf) = std::fs::read_to_string(&settings.rclone_conf) {
-            parse::endpoint(&ours, &|name| endpoint::in_conf(&conf, name))?;
+        if let Ok(conf) = fs::read(&settings.rclone_conf) {
+            parse::endpoint(&ours, &section::parse_sections(&String::from_utf8_lossy(&conf)))?;
         }
         Ok(settings)
     }
@@ -212,14 +215,35 @@ impl Settings {
     }
 }
 
-/// What is written into the folder inside a data directory is not found by an etcd that is started on the outer one.
+/// What is written into a folder inside a data directory is not found by an etcd that is started on the outer one. Links may
+/// lead there under any name.
 fn refuse_folder_inside(data_dir: &Path) -> Result<()> {
+    // What is not there, or must not be looked at, is somebody else's error.
+    let (Ok(real), Ok(Some(inside))) = (data_dir.canonicalize(), look::list_if_there(data_dir)) else {
+        return Ok(());
+    };
     let is_dir = |name: &str| look::is_dir(&data_dir.join(name));
-    let inside = data_dir.ends_with("member") && is_dir("snap")? && is_dir("wal")?;
-    let Some(outer) = data_dir.parent().filter(|_| inside) else { return Ok(()) };
-    let what =
-        format!("{} is the folder inside a data directory, not the data directory", data_dir.display());
-    Err(fault(Exit::Settings, what, format!("write ETCD_DATA_DIR={} in {}", outer.display(), parse::OURS)))
+    // Two numbers of 16 digits.
+    let is_etcds = |name: &OsStr| {
+        let (name, kind) = (Path::new(name), [OsStr::new("wal"), OsStr::new("snap")]);
+        name.extension().is_some_and(|e| kind.contains(&e)) && name.file_stem().is_some_and(|s| s.len() == 33)
+    };
+    let member = |dir: &Path| dir.ends_with("member").then(|| dir.parent().map(Path::to_owned)).flatten();
+    let (what, outer) = if real.ends_with("member") && is_dir("snap")? && is_dir("wal")? {
+        ("is the folder inside a data directory".to_owned(), member(&real))
+    } else if let Some(file) = inside.iter().map(fs::DirEntry::file_name).find(|name| is_etcds(name)) {
+        (
+            format!("holds {}, a file of etcd's log or snapshots", file.display()),
+            real.parent().and_then(member),
+        )
+    } else {
+        return Ok(());
+    };
+    let hint = match outer {
+        Some(outer) => format!("write ETCD_DATA_DIR={} in {}", outer.display(), parse::OURS),
+        None => format!("write as ETCD_DATA_DIR in {} what etcd is given with --data-dir", parse::OURS),
+    };
+    Err(fault(Exit::Settings, format!("{} {what}, not the data directory", data_dir.display()), hint))
 }
 
 /// Our variables: those of this process, else those of our unit.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::endpoint::{self, Lookup};
+use super::endpoint;
+use super::section::{Section, configured};
 use super::{Runner, Settings, UnitEnvironment, flags, retention, source, tls, urls};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{AUTH, RCLONE_CONF, Root};
@@ -93,7 +94,7 @@ pub fn parse(
             "ETCD_RESTORE_MASTER_ADV_PEER_URLS",
             get(ours, "ETCD_RESTORE_MASTER_ADV_PEER_URLS").unwrap_or_default(),
         )?,
-        endpoint: endpoint(ours, &|name| endpoint::in_variables(ours, name))?,
+        endpoint: endpoint(ours, &[])?,
         machine_id: parse_machine_id(machine_id)?,
         runner: runner(ours)?,
         rclone_conf: dir("RCLONE_CONFIG_PATH", RCLONE_CONF)?,
@@ -146,8 +147,8 @@ pub(super) fn absolute(name: &str, value: &str) -> Result<PathBuf> {
     Ok(path.components().collect())
 }
 
-/// The endpoint in its normal form; `remote` says what is known of rclone's remotes.
-pub(super) fn endpoint(ours: &BTreeMap<String, String>, remote: Lookup) -> Result<String> {
+/// The endpoint in its normal form; `sections` are those of rclone.conf, as far as they are known.
+pub(super) fn endpoint(ours: &BTreeMap<String, String>, sections: &[Section]) -> Result<String> {
     let Some(endpoint) = get(ours, "RCLONE_ENDPOINT") else {
         return Err(fault(
             Exit::Settings,
@@ -155,7 +156,8 @@ pub(super) fn endpoint(ours: &BTreeMap<String, String>, remote: Lookup) -> Resul
             format!("set it in {OURS}, and start the command by its unit, which passes it on"),
         ));
     };
-    endpoint::normal(endpoint, remote).map_err(|problem| {
+    let variables = || ours.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    endpoint::normal(endpoint, &|name| configured(sections, variables(), name)).map_err(|problem| {
         fault(
             Exit::Settings,
             format!("RCLONE_ENDPOINT={endpoint:?} {}", problem.why()),

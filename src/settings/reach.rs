@@ -4,66 +4,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-/// One remote of an rclone configuration. Of the rest, secrets above all, nothing is kept.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Section {
-    /// The remote's name.
-    pub name: String,
-    /// Its backend, for example `s3`; empty if the section does not say.
-    pub kind: String,
-    /// What it is laid over: `remote` of a crypt or an alias, `upstreams` of a union, as they stand there.
-    pub over: Vec<String>,
-    /// Whether it has an OAuth token or the like, which rclone renews and writes back.
-    pub has_token: bool,
-    /// Options that name files: a key, a certificate.
-    pub files: Vec<(String, String)>,
-    /// Options that name programs which rclone is to start.
-    pub programs: Vec<(String, String)>,
-}
-
-impl Section {
-    /// Takes an option.
-    pub fn set(&mut self, key: &str, value: &str) {
-        let pair = || (key.to_owned(), value.to_owned());
-        match key {
-            "type" => value.clone_into(&mut self.kind),
-            "remote" | "remotes" | "upstreams" => self.over.push(value.to_owned()),
-            _ if value.is_empty() => {}
-            "ssh" | "bearer_token_command" => self.programs.push(pair()),
-            _ if names_a_file(key) => self.files.push(pair()),
-            _ => self.has_token |= key.contains("token"),
-        }
-    }
-}
-
-/// What rclone writes before the encrypted part.
-pub const ENCRYPTED: &[u8] = b"RCLONE_ENCRYPT_V";
-
-/// Whether rclone needs a password to read a configuration.
-pub fn is_encrypted(conf: &[u8]) -> bool {
-    conf.split(|b| *b == b'\n').any(|line| line.trim_ascii().starts_with(ENCRYPTED))
-}
-
-/// Whether an option, or a flag with `_` for `-`, says where a file is.
-pub fn names_a_file(key: &str) -> bool {
-    ["_file", "_cert", "_certificate_path", "_ccache", "client_key"].iter().any(|end| key.ends_with(end))
-}
-
-/// The sections, in the order of the file.
-pub fn parse_sections(text: &str) -> Vec<Section> {
-    let mut sections: Vec<Section> = Vec::new();
-    for line in text.trim_start_matches('\u{feff}').lines().map(str::trim) {
-        if line.starts_with(['#', ';']) {
-            continue;
-        }
-        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-            sections.push(Section { name: name.trim().to_owned(), ..Section::default() });
-        } else if let (Some(section), Some((key, value))) = (sections.last_mut(), line.split_once('=')) {
-            section.set(key.trim(), value.trim());
-        }
-    }
-    sections
-}
+use super::section::{Lookup, Section, names_a_file};
 
 /// A place on the node that a remote needs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,9 +32,6 @@ pub struct Reach {
 
 /// Backends that keep a database in the home folder.
 const KEEP_A_CACHE: [&str; 2] = ["cache", "hasher"];
-
-/// Says what is configured for a remote's name.
-pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<Section>;
 
 /// Follows the endpoint through all remotes that are laid over others.
 pub fn reach(endpoint: &str, look_up: Lookup) -> Reach {
@@ -162,7 +100,7 @@ pub fn reach(endpoint: &str, look_up: Lookup) -> Reach {
 
 /// The remotes in a value, and whether anything is written there: one of most kinds; several of a union (`remote:path:ro`)
 /// or a combine (`folder=remote:path`).
-fn places(kind: &str, value: &str) -> Vec<(String, bool)> {
+pub(super) fn places(kind: &str, value: &str) -> Vec<(String, bool)> {
     match kind {
         "union" => value
             .split_ascii_whitespace()
@@ -266,9 +204,10 @@ fn shortest(path: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::section::parse_sections;
     use super::*;
 
-    const CONF: &str = "[s3]\ntype = s3\nkey = x\n[disk]\ntype = local\n[drive]\ntype = drive\ntoken = {}\n\
+    const CONF: &str = "[s3]\ntype = s3\nkey = x\n[disk]\ntype: local\n[drive]\ntype = drive\ntoken = {}\n\
         [crypt]\ntype = crypt\nremote = disk:/srv/secret\npassword = x\n[bare]\ntype = crypt\nremote = /srv/a b/\n\
         [over-s3]\ntype = crypt\nremote = s3:bucket\n[over-drive]\ntype = chunker\nremote = drive:x\n\
         [alias]\ntype = alias\nremote = disk:\n[home]\ntype = alias\nremote = ~/x\n[up]\ntype = alias\nremote = s3:../x\n\
@@ -365,26 +304,5 @@ mod tests {
         found.add_files(&of_flags(&flags));
         assert_eq!(found.files, [PathBuf::from("/etc/ca.pem")]);
         assert!(found.objections[0].0.starts_with("client-cert is \"ca\""), "{:?}", found.objections);
-    }
-
-    #[test]
-    fn names_and_types_are_read() {
-        let text = "type = stray\n# [commented]\n[s3-conf]\r\ntype = s3\r\nsecret = a=b[c]\n; type = x\n\n[ b 2 ]\ntypes = no\n";
-        let section =
-            |name: &str, kind: &str| Section { name: name.into(), kind: kind.into(), ..Section::default() };
-        assert_eq!(parse_sections(text), [section("s3-conf", "s3"), section("b 2", "")]);
-        assert_eq!(parse_sections(""), []);
-    }
-
-    #[test]
-    fn what_a_section_leads_to_and_whether_it_has_a_token() {
-        let text = "[c]\ntype = crypt\nremote = d:/srv/a b\npassword = x\n[u]\nupstreams = c:x d:y:nc\n\
-                    [o]\ntype = onedrive\ntoken = {\"access_token\":\"secret\"}\n[i]\ntrust_token = secret\n";
-        let sections = parse_sections(text);
-        let got: Vec<_> = sections.iter().map(|s| (s.over.join(" "), s.has_token)).collect();
-        let want = [("d:/srv/a b", false), ("c:x d:y:nc", false), ("", true), ("", true)]
-            .map(|(o, t)| (o.to_owned(), t));
-        assert_eq!(got, want);
-        assert!(!format!("{sections:?}").contains("secret"));
     }
 }

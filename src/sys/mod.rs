@@ -13,6 +13,7 @@ pub mod privilege;
 pub mod random;
 pub mod room;
 pub mod secret_file;
+pub mod summed;
 pub mod systemd;
 pub mod time;
 pub mod unit_file;

@@ -13,6 +13,7 @@ use crate::archive::verified::Verified;
 use crate::exit::{Exit, exit_of};
 use crate::paths;
 use crate::settings::Settings;
+use crate::sys::summed;
 use crate::sys::time;
 
 pub mod textfile;
@@ -96,7 +97,7 @@ pub fn finish(settings: &Settings, cycle: &Cycle, started: Instant, ended: &Resu
 
 /// When the last rehearsal was, if it found nothing wrong.
 pub fn rehearsed(backup_dir: &Path) -> Option<u64> {
-    let said: Value = serde_json::from_slice(&std::fs::read(paths::rehearsed(backup_dir)).ok()?).ok()?;
+    let said: Value = summed::from_slice(&std::fs::read(paths::rehearsed(backup_dir)).ok()?).ok()?;
     let time = humantime::parse_rfc3339(said["time"].as_str()?).ok()?;
     (said["wrong"] == 0).then(|| time.duration_since(UNIX_EPOCH).map(|since| since.as_secs()).ok())?
 }

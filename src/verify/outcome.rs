@@ -57,8 +57,10 @@ pub fn note(
             (None, Scope::Share { .. }) => {}
         }
     }
-    if let Scope::Share { number, of } = scope {
-        go_round(verified, all, number, of, now);
+    match scope {
+        Scope::Share { number, of } => go_round(verified, all, number, of, now),
+        // What was lost is known again.
+        Scope::Whole => verified.lost &= read.len() < all.len(),
     }
 }
 
@@ -76,6 +78,7 @@ fn go_round(verified: &mut Verified, all: &[Generation], number: u64, of: u64, n
         .unwrap_or_else(|| Round { of, done: number, began: began() });
     round.done += 1;
     if round.done == of {
+        verified.lost = false;
         for (name, seen) in &round.began {
             let still = all.iter().any(|g| g.name.to_string() == *name);
             // None of the shares has found again what an earlier run did: it was the way, or the remote.
@@ -136,6 +139,28 @@ mod tests {
     use super::*;
     use crate::archive::names::PartName;
     use crate::verify::finding::Kind;
+
+    #[test]
+    fn what_was_lost_is_known_again_once_all_was_read() {
+        let generation = |number| Generation {
+            name: GenerationName { number, cluster_id: 2, member_id: 3, writer: 4 },
+            parts: Vec::new(),
+            beyond: Vec::new(),
+        };
+        let all = [generation(1), generation(2)];
+        let lost = || Verified { lost: true, ..Verified::default() };
+        let mut verified = lost();
+        for still in [true, false, false] {
+            let scope = next_share(&verified, 2);
+            note(&mut verified, &all, &[&all[0], &all[1]], scope, &[], 1);
+            assert_eq!(verified.lost, still);
+        }
+        for (read, still) in [(&all[..1], true), (&all[..], false)] {
+            let mut verified = lost();
+            note(&mut verified, &all, &read.iter().collect::<Vec<_>>(), Scope::Whole, &[], 1);
+            assert_eq!(verified.lost, still);
+        }
+    }
 
     #[test]
     fn damage_that_no_share_of_a_round_finds_again_is_forgotten() {

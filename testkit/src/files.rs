@@ -22,7 +22,19 @@ pub fn write(path: &Path, content: impl AsRef<[u8]>) {
     file.persist(path).unwrap();
 }
 
-/// The same for a program.
+/// Alters a JSON file of the product's, as if that had written it so before its files had a checksum.
+///
+/// # Panics
+/// It is none, or cannot be written.
+#[track_caller]
+pub fn alter_json(path: &Path, alter: impl FnOnce(&mut serde_json::Value)) {
+    let mut value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    alter(&mut value);
+    value.as_object_mut().expect("an object").remove("sum");
+    write(path, value.to_string());
+}
+
+/// As [`write`], for a program.
 ///
 /// # Panics
 /// It cannot be written.

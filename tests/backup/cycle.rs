@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use testkit::files::{tree, write};
+use testkit::files::{alter_json, tree, write};
 use testkit::keys::{self, Client};
 use testkit::node::Node;
 use testkit::tools::Tools;
@@ -221,21 +221,15 @@ fn a_truncated_last_object_is_absent_and_replaced() {
     write(&last, &whole[..whole.len() / 2]);
     // As after an upload that was killed: the state says it is not known to have arrived.
     let state = node.path("/var/lib/etcd2-backup/state.json");
-    let text = fs::read_to_string(&state).unwrap();
-    let path = last.strip_prefix(node.folder()).unwrap();
-    let pending = text.replace("\"pending\": null", &format!("\"pending\": {path:?}"));
-    assert_ne!(pending, text);
-    write(&state, pending);
+    let path = last.strip_prefix(node.folder()).unwrap().to_str().unwrap();
+    alter_json(&state, |state| state["pending"] = path.into());
     let spooled = node.path("/var/lib/etcd2-backup/spool").join(node.objects()[0].parent().unwrap());
     fs::create_dir_all(&spooled).unwrap();
     write(&spooled.join(last.file_name().unwrap()), &whole);
     node.ok(&["backup"]);
     assert_eq!(fs::read(&last).unwrap(), whole);
     // Without the spooled file the chain cannot go on: a new generation, not a hole.
-    write(
-        &state,
-        fs::read_to_string(&state).unwrap().replace("\"pending\": null", "\"pending\": \"x/y.part\""),
-    );
+    alter_json(&state, |state| state["pending"] = "x/y.part".into());
     let log = node.ok(&["backup"]);
     assert!(log.contains("generation 2 begins"), "{log}");
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use testkit::etcd::{Member, introduce};
 use testkit::faults::wrapper::Wrapper;
-use testkit::files::{copy, tree, write};
+use testkit::files::{alter_json, copy, tree, write};
 use testkit::keys;
 use testkit::node::Node;
 use testkit::tools::Tools;
@@ -54,9 +54,7 @@ fn each_thing_that_a_backup_needs_has_a_line() {
     node.ok(&["backup"]);
     let path = node.path("/var/lib/etcd2-backup/state.json");
     let state = fs::read_to_string(&path).unwrap();
-    let mut late: serde_json::Value = serde_json::from_str(&state).unwrap();
-    late["clock"] = (late["clock"].as_u64().unwrap() + 4000).into();
-    write(&path, late.to_string());
+    alter_json(&path, |state| state["clock"] = (state["clock"].as_u64().unwrap() + 4000).into());
     let (lines, said) = doctor(&node, 10);
     assert!(lines.contains(&"FAILED clock".to_owned()) && said.contains("was seen already"), "{said}");
     write(&path, state);

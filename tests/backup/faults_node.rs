@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use testkit::files::write;
+use testkit::files::{alter_json, write};
 use testkit::keys::{self, Keys};
 use testkit::node::Node;
 use testkit::tools::Tools;
@@ -90,10 +90,10 @@ fn the_clock_jumps_back() {
     let Some(mut node) = backed_up() else { return };
     // The last part was captured in what is the future now.
     let ahead = state(&node)["time"].as_u64().unwrap() + 86_400;
-    let mut future = state(&node);
-    future["time"] = ahead.into();
-    future["clock"] = ahead.into();
-    write(&node.path("/var/lib/etcd2-backup/state.json"), future.to_string());
+    alter_json(&node.path("/var/lib/etcd2-backup/state.json"), |state| {
+        state["time"] = ahead.into();
+        state["clock"] = ahead.into();
+    });
     for dir in ["/a", "/b"] {
         write_some(&node, dir, 1);
         node.ok(&["backup"]);

@@ -1,10 +1,9 @@
 //! What a cluster logs when nobody writes waits, without a process of rclone, for a write or until the interval is over.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use testkit::faults::wrapper::Wrapper;
-use testkit::files::write;
+use testkit::files::alter_json;
 use testkit::keys;
 use testkit::node::Node;
 use testkit::tools::Tools;
@@ -31,10 +30,7 @@ fn backup_of_a_quiet_log(node: &Node) -> String {
 /// Makes the last part older or, with a negative number, as if the clock had been set back since.
 fn age_last_part(node: &Node, seconds: i64) {
     let path = node.path("/var/lib/etcd2-backup/state.json");
-    let mut state: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    let clock = state["clock"].as_i64().unwrap() - seconds;
-    state["clock"] = clock.into();
-    write(&path, state.to_string());
+    alter_json(&path, |state| state["clock"] = (state["clock"].as_i64().unwrap() - seconds).into());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One cycle of a backup after another, of a real, running etcd through a real rclone, faults included.
 
+mod believed;
 mod container;
 mod cycle;
 mod day;

@@ -136,6 +136,31 @@ fn a_denied_upload_into_a_bucket_names_the_option_that_helps() {
     assert_eq!(calls(&node).len(), 0);
 }
 
+/// Started in another folder, rclone would go on where the base is not.
+#[test]
+fn a_remote_in_a_relative_folder_is_refused() {
+    let Some(mut node) = node_with("") else { return };
+    let conf = "[r]\ntype: local\n[over]\ntype = alias\nremote = r:\n[home]\ntype = alias\nremote = ~/b\n";
+    write_atomic(&node.path("/etc/rclone.conf"), conf.as_bytes(), 0o600).unwrap();
+    let elsewhere = "write its whole path, for example /";
+    for (endpoint, folder, hint) in [
+        ("r:rel/b", "rel/b", "write the whole path: RCLONE_ENDPOINT=r:/rel/b"),
+        ("r:", "", "RCLONE_ENDPOINT=r:/"),
+        ("over:b", "b", elsewhere),
+        ("home:", "~/b", elsewhere),
+        // Of variables alone.
+        ("mine:b", "b", "RCLONE_ENDPOINT=mine:/b"),
+    ] {
+        node.environment.insert("RCLONE_ENDPOINT".into(), endpoint.into());
+        node.environment.insert("RCLONE_CONFIG_MINE_TYPE".into(), "local".into());
+        let words = format!("leads to the folder {folder:?}, relative to wherever rclone is started");
+        for verb in ["backup", "list", "status"] {
+            node.refused(&[verb], 15, &[&words, hint]);
+        }
+    }
+    assert_eq!(calls(&node).len(), 0);
+}
+
 #[test]
 fn a_restore_is_more_patient_than_a_backup() {
     let Some(mut node) = node_with(FAIL) else { return };

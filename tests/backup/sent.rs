@@ -8,7 +8,7 @@ use std::time::Duration;
 use etcd2_backup::sys::command::CommandRunExt as _;
 use serde_json::Value;
 use testkit::faults::wrapper::Wrapper;
-use testkit::files::{tree, write};
+use testkit::files::{alter_json, tree, write};
 use testkit::keys::{self, Keys};
 use testkit::node::Node;
 use testkit::tools::Tools;
@@ -87,10 +87,7 @@ fn waiting(node: &Node) -> usize {
 }
 
 fn alter_state(node: &Node, alter: impl FnOnce(&mut Value)) {
-    let path = node.path("/var/lib/etcd2-backup/state.json");
-    let mut state: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    alter(&mut state);
-    write(&path, state.to_string());
+    alter_json(&node.path("/var/lib/etcd2-backup/state.json"), alter);
 }
 
 /// What stands between rclone and the remote, and says that all went well.

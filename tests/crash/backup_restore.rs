@@ -11,7 +11,7 @@ use etcd2_backup::etcd::wal::Reading;
 use etcd2_backup::identity;
 use etcd2_backup::paths::Root;
 use testkit::faults::kill::{Step, kill_at, steps};
-use testkit::files::{tree, write};
+use testkit::files::{alter_json, tree, write};
 use testkit::keys::{self, Keys};
 use testkit::node::Node;
 use testkit::tools::{self, Tools};
@@ -264,10 +264,10 @@ fn a_backup_that_finds_objects_gone_and_begins_anew() {
     case.node.ok(&["backup"]);
     // As if many parts were sent since, and then all was removed.
     let state = case.node.path("/var/lib/etcd2-backup/state.json");
-    let text = fs::read_to_string(&state).unwrap();
-    let later = text.replacen("\"sequence\": 0,", "\"sequence\": 20,", 1);
-    assert_ne!(later, text);
-    write(&state, later);
+    alter_json(&state, |state| {
+        assert_eq!(state["sequence"], 0);
+        state["sequence"] = 20.into();
+    });
     fs::remove_dir_all(case.node.folder()).unwrap();
     fs::File::options().write(true).open(&wal).unwrap().write_all(&whole).unwrap();
     let log = {

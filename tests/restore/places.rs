@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use testkit::faults::namespace::is_inside;
-use testkit::files::{tree, write};
+use testkit::files::{alter_json, tree, write};
 use testkit::keys::{self, Keys};
 use testkit::node::Node;
 use testkit::tools::Tools;
@@ -211,10 +211,9 @@ fn a_node_with_a_separate_wal_directory_joins() {
 
 /// As a look at the running etcd leaves it.
 fn note_seen(node: &Node, data_dir: &str) {
-    let path = node.path("/etc/etcd2-backup/identity.json");
-    let mut stamp: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    stamp["etcd"] = serde_json::json!({ "unit": "", "settings": { "data-dir": data_dir } });
-    write(&path, stamp.to_string());
+    alter_json(&node.path("/etc/etcd2-backup/identity.json"), |stamp| {
+        stamp["etcd"] = serde_json::json!({ "unit": "", "settings": { "data-dir": data_dir } });
+    });
 }
 
 #[test]
@@ -248,5 +247,40 @@ fn the_folder_inside_a_data_directory_is_refused() {
     let words = ["is the folder inside a data directory", "write ETCD_DATA_DIR=", "/var/lib/etcd2 in 30-"];
     for verb in ["backup", "status", "restore"] {
         node.refused(&[verb], 15, &words);
+    }
+    // A link may give it any name.
+    symlink("etcd2/member", node.path("/var/lib/x")).unwrap();
+    for dir in ["/var/lib/x", "/var/lib/x/", "/var/lib/etcd2/member/", "/var/lib/etcd2/member/."] {
+        node.environment.insert("ETCD_DATA_DIR".into(), dir.into());
+        node.refused(&["backup"], 15, &words);
+    }
+}
+
+#[test]
+fn a_folder_of_etcds_files_is_no_data_directory() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    node.put_fixture("v3423-single-snap-trimmed");
+    symlink(node.path("/var/lib/etcd2/member/wal"), node.path("/var/lib/link")).unwrap();
+    fs::create_dir(node.path("/var/lib/alone")).unwrap();
+    fs::copy(
+        node.path("/var/lib/etcd2/member/wal/0000000000000000-0000000000000000.wal"),
+        node.path("/var/lib/alone/0000000000000000-0000000000000000.wal"),
+    )
+    .unwrap();
+    let inside =
+        ["-0000000000000000.wal, a file of etcd's log or snapshots, not the data", "/var/lib/etcd2 in 30-"];
+    let snapshots = [".snap, a file of etcd's log or snapshots, not the data", "/var/lib/etcd2 in 30-"];
+    let alone = ["-0000000000000000.wal, a file of etcd's log", "what etcd is given with --data-dir"];
+    for (dir, words) in [
+        ("/var/lib/etcd2/member/wal", inside),
+        ("/var/lib/link", inside),
+        ("/var/lib/etcd2/member/snap", snapshots),
+        ("/var/lib/alone", alone),
+    ] {
+        node.environment.insert("ETCD_DATA_DIR".into(), dir.into());
+        for verb in ["backup", "status"] {
+            node.refused(&[verb], 15, &words);
+        }
     }
 }

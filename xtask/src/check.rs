@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
 use etcd2_backup::exit::{Exit, fault};
-use etcd2_backup::settings::endpoint::{self, Remote};
+use etcd2_backup::settings::endpoint;
 use etcd2_backup::settings::urls::peer_url_problem;
 
 use crate::rclone_conf::Section;
@@ -50,16 +50,13 @@ pub(crate) fn check_peer_url(url: &str) -> Result<()> {
 pub(crate) fn check_endpoint(said: &str, known: Option<&[Section]>) -> Result<String> {
     let sections = known.unwrap_or_default();
     let names: Vec<&str> = sections.iter().map(|s| s.name.as_str()).collect();
-    let look_up = |name: &str| {
-        let section = sections.iter().find(|s| s.name == name)?;
-        Some(Remote { kind: section.kind.clone(), over: section.over.first().cloned(), unchecked: false })
-    };
+    let look_up = |name: &str| sections.iter().find(|s| s.name == name).cloned();
     let endpoint = endpoint::normal(said, &look_up).map_err(|problem| {
         let hint = problem
             .hint(names.first().copied().unwrap_or("remote"), |endpoint| format!("endpoint = {endpoint:?}"));
         refuse(format!("endpoint {said:?} {}", problem.why()), hint)
     })?;
-    let (Some(_), Some((remote, path))) = (known, endpoint.split_once(':')) else {
+    let (Some(_), Some((remote, _))) = (known, endpoint.split_once(':')) else {
         return Ok(endpoint);
     };
     let Some(section) = sections.iter().find(|s| s.name == remote) else {
@@ -80,10 +77,6 @@ pub(crate) fn check_endpoint(said: &str, known: Option<&[Section]>) -> Result<St
     if section.kind.is_empty() {
         let what = format!("the section [{remote}] of rclone.conf has no type");
         return Err(refuse(what, "make the section with: rclone config --config rclone.conf"));
-    }
-    if section.kind == "local" && !path.starts_with('/') {
-        let what = format!("endpoint {endpoint:?}: {path:?} would be relative to wherever rclone is started");
-        return Err(refuse(what, format!("write the whole path: endpoint = \"{remote}:/{path}\"")));
     }
     Ok(endpoint)
 }
@@ -323,7 +316,7 @@ mod tests {
             ),
             (
                 "disk:srv/backups",
-                r#"endpoint "disk:srv/backups": "srv/backups" would be relative to wherever rclone is started | write the whole path: endpoint = "disk:/srv/backups""#,
+                r#"endpoint "disk:srv/backups" leads to the folder "srv/backups", relative to wherever rclone is started | write the whole path: endpoint = "disk:/srv/backups""#,
             ),
         ] {
             assert_eq!(said(check_endpoint(endpoint, Some(&sections()))), want);

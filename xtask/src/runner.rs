@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use etcd2_backup::nearest::nearest;
 use etcd2_backup::settings::flags::objection;
-use etcd2_backup::settings::reach::{self, Section};
+use etcd2_backup::settings::reach;
+use etcd2_backup::settings::section::Section;
 
 use crate::bundle;
 use crate::check::{self, refuse};
@@ -160,7 +161,9 @@ mod tests {
 
     #[test]
     fn what_a_container_cannot_be_given_is_refused() {
-        let sections = reach::parse_sections("[d]\ntype = local\n[s]\ntype = sftp\nkey_file = ~/id\n");
+        let sections = etcd2_backup::settings::section::parse_sections(
+            "[d]\ntype = local\n[s]\ntype = sftp\nkey_file = ~/id\n",
+        );
         let docker = Runner::Docker(STOCK_IMAGE.into());
         let refused = |runner: &Runner, endpoint: &str, flag: &str| {
             let flags: Vec<String> = Some(flag.to_owned()).into_iter().filter(|f| !f.is_empty()).collect();

@@ -6,7 +6,8 @@
 use std::path::Path;
 
 use etcd2_backup::paths;
-use etcd2_backup::settings::reach::{Reach, is_encrypted, parse_sections, reach};
+use etcd2_backup::settings::reach::{Reach, reach};
+use etcd2_backup::settings::section::{is_encrypted, parse_sections};
 use serde::Serialize;
 
 use crate::runner::Runner;

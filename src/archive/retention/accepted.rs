@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::sys::fs::write_atomic;
+use crate::sys::summed;
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +26,10 @@ impl Accepted {
     /// What was accepted of this folder (`<endpoint>/<machine-id>`); nothing where it cannot be read.
     pub fn load(backup_dir: &Path, folder: &str) -> Self {
         let text = std::fs::read(Self::path(backup_dir)).unwrap_or_default();
-        serde_json::from_slice(&text).ok().and_then(|value| Self::parse(&value, folder)).unwrap_or_default()
+        summed::from_slice::<Value>(&text)
+            .ok()
+            .and_then(|value| Self::parse(&value, folder))
+            .unwrap_or_default()
     }
 
     fn parse(value: &Value, folder: &str) -> Option<Self> {
@@ -46,13 +50,14 @@ impl Accepted {
         let value = json!({
             "version": 1, "folder": folder, "clusters": clusters, "generation": self.generation,
         });
-        write_atomic(&Self::path(backup_dir), format!("{value:#}\n").as_bytes(), 0o600)
+        write_atomic(&Self::path(backup_dir), &summed::to_vec(&value)?, 0o600)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::summed::tests::flipped;
 
     #[test]
     fn it_is_for_one_folder_and_whatever_cannot_be_read_was_not_accepted() {
@@ -61,11 +66,17 @@ mod tests {
         assert_eq!(load("r:p/m"), Accepted::default());
         let accepted = Accepted { clusters: vec![1, u64::MAX], generation: 7 };
         accepted.save(dir.path(), "r:p/m").unwrap();
-        assert_eq!((load("r:p/m"), load("r:q/m")), (accepted, Accepted::default()));
+        assert_eq!((load("r:p/m"), load("r:q/m")), (accepted.clone(), Accepted::default()));
         for damaged in ["", "{", "[]", r#"{"version":2}"#, r#"{"version":1,"folder":"r:p/m","clusters":[1]}"#]
         {
             write_atomic(&Accepted::path(dir.path()), damaged.as_bytes(), 0o600).unwrap();
             assert_eq!(load("r:p/m"), Accepted::default(), "{damaged}");
+        }
+        accepted.save(dir.path(), "r:p/m").unwrap();
+        for altered in flipped(&std::fs::read(Accepted::path(dir.path())).unwrap()) {
+            std::fs::write(Accepted::path(dir.path()), &altered).unwrap();
+            let believed = load("r:p/m");
+            assert!([&accepted, &Accepted::default()].contains(&&believed), "{believed:?}");
         }
     }
 }

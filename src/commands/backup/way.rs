@@ -124,7 +124,12 @@ impl Way<'_> {
     /// Ends the generation. What waits in the spool is in the next one as well.
     fn give_up(&self, state: &mut State, finding: &Finding) -> Result<()> {
         log::warn!("{}: {}", finding.what, finding.next);
-        state.give_up(&finding.what);
+        self.lose(state, &finding.what)
+    }
+
+    /// Ends the generation for a reason that was told.
+    pub(super) fn lose(&self, state: &mut State, why: &str) -> Result<()> {
+        state.give_up(why);
         state.save(&self.settings.backup_dir)?;
         self.spool.drop_parts()
     }
