@@ -17,6 +17,7 @@ use crate::sys::lock::Lock;
 use crate::sys::look;
 use crate::sys::systemd;
 
+mod contained;
 pub mod endpoint;
 pub mod flags;
 mod parse;
