@@ -20,6 +20,7 @@ use crate::identity::{self, Identity};
 use crate::paths::Root;
 use crate::remote::rclone::Rclone;
 use crate::remote::{Object, Remote};
+use crate::running::place::{self, Doubt};
 use crate::running::unheld;
 use crate::settings::Settings;
 use crate::sys::{look, random, time};
@@ -32,14 +33,20 @@ const GENERATIONS: u32 = 3;
 
 pub(super) fn run(root: &Root) -> Result<Exit> {
     let started = Instant::now();
-    let settings = Settings::load(root)?;
+    let mut settings = Settings::load(root)?;
+    let doubt = place::settle(root, &mut settings)?;
     let mut cycle = Cycle::default();
-    let ended = send_what_is_new(root, &settings, &mut cycle);
+    let ended = send_what_is_new(root, &settings, doubt.as_ref(), &mut cycle);
     telling::finish(&settings, &cycle, started, &ended);
     ended
 }
 
-fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Result<Exit> {
+fn send_what_is_new(
+    root: &Root,
+    settings: &Settings,
+    doubt: Option<&Doubt>,
+    cycle: &mut Cycle,
+) -> Result<Exit> {
     // The timer must not disturb a recovery, nor a slow backup.
     let Some(_lock) = settings.try_lock()? else {
         log::info!("nothing done: a recovery or another backup is in progress");
@@ -62,7 +69,7 @@ fn send_what_is_new(root: &Root, settings: &Settings, cycle: &mut Cycle) -> Resu
     let mut state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
     let before = state.as_ref().and_then(|s| s.seen.as_ref());
     let route = remote.route(before.map(|seen| &seen.route))?;
-    let way = Way { settings, remote: &remote, spool: &spool, folder: &folder, route };
+    let way = Way { doubt, settings, remote: &remote, spool: &spool, folder: &folder, route };
 
     let mut listed =
         way.look_first(state.as_mut()).inspect_err(|_| read_what_waits(&dir, state.as_ref(), cycle))?;
@@ -108,6 +115,10 @@ fn send_new_part(
         return Ok(true);
     };
     cycle.read(&capture);
+    // A log that goes on from what was sent was moved with its data; any other one may be an old one.
+    if let Some(doubt) = way.doubt.filter(|_| capture.begins.is_some()) {
+        return Err(doubt.refusal());
+    }
     let young = |s: &State| s.is_younger_than(settings.quiet_interval, capture.clock);
     if capture.is_quiet() && state.as_ref().is_some_and(young) {
         remember(settings, state.as_mut(), unfinished)?;

@@ -6,9 +6,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::note::{self, Open, When};
 use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, fault};
 use crate::paths::Root;
@@ -26,8 +27,8 @@ pub struct Unheld {
     wal_dir: PathBuf,
     /// The boot, by the kernel's random number.
     boot: String,
-    /// When etcd was started, in microseconds after that.
-    started: u64,
+    /// When etcd was started, in microseconds after that; `None`: its unit is not active.
+    started: Option<u64>,
     /// When it was first seen, in seconds after the boot.
     since: u64,
 }
@@ -39,6 +40,8 @@ pub struct Moment {
     pub wal_dir: PathBuf,
     /// Whether somebody holds its newest segment.
     pub held: bool,
+    /// What the last look saw, which knows who that is.
+    pub open: Open,
     /// When etcd was started, in microseconds after the boot; `None`: its unit is not active.
     pub started: Option<u64>,
     /// The boot, by the kernel's random number.
@@ -49,8 +52,17 @@ pub struct Moment {
 
 /// What is to be remembered, and for how many seconds nobody has held the log if that is too long.
 pub fn judge(known: Option<Unheld>, now: &Moment) -> (Option<Unheld>, Option<u64>) {
-    let Some(started) = now.started.filter(|_| !now.held) else { return (None, None) };
-    let first = Unheld { wal_dir: now.wal_dir.clone(), boot: now.boot.clone(), started, since: now.uptime };
+    let is_elsewhere = match now.open {
+        Open::Here => false,
+        // Whoever holds the log that was read, and whatever the unit says.
+        Open::Elsewhere(_) => true,
+        Open::Untold(_) | Open::Unknown(_) | Open::Unasked(_) => !now.held && now.started.is_some(),
+    };
+    if !is_elsewhere {
+        return (None, None);
+    }
+    let (wal_dir, boot) = (now.wal_dir.clone(), now.boot.clone());
+    let first = Unheld { wal_dir, boot, started: now.started, since: now.uptime };
     let same = |known: &Unheld| Unheld { since: known.since, ..first.clone() } == *known;
     let unheld = known.filter(same).unwrap_or(first);
     let seconds = now.uptime.saturating_sub(unheld.since);
@@ -65,7 +77,7 @@ pub fn refuse_if_elsewhere(root: &Root, settings: &Settings, dir: &DataDir) -> R
     if !root.is_live() {
         return Ok(());
     }
-    let now = match moment(settings, dir) {
+    let now = match moment(root, settings, dir) {
         Ok(now) => now,
         Err(e) => {
             log::warn!(
@@ -75,6 +87,9 @@ pub fn refuse_if_elsewhere(root: &Root, settings: &Settings, dir: &DataDir) -> R
             return Ok(());
         }
     };
+    if let Open::Untold(said) | Open::Unasked(said) = &now.open {
+        log::warn!("{said}; what was read is the log in {}", dir.wal.display());
+    }
     let path = settings.backup_dir.join("unheld.json");
     let known = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let (unheld, too_long) = judge(known, &now);
@@ -84,29 +99,31 @@ pub fn refuse_if_elsewhere(root: &Root, settings: &Settings, dir: &DataDir) -> R
     }
     let Some(seconds) = too_long else { return Ok(()) };
     let unit = &settings.etcd_unit;
-    Err(fault(
-        Exit::Settings,
-        format!(
-            "{unit} runs, but for {seconds} s nobody has held the log in {} that was read: its etcd has its data elsewhere, or \
-             is no member. {}",
-            dir.wal.display(),
-            fs::read_to_string(root.join(crate::paths::LOOKED)).unwrap_or_default().trim()
-        ),
-        format!("see what etcd has open: sudo etcd2-backup look; how it is started: systemctl cat {unit}"),
-    ))
+    let log = dir.wal.display();
+    let what = match now.open {
+        Open::Elsewhere(said) => {
+            format!("for {seconds} s etcd has not written to the log in {log} that was read: {said}")
+        }
+        Open::Here | Open::Untold(_) | Open::Unasked(_) => not_held(unit, seconds, dir),
+        Open::Unknown(said) => format!("{} {said}", not_held(unit, seconds, dir)).trim().to_owned(),
+    };
+    let hint =
+        format!("see what etcd has open: sudo etcd2-backup look; how it is started: systemctl cat {unit}");
+    Err(fault(Exit::Settings, what, hint))
 }
 
-fn moment(settings: &Settings, dir: &DataDir) -> Result<Moment> {
-    let read = |path: &str| fs::read_to_string(path).with_context(|| format!("reading {path}"));
-    let uptime = read("/proc/uptime")?;
-    let seconds = uptime.split('.').next().and_then(|seconds| seconds.parse().ok());
-    Ok(Moment {
-        wal_dir: dir.wal.clone(),
-        held: dir.is_held()?,
-        started: systemd::active_since(&settings.etcd_unit)?,
-        boot: read("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
-        uptime: seconds.context("/proc/uptime says no number")?,
-    })
+fn not_held(unit: &str, seconds: u64, dir: &DataDir) -> String {
+    format!(
+        "{unit} runs, but for {seconds} s nobody has held the log in {} that was read: its etcd has its data elsewhere, or is no \
+         member.",
+        dir.wal.display()
+    )
+}
+
+fn moment(root: &Root, settings: &Settings, dir: &DataDir) -> Result<Moment> {
+    let When { boot, uptime } = When::now()?;
+    let (held, started) = (dir.is_held()?, systemd::active_since(&settings.etcd_unit)?);
+    Ok(Moment { wal_dir: dir.wal.clone(), held, open: note::open(root, &dir.wal), started, boot, uptime })
 }
 
 #[cfg(test)]
@@ -119,7 +136,8 @@ mod tests {
         let cycle = |&(uptime, started, held): &(u64, Option<u64>, bool)| {
             boot += u32::from(uptime < before);
             before = uptime;
-            let now = Moment { wal_dir: "/w".into(), held, started, boot: boot.to_string(), uptime };
+            let open = Open::Unknown(String::new());
+            let now = Moment { wal_dir: "/w".into(), held, open, started, boot: boot.to_string(), uptime };
             let (next, said) = judge(known.take(), &now);
             known = next;
             said
@@ -146,6 +164,7 @@ mod tests {
         let at = |wal_dir: &str, uptime| Moment {
             wal_dir: wal_dir.into(),
             held: false,
+            open: Open::Unknown(String::new()),
             started: Some(1),
             boot: "b".into(),
             uptime,
@@ -153,5 +172,37 @@ mod tests {
         let (known, _) = judge(None, &at("/a", 10));
         assert_eq!(judge(known.clone(), &at("/b", 100)).1, None);
         assert_eq!(judge(known, &at("/a", 100)).1, Some(90));
+    }
+
+    #[test]
+    fn what_the_look_saw_counts_more_than_who_holds_the_log() {
+        let (elsewhere, untold) = (|| Open::Elsewhere("seen".into()), || Open::Untold("seen".into()));
+        for (open, held, started, want) in [
+            (elsewhere(), false, Some(1), Some(60)),
+            // The unit is not active, and another etcd holds the old log.
+            (elsewhere(), true, None, Some(60)),
+            (elsewhere(), true, Some(1), Some(60)),
+            // A file system without locks.
+            (Open::Here, false, Some(1), None),
+            (Open::Here, true, Some(1), None),
+            // Two etcds on a host, one of them stopped.
+            (untold(), false, None, None),
+            (untold(), true, Some(1), None),
+            (untold(), false, Some(1), Some(60)),
+            (Open::Unasked("no rights".into()), true, Some(1), None),
+            (Open::Unasked("no rights".into()), false, Some(1), Some(60)),
+        ] {
+            let at = |uptime| Moment {
+                wal_dir: "/w".into(),
+                held,
+                open: open.clone(),
+                started,
+                boot: "b".into(),
+                uptime,
+            };
+            let (known, said) = judge(None, &at(10));
+            assert_eq!(said, None);
+            assert_eq!(judge(known, &at(70)).1, want, "{open:?} {held} {started:?}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::archive::spool::Spool;
 use crate::archive::state::State;
 use crate::remote::route::Route;
 use crate::remote::{Object, Remote};
+use crate::running::place::Doubt;
 use crate::settings::Settings;
 use crate::sys::{random, time};
 
@@ -24,6 +25,8 @@ pub(super) struct Place {
 
 /// The way that parts go, and what is looked at on it.
 pub(super) struct Way<'a> {
+    /// Why what is read may not be what etcd wrote last.
+    pub(super) doubt: Option<&'a Doubt>,
     pub(super) settings: &'a Settings,
     pub(super) remote: &'a dyn Remote,
     pub(super) spool: &'a Spool,
