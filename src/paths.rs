@@ -20,7 +20,7 @@ pub const STAMP_DIR: &str = "/etc/etcd2-backup";
 pub const FENCE: &str = "/etc/etcd2-backup/fence";
 /// Which member this node was last seen to be; the guard compares against it.
 pub const IDENTITY: &str = "/etc/etcd2-backup/identity.json";
-/// What the last look at the running etcd found, for people; gone after a reboot.
+/// What the last look at the running etcd found; gone after a reboot.
 pub const LOOKED: &str = "/run/etcd2-backup-looked";
 /// Lets etcd's unit start on an empty data directory once more.
 pub const ALLOW_EMPTY: &str = "/etc/etcd2-backup/allow-empty-data-dir";

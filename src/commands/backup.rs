@@ -20,6 +20,7 @@ use crate::identity::{self, Identity};
 use crate::paths::Root;
 use crate::remote::rclone::Rclone;
 use crate::remote::{Object, Remote};
+use crate::running::place::{self, Doubt};
 use crate::running::surroundings::{Here, Surroundings};
 use crate::running::unheld;
 use crate::settings::Settings;
@@ -33,14 +34,15 @@ const GENERATIONS: u32 = 3;
 
 pub(super) fn run(root: &Root) -> Result<Exit> {
     let started = Instant::now();
-    let settings = Settings::load(root)?;
+    let mut settings = Settings::load(root)?;
+    let doubt = place::settle(root, &mut settings)?;
     let mut cycle = Cycle::default();
-    let ended = send_what_is_new(&Here(root), root, &settings, &mut cycle);
+    let ended = send_what_is_new(&Here(root), root, &settings, doubt.as_ref(), &mut cycle);
     telling::finish(&settings, &cycle, started, &ended);
     ended
 }
 
-/// Sends what is new, if it is worth it; `cycle` says how far it came.
+/// Sends what is new, if it is worth it; `cycle` says how far it came. `doubt` is why what is read may not be what etcd wrote last.
 ///
 /// # Errors
 /// The log or the remote is not as it should be, or not to be read or reached.
@@ -48,6 +50,7 @@ pub fn send_what_is_new(
     node: &dyn Surroundings,
     root: &Root,
     settings: &Settings,
+    doubt: Option<&Doubt>,
     cycle: &mut Cycle,
 ) -> Result<Exit> {
     // The timer must not disturb a recovery, nor a slow backup.
@@ -72,7 +75,7 @@ pub fn send_what_is_new(
     let mut state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
     let before = state.as_ref().and_then(|s| s.seen.as_ref());
     let route = remote.route(before.map(|seen| &seen.route))?;
-    let way = Way { node, settings, remote: &remote, spool: &spool, folder: &folder, route };
+    let way = Way { node, doubt, settings, remote: &remote, spool: &spool, folder: &folder, route };
 
     let mut listed =
         way.look_first(state.as_mut()).inspect_err(|_| read_what_waits(&dir, state.as_ref(), cycle))?;
@@ -118,6 +121,10 @@ fn send_new_part(
         return Ok(true);
     };
     cycle.read(&capture);
+    // A log that goes on from what was sent was moved with its data; any other one may be an old one.
+    if let Some(doubt) = way.doubt.filter(|_| capture.begins.is_some()) {
+        return Err(doubt.refusal());
+    }
     let young = |s: &State| s.is_younger_than(settings.quiet_interval, looked);
     if capture.is_quiet() && state.as_ref().is_some_and(young) {
         remember(settings, state.as_mut(), unfinished)?;

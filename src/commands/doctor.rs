@@ -10,11 +10,12 @@ use crate::cli;
 use crate::cluster::own::{self, Asked};
 use crate::doctor::object::Trial;
 use crate::doctor::{self, Check, founder, node};
-use crate::etcd::datadir::{self, DataDir};
+use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, exit_of, fault};
 use crate::paths::Root;
 use crate::remote::DOCTOR;
 use crate::remote::rclone::Rclone;
+use crate::running::{note, place};
 use crate::settings::{Settings, endpoint};
 use crate::sys::fs::{create_dirs, remove_dir_if_there};
 use crate::sys::lock::Lock;
@@ -24,13 +25,14 @@ use crate::sys::{random, systemd, time};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(root: &Root) -> Result<Exit> {
-    let settings = Settings::load(root)?;
+    let mut settings = Settings::load(root)?;
+    let doubt = place::settle(root, &mut settings)?;
     create_dirs(&settings.backup_dir, 0o700)?;
     let Some(_lock) = Lock::try_take(&settings.backup_dir.join("doctor.lock"))? else {
         return Err(fault(Exit::Refused, "another doctor is at work", "run it again when that has ended"));
     };
     let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == settings.folder());
-    let mut checks = Vec::new();
+    let mut checks: Vec<Check> = doubt.iter().map(|doubt| Check::failed("place", &doubt.refusal())).collect();
     let (mut needed, mut synced) = (0, None);
     match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
         Err(e) if exit_of(&e) == Exit::NotFound => checks.push(Check::noted(
@@ -50,7 +52,12 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
                 }
             }
             let is_active = root.is_live() && systemd::is_active(&settings.etcd_unit)?;
-            checks.push(node::log_of_the_running_etcd(root, &dir, &settings.etcd_unit, is_active));
+            checks.push(node::log_of_the_running_etcd(
+                &note::open(root, &dir.wal),
+                &dir,
+                &settings.etcd_unit,
+                is_active,
+            ));
         }
     }
     checks.push(founder::check(&settings));
@@ -63,9 +70,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
 
 /// What etcd says of itself, and its log.
 fn log(settings: &Settings, dir: &DataDir) -> Result<(Asked, Capture)> {
-    let etcd = own::ask(settings, datadir::ids(&dir.wal)?.member_id);
-    let all = own::read_as_far(&etcd, || capture::anew(dir, ""), |all| (all.metadata, all.last()))?;
-    Ok((etcd, all))
+    own::read_as_far(|| own::ask(settings, dir), || capture::anew(dir, ""), |all| (all.metadata, all.last()))
 }
 
 /// Sends a small object, and looks what becomes of it.

@@ -5,10 +5,10 @@ use anyhow::Result;
 
 use crate::cli;
 use crate::exit::{Exit, OrFault, fault};
-use crate::paths::{LOOKED, Root};
+use crate::paths::Root;
 use crate::running::look::{self, Looked};
+use crate::running::note::{self, Seen};
 use crate::settings;
-use crate::sys::fs::write_atomic;
 use crate::sys::{privilege, systemd};
 
 pub(super) fn run(root: &Root, options: &cli::Look) -> Result<Exit> {
@@ -36,20 +36,17 @@ pub(super) fn before(root: &Root) {
 /// What was seen, for people; noted for the backup that follows.
 fn at_etcd(root: &Root) -> Result<String> {
     let (unit, environment) = settings::etcd(root)?;
-    let said = match systemd::is_active(&unit)? {
-        false => format!("{unit} does not run"),
-        true => {
-            let looked = look::look(root, &unit, &environment);
-            match looked.or_fault(
-                Exit::Failed,
-                format!("looking at the etcd of {unit}"),
-                "run it as root: sudo etcd2-backup look",
-            )? {
-                Looked::Member(wal_dir) => format!("{unit} writes to the log in {}", wal_dir.display()),
-                Looked::Nothing(why) => why,
-            }
-        }
-    };
-    write_atomic(&root.join(LOOKED), said.as_bytes(), 0o644)?;
+    let looked =
+        systemd::is_active(&unit).and_then(|is_active| look::look(root, &unit, is_active, &environment));
+    // What was seen before does not count any more.
+    if let Err(e) = &looked {
+        note::save(root, &format!("which log etcd has open could not be looked at: {e:#}"), Seen::Unasked)?;
+    }
+    let Looked { said, seen } = looked.or_fault(
+        Exit::Failed,
+        format!("looking at the etcd of {unit}"),
+        "run it as root: sudo etcd2-backup look",
+    )?;
+    note::save(root, &said, seen)?;
     Ok(said)
 }

@@ -9,13 +9,14 @@ use crate::archive::state::State;
 use crate::archive::verified::Verified;
 use crate::cli;
 use crate::cluster::own;
-use crate::etcd::datadir::{self, DataDir};
+use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, exit_of};
 use crate::fence;
 use crate::inspect::output::Output;
 use crate::install::payload::TIMER;
 use crate::paths::Root;
 use crate::remote::rclone::Rclone;
+use crate::running::{note, place};
 use crate::settings::Settings;
 use crate::status::{self, Facts, New};
 use crate::sys::{systemd, time};
@@ -23,12 +24,14 @@ use crate::telling;
 
 pub(super) fn run(root: &Root, options: &cli::Status) -> Result<Exit> {
     super::look::before(root);
-    let settings = Settings::load(root)?;
+    let mut settings = Settings::load(root)?;
+    let doubt = place::settle(root, &mut settings)?;
     let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
         Err(e) if exit_of(&e) == Exit::NotFound => return no_member(root, &settings, e),
         dir => dir?,
     };
-    let facts = facts(root, options, &settings, &dir)?;
+    let mut facts = facts(root, options, &settings, &dir)?;
+    facts.doubt = doubt.map(|doubt| doubt.what);
     let judgement = status::judge(&facts);
     let mut out = Output::new(options.json);
     let said = match options.json {
@@ -47,14 +50,19 @@ fn facts(root: &Root, options: &cli::Status, settings: &Settings, dir: &DataDir)
     let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
     let in_recovery = fence::is_up(root)?;
     // Before the log too, which then has what etcd had applied.
-    let etcd = own::ask(settings, datadir::ids(&dir.wal)?.member_id);
-    let new = own::read_as_far(&etcd, || new(dir, state.as_ref()), |new| (new.metadata, new.last))?;
+    let (etcd, new) = own::read_as_far(
+        || own::ask(settings, dir),
+        || new(dir, state.as_ref()),
+        |new| (new.metadata, new.last),
+    )?;
     let verified = Verified::load(&settings.backup_dir, &folder)?.generations.values().map(|s| s.time).max();
     Ok(Facts {
         now: time::now(),
         max_age: options.max_age,
         has_parent: Parent::of(&settings.backup_dir, new.metadata.cluster_id)?.is_some(),
         etcd,
+        open: note::open(root, &dir.wal),
+        doubt: None,
         in_recovery,
         timer: if root.is_live() { Some(systemd::is_active(TIMER)?) } else { None },
         verified,

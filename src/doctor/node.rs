@@ -9,9 +9,9 @@ use crate::cluster::own::{self, Asked, Differs};
 use crate::etcd::datadir::DataDir;
 use crate::etcd::proto::{LogPosition, Metadata};
 use crate::exit::{Exit, fault};
-use crate::paths::{LOOKED, Root};
+use crate::running::note::Open;
 use crate::sys::room::{self, Leave, Room};
-use crate::sys::{look, time};
+use crate::sys::time;
 
 /// A restore refuses a clock that is further behind.
 const BEHIND: u64 = 3600;
@@ -70,6 +70,26 @@ fn judge_index(etcd: &Asked, log: Metadata, last: LogPosition) -> Check {
                 "writes behind that cannot be backed up; sudo etcd2-backup inspect shows where the log ends",
             ),
         ),
+        (Some(Differs::Unapplied(applied)), _) => Check::failed(
+            "index",
+            &fault(
+                Exit::Settings,
+                format!(
+                    "etcd has a quorum and has applied index {applied} only, and the log went up to index {} seconds ago: it is \
+                     another log, or etcd hangs",
+                    last.index
+                ),
+                "sudo etcd2-backup look says which log etcd has open",
+            ),
+        ),
+        (Some(Differs::Unheld), _) => Check::failed(
+            "index",
+            &fault(
+                Exit::Settings,
+                "etcd answers here and does not have the log open that is backed up: it keeps its data elsewhere",
+                "sudo etcd2-backup look says which log it has open",
+            ),
+        ),
         (None, Some(applied)) => {
             Check::good("index", format!("etcd has applied index {applied}, and the log has it"))
         }
@@ -82,13 +102,37 @@ fn judge_index(etcd: &Asked, log: Metadata, last: LogPosition) -> Check {
 }
 
 /// Whether the log that a backup reads is the one that the running etcd has open.
-pub fn log_of_the_running_etcd(root: &Root, dir: &DataDir, unit: &str, is_active: bool) -> Check {
+pub fn log_of_the_running_etcd(open: &Open, dir: &DataDir, unit: &str, is_active: bool) -> Check {
     let log = dir.wal.display();
+    match open {
+        Open::Elsewhere(said) => {
+            let what = format!("{said}, and a backup reads the log in {log}");
+            let hint = format!(
+                "correct {unit}, or ETCD_DATA_DIR in 30-etcd2-backup-restore.conf: systemctl cat {unit}"
+            );
+            return Check::failed("etcd", &fault(Exit::Settings, what, hint));
+        }
+        Open::Untold(said) => {
+            let hint = format!(
+                "set ETCD_INITIAL_ADVERTISE_PEER_URLS in a drop-in of {unit}, which tells them apart: systemctl cat {unit}"
+            );
+            return Check::noted("etcd", format!("{said}; a backup reads the log in {log}"), hint);
+        }
+        Open::Here | Open::Unknown(_) | Open::Unasked(_) => {}
+    }
     match dir.is_held() {
+        Ok(true) if matches!(open, Open::Unasked(_)) => Check::noted(
+            "etcd",
+            format!(
+                "a process holds the log in {log}, and whether it is this node's etcd is not known{}",
+                looked(open)
+            ),
+            "run it as root: sudo etcd2-backup look",
+        ),
         Ok(true) => Check::good("etcd", format!("a process holds the log in {log}")),
         Ok(false) if is_active => Check::noted(
             "etcd",
-            format!("{unit} runs, and nobody holds the log in {log}{}", looked(root)),
+            format!("{unit} runs, and nobody holds the log in {log}{}", looked(open)),
             format!("is it starting, only a proxy, or does it keep its data elsewhere? systemctl cat {unit}"),
         ),
         Ok(false) => {
@@ -101,10 +145,11 @@ pub fn log_of_the_running_etcd(root: &Root, dir: &DataDir, unit: &str, is_active
 }
 
 /// What the last look at the running etcd found, which the unit of `doctor` has taken just before.
-fn looked(root: &Root) -> String {
-    let said = look::read_if_there(&root.join(LOOKED)).ok().flatten().unwrap_or_default();
-    let said = String::from_utf8_lossy(&said);
-    if said.is_empty() { String::new() } else { format!("; {}", said.trim()) }
+fn looked(open: &Open) -> String {
+    match open {
+        Open::Unknown(said) | Open::Unasked(said) if !said.is_empty() => format!("; {said}"),
+        _ => String::new(),
+    }
 }
 
 /// Compares this node's clock with the leader's in the newest SYNC of the log, and with the last backup's.
@@ -168,12 +213,18 @@ mod tests {
 
     #[test]
     fn a_log_that_is_not_all_that_etcd_has_fails() {
-        let own = |member_id, applied| Asked::Answered(Own { member_id, is_healthy: true, applied });
+        let own =
+            |member_id, applied| Own { member_id, is_healthy: true, applied, holds: Some(true), lags: false };
+        let unheld = Own { holds: Some(false), ..own(7, Some(9)) };
+        let lags = Own { lags: true, ..own(7, Some(9)) };
+        let own = |member_id, applied| Asked::Answered(own(member_id, applied));
         for (etcd, want) in [
             (own(7, Some(10)), Outcome::Good),
             (own(7, Some(11)), Outcome::Failed(Exit::Corrupt)),
             (own(8, Some(1)), Outcome::Failed(Exit::Settings)),
             (own(7, None), Outcome::Noted),
+            (Asked::Answered(unheld), Outcome::Failed(Exit::Settings)),
+            (Asked::Answered(lags), Outcome::Failed(Exit::Settings)),
             (Asked::Silent, Outcome::Noted),
             (Asked::Unknown("(58)".into()), Outcome::Noted),
         ] {

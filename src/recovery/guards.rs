@@ -1,6 +1,5 @@
 //! What keeps a recovery from doing harm, each with what to do about it. Nothing was changed when one of them refuses.
 
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,9 +7,9 @@ use anyhow::Result;
 
 use super::source::Source;
 use crate::exit::{Exit, exit_of, fault, hint_of};
-use crate::identity;
 use crate::member_dir::exchange;
 use crate::paths::Root;
+use crate::running::place;
 use crate::settings::Settings;
 use crate::sys::http::is_unasked;
 use crate::sys::lock::Lock;
@@ -63,23 +62,15 @@ pub fn refuse_while_running(root: &Root, settings: &Settings) -> Result<()> {
 /// # Errors
 /// [`Exit::Refused`], unless `force` is given.
 pub fn refuse_other_place(root: &Root, settings: &Settings, force: bool) -> Result<()> {
-    let seen = match identity::setup(root) {
-        Ok(Some(setup)) => setup.places(),
+    let what = match place::other_than_seen(root, settings) {
+        Ok(Some((_, what))) => what,
         Ok(None) => return Ok(()),
         Err(e) => {
             log::warn!("where etcd was last seen to have its data is not known: {e:#}");
             return Ok(());
         }
     };
-    let now = (root.strip(&settings.data_dir), root.strip(&settings.effective_wal_dir()));
-    if seen == now {
-        return Ok(());
-    }
     let unit = &settings.etcd_unit;
-    let shown =
-        |(data, wal): &(PathBuf, PathBuf)| format!("{} (its log in {})", data.display(), wal.display());
-    let what =
-        format!("etcd last ran with its data in {}, but the settings now say {}", shown(&seen), shown(&now));
     if force {
         log::warn!("{what}");
         return Ok(());

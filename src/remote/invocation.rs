@@ -23,7 +23,7 @@ use crate::settings::{Runner, Settings};
 use crate::sys::command::{CommandRunExt, Output};
 use crate::sys::fs::write_atomic;
 use crate::sys::privilege::is_root;
-use crate::sys::random;
+use crate::sys::{look, random};
 
 /// One name for all our containers: a client that was killed leaves its container running, and the next one of this
 /// name is only started once that is gone.
@@ -140,7 +140,8 @@ impl Invocation {
     }
 
     fn container(&self, engine: &str, image: &str, variables: &Variables) -> Result<Command> {
-        let conf = std::fs::read(&self.conf).unwrap_or_default();
+        // Without one rclone goes by variables and the endpoint alone.
+        let conf = look::read_if_there(&self.conf)?.unwrap_or_default();
         let reach = mounts::of(&self.endpoint, &conf, &self.added, &variables.said());
         let mut command = Command::new(engine);
         command.args(["run", "--rm", "--interactive", "--network", "host", "--name", &self.container]);
@@ -149,9 +150,11 @@ impl Invocation {
         // SELinux would keep it from our folders. To label them for it would take keys and folders away from their owners.
         command.args(["--security-opt", "label=disable"]);
         // One that is not there yet is not needed yet. podman refuses to mount it, docker would make it, open to all.
-        let folders = self.folders.iter().filter(|folder| folder.is_dir());
-        let ours =
-            folders.cloned().chain([self.conf_copy().folder()]).map(|path| Place { path, writable: true });
+        let mut ours = vec![self.conf_copy().folder()];
+        for folder in &self.folders {
+            ours.extend(look::is_dir(folder)?.then(|| folder.clone()));
+        }
+        let ours = ours.into_iter().map(|path| Place { path, writable: true });
         for place in ours.chain(mounts::places(&reach)?) {
             command.arg("--volume").arg(mounts::volume(&place));
         }

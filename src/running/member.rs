@@ -1,4 +1,4 @@
-//! Which process is the member that a unit runs, and how it is set up, in the paths of this node.
+//! How a member that runs is set up, in the paths of this node.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,6 @@ use super::process::Process;
 use crate::settings::etcd_config::{ConfigFile, Problem};
 use crate::settings::unit::{CONFIG_FILE, UnitEnvironment};
 
-/// Services whose processes are what others asked them to run.
-const ENGINES: [&str; 5] =
-    ["docker.service", "containerd.service", "crio.service", "podman.service", "rkt.service"];
 /// Flags that say a path, which a container may name otherwise.
 const PATHS: [&str; 8] = [
     "cert-file",
@@ -26,17 +23,6 @@ const PATHS: [&str; 8] = [
 const WORDS: [&str; 4] =
     ["name", "initial-advertise-peer-urls", "advertise-client-urls", "listen-client-urls"];
 
-/// Which process is the member that a unit runs.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Found<'a> {
-    /// This one.
-    One(&'a Process),
-    /// None that can be: etcd starts, or it is a proxy.
-    None,
-    /// Several could be.
-    Several(Vec<&'a Process>),
-}
-
 /// A member that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
@@ -44,36 +30,6 @@ pub struct Member {
     pub wal_dir: PathBuf,
     /// What it was given, by etcd's flags: the directories always, the rest as far as it is known.
     pub settings: BTreeMap<String, String>,
-}
-
-/// Looks for a unit's member among the processes that write to a log: one in the unit's control group; else, as a container is in
-/// a group of its own, the only one that is in no other service's. `known` is the WAL directory that it had before, which tells
-/// two containers apart.
-pub fn of_unit<'a>(unit: &str, all: &'a [Process], ours: &[Mount], known: Option<&Path>) -> Found<'a> {
-    let own: Vec<&Process> = all.iter().filter(|p| p.group.split('/').any(|part| part == unit)).collect();
-    let candidates =
-        if own.is_empty() { all.iter().filter(|p| is_contained(&p.group)).collect() } else { own };
-    match candidates[..] {
-        [] => Found::None,
-        [one] => Found::One(one),
-        _ => {
-            let is_known = |p: &&&Process| known.is_some() && wal_dir(p, ours).as_deref() == known;
-            candidates
-                .iter()
-                .find(is_known)
-                .map_or_else(|| Found::Several(candidates.clone()), |p| Found::One(p))
-        }
-    }
-}
-
-/// Whether a control group is a container's, and not of some other service.
-fn is_contained(group: &str) -> bool {
-    let mut services = group.split('/').filter(|part| part.ends_with(".service"));
-    services.next().is_none_or(|first| ENGINES.contains(&first))
-}
-
-fn wal_dir(process: &Process, ours: &[Mount]) -> Option<PathBuf> {
-    mounts::translate(&process.wal_dir, &process.mounts, ours)
 }
 
 impl Member {
@@ -174,41 +130,6 @@ mod tests {
             wal_dir: wal_dir.into(),
             snap_dir: None,
             mounts: mounts::parse(mounts),
-        }
-    }
-
-    #[test]
-    fn a_units_member_is_told_from_others() {
-        let ours = mounts::parse(NODE);
-        let at = |group: &str, wal_dir: &str| process(group, wal_dir, NODE, &["etcd"]);
-        let own = at("/system.slice/etcd2.service", "/a/member/wal");
-        let events = at("/system.slice/etcd-events.service", "/b/member/wal");
-        let docker = at("/docker/0a1b", "/c/member/wal");
-        let scope = at("/system.slice/docker-0a1b.scope", "/d/member/wal");
-        let nested = at("/system.slice/docker.service/0a1b", "/e/member/wal");
-        for (all, known, expected) in [
-            (vec![&events, &own], None, Some("/a/member/wal")),
-            (vec![&docker, &own], None, Some("/a/member/wal")),
-            (vec![&events, &docker], None, Some("/c/member/wal")),
-            (vec![&events, &scope], None, Some("/d/member/wal")),
-            (vec![&nested], None, Some("/e/member/wal")),
-            (vec![&events], None, None),
-            (vec![], None, None),
-            (vec![&docker, &scope], Some("/d/member/wal"), Some("/d/member/wal")),
-        ] {
-            let all: Vec<Process> = all.into_iter().cloned().collect();
-            let got = match of_unit("etcd2.service", &all, &ours, known.map(Path::new)) {
-                Found::One(process) => Some(process.wal_dir.to_str().unwrap().to_owned()),
-                Found::None => None,
-                several @ Found::Several(_) => panic!("{several:?}"),
-            };
-            assert_eq!(got.as_deref(), expected);
-        }
-        let two = [docker, scope];
-        for known in [None, Some(Path::new("/x"))] {
-            assert!(
-                matches!(of_unit("etcd2.service", &two, &ours, known), Found::Several(all) if all.len() == 2)
-            );
         }
     }
 

@@ -7,7 +7,10 @@
 //! | `process.rs` | the processes that write to a log, from `/proc` |
 //! | `mounts.rs` | what a path of another process is called here |
 //! | `theirs.rs` | the configuration file of a process, as that sees it |
-//! | `member.rs` | which of them is the member of a unit, and what it says of itself |
+//! | `member.rs` | what a member says of itself, in the paths of this node |
+//! | `which.rs` | which of several is the member of this node |
+//! | `note.rs` | what the last look found, for who may not look |
+//! | `place.rs` | where etcd was last seen to have its data, and the settings say another place |
 //! | `look.rs` | looks at what runs now, and notes it |
 //! | `surroundings.rs` | what a backup asks of the node: the time, and how etcd's unit runs |
 //! | `unheld.rs` | a log that nobody holds while etcd runs |
@@ -15,7 +18,10 @@
 pub mod look;
 pub mod member;
 pub mod mounts;
+pub mod note;
+pub mod place;
 pub mod process;
 pub mod surroundings;
 pub mod theirs;
 pub mod unheld;
+pub mod which;

@@ -75,14 +75,14 @@ pub fn of(pid: u32) -> io::Result<Option<Process>> {
     let (mut newest, mut snap_dir): (Option<(SegmentName, PathBuf)>, _) = (None, None);
     for entry in fs::read_dir(dir.join("fd"))? {
         let entry = entry?;
-        // Closed meanwhile.
-        let Ok(path) = fs::read_link(entry.path()) else { continue };
+        let Some(path) = unless_closed(fs::read_link(entry.path()))? else { continue };
         let (Some(name), Some(folder)) = (path.file_name(), path.parent()) else { continue };
         let segment = name.to_str().and_then(SegmentName::parse);
         if segment.is_none() && !(name == "db" && folder.ends_with("snap")) {
             continue;
         }
-        let info = fs::read_to_string(dir.join("fdinfo").join(entry.file_name())).unwrap_or_default();
+        let info = fs::read_to_string(dir.join("fdinfo").join(entry.file_name()));
+        let Some(info) = unless_closed(info)? else { continue };
         if !writes(&info) {
             continue;
         }
@@ -108,6 +108,14 @@ pub fn of(pid: u32) -> io::Result<Option<Process>> {
         snap_dir,
         mounts: mounts::parse(&fs::read_to_string(dir.join("mountinfo"))?),
     }))
+}
+
+/// What was found of an open file; `None` if it was closed meanwhile.
+fn unless_closed<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 /// Whether a file is open for writing, by its `/proc/PID/fdinfo/N`: `flags: 0100001`, octal as in open(2).
@@ -150,6 +158,14 @@ mod tests {
         ] {
             assert_eq!(group(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_may_not_be_looked_at_is_not_closed() {
+        let of = |kind: io::ErrorKind| unless_closed::<()>(Err(kind.into())).map_err(|e| e.kind());
+        assert_eq!(of(io::ErrorKind::NotFound), Ok(None));
+        assert_eq!(of(io::ErrorKind::PermissionDenied), Err(io::ErrorKind::PermissionDenied));
+        assert_eq!(unless_closed(Ok(1)).unwrap(), Some(1));
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! What a backup asks of the node beside its files: what time it is, and whether etcd runs. A day of cycles is tested on a node
 //! that is made up.
 
-use std::fs;
+use anyhow::Result;
 
-use anyhow::{Context, Result};
-
+use super::note::When;
 use crate::paths::Root;
 use crate::sys::{systemd, time};
 
@@ -44,13 +43,7 @@ impl Surroundings for Here<'_> {
         if !self.0.is_live() {
             return Ok(None);
         }
-        let read = |path: &str| fs::read_to_string(path).with_context(|| format!("reading {path}"));
-        let uptime = read("/proc/uptime")?;
-        let seconds = uptime.split('.').next().and_then(|seconds| seconds.parse().ok());
-        Ok(Some(Run {
-            started: systemd::active_since(unit)?,
-            boot: read("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
-            uptime: seconds.context("/proc/uptime says no number")?,
-        }))
+        let When { boot, uptime } = When::now()?;
+        Ok(Some(Run { started: systemd::active_since(unit)?, boot, uptime }))
     }
 }

@@ -13,6 +13,7 @@ use rustix::fs::{Mode, OFlags, open, openat};
 
 use super::member::given;
 use super::process::Process;
+use crate::settings::UnitEnvironment;
 use crate::settings::etcd_config::{self, ConfigFile, Problem};
 
 /// What the configuration file of a process says; `None` if it was given none.
@@ -24,6 +25,11 @@ pub fn config_file(process: &Process) -> Option<ConfigFile> {
         Ok((file, path)) => ConfigFile { path, values: etcd_config::read(&file) },
         Err(e) => ConfigFile { path: named, values: Err(Problem::unread(&e)) },
     })
+}
+
+/// What a process was given, with what its configuration file says.
+pub fn environment(process: &Process) -> UnitEnvironment {
+    UnitEnvironment { file: config_file(process), ..given(process) }
 }
 
 /// The whole path of what a process named.

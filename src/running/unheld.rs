@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::note::{self, Open};
 use super::surroundings::{Run, Surroundings};
 use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, fault};
@@ -26,8 +27,8 @@ pub struct Unheld {
     wal_dir: PathBuf,
     /// The boot, by the kernel's random number.
     boot: String,
-    /// When etcd was started, in microseconds after that.
-    started: u64,
+    /// When etcd was started, in microseconds after that; `None`: its unit is not active.
+    started: Option<u64>,
     /// When it was first seen, in seconds after the boot.
     since: u64,
 }
@@ -39,6 +40,8 @@ pub struct Moment {
     pub wal_dir: PathBuf,
     /// Whether somebody holds its newest segment.
     pub held: bool,
+    /// What the last look saw, which knows who that is.
+    pub open: Open,
     /// When etcd was started, in microseconds after the boot; `None`: its unit is not active.
     pub started: Option<u64>,
     /// The boot, by the kernel's random number.
@@ -49,8 +52,17 @@ pub struct Moment {
 
 /// What is to be remembered, and for how many seconds nobody has held the log if that is too long.
 pub fn judge(known: Option<Unheld>, now: &Moment) -> (Option<Unheld>, Option<u64>) {
-    let Some(started) = now.started.filter(|_| !now.held) else { return (None, None) };
-    let first = Unheld { wal_dir: now.wal_dir.clone(), boot: now.boot.clone(), started, since: now.uptime };
+    let is_elsewhere = match now.open {
+        Open::Here => false,
+        // Whoever holds the log that was read, and whatever the unit says.
+        Open::Elsewhere(_) => true,
+        Open::Untold(_) | Open::Unknown(_) | Open::Unasked(_) => !now.held && now.started.is_some(),
+    };
+    if !is_elsewhere {
+        return (None, None);
+    }
+    let (wal_dir, boot) = (now.wal_dir.clone(), now.boot.clone());
+    let first = Unheld { wal_dir, boot, started: now.started, since: now.uptime };
     let same = |known: &Unheld| Unheld { since: known.since, ..first.clone() } == *known;
     let unheld = known.filter(same).unwrap_or(first);
     let seconds = now.uptime.saturating_sub(unheld.since);
@@ -67,7 +79,7 @@ pub fn refuse_if_elsewhere(
     settings: &Settings,
     dir: &DataDir,
 ) -> Result<()> {
-    let now = match moment(node, settings, dir) {
+    let now = match moment(node, root, settings, dir) {
         Ok(Some(now)) => now,
         Ok(None) => return Ok(()),
         Err(e) => {
@@ -78,6 +90,9 @@ pub fn refuse_if_elsewhere(
             return Ok(());
         }
     };
+    if let Open::Untold(said) | Open::Unasked(said) = &now.open {
+        log::warn!("{said}; what was read is the log in {}", dir.wal.display());
+    }
     let path = settings.backup_dir.join("unheld.json");
     let known = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let (unheld, too_long) = judge(known, &now);
@@ -87,21 +102,36 @@ pub fn refuse_if_elsewhere(
     }
     let Some(seconds) = too_long else { return Ok(()) };
     let unit = &settings.etcd_unit;
-    Err(fault(
-        Exit::Settings,
-        format!(
-            "{unit} runs, but for {seconds} s nobody has held the log in {} that was read: its etcd has its data elsewhere, or \
-             is no member. {}",
-            dir.wal.display(),
-            fs::read_to_string(root.join(crate::paths::LOOKED)).unwrap_or_default().trim()
-        ),
-        format!("see what etcd has open: sudo etcd2-backup look; how it is started: systemctl cat {unit}"),
-    ))
+    let log = dir.wal.display();
+    let what = match now.open {
+        Open::Elsewhere(said) => {
+            format!("for {seconds} s etcd has not written to the log in {log} that was read: {said}")
+        }
+        Open::Here | Open::Untold(_) | Open::Unasked(_) => not_held(unit, seconds, dir),
+        Open::Unknown(said) => format!("{} {said}", not_held(unit, seconds, dir)).trim().to_owned(),
+    };
+    let hint =
+        format!("see what etcd has open: sudo etcd2-backup look; how it is started: systemctl cat {unit}");
+    Err(fault(Exit::Settings, what, hint))
 }
 
-fn moment(node: &dyn Surroundings, settings: &Settings, dir: &DataDir) -> Result<Option<Moment>> {
+fn not_held(unit: &str, seconds: u64, dir: &DataDir) -> String {
+    format!(
+        "{unit} runs, but for {seconds} s nobody has held the log in {} that was read: its etcd has its data elsewhere, or is no \
+         member.",
+        dir.wal.display()
+    )
+}
+
+fn moment(
+    node: &dyn Surroundings,
+    root: &Root,
+    settings: &Settings,
+    dir: &DataDir,
+) -> Result<Option<Moment>> {
     let Some(Run { started, boot, uptime }) = node.etcd(&settings.etcd_unit)? else { return Ok(None) };
-    Ok(Some(Moment { wal_dir: dir.wal.clone(), held: dir.is_held()?, started, boot, uptime }))
+    let (held, open) = (dir.is_held()?, note::open(root, &dir.wal));
+    Ok(Some(Moment { wal_dir: dir.wal.clone(), held, open, started, boot, uptime }))
 }
 
 #[cfg(test)]
@@ -114,7 +144,8 @@ mod tests {
         let cycle = |&(uptime, started, held): &(u64, Option<u64>, bool)| {
             boot += u32::from(uptime < before);
             before = uptime;
-            let now = Moment { wal_dir: "/w".into(), held, started, boot: boot.to_string(), uptime };
+            let open = Open::Unknown(String::new());
+            let now = Moment { wal_dir: "/w".into(), held, open, started, boot: boot.to_string(), uptime };
             let (next, said) = judge(known.take(), &now);
             known = next;
             said
@@ -141,6 +172,7 @@ mod tests {
         let at = |wal_dir: &str, uptime| Moment {
             wal_dir: wal_dir.into(),
             held: false,
+            open: Open::Unknown(String::new()),
             started: Some(1),
             boot: "b".into(),
             uptime,
@@ -148,5 +180,37 @@ mod tests {
         let (known, _) = judge(None, &at("/a", 10));
         assert_eq!(judge(known.clone(), &at("/b", 100)).1, None);
         assert_eq!(judge(known, &at("/a", 100)).1, Some(90));
+    }
+
+    #[test]
+    fn what_the_look_saw_counts_more_than_who_holds_the_log() {
+        let (elsewhere, untold) = (|| Open::Elsewhere("seen".into()), || Open::Untold("seen".into()));
+        for (open, held, started, want) in [
+            (elsewhere(), false, Some(1), Some(60)),
+            // The unit is not active, and another etcd holds the old log.
+            (elsewhere(), true, None, Some(60)),
+            (elsewhere(), true, Some(1), Some(60)),
+            // A file system without locks.
+            (Open::Here, false, Some(1), None),
+            (Open::Here, true, Some(1), None),
+            // Two etcds on a host, one of them stopped.
+            (untold(), false, None, None),
+            (untold(), true, Some(1), None),
+            (untold(), false, Some(1), Some(60)),
+            (Open::Unasked("no rights".into()), true, Some(1), None),
+            (Open::Unasked("no rights".into()), false, Some(1), Some(60)),
+        ] {
+            let at = |uptime| Moment {
+                wal_dir: "/w".into(),
+                held,
+                open: open.clone(),
+                started,
+                boot: "b".into(),
+                uptime,
+            };
+            let (known, said) = judge(None, &at(10));
+            assert_eq!(said, None);
+            assert_eq!(judge(known, &at(70)).1, want, "{open:?} {held} {started:?}");
+        }
     }
 }

@@ -19,6 +19,7 @@ use crate::sys::lock::Lock;
 use crate::sys::look;
 use crate::sys::systemd;
 
+mod contained;
 pub mod endpoint;
 pub mod etcd_config;
 pub mod flags;

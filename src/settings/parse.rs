@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::endpoint;
 use super::section::{Section, configured};
-use super::{Runner, Settings, UnitEnvironment, flags, retention, source, tls, urls};
+use super::{Runner, Settings, UnitEnvironment, contained, flags, retention, source, tls, urls};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{AUTH, RCLONE_CONF, Root};
 
@@ -47,8 +47,9 @@ pub fn parse(
     root: &Root,
 ) -> Result<Settings> {
     let our_data_dir = get(ours, "ETCD_DATA_DIR").map(|d| absolute("ETCD_DATA_DIR", d)).transpose()?;
-    let unit_data_dir = unit.get("data-dir").map(|d| absolute("etcd's data directory", d)).transpose()?;
     let etcd_unit = etcd_unit(ours)?;
+    let place = contained::Place { unit, service: &etcd_unit, ours: our_data_dir.as_deref() };
+    let unit_data_dir = place.folder("data-dir", "etcd's data directory")?;
     // What was seen to run is right, and no reason to back up nothing.
     if let (Some(our), Some(seen)) = (&our_data_dir, unit.seen.get("data-dir"))
         && our != Path::new(seen)
@@ -66,7 +67,7 @@ pub fn parse(
             format!("change {OURS}: what etcd uses decides"),
         ));
     }
-    let data_dir = unit_data_dir.or(our_data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into());
+    let data_dir = unit_data_dir.or_else(|| our_data_dir.clone()).unwrap_or_else(|| DEFAULT_DATA_DIR.into());
     let dir =
         |name: &str, default: &str| absolute(name, get(ours, name).unwrap_or(default)).map(|p| root.join(p));
     let list = |flag: &str| urls::parse_list(&format!("etcd's --{flag}"), unit.get(flag).unwrap_or_default());
@@ -77,10 +78,8 @@ pub fn parse(
     let (keep, prune) = retention::parse(ours)?;
     Ok(Settings {
         data_dir: root.join(data_dir),
-        wal_dir: unit
-            .get("wal-dir")
-            .map(|d| absolute("etcd's WAL directory", d))
-            .transpose()?
+        wal_dir: contained::Place { ours: None, ..place }
+            .folder("wal-dir", "etcd's WAL directory")?
             .map(|d| root.join(d)),
         backup_dir: dir("ETCD_BACKUP_DIR", DEFAULT_BACKUP_DIR)?,
         restore_dir: dir("ETCD_RESTORE_DIR", DEFAULT_RESTORE_DIR)?,

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use glob::MatchOptions;
 use sha2::{Digest as _, Sha256};
 
+use super::contained;
 use super::etcd_config::{ConfigFile, Problem};
 use crate::exit::{Exit, OrFault, fault};
 use crate::identity::Setup;
@@ -87,6 +88,7 @@ impl UnitEnvironment {
             variables.extend(parse_environment_file(text));
         }
         let command = expand(&service.command, &variables);
+        variables.extend(contained::variables(&command));
         // Flatcar's unit runs as root, and its wrapper becomes this user.
         let wrapper = || variables.get("ETCD_USER").cloned().unwrap_or_default();
         let user = if service.user.is_empty() { wrapper() } else { service.user.clone() };
@@ -207,12 +209,12 @@ fn matching(path: &Path) -> Result<Vec<PathBuf>> {
 pub(crate) const CONFIG_FILE: &str = "config-file";
 
 /// etcd's variable for a flag: `data-dir` is `ETCD_DATA_DIR`.
-fn variable_of(flag: &str) -> String {
+pub(super) fn variable_of(flag: &str) -> String {
     format!("ETCD_{}", flag.replace('-', "_").to_ascii_uppercase())
 }
 
 /// The last value a flag has in `command`: `--flag value`, `--flag=value`, and both with one dash.
-fn flag_value<'a>(command: &'a [String], flag: &str) -> Option<&'a str> {
+pub(super) fn flag_value<'a>(command: &'a [String], flag: &str) -> Option<&'a str> {
     let mut found = None;
     let mut words = command.iter().skip(1);
     while let Some(word) = words.next() {

@@ -8,6 +8,7 @@ use crate::archive::state::{Sent, State};
 use crate::cluster::own::{self, Asked, Differs};
 use crate::etcd::datadir::Family;
 use crate::etcd::proto::{LogPosition, Metadata};
+use crate::running::note::Open;
 
 mod text;
 
@@ -32,6 +33,10 @@ pub struct Facts {
     pub has_parent: bool,
     /// What etcd said of itself, before the log was read.
     pub etcd: Asked,
+    /// Whether the etcd that runs has the log open that was read, by the last look.
+    pub open: Open,
+    /// Why the log may not be the one that etcd last wrote to.
+    pub doubt: Option<String>,
     /// A restore or join is at work, or was interrupted.
     pub in_recovery: bool,
     /// Whether the timer runs; `None`: systemd was not asked.
@@ -107,11 +112,12 @@ pub fn judge(facts: &Facts) -> Judgement {
     let sent = sent.filter(|sent| sent.cluster_id == cluster_id);
     let lost_entries = lost_entries(facts, sent);
     let lost_seconds = match (lost_entries, sent) {
+        _ if is_another_log(facts) => None,
         (0, Some(_)) => Some(0),
         (_, Some(sent)) => Some(lost_seconds(facts, sent)),
         (_, None) => None,
     };
-    let because = (lost_entries > 0 || sent.is_none()).then(|| because(facts));
+    let because = (lost_entries > 0 || lost_seconds.is_none()).then(|| because(facts));
     let mut warnings = Vec::new();
     let mut warn = |kind, text: String, hint| warnings.push(Warning { kind, text, hint });
     if let Some(state) = &facts.state {
@@ -131,6 +137,11 @@ pub fn judge(facts: &Facts) -> Judgement {
             "the file /etc/etcd2-backup/fence says which command ends it; until then there are no backups";
         warn("recovery", "a restore or join is at work, or was interrupted".into(), hint);
     }
+    if let Some(doubt) = &facts.doubt {
+        let hint = "start etcd, and ask again: which log it has open is looked at then; or correct its unit";
+        warn("other-place", doubt.clone(), hint);
+    }
+    running(facts, &mut warn);
     if facts.timer == Some(false) {
         let hint = "systemctl enable --now etcd2-backup.timer";
         warn("timer", "etcd2-backup.timer does not run: there are no backups by themselves".into(), hint);
@@ -157,6 +168,29 @@ fn differs(facts: &Facts) -> Option<Differs> {
     own::compare(own, facts.new.metadata, facts.new.last)
 }
 
+/// Whether etcd writes to another log than the one that was read: then nothing of what it has was sent.
+fn is_another_log(facts: &Facts) -> bool {
+    matches!(facts.open, Open::Elsewhere(_)) || differs(facts).is_some_and(Differs::is_another_log)
+}
+
+/// What the last look says of the log that was read.
+fn running(facts: &Facts, warn: &mut impl FnMut(&'static str, String, &'static str)) {
+    match &facts.open {
+        Open::Elsewhere(said) => warn(
+            "elsewhere",
+            format!("{said}: that is not the log that is backed up"),
+            "correct etcd's unit, or ETCD_DATA_DIR in 30-etcd2-backup-restore.conf",
+        ),
+        Open::Untold(said) => warn(
+            "untold",
+            said.clone(),
+            "set ETCD_INITIAL_ADVERTISE_PEER_URLS in a drop-in of etcd's unit: it tells them apart",
+        ),
+        // Whoever asks was told so before.
+        Open::Here | Open::Unknown(_) | Open::Unasked(_) => {}
+    }
+}
+
 /// The log is not that of the etcd that answers, or not all of it.
 fn unlike(facts: &Facts, differs: Differs, warn: &mut impl FnMut(&'static str, String, &'static str)) {
     let New { metadata, last, .. } = &facts.new;
@@ -175,6 +209,21 @@ fn unlike(facts: &Facts, differs: Differs, warn: &mut impl FnMut(&'static str, S
             "ends-early",
             format!(
                 "etcd has applied index {applied}, and its log can be read up to index {} only",
+                last.index
+            ),
+            hint,
+        ),
+        Differs::Unheld => warn(
+            "unheld",
+            "etcd answers here and does not have the log open that is backed up: it keeps its data elsewhere"
+                .into(),
+            hint,
+        ),
+        Differs::Unapplied(applied) => warn(
+            "unapplied",
+            format!(
+                "etcd has a quorum and has applied index {applied} only, and the log went up to index {} seconds ago: it is \
+                 another log, or etcd hangs",
                 last.index
             ),
             hint,
@@ -209,8 +258,9 @@ fn unsent(facts: &Facts, warn: &mut impl FnMut(&'static str, String, &'static st
 fn lost_entries(facts: &Facts, sent: Option<Sent>) -> u64 {
     let New { last, writes, begins, .. } = &facts.new;
     let unread = match differs(facts) {
+        _ if is_another_log(facts) => return own_index(facts).unwrap_or(last.index),
         Some(Differs::EndsBefore(applied)) => applied - last.index,
-        Some(Differs::OtherMember(_)) | None => 0,
+        _ => 0,
     };
     let (Some(state), Some(sent)) = (&facts.state, sent) else { return last.index + unread };
     unread
@@ -219,6 +269,12 @@ fn lost_entries(facts: &Facts, sent: Option<Sent>) -> u64 {
             None => state.last.index.saturating_sub(sent.index) + writes,
             Some(_) => last.index.saturating_sub(sent.index),
         }
+}
+
+/// How far etcd says it is.
+fn own_index(facts: &Facts) -> Option<u64> {
+    let Asked::Answered(own) = &facts.etcd else { return None };
+    own.applied
 }
 
 /// etcd 2.x logs the leader's clock every 500 ms, which no jump of this node's clock alters, nor a stop of etcd. Elsewhere it
@@ -235,6 +291,7 @@ fn lost_seconds(facts: &Facts, sent: Sent) -> u64 {
 
 fn because(facts: &Facts) -> &'static str {
     match &facts.state {
+        _ if is_another_log(facts) => "etcd does not write to the log that is backed up",
         None => "no backup was made",
         Some(_) if facts.moved => "what was sent may be elsewhere",
         Some(state) if state.pending.is_some() => "the last part was not seen to arrive",

@@ -28,6 +28,8 @@ fn facts() -> Facts {
         new,
         has_parent: false,
         etcd: answered(true, Some(50)),
+        open: Open::Here,
+        doubt: None,
         in_recovery: false,
         timer: Some(true),
         verified: Some(NOW - 1),
@@ -36,7 +38,7 @@ fn facts() -> Facts {
 }
 
 fn answered(is_healthy: bool, applied: Option<u64>) -> Asked {
-    Asked::Answered(Own { member_id: 4, is_healthy, applied })
+    Asked::Answered(Own { member_id: 4, is_healthy, applied, holds: Some(true), lags: false })
 }
 
 fn judged(change: impl FnOnce(&mut Facts)) -> (u64, Option<u64>, Vec<&'static str>) {
@@ -89,9 +91,27 @@ fn what_somebody_has_to_look_at() {
         f.etcd = answered(true, Some(51));
     };
     assert_eq!(judged(idle), (1, Some(60), vec!["ends-early"]));
-    let other =
-        |f: &mut Facts| f.etcd = Asked::Answered(Own { member_id: 5, is_healthy: true, applied: Some(1) });
-    assert_eq!(judged(other), (7, Some(60), vec!["other-log"]));
+    // It writes to another log: all that it has is lost, whatever was sent.
+    let own = |change: fn(&mut Own)| {
+        move |f: &mut Facts| {
+            let Asked::Answered(own) = &mut f.etcd else { panic!() };
+            change(own);
+        }
+    };
+    assert_eq!(judged(own(|own| own.member_id = 5)), (50, None, vec!["other-log"]));
+    assert_eq!(judged(own(|own| own.holds = Some(false))), (50, None, vec!["unheld"]));
+    let unheld = |own: &mut Own| (own.holds, own.applied) = (Some(false), None);
+    assert_eq!(judged(own(unheld)), (60, None, vec!["unheld"]));
+    let empty = |own: &mut Own| (own.holds, own.applied) = (Some(false), Some(0));
+    assert_eq!(judged(own(empty)), (0, None, vec!["unheld"]));
+    assert_eq!(judged(own(|own| own.lags = true)), (50, None, vec!["unapplied"]));
+    assert_eq!(judged(own(|own| own.holds = None)), (7, Some(60), vec![]));
+    // What the look saw.
+    let open = |open: fn(String) -> Open| move |f: &mut Facts| f.open = open("it writes to /x".into());
+    assert_eq!(judged(open(Open::Elsewhere)), (50, None, vec!["elsewhere"]));
+    assert_eq!(judged(open(Open::Untold)), (7, Some(60), vec!["untold"]));
+    assert_eq!(judged(open(Open::Unknown)), (7, Some(60), vec![]));
+    assert_eq!(judged(|f| f.doubt = Some("it was elsewhere".into())), (7, Some(60), vec!["other-place"]));
     assert_eq!(judged(|f| f.in_recovery = true), (7, Some(60), vec!["recovery"]));
     assert_eq!(judged(|f| f.timer = Some(false)), (7, Some(60), vec!["timer"]));
     assert_eq!(judged(|f| f.timer = None), (7, Some(60), vec![]));

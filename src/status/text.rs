@@ -57,10 +57,12 @@ pub fn text(facts: &Facts, judgement: &Judgement) -> String {
 
 fn etcd(etcd: &Asked) -> String {
     match etcd {
-        Asked::Answered(Own { is_healthy, applied, .. }) => {
+        Asked::Answered(Own { is_healthy, applied, holds, .. }) => {
             let quorum = if *is_healthy { "a quorum" } else { "no quorum" };
             let applied = applied.map_or(String::new(), |index| format!(", applied up to index {index}"));
-            format!("runs and has {quorum}{applied}")
+            let holds =
+                if holds.is_none() { "; whether it has this log open could not be asked" } else { "" };
+            format!("runs and has {quorum}{applied}{holds}")
         }
         Asked::Silent => "does not answer".into(),
         Asked::Unknown(why) => format!("could not be asked: {why}"),

@@ -205,7 +205,7 @@ impl Day {
     fn backup(&self) -> (Result<Exit>, Cycle) {
         let mut said = Cycle::default();
         let root = Root::new(self.node.root());
-        let ended = backup::send_what_is_new(&self.made, &root, &self.settings, &mut said);
+        let ended = backup::send_what_is_new(&self.made, &root, &self.settings, None, &mut said);
         (ended, said)
     }
 
@@ -332,7 +332,7 @@ fn a_proxy_is_no_alarm_either() {
     let mut made = Made { now: MIDNIGHT, run };
     for cycle in 0..CYCLES {
         let root = Root::new(node.root());
-        let ended = backup::send_what_is_new(&made, &root, &settings, &mut Cycle::default());
+        let ended = backup::send_what_is_new(&made, &root, &settings, None, &mut Cycle::default());
         assert_eq!(ended.unwrap(), Exit::NoMember, "{cycle}");
         made.now += CYCLE;
         made.run.uptime += CYCLE;

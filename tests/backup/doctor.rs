@@ -135,6 +135,38 @@ fn a_log_that_is_not_all_that_etcd_has_is_found() {
 }
 
 #[test]
+fn a_log_that_the_answering_etcd_does_not_have_open_is_found() {
+    let Some((mut node, _wrapper)) = running() else { return };
+    let tools = Tools::from_env().unwrap();
+    // The old log has the same IDs and goes further than the one that etcd writes now.
+    keys::write_many(&node.etcd.client_url, "/old", 50).unwrap();
+    node.ok(&["backup"]);
+    node.etcd.stop().unwrap();
+    fs::rename(node.path("/var/lib/etcd2"), node.path("/var/lib/stale")).unwrap();
+    node.etcd.start().unwrap();
+    node.environment.insert("ETCD_DATA_DIR".into(), "/var/lib/stale".into());
+    let (lines, said) = doctor(&node, 15);
+    assert_eq!(lines[..2], ["ok log", "FAILED index"], "{said}");
+    assert!(said.contains("does not have the log open that is backed up"), "{said}");
+    let run = node.run(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&run.answer).unwrap();
+    let kinds: Vec<_> = status["warnings"].as_array().unwrap().iter().map(|w| &w["kind"]).collect();
+    assert!(run.code == 20 && kinds == ["unheld"], "{status}");
+    assert_eq!(
+        (&status["lost_seconds"], &status["lost_entries"]),
+        (&serde_json::Value::Null, &status["applied"])
+    );
+    // Another etcd holds it, one that does not answer here.
+    let mut other = Member::new(tools, "other", &node.path("/var/lib/stale")).unwrap();
+    other.spawn(&["--force-new-cluster"]).unwrap();
+    other.wait_healthy().unwrap();
+    let run = node.run(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&run.answer).unwrap();
+    let kinds: Vec<_> = status["warnings"].as_array().unwrap().iter().map(|w| &w["kind"]).collect();
+    assert!(run.code == 20 && kinds.contains(&&"unapplied".into()), "{status}");
+}
+
+#[test]
 fn a_founder_that_is_no_member_is_found() {
     let Some(tools) = Tools::from_env() else { return };
     let mut node = Node::new(PROGRAM, tools);

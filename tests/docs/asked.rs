@@ -22,7 +22,7 @@ const ASKING: [&str; 12] = [
 ];
 
 /// Who may: the file, what stands there, and why.
-const HARMLESS: [(&str, &str, &str); 19] = [
+const HARMLESS: [(&str, &str, &str); 18] = [
     ("sys/look.rs", "at(path)", "it is what the others use"),
     ("sys/fs.rs", "fs::read_dir(dir).into_iter()", "what is not removed now is removed by the next run"),
     ("sys/secret_file.rs", "fs::metadata(path)?", "of what was looked at"),
@@ -38,11 +38,6 @@ const HARMLESS: [(&str, &str, &str); 19] = [
     ("install/settle.rs", "restorecon", "another folder of the PATH may have it"),
     ("member_dir/kept.rs", "!meta.is_dir()", "of what was looked at"),
     ("member_dir/places.rs", "look::at_name", "of what was looked at"),
-    (
-        "remote/invocation.rs",
-        "folder.is_dir()",
-        "rclone says of a folder that was not mounted that it is missing",
-    ),
     ("archive/spool.rs", "meta.is_dir()", "of what was looked at"),
     ("remote/mounts.rs", "fs::metadata(path)?", "what cannot be looked at is an error"),
     ("remote/version.rs", "", "one that is not seen is run, and fails of itself"),

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::{fs, io};
 
 use etcd2_backup::etcd::datadir::DataDir;
-use etcd2_backup::running::member::{Found, Member as Seen, of_unit};
+use etcd2_backup::running::member::Member as Seen;
+use etcd2_backup::running::which::{Found, Sought};
 use etcd2_backup::running::{mounts, process, theirs};
 use testkit::etcd::Member;
 use testkit::files::write;
@@ -38,10 +39,14 @@ fn a_running_etcd_says_where_its_data_is_and_holds_its_log() {
         let wal_dir = wal_dir.map_or_else(|| data_dir.join("member/wal"), |dir| dir.to_path_buf());
         let seen = process::of(etcd.pid().unwrap()).unwrap().unwrap();
         assert_eq!(seen.wal_dir, wal_dir);
-        assert_eq!(
-            of_unit("x.service", std::slice::from_ref(&seen), &ours(), Some(&wal_dir)),
-            Found::One(&seen)
-        );
+        let sought = Sought {
+            unit: "x.service",
+            is_active: false,
+            wal_dir: None,
+            peer_urls: &[etcd.peer_url.clone()],
+            with_its_ids: &[],
+        };
+        assert_eq!(sought.among(std::slice::from_ref(&seen), &ours()), Found::One(&seen));
         assert_eq!(theirs::config_file(&seen), None);
         let member = Seen::of(&seen, &ours(), None).unwrap();
         assert_eq!(member.wal_dir, wal_dir);

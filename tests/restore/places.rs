@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use testkit::faults::namespace::is_inside;
-use testkit::files::{alter_json, tree, write};
+use testkit::files::{alter_json, copy, tree, write};
 use testkit::keys::{self, Keys};
 use testkit::node::Node;
 use testkit::tools::Tools;
@@ -236,6 +236,56 @@ fn data_goes_to_where_etcd_was_last_seen_to_have_it() {
     assert_etcd_has(&mut node, &keys);
     // How etcd is run stays known.
     node.refused(&["restore"], 10, &words);
+}
+
+#[test]
+fn a_backup_reads_where_etcd_was_last_seen_to_write() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    node.etcd.start().unwrap();
+    keys::write_many(&node.etcd.client_url, "/a", 5).unwrap();
+    let (old, fast) = (node.path("/var/lib/etcd2"), node.path("/srv/fast"));
+    // An old copy stays behind; what came since is only where etcd wrote last.
+    copy(&[&old], &node.path("/old"));
+    keys::write_many(&node.etcd.client_url, "/b", 5).unwrap();
+    node.etcd.stop().unwrap();
+    node.ok(&["backup"]);
+    fs::create_dir_all(node.path("/srv")).unwrap();
+    fs::rename(&old, &fast).unwrap();
+    fs::rename(node.path("/old/etcd2"), &old).unwrap();
+    note_seen(&node, "/srv/fast");
+    // What doctor leaves is none.
+    let generations = || {
+        let names = fs::read_dir(node.folder()).unwrap().map(|e| e.unwrap().file_name());
+        names.filter(|name| name != "doctor").count()
+    };
+    let said = node.ok(&["backup"]);
+    assert!(said.contains("etcd last ran with its data in /srv/fast") && generations() == 1, "{said}");
+    let status = node.run(&["status"]);
+    assert!(status.code == 0 && status.log.contains("/srv/fast"), "{} {}", status.answer, status.log);
+    // Its disk is away: the old copy is not what etcd has.
+    let away = node.path("/srv/away");
+    fs::rename(&fast, &away).unwrap();
+    let words = [
+        "etcd last ran with its data in /srv/fast",
+        "the settings now say /var/lib/etcd2",
+        "not there any more",
+    ];
+    node.refused(&["backup"], 15, &words);
+    assert!(generations() == 1);
+    let status = node.run(&["status"]);
+    assert!(status.code == 20 && status.answer.contains("not there any more"), "{}", status.answer);
+    assert_eq!(node.run(&["doctor"]).code, 15);
+    // Moved with all that was sent, it goes on; so it does where etcd runs.
+    fs::remove_dir_all(&old).unwrap();
+    fs::rename(&away, &old).unwrap();
+    node.ok(&["backup"]);
+    assert!(generations() == 1);
+    node.etcd.start().unwrap();
+    keys::write_many(&node.etcd.client_url, "/c", 1).unwrap();
+    let said = node.ok(&["backup"]);
+    assert!(said.contains("sent:") && !said.contains("last ran"), "{said}");
+    node.etcd.stop().unwrap();
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::archive::spool::Spool;
 use crate::archive::state::State;
 use crate::remote::route::Route;
 use crate::remote::{Object, Remote};
+use crate::running::place::Doubt;
 use crate::running::surroundings::Surroundings;
 use crate::settings::Settings;
 use crate::sys::random;
@@ -26,6 +27,8 @@ pub(super) struct Place {
 /// The way that parts go, and what is looked at on it.
 pub(super) struct Way<'a> {
     pub(super) node: &'a dyn Surroundings,
+    /// Why what is read may not be what etcd wrote last.
+    pub(super) doubt: Option<&'a Doubt>,
     pub(super) settings: &'a Settings,
     pub(super) remote: &'a dyn Remote,
     pub(super) spool: &'a Spool,
