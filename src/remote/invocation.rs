@@ -94,6 +94,7 @@ impl Invocation {
             let value = env::var_os(&name).unwrap_or_default();
             (name, value.into_encoded_bytes())
         };
+        let variables = Variables::of_process();
         let facts = Facts {
             endpoint: self.endpoint.clone(),
             conf,
@@ -102,7 +103,7 @@ impl Invocation {
             // How fast it may be decides nothing.
             flags: self.added.iter().filter(|flag| !flag.starts_with("--bwlimit")).cloned().collect(),
             program: version::mark(&self.runner, &self.bundled),
-            variables: Variables::of_process().passed.into_iter().map(variable).collect(),
+            variables: variables.passed.into_iter().chain(variables.of_backends).map(variable).collect(),
         };
         let salt = match before {
             Some(before) => before.salt.clone(),

@@ -79,6 +79,18 @@ const SELECTING: [&str; 34] = [
     "versions",
 ];
 
+/// What variables begin with that rclone's backends read by themselves (`env_auth` and its like): which server, account, profile or
+/// file of keys is meant.
+const OF_BACKENDS: [&str; 9] =
+    ["AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "GCLOUD_", "OS_", "ST_", "OCI_", "OCS_"];
+/// How those end that are renewed by the hour, and say nothing of where.
+const RENEWED: [&str; 3] = ["_SESSION_TOKEN", "_SECURITY_TOKEN", "_ACCESS_TOKEN"];
+
+/// Whether a backend of rclone's may learn from a variable where something is.
+fn decides_where(name: &str) -> bool {
+    OF_BACKENDS.iter().any(|start| name.starts_with(start)) && !RENEWED.iter().any(|end| name.ends_with(end))
+}
+
 /// Whether a variable is one of rclone's, and left out.
 pub fn is_left_out(name: &str) -> bool {
     name.starts_with("RCLONE_") && !OURS.contains(&name) && !is_passed(name)
@@ -117,6 +129,8 @@ pub(super) struct Variables {
     withheld: Vec<String>,
     /// Which proxy is to be used. On the node it inherits them; a container has to be given them.
     pub(super) proxies: Vec<String>,
+    /// Those that are not rclone's own, and by which one of its backends may go.
+    pub(super) of_backends: Vec<String>,
 }
 
 /// In both ways of writing: programs differ in which they look at.
@@ -138,9 +152,10 @@ impl Variables {
         all.sort();
         let is_proxy = |name: &String| PROXIES.iter().any(|p| name == p || *name == p.to_ascii_uppercase());
         let proxies = all.iter().filter(|name| is_proxy(name)).cloned().collect();
+        let of_backends = all.iter().filter(|name| decides_where(name)).cloned().collect();
         all.retain(|name| name.starts_with("RCLONE_"));
         let (passed, withheld) = all.into_iter().partition(|name| is_passed(name));
-        Self { passed, withheld, proxies }
+        Self { passed, withheld, proxies, of_backends }
     }
 
     fn warning(&self) -> Option<String> {
@@ -279,6 +294,21 @@ mod tests {
         }
         assert!(MORE_FLAGS.is_sorted() && SELECTING.is_sorted());
         assert!(BACKENDS.split(' ').is_sorted() && BACKENDS.split(' ').all(|name| !name.is_empty()));
+    }
+
+    #[test]
+    fn what_a_backend_reads_by_itself_decides_where() {
+        let names = [
+            "AWS_ENDPOINT_URL",
+            "AWS_PROFILE",
+            "OS_AUTH_URL",
+            "AZURE_CLIENT_ID",
+            "AWS_SESSION_TOKEN",
+            "PATH",
+            "ETCD_NAME",
+        ];
+        let found = Variables::among(names.iter().map(Into::into)).of_backends;
+        assert_eq!(found, ["AWS_ENDPOINT_URL", "AWS_PROFILE", "AZURE_CLIENT_ID", "OS_AUTH_URL"]);
     }
 
     #[test]

@@ -131,9 +131,18 @@ mod tests {
     const UNIT: &str = "/system.slice/etcd2.service";
     const OTHER: &str = "/system.slice/etcd-events.service";
     const DOCKER: &str = "/docker/0a1b";
+    const NESTED: &str = "/system.slice/docker.service/0a1b";
+    const SCOPE: &str = "/system.slice/docker-0a1b.scope";
+    const URL: &str = "http://10.0.0.1:2380";
+    const ANOTHER: &str = "http://10.0.0.1:12380";
+    const OWN: Of = (UNIT, "/a", false, "");
+    const EVENTS: Of = (OTHER, "/b", false, "");
 
     /// A process by its group, its log, whether that has this member's IDs, and its peer URL.
     type Of = (&'static str, &'static str, bool, &'static str);
+
+    /// Those that run, whether the unit is active, the place known before, the unit's peer URL, and what is found.
+    type Case = (&'static [Of], bool, Option<&'static str>, &'static str, &'static str);
 
     fn found(all: &[Of], is_active: bool, known: Option<&str>, url: &str) -> String {
         let processes: Vec<Process> = all
@@ -168,47 +177,43 @@ mod tests {
 
     #[test]
     fn the_member_is_told_from_strangers() {
-        let (ours, theirs) = ("http://10.0.0.1:2380", "http://10.0.0.1:12380");
-        let nested = "/system.slice/docker.service/0a1b";
-        let scope = "/system.slice/docker-0a1b.scope";
-        let (own, events) = ((UNIT, "/a", false, ""), (OTHER, "/b", false, ""));
-        let cases: [(&[Of], bool, Option<&str>, &str, &str); 28] = [
-            (&[], true, None, ours, "none"),
+        let cases: [Case; 28] = [
+            (&[], true, None, URL, "none"),
             // In the unit's group, whatever else there is.
-            (&[events, own], true, None, "", "/a"),
-            (&[(DOCKER, "/c", true, ours), own], true, None, ours, "/a"),
-            (&[own, (UNIT, "/a2", false, "")], true, None, "", "untold 2"),
-            (&[own, (UNIT, "/a2", false, "")], true, Some("/a2"), "", "/a2"),
+            (&[EVENTS, OWN], true, None, "", "/a"),
+            (&[(DOCKER, "/c", true, URL), OWN], true, None, URL, "/a"),
+            (&[OWN, (UNIT, "/a2", false, "")], true, None, "", "untold 2"),
+            (&[OWN, (UNIT, "/a2", false, "")], true, Some("/a2"), "", "/a2"),
             // A container of the unit's, of which nothing is known.
-            (&[events, (DOCKER, "/c", false, "")], true, None, "", "/c"),
-            (&[events, (scope, "/d", false, "")], true, None, "", "/d"),
-            (&[(nested, "/e", false, "")], true, None, "", "/e"),
-            (&[(DOCKER, "/c", false, ""), (scope, "/d", false, "")], true, None, "", "untold 2"),
-            (&[(DOCKER, "/c", false, ""), (scope, "/d", false, "")], true, Some("/d"), "", "/d"),
-            (&[(DOCKER, "/c", false, ""), (scope, "/d", false, "")], true, Some("/x"), "", "untold 2"),
+            (&[EVENTS, (DOCKER, "/c", false, "")], true, None, "", "/c"),
+            (&[EVENTS, (SCOPE, "/d", false, "")], true, None, "", "/d"),
+            (&[(NESTED, "/e", false, "")], true, None, "", "/e"),
+            (&[(DOCKER, "/c", false, ""), (SCOPE, "/d", false, "")], true, None, "", "untold 2"),
+            (&[(DOCKER, "/c", false, ""), (SCOPE, "/d", false, "")], true, Some("/d"), "", "/d"),
+            (&[(DOCKER, "/c", false, ""), (SCOPE, "/d", false, "")], true, Some("/x"), "", "untold 2"),
             // A stranger: beside an etcd that starts, that is stopped, in another service.
-            (&[events], true, None, "", "none"),
-            (&[events], false, None, "", "none"),
-            (&[(DOCKER, "/c", false, theirs)], true, None, ours, "none"),
-            (&[(DOCKER, "/c", false, theirs)], false, Some("/a"), ours, "none"),
+            (&[EVENTS], true, None, "", "none"),
+            (&[EVENTS], false, None, "", "none"),
+            (&[(DOCKER, "/c", false, ANOTHER)], true, None, URL, "none"),
+            (&[(DOCKER, "/c", false, ANOTHER)], false, Some("/a"), URL, "none"),
             // Started in another way: a container that outlives its unit, another unit, a shell.
-            (&[(DOCKER, "/c", false, ours)], false, None, ours, "/c"),
-            (&[(OTHER, "/b", false, ours)], false, Some("/a"), ours, "/b"),
+            (&[(DOCKER, "/c", false, URL)], false, None, URL, "/c"),
+            (&[(OTHER, "/b", false, URL)], false, Some("/a"), URL, "/b"),
             // The old log is held by another etcd.
-            (&[(OTHER, "/old", true, theirs), (DOCKER, "/c", true, ours)], true, Some("/old"), ours, "/c"),
-            (&[(OTHER, "/old", true, theirs), (DOCKER, "/c", false, ours)], false, Some("/old"), ours, "/c"),
+            (&[(OTHER, "/old", true, ANOTHER), (DOCKER, "/c", true, URL)], true, Some("/old"), URL, "/c"),
+            (&[(OTHER, "/old", true, ANOTHER), (DOCKER, "/c", false, URL)], false, Some("/old"), URL, "/c"),
             (&[(OTHER, "/old", true, ""), (OTHER, "/new", true, "")], true, Some("/old"), "", "untold 2"),
             // Its URL is not known, and its IDs are.
-            (&[(OTHER, "/b", true, "")], true, None, ours, "/b"),
-            (&[(OTHER, "/b", true, ours)], true, None, "", "/b"),
+            (&[(OTHER, "/b", true, "")], true, None, URL, "/b"),
+            (&[(OTHER, "/b", true, URL)], true, None, "", "/b"),
             // That may be a copy which somebody looks into.
-            (&[(OTHER, "/b", true, "")], false, Some("/a"), ours, "twin /b"),
-            (&[(OTHER, "/b", true, theirs)], true, Some("/a"), ours, "twin /b"),
-            (&[(OTHER, "/a", true, "")], false, Some("/a"), ours, "/a"),
+            (&[(OTHER, "/b", true, "")], false, Some("/a"), URL, "twin /b"),
+            (&[(OTHER, "/b", true, ANOTHER)], true, Some("/a"), URL, "twin /b"),
+            (&[(OTHER, "/a", true, "")], false, Some("/a"), URL, "/a"),
             // It cannot be told.
-            (&[(DOCKER, "/c", false, "")], false, Some("/a"), ours, "untold 1"),
-            (&[(DOCKER, "/c", false, "")], false, Some("/c"), ours, "/c"),
-            (&[(DOCKER, "/c", false, ""), (DOCKER, "/d", false, theirs)], true, Some("/a"), ours, "/c"),
+            (&[(DOCKER, "/c", false, "")], false, Some("/a"), URL, "untold 1"),
+            (&[(DOCKER, "/c", false, "")], false, Some("/c"), URL, "/c"),
+            (&[(DOCKER, "/c", false, ""), (DOCKER, "/d", false, ANOTHER)], true, Some("/a"), URL, "/c"),
         ];
         for (all, is_active, known, url, want) in cases {
             assert_eq!(found(all, is_active, known, url), want, "{all:?} {is_active} {known:?} {url}");

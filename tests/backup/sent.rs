@@ -247,10 +247,11 @@ fn another_program_or_variable_is_seen_to_send() {
     let Some((mut node, wrapper)) = impatient() else { return };
     node.ok(&["backup"]);
     let drops = "[ $VERB = copy ] && exit 0; exec \"$REAL\" \"$@\"";
-    for (at, name) in ["an upgrade", "a variable", "a flag"].iter().enumerate() {
+    for (at, name) in ["an upgrade", "a variable", "a variable of a backend", "a flag"].iter().enumerate() {
         match at {
             0 => wrapper.upgrade(),
             1 => drop(node.environment.insert("RCLONE_TRANSFERS".into(), "2".into())),
+            2 => drop(node.environment.insert("AWS_ENDPOINT_URL".into(), "http://127.0.0.1:9".into())),
             _ => drop(node.environment.insert("ETCD2_BACKUP_RCLONE_FLAGS".into(), "--transfers=3".into())),
         }
         wrapper.calls();
