@@ -263,7 +263,7 @@ mod tests {
     use super::*;
     use crate::archive::names::{GenerationName, PartName};
     use crate::exit::hint_of;
-    use crate::sys::summed::tests::flipped;
+    use crate::sys::summed::tests::with_each_bit_flipped;
 
     /// As [`super::check`], where nothing is known of what was committed.
     fn check(all: &[Generation], newest: &Generation, parent: Option<&Parent>) -> Result<()> {
@@ -314,18 +314,15 @@ mod tests {
         parent(0xb, 0xa).save(dir.path()).unwrap();
         parent(0xc, 0xb).save(dir.path()).unwrap();
         let notes = Parent::notes(dir.path()).unwrap();
-        for altered in flipped(&std::fs::read(&path).unwrap()) {
-            std::fs::write(&path, &altered).unwrap();
-            match Parent::notes(dir.path()) {
-                Ok(read) => assert_eq!(read, notes),
-                Err(e) => assert_eq!((exit_of(&e), hint_of(&e).is_some()), (Exit::Corrupt, true)),
-            }
-        }
-        std::fs::write(&path, "{").unwrap();
+        with_each_bit_flipped(&path, |text| match Parent::notes(dir.path()) {
+            Ok(read) => assert_eq!(read, notes, "{text}"),
+            Err(e) => assert_eq!((exit_of(&e), hint_of(&e).is_some()), (Exit::Corrupt, true), "{text}"),
+        });
+        write_atomic(&path, b"{", 0o600).unwrap();
         parent(0xc, 0xb).save(dir.path()).unwrap();
         assert_eq!(Parent::notes(dir.path()).unwrap(), [parent(0xc, 0xb)]);
         // As they were before they had a checksum.
-        std::fs::write(&path, serde_json::to_vec_pretty(&notes).unwrap()).unwrap();
+        write_atomic(&path, &serde_json::to_vec_pretty(&notes).unwrap(), 0o600).unwrap();
         assert_eq!(Parent::notes(dir.path()).unwrap(), notes);
     }
 

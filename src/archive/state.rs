@@ -234,7 +234,7 @@ impl State {
 pub(crate) mod tests {
     use super::*;
     use crate::etcd::wal::SegmentName;
-    use crate::sys::summed::tests::flipped;
+    use crate::sys::summed::tests::with_each_bit_flipped;
 
     pub(crate) fn state(clock: u64) -> State {
         let place = Place::start_of(SegmentName { sequence: 0, index: 0 });
@@ -313,18 +313,16 @@ pub(crate) mod tests {
         let state = State { checksum, checked, sent, sequence: 3, pending: Some("a/b".into()), ..state(7) };
         state.save(dir.path()).unwrap();
         let path = State::path(dir.path());
-        let text = fs::read(&path).unwrap();
         let mut read = 0;
-        for altered in flipped(&text) {
-            fs::write(&path, &altered).unwrap();
+        with_each_bit_flipped(&path, |text| {
             if let Some(believed) = State::load(dir.path()).unwrap() {
-                assert_eq!(believed, state, "{}", String::from_utf8_lossy(&altered));
+                assert_eq!(believed, state, "{text}");
                 read += 1;
             }
-        }
+        });
         assert!(read < 40, "{read}");
         // As before there was a checksum.
-        fs::write(&path, serde_json::to_vec_pretty(&state).unwrap()).unwrap();
+        write_atomic(&path, &serde_json::to_vec_pretty(&state).unwrap(), 0o600).unwrap();
         assert_eq!(State::load(dir.path()).unwrap(), Some(state));
     }
 }

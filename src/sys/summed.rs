@@ -58,6 +58,8 @@ fn sum(body: &[u8]) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::path::Path;
+
     use serde::Deserialize;
 
     use super::*;
@@ -69,6 +71,15 @@ pub(crate) mod tests {
             text[bit / 8] ^= 1 << (bit % 8);
             text
         })
+    }
+
+    /// Lets somebody look at a file with each of its bits flipped alone.
+    #[expect(clippy::disallowed_methods, reason = "thousands of times, and nobody else looks at it")]
+    pub(crate) fn with_each_bit_flipped(path: &Path, mut look: impl FnMut(&str)) {
+        for text in flipped(&std::fs::read(path).unwrap()) {
+            std::fs::write(path, &text).unwrap();
+            look(&String::from_utf8_lossy(&text));
+        }
     }
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]

@@ -51,6 +51,9 @@ fn let_one_wait(node: &Node, wrapper: &Wrapper, dir: &str) -> PathBuf {
     waiting(node)
 }
 
+/// What becomes of a part while it waits.
+type Alter<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+
 #[test]
 fn a_part_that_waits_and_is_not_as_it_was_written_is_never_sent() {
     let Some((mut node, wrapper)) = backed_up_twice() else { return };
@@ -59,7 +62,7 @@ fn a_part_that_waits_and_is_not_as_it_was_written_is_never_sent() {
         bytes[at] ^= 4;
         bytes
     };
-    let table: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 6] = [
+    let table: [(&str, Alter<'_>); 6] = [
         ("its head", &|bytes| flip(bytes, 30)),
         ("its payload", &|bytes| flip(bytes, bytes.len() / 2)),
         ("its checksum", &|bytes| flip(bytes, bytes.len() - 1)),
@@ -137,7 +140,7 @@ fn one_flipped_bit_in_the_state_costs_no_point() {
         let plan = node.ok(&["restore", "--plan"]);
         let index = log.lines().last().unwrap().split_once(" index=").unwrap().1;
         let index = index.split(' ').next().unwrap();
-        assert!(plan.contains(index), "{bit}, index {index}: {plan}");
+        assert!(plan.contains(&format!("index {index}")), "{bit}, index {index}: {plan}");
     }
     let expected = dump(&node);
     node.assert_restores(&expected, &[]);
