@@ -34,9 +34,6 @@ pub const INSTALL_JOURNAL: &str = "/etc/etcd2-backup/install-journal.json";
 pub const FOUNDER_DROP_IN: &str = "31-etcd2-backup-founder.conf";
 /// Units and drop-ins that are gone after a reboot.
 pub const RUNTIME_UNIT_DIR: &str = "/run/systemd/system";
-/// Name of the drop-in that makes a joining member start; removed once it has caught up. systemd reads drop-ins in the order
-/// of their names, wherever they lie: it has to come behind the operator's, whatever that is called (`override.conf`).
-pub const JOIN_DROP_IN: &str = "zz-etcd2-join.conf";
 /// systemd's `%m`.
 pub const MACHINE_ID: &str = "/etc/machine-id";
 /// Which operating system this is.
@@ -96,12 +93,5 @@ mod tests {
     fn the_drop_in_of_set_founder_sorts_behind_the_settings_and_before_an_operators() {
         assert!(FOUNDER_DROP_IN > crate::install::payload::SETTINGS);
         assert!(FOUNDER_DROP_IN < "40-mine.conf");
-    }
-
-    #[test]
-    fn the_drop_in_of_join_sorts_behind_an_operators() {
-        for name in ["20-cloudinit.conf", "40-etcd-cluster.conf", "99-etcd.conf", "override.conf"] {
-            assert!(JOIN_DROP_IN > name, "{name}");
-        }
     }
 }

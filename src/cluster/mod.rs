@@ -4,12 +4,11 @@
 //! - [`gate`]: has a member caught up? · [`plan`]: what a node that wants in has to do, as a pure decision
 //! - [`preflight`]: can a member start on this node? · [`admit`]: adding and removing a member
 //! - [`own`]: what the etcd of this node says of itself, beside its log
-//! - [`local`]: which members this node's disk has been · [`drop_in`]: what makes etcd start as a new member
+//! - [`local`]: which members this node's disk has been
 
 pub mod access;
 pub mod admit;
 pub mod api;
-pub mod drop_in;
 pub mod find;
 pub mod gate;
 pub mod local;

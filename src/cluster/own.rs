@@ -152,34 +152,32 @@ fn read_within<T>(
 ) -> Result<(Asked, T)> {
     let began = Instant::now();
     let mut asked = ask()?;
+    let mut asked_again = false;
+    // Since when the log has ended early.
+    let mut early: Option<Instant> = None;
     // Where the log ended when it was read first; less if entries were taken back since.
     let mut seen = u64::MAX;
     loop {
+        // Always read after etcd was asked: then it has what etcd had applied.
         let log = read()?;
         let (metadata, last) = end(&log);
         seen = seen.min(last.index);
-        let behind = |asked: &Asked| match asked {
-            Asked::Answered(own) => {
-                own.is_healthy
-                    && own.member_id == metadata.member_id
-                    && own.applied.is_some_and(|applied| applied < seen)
-            }
-            Asked::Silent | Asked::Unknown(_) => false,
-        };
-        let Asked::Answered(own) = &asked else { return Ok((asked, log)) };
+        let Asked::Answered(own) = &mut asked else { return Ok((asked, log)) };
+        let is_behind = own.is_healthy
+            && own.member_id == metadata.member_id
+            && own.applied.is_some_and(|applied| applied < seen);
         match compare(own, metadata, last) {
-            Some(Differs::EndsBefore(_)) if began.elapsed() < written => {}
-            None if behind(&asked) => {
-                asked = ask()?;
-                if !behind(&asked) {
+            Some(Differs::EndsBefore(_)) => {
+                if early.get_or_insert_with(Instant::now).elapsed() >= written {
                     return Ok((asked, log));
                 }
-                if began.elapsed() >= applied {
-                    if let Asked::Answered(own) = &mut asked {
-                        own.lags = true;
-                    }
+            }
+            None if is_behind => {
+                if asked_again && began.elapsed() >= applied {
+                    own.lags = true;
                     return Ok((asked, log));
                 }
+                (asked, asked_again, early) = (ask()?, true, None);
             }
             _ => return Ok((asked, log)),
         }
@@ -248,8 +246,10 @@ mod tests {
             (&[3, 3, 4, 5], &[5], true, (None, 5)),
             // Taken back by a new leader.
             (&[3], &[5, 5, 3], true, (None, 3)),
+            // What is read behind the second answer counts, not what was read before it.
+            (&[3, 7], &[5, 7], true, (None, 7)),
             // It goes on all the time.
-            (&applied, &many, true, (None, 51)),
+            (&applied, &many, true, (None, 52)),
             // It stays behind: so for certain only with a quorum.
             (&[3], &[5], true, (Some(Differs::Unapplied(3)), 5)),
             (&[3, 4, 5, 6, 7], &[105], true, (Some(Differs::Unapplied(7)), 105)),

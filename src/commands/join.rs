@@ -3,10 +3,9 @@
 //! Everything that can fail comes before the cluster is asked. From then on the fence keeps etcd from starting until the
 //! node is ready; whenever this is interrupted, running it again goes on where it was.
 //!
-//! The member begins with a seed, where there is one: with what the founding member was restored from.
+//! The member begins with a log that was written here, so that nothing of how etcd is started decides what it joins: a seed,
+//! where there is one (what the founding member was restored from), else one with nothing in it but the member's IDs.
 
-use std::cell::RefCell;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -16,20 +15,22 @@ use crate::cluster::admit::{self, Admission};
 use crate::cluster::find::Cluster;
 use crate::cluster::local::{self, Ids};
 use crate::cluster::plan::{self, Running, Situation, Step};
-use crate::cluster::{Membership, api, drop_in, preflight};
+use crate::cluster::{Membership, api, preflight};
+use crate::etcd::proto::Metadata;
 use crate::exit::{Exit, OrFault, fault};
-use crate::member_dir::aside;
+use crate::member_dir::aside::{self, Aside};
+use crate::member_dir::empty_log;
 use crate::member_dir::places::Places;
-use crate::paths::{IDENTITY, JOIN_DROP_IN, Root};
+use crate::paths::{IDENTITY, Root};
 use crate::recovery::guards;
 use crate::recovery::seed::Seed;
 use crate::settings::Settings;
-use crate::settings::unit::UnitEnvironment;
 use crate::sys::http::is_unasked;
 use crate::sys::lock::Lock;
-use crate::sys::{fs, look, systemd};
+use crate::sys::systemd;
 use crate::{cli, fence, identity};
 
+mod trial;
 mod turn;
 mod watch;
 
@@ -41,14 +42,6 @@ struct Join<'a> {
     options: &'a cli::Join,
     settings: Settings,
     cluster: Cluster,
-    /// The peer URLs of the members that the drop-in was written for; empty until then.
-    written_for: RefCell<Vec<String>>,
-}
-
-/// What an earlier attempt left, which an attempt that changes nothing must leave too.
-struct Before {
-    fenced: bool,
-    unfinished: bool,
 }
 
 pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
@@ -56,15 +49,16 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
     super::look::before(root);
     let settings = Settings::load(root)?;
     guards::refuse_other_place(root, &settings, options.force)?;
+    guards::refuse_bootstrap(&settings)?;
     settings.own_name()?;
     settings.own_peer_urls()?;
     refuse_on_founder(&settings)?;
     let _lock = lock(&settings)?;
     let cluster = find(&settings)?;
     log::info!("the founding member's cluster is {:x}, asked at {}", cluster.id, cluster.via);
-    let join = Join { root, options, settings, cluster, written_for: RefCell::default() };
+    let join = Join { root, options, settings, cluster };
 
-    let Ready { step, members, seed } = join.ready()?;
+    let Ready { step, seed } = join.ready()?;
     let id = match step {
         Step::Watch(id) => {
             log::info!("this node already runs as member {id:x} of that cluster");
@@ -74,13 +68,13 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
             log::info!("the data directory is that of member {id:x} of that cluster: it is started as it is");
             id
         }
-        _ => join.enter(step, &members, seed)?,
+        _ => join.enter(step, seed)?,
     };
     if options.no_start || !root.is_live() {
         fence::lower(root)?;
         log::info!(
             "ready as member {id:x}: {}; then run join again to watch it catch up",
-            join.how_to_start()?
+            join.how_to_start()
         );
         return Ok(Exit::Done);
     }
@@ -124,10 +118,6 @@ fn lock(settings: &Settings) -> Result<Lock> {
 }
 
 impl Join<'_> {
-    fn drop_in(&self) -> PathBuf {
-        self.root.drop_ins(&self.settings.etcd_unit).join(JOIN_DROP_IN)
-    }
-
     /// Looks at everything, and decides what to do.
     fn decide(&self, members: &Membership) -> Result<Step> {
         let own_urls = self.settings.own_peer_urls()?;
@@ -140,10 +130,7 @@ impl Join<'_> {
         };
         let matched = entry.and_then(|e| Some(status.as_ref().ok()?.progress.get(&e.id)?.matched));
         let local = local::local_ids(&self.settings)?;
-        let unfinished = look::is_there(&self.drop_in())?;
-        if unfinished && local.is_none() {
-            self.stop_vain_starts()?;
-        }
+        let local = if self.end_trial()? { None } else { local };
         plan::decide(&Situation {
             own_name: self.settings.own_name()?,
             own_urls,
@@ -153,8 +140,22 @@ impl Join<'_> {
             local,
             set_aside: &self.earlier_ids()?,
             running: self.running()?,
-            unfinished,
+            unfinished: fence::is_up_for(self.root, "join")?,
         })
+    }
+
+    /// Ends a trial that was interrupted, as by a reboot: etcd waits for a cluster that nobody has. Says whether one was.
+    fn end_trial(&self) -> Result<bool> {
+        if !empty_log::is_nobodys(&self.settings)? {
+            return Ok(false);
+        }
+        let unit = &self.settings.etcd_unit;
+        if self.root.is_live() && systemd::is_active(unit)? {
+            log::info!("{unit} was started by an earlier join for a trial: it is stopped first");
+            fence::raise(self.root, "join")?;
+            systemd::stop(unit)?;
+        }
+        Ok(true)
     }
 
     /// Whose data this node had, as far as it is there or remembered.
@@ -168,16 +169,6 @@ impl Join<'_> {
         )?;
         ids.extend(stamp.map(|i| (i.cluster_id, i.member_id)));
         Ok(ids)
-    }
-
-    /// An earlier join started etcd, which has no log yet: systemd tries again and again what does not start.
-    fn stop_vain_starts(&self) -> Result<()> {
-        let unit = &self.settings.etcd_unit;
-        if self.root.is_live() && systemd::is_active(unit)? {
-            log::info!("{unit} was started by an earlier join and has not come up: it is stopped first");
-            systemd::stop(unit)?;
-        }
-        Ok(())
     }
 
     fn running(&self) -> Result<Running> {
@@ -196,59 +187,60 @@ impl Join<'_> {
     }
 
     /// From the fence to a node on which etcd starts as a new member.
-    fn enter(&self, step: Step, members: &Membership, seed: Option<Seed>) -> Result<u64> {
-        let before =
-            Before { fenced: fence::is_up(self.root)?, unfinished: look::is_there(&self.drop_in())? };
+    fn enter(&self, step: Step, seed: Option<Seed>) -> Result<u64> {
+        let was_fenced = fence::is_up(self.root)?;
         fence::raise(self.root, "join")?;
-        if let Err(e) = self.write_drop_in(members) {
-            self.undo(&before)?;
-            return Err(e);
+        if empty_log::is_nobodys(&self.settings)? {
+            empty_log::take_away(&self.settings)?;
         }
-        let id = match self.become_member(step)? {
-            Admission::Done(id) => id,
-            Admission::Refused(why) => {
-                self.undo(&before)?;
-                return Err(api::not_changed("the cluster did not take this node as a member", &why));
-            }
-            Admission::Unknown(why) => {
-                let what =
-                    "the cluster did not say whether it took this node as a member; etcd stays fenced here";
-                return Err(api::not_changed(what, &why));
-            }
-        };
-        log::info!("this node is member {id:x}");
         let other = local::local_ids(&self.settings).ok().flatten().filter(|ids| ids.0 != self.cluster.id);
         if let Some((cluster, member)) = other {
             log::info!(
                 "the data here is that of member {member:x} of cluster {cluster:x}, and goes into no other"
             );
         }
-        for old in aside::set_aside(&Places::of(&self.settings)?, "join")? {
-            log::info!("the old data is kept as {}", old.display());
+        let old = aside::set_aside(&Places::of(&self.settings)?, "join")?;
+        if let Err(e) = self.trial() {
+            self.undo(&old, was_fenced)?;
+            return Err(e);
         }
-        // Others may have changed in between; etcd wants the list to the letter.
-        let members = self.cluster.members().or_fault(
-            Exit::Cluster,
-            format!("this node is member {id:x} now, but the cluster does not answer any more; etcd stays fenced here"),
-            "when the founding member answers, run join again: it goes on where it was",
-        )?;
-        self.write_drop_in(&members)?;
-        identity::forget(self.root)?;
-        if let Some(seed) = seed {
-            match seed.finish(&self.settings, id) {
-                Ok(()) => {
-                    seed.place()?;
-                    // With data etcd needs no variables to find the cluster.
-                    self.remove_drop_in()?;
-                }
-                Err(e) => {
-                    log::warn!(
-                        "the member begins empty after all, and the leader sends it everything: {e:#}"
-                    );
-                }
+        let id = match self.become_member(step)? {
+            Admission::Done(id) => id,
+            Admission::Refused(why) => {
+                self.undo(&old, was_fenced)?;
+                return Err(api::not_changed("the cluster did not take this node as a member", &why));
             }
+            Admission::Unknown(why) => {
+                self.say_kept(&old);
+                let what =
+                    "the cluster did not say whether it took this node as a member; etcd stays fenced here";
+                return Err(api::not_changed(what, &why));
+            }
+        };
+        log::info!("this node is member {id:x}");
+        self.say_kept(&old);
+        identity::forget(self.root)?;
+        if !seed.is_some_and(|seed| self.begins_with(&seed, id)) {
+            empty_log::place(&self.settings, Metadata { member_id: id, cluster_id: self.cluster.id })?;
         }
         Ok(id)
+    }
+
+    /// Whether the member begins with the seed.
+    fn begins_with(&self, seed: &Seed, id: u64) -> bool {
+        match seed.finish(&self.settings, id).and_then(|()| seed.place()) {
+            Ok(()) => true,
+            Err(e) => {
+                log::warn!("the member begins empty after all, and the leader sends it everything: {e:#}");
+                false
+            }
+        }
+    }
+
+    fn say_kept(&self, old: &[Aside]) {
+        for old in old {
+            log::info!("the old data is kept as {}", old.now.display());
+        }
     }
 
     fn become_member(&self, step: Step) -> Result<Admission> {
@@ -278,80 +270,16 @@ impl Join<'_> {
         self.cluster.members().is_ok_and(|m| m.members.iter().any(|m| !m.has_started()))
     }
 
-    /// An etcd that reads a configuration file has to find there what a drop-in would say.
-    fn refuse_config_file(&self, members: &Membership) -> Result<()> {
-        let Some(file) = &self.settings.etcd_config_file else { return Ok(()) };
-        let own_urls = self.settings.own_peer_urls()?;
-        let list = drop_in::initial_cluster(members, self.settings.own_name()?, own_urls);
-        let Some(why) = drop_in::contradicted(file, &list) else { return Ok(()) };
-        let what = format!("etcd reads its configuration file instead of what join sets for it, and {why}");
-        let mut hint = drop_in::in_file(&file.path, &list);
-        if file.values.is_err() {
-            let unit = &self.settings.etcd_unit;
-            hint = format!(
-                "put it where this node has it, and Environment=ETCD_CONFIG_FILE={} into a drop-in of {unit}; {hint}",
-                file.path.display()
-            );
-        }
-        Err(fault(Exit::Settings, what, hint))
-    }
-
-    /// Writes the drop-in and sees to it that nothing overrides it.
-    fn write_drop_in(&self, members: &Membership) -> Result<()> {
-        self.refuse_config_file(members)?;
-        let own_urls = self.settings.own_peer_urls()?;
-        let list = drop_in::initial_cluster(members, self.settings.own_name()?, own_urls);
-        let text = drop_in::text(&list, own_urls, &self.settings.etcd_command)?;
-        let path = self.drop_in();
-        fs::create_dirs(&fs::parent(&path), 0o755)?;
-        fs::write_atomic(&path, text.as_bytes(), 0o644)?;
-        self.written_for.replace(drop_in::urls(members));
-        if !self.root.is_live() {
-            return Ok(());
-        }
-        systemd::daemon_reload()?;
-        match drop_in::overridden(&UnitEnvironment::load(&self.settings.etcd_unit, self.root)?, &list) {
-            None => Ok(()),
-            Some(why) => Err(fault(
-                Exit::Settings,
-                format!("{} does not have its effect: {why}", path.display()),
-                format!(
-                    "it is set by an EnvironmentFile or a later drop-in of {}: take it out there",
-                    self.settings.etcd_unit
-                ),
-            )),
-        }
-    }
-
     /// Nothing was changed in the cluster: the node becomes what it was.
-    fn undo(&self, before: &Before) -> Result<()> {
-        if !before.unfinished {
-            self.remove_drop_in()?;
-        }
-        if before.fenced { Ok(()) } else { fence::lower(self.root) }
+    fn undo(&self, old: &[Aside], was_fenced: bool) -> Result<()> {
+        aside::put_back(old)?;
+        if was_fenced { Ok(()) } else { fence::lower(self.root) }
     }
 
-    fn remove_drop_in(&self) -> Result<()> {
-        let path = self.drop_in();
-        if look::is_there(&path)? {
-            fs::remove_if_there(&path)?;
-            fs::sync_dir(&fs::parent(&path))?;
-            if self.root.is_live() {
-                systemd::daemon_reload()?;
-            }
+    fn how_to_start(&self) -> String {
+        match self.root.is_live() {
+            true => format!("systemctl start {}", self.settings.etcd_unit),
+            false => "start etcd as usual".to_owned(),
         }
-        Ok(())
-    }
-
-    fn how_to_start(&self) -> Result<String> {
-        if self.root.is_live() {
-            return Ok(format!("systemctl start {}", self.settings.etcd_unit));
-        }
-        Ok(match self.drop_in() {
-            path if look::is_there(&path)? => {
-                format!("start etcd with the variables of {}", self.root.strip(&path).display())
-            }
-            _ => "start etcd as usual".to_owned(),
-        })
     }
 }

@@ -46,6 +46,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let wanted = wanted(options)?;
     let settings = Settings::load(root)?;
     guards::unless_plan(options.plan, guards::refuse_other_place(root, &settings, options.force))?;
+    guards::unless_plan(options.plan, guards::refuse_bootstrap(&settings))?;
     files::create_dirs(&settings.restore_dir, 0o700)?;
     // The timer may be on while a plan is made.
     let _lock = match options.plan {

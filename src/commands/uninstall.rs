@@ -6,11 +6,9 @@ use super::{installed, tell};
 use crate::exit::{Exit, exit_of, fault};
 use crate::install::payload;
 use crate::install::plan::{self, Action, Plan};
-use crate::install::record::Record;
 use crate::install::{settle, transaction};
-use crate::paths::{FENCE, JOIN_DROP_IN, Root};
-use crate::sys::fs::parent;
-use crate::sys::{look, privilege, systemd};
+use crate::paths::{FENCE, Root};
+use crate::sys::{privilege, systemd};
 use crate::{cli, fence};
 
 pub(super) fn run(root: &Root, options: &cli::Uninstall) -> Result<Exit> {
@@ -23,7 +21,7 @@ pub(super) fn run(root: &Root, options: &cli::Uninstall) -> Result<Exit> {
         }
         record => record?,
     };
-    refuse_in_a_recovery(root, &record)?;
+    refuse_in_a_recovery(root)?;
     let plan = Plan::uninstall(root, &record, options.force)?;
     if options.dry_run {
         tell(&plan, options.json, true)?;
@@ -59,19 +57,12 @@ fn stop_timers() -> Result<Vec<&'static str>> {
     running.iter().try_for_each(|timer| systemd::stop(timer)).map(|()| running)
 }
 
-fn refuse_in_a_recovery(root: &Root, record: &Record) -> Result<()> {
+fn refuse_in_a_recovery(root: &Root) -> Result<()> {
     if fence::is_up(root)? {
         let what = format!(
             "a recovery is not finished: {FENCE} keeps etcd from starting, which needs what is installed"
         );
         return Err(fault(Exit::Refused, what, "finish it first: the file says which command"));
-    }
-    let drop_ins = record.files.iter().filter(|e| e.target.ends_with(payload::FENCE));
-    for drop_in in drop_ins.map(|e| parent(&root.join(&e.target)).join(JOIN_DROP_IN)) {
-        if look::is_there(&drop_in)? {
-            let what = format!("a join is not finished: {} is still there", drop_in.display());
-            return Err(fault(Exit::Refused, what, "run `etcd2-backup join` again: it goes on where it was"));
-        }
     }
     if root.is_live() {
         for service in plan::services() {

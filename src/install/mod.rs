@@ -6,7 +6,7 @@
 pub mod found;
 pub mod founder;
 mod json;
-pub mod original;
+pub mod leftovers;
 pub mod payload;
 pub mod plan;
 pub mod record;

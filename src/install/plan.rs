@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::found::{self, Found, look, our_user};
 use super::json;
-use super::original;
+use super::leftovers;
 use super::payload::{self, Payload};
 use super::record::{Entry, Record};
 use super::sums::Digest;
@@ -120,9 +120,13 @@ impl Plan {
         {
             plan.remove(root, entry, OUTDATED, Action::Remove)?;
         }
-        for target in original::leftovers(root, payload.data_dir(), |t| files.iter().any(|f| f.target == t)) {
-            plan.prune.extend(super::original::folder(&target));
-            plan.steps.push(Step::removal(target, original::WHY));
+        let of_join = leftovers::of_join(root, payload.etcd_unit());
+        plan.steps.extend(of_join.map(|target| Step::removal(target, leftovers::NOT_NEEDED)));
+        for target in
+            leftovers::of_the_original(root, payload.data_dir(), |t| files.iter().any(|f| f.target == t))
+        {
+            plan.prune.extend(leftovers::folder(&target));
+            plan.steps.push(Step::removal(target, leftovers::WHY));
         }
         files.extend(kept);
         plan.record = Record::new(files, old.folders.clone());

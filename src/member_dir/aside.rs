@@ -1,6 +1,7 @@
 //! Old directories are set aside, never deleted: `member.before-join-20160131T235959Z`.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -9,25 +10,54 @@ use super::places::Places;
 use crate::sys::fs::{create_dir_as, owner_and_mode, parent, sync_dir};
 use crate::sys::{look, time};
 
+/// A directory that was moved aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aside {
+    /// What it was called.
+    pub was: PathBuf,
+    /// What it is called now.
+    pub now: PathBuf,
+}
+
 /// Moves `member`, `proxy` and a separate WAL directory aside, so that etcd starts as a new member. Nothing is deleted.
 /// Returns the names they have now.
 ///
 /// # Errors
 /// A rename failed; running it again moves the rest.
-pub fn set_aside(places: &Places, why: &str) -> Result<Vec<PathBuf>> {
+pub fn set_aside(places: &Places, why: &str) -> Result<Vec<Aside>> {
     let suffix = suffix(why, places)?;
     let mut moved = Vec::new();
+    let mut go = |dir: &Path| -> Result<()> {
+        moved.extend(move_aside(dir, &suffix)?.map(|now| Aside { was: dir.to_path_buf(), now }));
+        Ok(())
+    };
     for dir in [&places.member].into_iter().chain(&places.others) {
-        moved.extend(move_aside(dir, &suffix)?);
+        go(dir)?;
     }
     if let Some(wal) = &places.wal
         && look::list_if_there(wal)?.is_some_and(|found| !found.is_empty())
     {
         let owner = owner_and_mode(wal)?;
-        moved.extend(move_aside(wal, &suffix)?);
+        go(wal)?;
         create_dir_as(wal, owner)?;
     }
     Ok(moved)
+}
+
+/// Gives directories that were moved aside their names again. An empty one that has such a name by now goes.
+///
+/// # Errors
+/// A name is taken by something that is not empty, or a rename failed.
+pub fn put_back(moved: &[Aside]) -> Result<()> {
+    for Aside { was, now } in moved {
+        match fs::remove_dir(was) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => fs::rename(now, was),
+        }
+        .with_context(|| format!("giving {} the name {} again", now.display(), was.display()))?;
+        sync_dir(&parent(was))?;
+    }
+    Ok(())
 }
 
 /// Moves one directory aside; `None` if it is not there.
@@ -96,15 +126,22 @@ mod tests {
         let places = places(dir.path());
         let moved = set_aside(&places, "join").unwrap();
         let name =
-            |p: &PathBuf| p.file_name().unwrap().to_string_lossy().split("-20").next().unwrap().to_owned();
+            |p: &Aside| p.now.file_name().unwrap().to_string_lossy().split("-20").next().unwrap().to_owned();
         let names: Vec<String> = moved.iter().map(name).collect();
         assert_eq!(names, ["member.before-join", "proxy.before-join", "wal.before-join"]);
-        let time = |p: &PathBuf| p.to_string_lossy().rsplit('-').next().unwrap().to_owned();
+        let time = |p: &Aside| p.now.to_string_lossy().rsplit('-').next().unwrap().to_owned();
         assert!(moved.iter().all(|p| time(p) == time(&moved[0])), "{moved:?}");
         assert!(dir.path().join("data/other").exists());
         assert_eq!(fs::read_dir(dir.path().join("wal")).unwrap().count(), 0);
-        assert!(moved[2].join("0.wal").exists());
+        assert!(moved[2].now.join("0.wal").exists());
         assert!(set_aside(&places, "join").unwrap().is_empty());
+        // All of it gets its name again; what is in the way is not removed.
+        fs::File::create(dir.path().join("wal/1.wal")).unwrap();
+        assert!(put_back(&moved).unwrap_err().to_string().contains("wal"));
+        fs::remove_file(dir.path().join("wal/1.wal")).unwrap();
+        put_back(&moved[2..]).unwrap();
+        assert!(["data/member/snap", "data/proxy", "wal/0.wal"].iter().all(|p| dir.path().join(p).exists()));
+        assert_eq!(fs::read_dir(dir.path().join("data")).unwrap().count(), 3);
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! - [`owner`]: the data directory and its owner · [`aside`]: old directories get another name, and are never deleted
 //! - [`places`]: which directories those are, a separate WAL directory too
 //! - [`kept`]: the old ones that were kept
+//! - [`empty_log`]: a member that has nothing but its IDs
 //! - [`exchange`]: the new directories for the old ones, all or none
 
 pub mod aside;
+pub mod empty_log;
 pub mod exchange;
 pub mod kept;
 pub mod owner;

@@ -82,6 +82,26 @@ pub fn refuse_other_place(root: &Root, settings: &Settings, force: bool) -> Resu
     Err(fault(Exit::Refused, what, hint))
 }
 
+/// Sees to it that etcd, started on the data that it is given, becomes the member that the data says.
+///
+/// # Errors
+/// [`Exit::Refused`].
+pub fn refuse_bootstrap(settings: &Settings) -> Result<()> {
+    match &settings.bootstrap {
+        None => Ok(()),
+        Some(what) => Err(bootstrap_refused(&settings.etcd_unit, what.clone())),
+    }
+}
+
+/// The error of [`refuse_bootstrap`].
+pub fn bootstrap_refused(unit: &str, what: String) -> anyhow::Error {
+    let hint = format!(
+        "take it out of {unit} (systemctl cat {unit}), or of what that starts, and run `sudo systemctl daemon-reload`; \
+         then try again"
+    );
+    fault(Exit::Refused, what, hint)
+}
+
 /// Sees to it that this is the node to restore on.
 ///
 /// # Errors

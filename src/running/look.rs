@@ -1,9 +1,8 @@
 //! Looks at the etcd of this node, and notes what was seen. For root with all of its capabilities.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::member::Member;
 use super::mounts::{self, Mount};
@@ -12,6 +11,7 @@ use super::process::{self, Process};
 use super::theirs;
 use super::which::{Found, Sought};
 use crate::etcd::datadir;
+use crate::etcd::empty_log::NOBODY;
 use crate::identity::{self, Identity, Setup};
 use crate::paths::Root;
 use crate::settings::unit::UnitEnvironment;
@@ -32,8 +32,7 @@ pub struct Looked {
 /// # Errors
 /// `/proc` cannot be read, as this is not root; the IDs in the log cannot be read; or the note cannot be written.
 pub fn look(root: &Root, unit: &str, is_active: bool, environment: &UnitEnvironment) -> Result<Looked> {
-    let ours = fs::read_to_string("/proc/self/mountinfo").context("reading /proc/self/mountinfo")?;
-    let ours = mounts::parse(&ours);
+    let ours = mounts::ours()?;
     let all = process::writing_to_logs()?;
     let known = identity::load(root).ok().flatten();
     let before = identity::setup(root).ok().flatten();
@@ -110,6 +109,10 @@ fn note(root: &Root, environment: &UnitEnvironment, member: &Member, known: Opti
         return Ok(());
     }
     let ids = datadir::ids(&member.wal_dir)?;
+    // A join's trial is nobody to be remembered.
+    if ids == NOBODY {
+        return Ok(());
+    }
     let identity =
         Identity { cluster_id: ids.cluster_id, member_id: ids.member_id, wal_dir: member.wal_dir.clone() };
     identity::record(root, &identity)

@@ -1,8 +1,11 @@
 //! What a path of another process is called here: a container sees the node's folders under other names.
 
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
 
 /// A line of `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,14 @@ pub fn parse(mountinfo: &str) -> Vec<Mount> {
         Some(Mount { device, root: unescape(words.next()?), at: unescape(words.next()?) })
     };
     mountinfo.lines().filter_map(mount).collect()
+}
+
+/// What this program sees mounted.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn ours() -> Result<Vec<Mount>> {
+    Ok(parse(&fs::read_to_string("/proc/self/mountinfo").context("reading /proc/self/mountinfo")?))
 }
 
 /// A path that another process names, as it is called here; `None` if its file system is not mounted here, or covered.

@@ -19,6 +19,7 @@ use crate::sys::lock::Lock;
 use crate::sys::look;
 use crate::sys::systemd;
 
+pub mod bootstrap;
 mod contained;
 pub mod endpoint;
 pub mod etcd_config;
@@ -32,7 +33,6 @@ mod tls;
 pub mod unit;
 pub mod urls;
 
-use etcd_config::ConfigFile;
 pub use parse::parse;
 pub use unit::UnitEnvironment;
 
@@ -96,10 +96,10 @@ pub struct Settings {
     pub keep: Rules,
     /// Whether a backup removes from the remote what is not kept (`ETCD2_BACKUP_PRUNE`, default true).
     pub prune: bool,
-    /// The file that etcd reads instead of flags and variables (`--config-file`, `ETCD_CONFIG_FILE`).
-    pub etcd_config_file: Option<ConfigFile>,
     /// etcd's program and arguments, variables expanded; empty if no unit was asked.
     pub etcd_command: Vec<String>,
+    /// What would keep etcd from being the member that its log says, [`bootstrap::objection`].
+    pub bootstrap: Option<String>,
     /// The user etcd runs as (`User=`, or `ETCD_USER` of Flatcar's unit), empty for root or if no unit was asked.
     pub etcd_user: String,
 }

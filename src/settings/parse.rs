@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::endpoint;
 use super::section::{Section, configured};
-use super::{Runner, Settings, UnitEnvironment, contained, flags, retention, source, tls, urls};
+use super::{Runner, Settings, UnitEnvironment, bootstrap, contained, flags, retention, source, tls, urls};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{AUTH, RCLONE_CONF, Root};
 
@@ -118,8 +118,8 @@ pub fn parse(
         source: source::parse(ours)?,
         keep,
         prune,
-        etcd_config_file: unit.any_config_file(),
         etcd_command: unit.command.clone(),
+        bootstrap: bootstrap::objection(unit),
         etcd_user: unit.user.clone(),
         etcd_unit,
     })

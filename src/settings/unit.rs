@@ -135,15 +135,6 @@ impl UnitEnvironment {
         flag.or_else(variable).filter(|path| !path.is_empty()).map(Path::new)
     }
 
-    /// The same and what it says, or the one that etcd was seen to read.
-    pub fn any_config_file(&self) -> Option<ConfigFile> {
-        let seen = |path: &String| {
-            let why = Problem::Unread("its unit does not name it, and etcd reads it all the same".into());
-            ConfigFile { path: path.into(), values: Err(why) }
-        };
-        self.file.clone().or_else(|| self.seen.get(CONFIG_FILE).map(seen))
-    }
-
     /// Refuses a configuration file that is not known. Where etcd was seen to run with one that is not here, what was seen of it
     /// counts; nothing else takes its place.
     ///

@@ -272,11 +272,6 @@ impl Node {
         self.path("/etc/etcd2-backup/fence").exists()
     }
 
-    /// The drop-in of an unfinished join.
-    pub fn join_drop_in(&self) -> PathBuf {
-        self.path("/etc/systemd/system/etcd2.service.d/zz-etcd2-join.conf")
-    }
-
     /// Starts etcd as its unit would: not behind a fence, not without the guard's consent, with its drop-ins. Does not
     /// wait.
     ///

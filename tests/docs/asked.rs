@@ -22,17 +22,18 @@ const ASKING: [&str; 12] = [
 ];
 
 /// Who may: the file, what stands there, and why.
-const HARMLESS: [(&str, &str, &str); 18] = [
+const HARMLESS: [(&str, &str, &str); 19] = [
     ("sys/look.rs", "at(path)", "it is what the others use"),
     ("sys/fs.rs", "fs::read_dir(dir).into_iter()", "what is not removed now is removed by the next run"),
     ("sys/secret_file.rs", "fs::metadata(path)?", "of what was looked at"),
     ("etcd/file.rs", "kind.", "of what was opened"),
+    ("settings/etcd_config.rs", "file.metadata()?", "of what was opened"),
     ("commands/guard.rs", "ALLOW_EMPTY", "no log is there for certain, and a leave to go on must be seen"),
     ("inspect/subject.rs", "metadata.with_context", "of what was looked at"),
     ("install/found.rs", "if found.is_symlink()", "of what was looked at"),
     ("install/found.rs", "if !found.is_file()", "of what was looked at"),
-    ("install/original.rs", "member/wal", "without a log that is seen the file stays"),
-    ("install/original.rs", "let is_file", "what is not seen to be the original's stays"),
+    ("install/leftovers.rs", "member/wal", "without a log that is seen the file stays"),
+    ("install/leftovers.rs", "let is_file", "what is not seen to be the original's stays"),
     ("install/payload.rs", "fs::symlink_metadata(path)?", "of what was looked at"),
     ("install/plan.rs", "look_at::at_name", "of what was looked at"),
     ("install/settle.rs", "restorecon", "another folder of the PATH may have it"),

@@ -135,7 +135,6 @@ fn every_file_and_variable_is_in_the_readme() {
         paths::IDENTITY,
         paths::ALLOW_EMPTY,
         paths::AUTH,
-        paths::JOIN_DROP_IN,
         paths::FOUNDER_DROP_IN,
         paths::RECORD,
         paths::INSTALL_JOURNAL,

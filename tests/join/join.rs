@@ -5,6 +5,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use etcd2_backup::etcd::datadir;
 use etcd2_backup::identity;
 use etcd2_backup::paths::Root;
 use testkit::etcd::Listed;
@@ -73,38 +74,20 @@ fn stamped(node: &Node) -> Option<String> {
 #[test]
 fn two_nodes_join_one_after_the_other() {
     let Some(mut nodes) = Nodes::new(&["e2", "e3"]) else { return };
-    let mut list = format!("e1={}", nodes.founder.etcd.peer_url);
     for i in 0..2 {
         let node = &nodes.others[i];
         let log = node.ok(&["join"]);
-        assert!(
-            log.contains("start etcd with the variables of /etc/systemd/system/etcd2.service.d/"),
-            "{log}"
-        );
+        assert!(log.contains("start etcd as usual"), "{log}");
         let entry = nodes.entry(node);
         assert_eq!((entry.name.as_str(), nodes.listed().len()), ("", i + 2));
-        let url = &node.etcd.peer_url;
-        list = format!("{list},{}={url}", node.etcd.name);
-        let text = fs::read_to_string(node.join_drop_in()).unwrap();
-        let mut pairs = testkit::node::parse_environment(&text).unwrap();
-        let set: Vec<_> = pairs.extract_if(.., |(_, value)| !value.is_empty()).collect();
-        let sorted = |list: &str| {
-            let mut all: Vec<String> = list.split(',').map(str::to_owned).collect();
-            all.sort();
-            all
-        };
-        assert_eq!(set[0], ("ETCD_INITIAL_CLUSTER_STATE".to_owned(), "existing".to_owned()));
-        assert_eq!((set[1].0.as_str(), sorted(&set[1].1)), ("ETCD_INITIAL_CLUSTER", sorted(&list)));
-        assert_eq!(set[2], ("ETCD_INITIAL_ADVERTISE_PEER_URLS".to_owned(), url.clone()));
-        assert_eq!(set.len(), 3);
-        assert!(pairs.iter().any(|(name, _)| name == "ETCD_DISCOVERY"), "{text}");
+        let ids = datadir::ids(&node.path("/var/lib/etcd2/member/wal")).unwrap();
+        assert_eq!(format!("{:x}", ids.member_id), entry.id);
         assert_eq!(stamped(node), None);
 
         nodes.others[i].start_etcd();
         let node = &nodes.others[i];
         let log = node.ok(&["join"]);
         assert!(log.contains("has caught up with cluster"), "{log}");
-        assert!(!node.join_drop_in().exists());
         assert_eq!(stamped(node), Some(entry.id.clone()));
         assert_eq!(nodes.entry(node).name, node.etcd.name);
         nodes.assert_has_all(node);
@@ -117,7 +100,7 @@ fn two_nodes_join_one_after_the_other() {
     nodes.others[1].etcd.stop().unwrap();
     let log = nodes.others[1].ok(&["join", "--no-start"]);
     assert!(log.contains("it is started as it is") && log.contains("start etcd as usual"), "{log}");
-    assert!(!nodes.others[1].join_drop_in().exists() && nodes.others[1].kept("member.").is_empty());
+    assert!(nodes.others[1].kept("member.").is_empty());
     nodes.others[1].start_etcd();
     nodes.others[1].ok(&["join"]);
     assert_eq!((nodes.listed(), stamped(&nodes.others[1])), (before, id));
@@ -131,13 +114,13 @@ fn an_entry_that_never_started_is_used_again_and_nobody_else_comes_in_meanwhile(
     let entry = nodes.entry(&nodes.others[0]);
     // Two members of which one runs: no quorum, and no leader to ask.
     let log = nodes.others[0].ok(&["join"]);
-    assert!(log.contains("waits for this node and was never started"), "{log}");
+    assert!(log.contains("it is started as it is"), "{log}");
     assert_eq!(nodes.entry(&nodes.others[0]), entry);
     // Bounded, and it says for whom it waits.
     let half_in = format!("waiting: member {} ({}) was added", entry.id, nodes.others[0].etcd.peer_url);
     let words = [&*half_in, "was added and has not started", "member remove"];
     nodes.others[1].refused(&["join", "--wait", "1s"], 10, &words);
-    assert!(!nodes.others[1].is_fenced() && !nodes.others[1].join_drop_in().exists());
+    assert!(!nodes.others[1].is_fenced());
     nodes.others[0].start_etcd();
     nodes.others[0].ok(&["join"]);
     nodes.assert_has_all(&nodes.others[0]);
@@ -198,9 +181,8 @@ fn data_of_another_cluster_is_set_aside() {
     let old = tree(&member);
     let log = node.ok(&["join"]);
     let kept = node.kept("member.before-join-");
-    assert_eq!((kept.len(), member.exists()), (1, false));
+    assert_eq!((kept.len(), member.exists()), (1, true));
     assert!(log.contains(&format!("the old data is kept as {}", kept[0].display())), "{log}");
-    // The guard knows that this start is meant to find nothing.
     node.start_etcd();
     node.ok(&["join"]);
     assert_eq!(tree(&kept[0]), old);
@@ -233,7 +215,7 @@ fn with_one_started_member_nothing_is_removed() {
     node.etcd.kill().unwrap();
     fs::remove_dir_all(node.path("/var/lib/etcd2")).unwrap();
     node.refused(&["join"], 10, &["its entry cannot be removed", "restore --source local"]);
-    assert!(!node.is_fenced() && !node.join_drop_in().exists());
+    assert!(!node.is_fenced());
     node.refused(&["guard"], 10, &["holds no log of etcd any more"]);
     assert_eq!(nodes.listed(), before);
 

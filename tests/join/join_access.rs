@@ -237,7 +237,7 @@ fn a_cluster_whose_authentication_is_on() {
         e2.refused(&["join"], 15, &[said, hint]);
     }
     assert_eq!(e1.etcd.members().unwrap().len(), 1);
-    assert!(!e2.is_fenced() && !e2.join_drop_in().exists());
+    assert!(!e2.is_fenced());
 
     write(&e2.path(AUTH), format!("{LOGIN}\n"));
     let mut log = e2.ok(&["join"]);

@@ -1,8 +1,10 @@
 //! `join` and the URLs by which members are reached: which of them the founding member is found by, and members with
 //! several.
 
+use std::fs;
 use std::net::{Ipv6Addr, TcpListener};
 
+use testkit::files::write;
 use testkit::keys::{self, Client, Keys};
 use testkit::node::Node;
 use testkit::ports::Port;
@@ -116,9 +118,11 @@ fn members_with_three_peer_urls() {
     e1.assert_restores(&expected, &[]);
     e1.refused(&["join"], 10, &["this node is the founding member"]);
     let (mut e2, _more) = with_three(tools, "e2", Some(&e1));
-    // Added with one URL alone: etcd would not start under that entry with three.
+    // Added with one URL alone, by a join that ended before it wrote anything.
     let three = e2.environment.insert(OWN.into(), e2.etcd.peer_url.clone()).unwrap();
     e2.ok(&["join"]);
+    fs::remove_dir_all(e2.path("/var/lib/etcd2/member")).unwrap();
+    write(&e2.path("/etc/etcd2-backup/fence"), "`etcd2-backup join`");
     e2.environment.insert(OWN.into(), three);
     e2.refused(&["join"], 10, &["but with the URLs", &e2.etcd.peer_url.clone(), "ADVERTISE_PEER_URLS"]);
     e1.etcd.stop().unwrap();

@@ -72,7 +72,7 @@ impl Pair {
         let log = self.second.ok(&[&["join"], arguments].concat());
         self.second.start_etcd();
         self.second.ok(&["join"]);
-        assert!(!self.second.join_drop_in().exists() && !self.second.is_fenced());
+        assert!(!self.second.is_fenced());
         assert!(!self.second.path("/var/lib/etcd2-restore/incoming").exists());
         let found = Client::new(&self.second.etcd.client_url).unwrap().dump_local().unwrap();
         let differences = keys::compare(&self.keys, &found);
@@ -126,7 +126,7 @@ fn a_seeded_member_is_sent_no_snapshot_and_holds_nothing_that_the_founder_has_no
     let (_, record) = pair.record();
     let log = pair.second.ok(&["join", "--no-start"]);
     assert!(log.contains(SEEDED) && log.contains("start etcd as usual"), "{log}");
-    assert!(!pair.second.join_drop_in().exists() && !pair.second.is_fenced());
+    assert!(!pair.second.is_fenced());
 
     let seed = entries(&pair.second.path("/var/lib/etcd2"));
     let founders = entries(&pair.founder.path("/var/lib/etcd2"));
@@ -166,7 +166,7 @@ printf 'HTTP/1.1 403 Forbidden\r\n\r\n{"message":"no"}'; exit 0"#;
     assert!(curl.made("seen-before"));
     assert_eq!(tree(&pair.second.path("/var/lib/etcd2")).len(), 0);
     assert_eq!(tree(&pair.second.path("/var/lib/etcd2-restore")).len(), 0);
-    assert!(!pair.second.join_drop_in().exists() && !pair.second.is_fenced());
+    assert!(!pair.second.is_fenced());
     curl.honest();
     assert!(pair.join(&[]).contains(SEEDED));
 }
@@ -248,21 +248,21 @@ fn without_a_seed_a_member_begins_empty_and_says_why() {
         let log = pair.second.ok(&["join", "--no-start"]);
         assert!(left.iter().all(|dir| !dir.exists()), "{log}");
         let line = log.lines().find_map(|line| line.split_once(EMPTY)).unwrap_or_else(|| panic!("{log}"));
-        assert!(pair.second.join_drop_in().exists() && !pair.second.path("/var/lib/etcd2/member").exists());
+        // Nothing but the IDs, and the next one decides anew.
+        let member = pair.second.path("/var/lib/etcd2/member");
+        assert_eq!(entries(&pair.second.path("/var/lib/etcd2")).len(), 0);
+        fs::remove_dir_all(member).unwrap();
+        write(&pair.second.path("/etc/etcd2-backup/fence"), "`etcd2-backup join`");
         line.1.to_owned()
     };
     // Later runs find the member in the list, and decide anew.
     assert_eq!(why(&pair), "no recovery record tells of that cluster");
 
-    let fresh = |pair: &mut Pair, arguments: &[&str]| {
-        pair.restored(arguments);
-        fs::remove_file(pair.second.join_drop_in()).unwrap();
-    };
-    fresh(&mut pair, &["--source", "local"]);
+    pair.restored(&["--source", "local"]);
     assert_eq!(why(&pair), "it was restored from a disk that was never backed up");
 
     pair.founder.ok(&["backup"]);
-    fresh(&mut pair, &[]);
+    pair.restored(&[]);
     let paths: Vec<PathBuf> = tree(&pair.founder.folder()).into_keys().collect();
     let parts = paths.iter().filter(|p| p.extension().is_some_and(|e| e == "part"));
     let parts: Vec<PathBuf> = parts.map(|p| pair.founder.folder().join(p)).collect();

@@ -7,7 +7,6 @@ source "$(dirname "$0")/lib.sh"
 command_line() { on "$1" "tr '\\0' ' ' </proc/\$(pidof -s etcd)/cmdline"; }
 has_flag() { grep -q -- " --$2=" <(command_line "$1"); }
 has_no_flag() { ! has_flag "$1" "$2"; }
-join_drop_in_is_gone() { on "$1" test ! -e /etc/systemd/system/etcd-member.service.d/zz-etcd2-join.conf; }
 
 remote_up
 write_site e1 host
@@ -48,7 +47,6 @@ for node in e2 e3; do
     await_same_keys "$work_dir/before" $node
     ok "$node: joined, every key is as it was"
     claim "$node: its other flags were kept" has_flag $node advertise-client-urls
-    claim "$node: the join's drop-in is gone" join_drop_in_is_gone $node
 done
 claim "3 members, all healthy" is_healthy e1 3
 

@@ -67,12 +67,7 @@ END
 run_etcd file /srv/file '/usr/bin/etcd --config-file=/etc/etcd.yml'
 comes_back file /srv/file 3
 
-on e1 <<'END'
-mkdir -p rootfs/usr/bin rootfs/etc
-cp /usr/bin/etcd rootfs/usr/bin/
-for library in $(ldd /usr/bin/etcd | grep -o '/[^ ]*'); do mkdir -p "rootfs${library%/*}" && cp -L "$library" "rootfs$library"; done
-tar -C rootfs -c . | sudo podman import - localhost/etcd:lab
-END
+load_etcd_image e1
 run_etcd container /srv/container "/usr/bin/podman run --rm --replace --name=etcd --net=host --volume=/srv/container:/data localhost/etcd:lab \
 /usr/bin/etcd --enable-v2=true --name=e1 --data-dir=/data --listen-peer-urls=$url:2380 --listen-client-urls=http://0.0.0.0:2379 \
 --initial-advertise-peer-urls=$url:2380 --advertise-client-urls=$url:2379 --initial-cluster=e1=$url:2380" 'User=root'

@@ -257,6 +257,19 @@ load_rclone_image() {
     done
 }
 
+# load_etcd_image NODE…: localhost/etcd:lab, made from the etcd of the nodes.
+load_etcd_image() {
+    local node
+    for node in "$@"; do
+        on "$node" <<'END'
+mkdir -p rootfs/usr/bin rootfs/etc
+cp /usr/bin/etcd rootfs/usr/bin/
+for library in $(ldd /usr/bin/etcd | grep -o '/[^ ]*'); do mkdir -p "rootfs${library%/*}" && cp -L "$library" "rootfs$library"; done
+tar -C rootfs -c . | sudo podman import - localhost/etcd:lab
+END
+    done
+}
+
 # stop_all: etcd and the timers, on all nodes.
 stop_all() {
     local node

@@ -7,16 +7,15 @@ use anyhow::Result;
 use super::Join;
 use crate::cluster::gate::{self, Waiting, Who};
 use crate::cluster::plan::{self, Step};
-use crate::cluster::{Member, Membership, admit, api, drop_in, preflight};
+use crate::cluster::{Member, Membership, admit, api, preflight};
 use crate::exit::{Exit, OrFault};
 use crate::recovery::seed::{self, Seed};
 
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What to do, for these members, with this to begin with.
+/// What to do, with this to begin with.
 pub(super) struct Ready {
     pub(super) step: Step,
-    pub(super) members: Membership,
     pub(super) seed: Option<Seed>,
 }
 
@@ -26,9 +25,8 @@ impl Join<'_> {
     pub(super) fn ready(&self) -> Result<Ready> {
         let (mut step, mut members) = self.turn()?;
         if !enters(step) {
-            return Ok(Ready { step, members, seed: None });
+            return Ok(Ready { step, seed: None });
         }
-        self.refuse_config_file(&members)?;
         seed::clear(&self.settings)?;
         preflight::directories(&self.settings)?;
         let version = api::cluster_version(&self.cluster.http, &self.cluster.via).or_fault(
@@ -37,7 +35,6 @@ impl Join<'_> {
             "nothing was changed: look at etcd on the founding member, then run join again",
         )?;
         preflight::program(&self.settings.etcd_command, version.as_deref())?;
-        self.say_left_out();
         if changes(step) {
             admit::allowed(&self.cluster)?;
         }
@@ -57,7 +54,7 @@ impl Join<'_> {
                 break;
             }
         }
-        Ok(Ready { step, members, seed })
+        Ok(Ready { step, seed })
     }
 
     fn turn(&self) -> Result<(Step, Membership)> {
@@ -73,13 +70,6 @@ impl Join<'_> {
             }
             waiting.say(&format!("member {other} was added and has not started; it comes first"));
             std::thread::sleep(PAUSE);
-        }
-    }
-
-    fn say_left_out(&self) {
-        let names = drop_in::left_out(&self.settings.etcd_command);
-        if !names.is_empty() {
-            log::info!("until it has caught up, etcd is started without its flags --{}", names.join(", --"));
         }
     }
 }

@@ -1,25 +1,28 @@
 //! From the start of etcd until the new member has caught up, or is given up.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::Join;
 use crate::cluster::admit::{self, Admission};
 use crate::cluster::gate::{self, Who};
-use crate::cluster::{Member, Membership, drop_in, local};
-use crate::exit::{Exit, Fault};
+use crate::cluster::{Member, Membership};
+use crate::etcd::datadir::DataDir;
+use crate::exit::{Exit, Fault, fault};
 use crate::sys::systemd;
 use crate::{fence, identity};
+
+/// As for a trial, but for what a container's engine may take at a first start.
+const OPENED_WITHIN: Duration = Duration::from_secs(60);
 
 impl Join<'_> {
     /// Waits until the member has caught up, then tidies up.
     pub(super) fn watch(&self, id: u64, started: Instant) -> Result<Exit> {
-        let look = |members: &Membership| self.follow(id, members);
+        let look = |_: &Membership| self.is_the_one_that_runs(id, started);
         if let Err(error) = gate::wait_and(&self.cluster, Who::Member(id), self.options.wait, look) {
             return Err(self.give_up(id, error));
         }
-        self.remove_drop_in()?;
         identity::record(
             self.root,
             &identity::Identity {
@@ -37,25 +40,37 @@ impl Join<'_> {
         Ok(Exit::Done)
     }
 
-    /// etcd starts as a new member with the exact list of members alone. If that changed since it was written down, as
-    /// another node came in at the same moment, etcd is started anew with the new one.
-    fn follow(&self, id: u64, members: &Membership) -> Result<()> {
-        let known = self.written_for.borrow().clone();
-        let now = drop_in::urls(members);
-        if known.is_empty() || known == now || members.by_id(id).is_none_or(Member::has_started) {
+    /// What runs here has to have our log open, and to be that member; else it is stopped and fenced.
+    fn is_the_one_that_runs(&self, id: u64, started: Instant) -> Result<()> {
+        if !self.root.is_live() {
             return Ok(());
         }
-        // A log, be it half made, says that it got past that point.
-        if !matches!(local::local_ids(&self.settings), Ok(None)) {
+        let dir = DataDir::open(&self.settings.data_dir, self.settings.wal_dir.as_deref())?;
+        let what = if dir.is_held()? {
+            let other = self.settings.client_urls.iter().find_map(|url| self.answers_as(url));
+            match other.filter(|ids| *ids != (self.cluster.id, id)) {
+                None => return Ok(()),
+                Some((cluster, member)) => format!(
+                    "answers as member {member:x} of cluster {cluster:x}, not as {id:x} of {:x}",
+                    self.cluster.id
+                ),
+            }
+        } else if started.elapsed() >= OPENED_WITHIN && systemd::is_active(&self.settings.etcd_unit)? {
+            format!(
+                "runs, and has not opened the log in {} within {} s",
+                dir.wal.display(),
+                OPENED_WITHIN.as_secs()
+            )
+        } else {
             return Ok(());
-        }
+        };
         let unit = &self.settings.etcd_unit;
-        log::info!(
-            "the cluster's members changed before {unit} came up: it is started anew with the new list"
-        );
+        fence::raise(self.root, "join")?;
         systemd::stop(unit)?;
-        self.write_drop_in(members)?;
-        systemd::start_no_block(unit)
+        let hint = format!(
+            "where does it keep its data? systemctl cat {unit}; put it right, then run join again, which takes the fence down"
+        );
+        Err(fault(Exit::Settings, format!("{unit} {what}: it was stopped, and is fenced"), hint))
     }
 
     /// The member did not catch up in time. One that never started is taken out of the cluster again where that is
@@ -101,7 +116,7 @@ impl Join<'_> {
         fence::raise(self.root, "join")?;
         systemd::stop(&self.settings.etcd_unit)?;
         match admit::remove(&self.cluster, id)? {
-            Admission::Done(_) => self.remove_drop_in(),
+            Admission::Done(_) => Ok(()),
             Admission::Refused(why) | Admission::Unknown(why) => anyhow::bail!(why),
         }
     }

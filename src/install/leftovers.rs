@@ -1,4 +1,4 @@
-//! What etcd2-backup-coreos left on a node, beside the files that ours replace.
+//! What etcd2-backup-coreos, and joins of earlier versions of this program, left on a node beside the files that ours replace.
 //!
 //! Each is known by its exact path and by what is in it: a file of the operator's that only has the name stays.
 
@@ -6,13 +6,18 @@ use std::fs;
 use std::path::Path;
 
 use super::payload;
-use super::plan::services;
+use super::plan::{drop_in, services};
 use crate::paths::{RUNTIME_UNIT_DIR, Root};
 
 /// Why it is removed.
 pub const WHY: &str = "etcd2-backup-coreos left it";
 
-/// Its programs: `member add` and the restore helper are what they were for.
+/// A join of an earlier version made etcd start by this drop-in, until the member had caught up.
+const OUR_JOIN: (&str, &[u8]) = ("zz-etcd2-join.conf", b"etcd2-backup join");
+/// Why it is removed.
+pub const NOT_NEEDED: &str = "no join needs it any more";
+
+/// The programs of etcd2-backup-coreos: `member add` and the restore helper are what they were for.
 const PROGRAMS: [(&str, &[u8]); 2] =
     [("/opt/bin/etcd2-join", b"member add"), ("/opt/bin/etcd2-restore", b"force-new-cluster")];
 /// The link by which its services learned etcd's settings.
@@ -23,8 +28,14 @@ const JOIN: &str = "etcd2.service.d/40-boostrap-cluster.conf";
 /// Its helper was a few MiB.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// The paths of what it left, without those that are `placed` anew.
-pub fn leftovers(root: &Root, data_dir: &str, placed: impl Fn(&str) -> bool) -> Vec<String> {
+/// The path of what an earlier join left for etcd's unit, if it is there.
+pub fn of_join(root: &Root, etcd_unit: &str) -> Option<String> {
+    let target = drop_in(etcd_unit, OUR_JOIN.0);
+    has(root, &target, OUR_JOIN.1).then_some(target)
+}
+
+/// The paths of what etcd2-backup-coreos left, without those that are `placed` anew.
+pub fn of_the_original(root: &Root, data_dir: &str, placed: impl Fn(&str) -> bool) -> Vec<String> {
     let mut all = Vec::new();
     for (path, mark) in PROGRAMS {
         all.extend(has(root, path, mark).then(|| path.to_owned()));
@@ -72,7 +83,7 @@ mod tests {
             create_dirs(&parent(&root.join(path)), 0o755).unwrap();
             write_atomic(&root.join(path), text.as_bytes(), 0o644).unwrap();
         };
-        let found = || leftovers(&root, "/var/lib/etcd2", |_| false);
+        let found = || of_the_original(&root, "/var/lib/etcd2", |_| false);
         assert!(found().is_empty());
         let run = RUNTIME_UNIT_DIR;
         let names = [
@@ -94,8 +105,14 @@ mod tests {
         fs::remove_file(root.join(names[3])).unwrap();
         symlink("/run/systemd/system/etcd2.service.d/20-cloudinit.conf", root.join(names[3])).unwrap();
         assert_eq!(found(), names);
-        assert_eq!(leftovers(&root, "/var/lib/etcd2", |t| t == names[0]), names[1..]);
+        assert_eq!(of_the_original(&root, "/var/lib/etcd2", |t| t == names[0]), names[1..]);
+        let join = "/etc/systemd/system/etcd2.service.d/zz-etcd2-join.conf";
+        put(join, "[Service]");
+        assert_eq!(of_join(&root, "etcd2.service"), None);
+        put(join, "# Written by `etcd2-backup join`, which removes it");
+        assert_eq!(of_join(&root, "etcd2.service").as_deref(), Some(join));
+        assert_eq!(of_join(&root, "etcd-member.service"), None);
         // A node that is about to join with them.
-        assert_eq!(leftovers(&root, "/var/lib/other", |_| false), names[..4]);
+        assert_eq!(of_the_original(&root, "/var/lib/other", |_| false), names[..4]);
     }
 }
