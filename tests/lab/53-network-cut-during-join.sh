@@ -5,6 +5,7 @@
 source "$(dirname "$0")/lib.sh"
 
 data=/var/lib/etcd2
+has_one_entry() { [ "$(entries)" = 1 ]; }
 entries() { etcdctl_on e1 member list | grep -c 'http://10.77.0.12:2380'; }
 # Once the fence was up, it is down.
 is_tried() {
@@ -14,7 +15,7 @@ is_tried() {
     fi
     [ "$fenced" = yes ]
 }
-may_start() { [ "$(entries)" = 1 ] && not_there e2 /etc/etcd2-backup/fence; }
+may_start() { has_one_entry && not_there e2 /etc/etcd2-backup/fence; }
 unit=etcd2-join.service
 state() { on e2 systemctl show $unit -p ActiveState --value; }
 has_ended() { state | grep -xE 'inactive|failed'; }
@@ -40,7 +41,8 @@ join_until_cut() {
     wait_for 60 "word from the join" noticed
 }
 is_in() {
-    claim "   as one entry" [ "$(entries)" = 1 ]
+    wait_for 30 "one entry" has_one_entry
+    ok "   as one entry"
     claim "   the fence is gone" not_there e2 /etc/etcd2-backup/fence
     all_keys_on e1 e2
 }
