@@ -16,7 +16,8 @@ use crate::inspect::output::Output;
 use crate::install::payload::TIMER;
 use crate::paths::Root;
 use crate::remote::rclone::Rclone;
-use crate::running::{note, place};
+use crate::running::note;
+use crate::running::place::{self, Doubt};
 use crate::settings::Settings;
 use crate::status::{self, Facts, New};
 use crate::sys::{systemd, time};
@@ -30,8 +31,7 @@ pub(super) fn run(root: &Root, options: &cli::Status) -> Result<Exit> {
         Err(e) if exit_of(&e) == Exit::NotFound => return no_member(root, &settings, e),
         dir => dir?,
     };
-    let mut facts = facts(root, options, &settings, &dir)?;
-    facts.doubt = doubt.map(|doubt| doubt.what);
+    let facts = facts(root, options, &settings, &dir, doubt)?;
     let judgement = status::judge(&facts);
     let mut out = Output::new(options.json);
     let said = match options.json {
@@ -44,7 +44,13 @@ pub(super) fn run(root: &Root, options: &cli::Status) -> Result<Exit> {
     Ok(if judgement.warnings.is_empty() { Exit::Done } else { Exit::Warned })
 }
 
-fn facts(root: &Root, options: &cli::Status, settings: &Settings, dir: &DataDir) -> Result<Facts> {
+fn facts(
+    root: &Root,
+    options: &cli::Status,
+    settings: &Settings,
+    dir: &DataDir,
+    doubt: Option<Doubt>,
+) -> Result<Facts> {
     let folder = settings.folder();
     // Before the log: a backup that ends in between has sent no more than is read now.
     let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
@@ -62,7 +68,7 @@ fn facts(root: &Root, options: &cli::Status, settings: &Settings, dir: &DataDir)
         has_parent: Parent::of(&settings.backup_dir, new.metadata.cluster_id)?.is_some(),
         etcd,
         open: note::open(root, &dir.wal),
-        doubt: None,
+        doubt: doubt.map(|doubt| doubt.what),
         in_recovery,
         timer: if root.is_live() { Some(systemd::is_active(TIMER)?) } else { None },
         verified,

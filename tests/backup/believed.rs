@@ -6,20 +6,14 @@ use std::path::{Path, PathBuf};
 
 use testkit::faults::wrapper::Wrapper;
 use testkit::files::{tree, write};
-use testkit::keys::{self, Keys};
+use testkit::keys;
 use testkit::node::Node;
-use testkit::tools::Tools;
 
-use crate::PROGRAM;
+use crate::faults_remote::{backed_up, dump};
 
 /// A node with a running etcd, two backups of it, and a script in front of its rclone.
 fn backed_up_twice() -> Option<(Node, Wrapper)> {
-    let tools = Tools::from_env()?;
-    let mut node = Node::new(PROGRAM, tools);
-    let wrapper = Wrapper::new(&mut node, tools);
-    node.etcd.start().unwrap();
-    keys::write_sample(&node.etcd.client_url).unwrap();
-    node.ok(&["backup"]);
+    let (node, wrapper) = backed_up()?;
     write_some(&node, "/before");
     node.ok(&["backup"]);
     Some((node, wrapper))
@@ -27,10 +21,6 @@ fn backed_up_twice() -> Option<(Node, Wrapper)> {
 
 fn write_some(node: &Node, dir: &str) {
     keys::write_many(&node.etcd.client_url, dir, 3).unwrap();
-}
-
-fn dump(node: &Node) -> Keys {
-    keys::dump(&node.etcd.client_url).unwrap()
 }
 
 /// The only part that waits in the spool.

@@ -10,6 +10,7 @@ use testkit::node::Node;
 use testkit::tools::Tools;
 
 use crate::PROGRAM;
+use crate::status::{kinds, status};
 
 /// What it says of each check: the word and the name, in order.
 fn doctor(node: &Node, code: i32) -> (Vec<String>, String) {
@@ -125,13 +126,11 @@ fn a_log_that_is_not_all_that_etcd_has_is_found() {
     let (lines, said) = doctor(&node, 11);
     assert_eq!(lines[..2], ["ok log", "FAILED index"], "{said}");
     assert!(said.contains("etcd has applied index"), "{said}");
-    let run = node.run(&["status", "--json"]);
-    let status: serde_json::Value = serde_json::from_str(&run.answer).unwrap();
-    let kinds: Vec<_> = status["warnings"].as_array().unwrap().iter().map(|w| &w["kind"]).collect();
-    assert!(run.code == 20 && kinds.contains(&&"ends-early".into()), "{status}");
-    let index = |name: &str| status[name].as_u64().unwrap();
-    assert!(index("lost_entries") >= index("log_index") + 3, "{status}");
-    assert!(index("applied") >= index("log_index") + 3, "{status}");
+    let told = status(&node, 20);
+    assert!(kinds(&told).contains(&"ends-early"), "{told}");
+    let index = |name: &str| told[name].as_u64().unwrap();
+    assert!(index("lost_entries") >= index("log_index") + 3, "{told}");
+    assert!(index("applied") >= index("log_index") + 3, "{told}");
 }
 
 #[test]
@@ -148,22 +147,15 @@ fn a_log_that_the_answering_etcd_does_not_have_open_is_found() {
     let (lines, said) = doctor(&node, 15);
     assert_eq!(lines[..2], ["ok log", "FAILED index"], "{said}");
     assert!(said.contains("does not have the log open that is backed up"), "{said}");
-    let run = node.run(&["status", "--json"]);
-    let status: serde_json::Value = serde_json::from_str(&run.answer).unwrap();
-    let kinds: Vec<_> = status["warnings"].as_array().unwrap().iter().map(|w| &w["kind"]).collect();
-    assert!(run.code == 20 && kinds == ["unheld"], "{status}");
-    assert_eq!(
-        (&status["lost_seconds"], &status["lost_entries"]),
-        (&serde_json::Value::Null, &status["applied"])
-    );
+    let told = status(&node, 20);
+    assert_eq!(kinds(&told), ["unheld"], "{told}");
+    assert_eq!((&told["lost_seconds"], &told["lost_entries"]), (&serde_json::Value::Null, &told["applied"]));
     // Another etcd holds it, one that does not answer here.
     let mut other = Member::new(tools, "other", &node.path("/var/lib/stale")).unwrap();
     other.spawn(&["--force-new-cluster"]).unwrap();
     other.wait_healthy().unwrap();
-    let run = node.run(&["status", "--json"]);
-    let status: serde_json::Value = serde_json::from_str(&run.answer).unwrap();
-    let kinds: Vec<_> = status["warnings"].as_array().unwrap().iter().map(|w| &w["kind"]).collect();
-    assert!(run.code == 20 && kinds.contains(&&"unapplied".into()), "{status}");
+    let told = status(&node, 20);
+    assert!(kinds(&told).contains(&"unapplied"), "{told}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use testkit::tools::Tools;
 use crate::PROGRAM;
 
 /// A node with one backup of a running etcd, and a script in front of its rclone.
-fn backed_up() -> Option<(Node, Wrapper)> {
+pub(crate) fn backed_up() -> Option<(Node, Wrapper)> {
     let tools = Tools::from_env()?;
     let mut node = Node::new(PROGRAM, tools);
     let wrapper = Wrapper::new(&mut node, tools);
@@ -27,7 +27,7 @@ fn write_one(node: &Node, dir: &str) {
     keys::write_many(&node.etcd.client_url, dir, 1).unwrap();
 }
 
-fn dump(node: &Node) -> Keys {
+pub(crate) fn dump(node: &Node) -> Keys {
     keys::dump(&node.etcd.client_url).unwrap()
 }
 

@@ -12,13 +12,13 @@ use testkit::tools::Tools;
 use crate::PROGRAM;
 
 /// The answer of `status --json`, which ends with this code.
-fn status(node: &Node, code: i32) -> Value {
+pub(crate) fn status(node: &Node, code: i32) -> Value {
     let run = node.run(&["status", "--json"]);
     assert_eq!(run.code, code, "{}", run.log);
     serde_json::from_str(&run.answer).unwrap_or_else(|e| panic!("{e}: {}", run.answer))
 }
 
-fn kinds(status: &Value) -> Vec<&str> {
+pub(crate) fn kinds(status: &Value) -> Vec<&str> {
     status["warnings"].as_array().unwrap().iter().map(|w| w["kind"].as_str().unwrap()).collect()
 }
 

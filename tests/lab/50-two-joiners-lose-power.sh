@@ -1,6 +1,6 @@
 #!/bin/bash
-# Two joiners lose their power between "old data set aside" and "member of the cluster", and boot again with their old flags, which
-# name each other: together they would have the quorum for a new, empty cluster.
+# Two joiners lose power after their old data was moved aside and before they are in the cluster. They boot again with their old
+# flags, which name each other: together they would have the quorum for a new, empty cluster.
 source "$(dirname "$0")/lib.sh"
 
 # etcd does not answer, as the fence keeps it down, or as it waits for a cluster that nobody has.
@@ -13,7 +13,7 @@ restore_founder
 
 for node in e2 e3; do
     cut_power_during $node "$(start_soon etcd2-join.service)" there $node '/var/lib/etcd2/member.before-join-*'
-    ok "$node: cut with its old data set aside"
+    ok "$node: lost power after its old data was moved aside"
 done
 claim "e1: one member is listed, and healthy" is_healthy e1 1
 
