@@ -28,7 +28,7 @@ run_and_kill() {
 }
 
 run_and_kill
-wait_for 60 "end of the inner lab" is_gone
+wait_for 120 "end of the inner lab" is_gone
 ok "nodes, remote, namespaces and disks of a run that was killed with its group are gone"
 
 run_and_kill

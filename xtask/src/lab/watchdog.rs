@@ -3,8 +3,11 @@
 //! terminal or the pipe of the run may be gone as well.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _, stderr, stdin, stdout};
+use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -14,6 +17,8 @@ use super::place::Lab;
 const CALM: u8 = b'.';
 /// What the watchdog says once nothing that kills its run kills it.
 const READY: &str = "on guard\n";
+/// Between two looks whether the run is gone.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The other end of the watchdog's leash.
 #[derive(Debug)]
@@ -51,11 +56,16 @@ impl Watchdog {
 
 /// The watchdog's own life.
 pub(super) fn main(lab: &Lab) -> Result<()> {
+    let run = parent_id();
     stdout().write_all(READY.as_bytes()).context("telling that the watchdog is ready")?;
     let mut said = Vec::new();
     stdin().read_to_end(&mut said).context("waiting for the run to end")?;
     if said.last() == Some(&CALM) {
         return Ok(());
+    }
+    // The pipe may be closed a moment before the lock is: both are gone when the run has no child any more.
+    while parent_id() == run {
+        thread::sleep(PAUSE);
     }
     let _ = writeln!(stderr(), "the run ended early: taking lab {} down", lab.name);
     // Who has the lock takes down what it finds, and makes what must not be taken down.
