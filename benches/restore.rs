@@ -12,7 +12,7 @@ use divan::counter::BytesCount;
 use etcd2_backup::etcd::datadir::{DataDir, Family};
 use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, prove, write_member_dir};
 use etcd2_backup::etcd::wal::Reading;
-use etcd2_backup::sys::fs::hand_over_and_sync;
+use etcd2_backup::sys::folder::{self, Folder};
 use tempfile::TempDir;
 use testkit::store;
 
@@ -54,7 +54,7 @@ impl Source {
         store::data_dir(dir.path(), KEYS, VALUE_BYTES, snapshot);
         let data = DataDir::open(dir.path(), None).unwrap();
         restore(&data, &restored.path().join("member"));
-        hand_over_and_sync(target, None).unwrap();
+        sync(target);
         Self { dir, data, restored }
     }
 
@@ -87,7 +87,12 @@ fn restore(source: &DataDir, target: &Path) {
     let target = Target { member_id: 0xa1, path: target };
     write_member_dir(source, &contents, &rewrite, target).unwrap();
     prove(&contents, &rewrite, target).unwrap();
-    hand_over_and_sync(target.path, None).unwrap();
+    sync(target.path);
+}
+
+fn sync(tree: &Path) {
+    let (above, name) = Folder::above(tree).unwrap();
+    folder::hand_over(&above, name, None).unwrap();
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -17,6 +17,23 @@ pub fn raise(root: &Root, who: &str) -> Result<()> {
     fs::write_atomic(&root.join(FENCE), text(who).as_bytes(), 0o644).context("fencing etcd")
 }
 
+/// Puts the fence up, and asks then whether that may be: what began before it was up is found there, and behind it nothing
+/// begins. Where the answer is no, the fence is what it was before.
+///
+/// # Errors
+/// The answer; or the file cannot be written.
+pub fn raise_if(root: &Root, who: &str, may_be: impl FnOnce() -> Result<()>) -> Result<()> {
+    let before = look::read_if_there(&root.join(FENCE))?;
+    raise(root, who)?;
+    may_be().or_else(|no| {
+        match before {
+            Some(text) => fs::write_atomic(&root.join(FENCE), &text, 0o644)?,
+            None => lower(root)?,
+        }
+        Err(no)
+    })
+}
+
 /// Takes the fence down, durably; one that is not up is fine.
 ///
 /// # Errors
@@ -77,5 +94,22 @@ mod tests {
         assert!(text.contains("`etcd2-backup restore`") && !text.contains("etcd2-backup join"), "{text}");
         lower(&root).unwrap();
         assert!(!is_up(&root).unwrap());
+    }
+
+    #[test]
+    fn one_that_may_not_be_is_gone_again_and_another_s_is_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let no = || {
+            assert!(is_up_for(&root, "join").unwrap(), "it is asked behind the fence");
+            anyhow::bail!("no")
+        };
+        assert_eq!(raise_if(&root, "join", no).unwrap_err().to_string(), "no");
+        assert!(!is_up(&root).unwrap());
+        raise(&root, "recover").unwrap();
+        raise_if(&root, "join", no).unwrap_err();
+        assert!(is_up_for(&root, "recover").unwrap());
+        raise_if(&root, "join", || Ok(())).unwrap();
+        assert!(is_up_for(&root, "join").unwrap());
     }
 }

@@ -7,7 +7,11 @@ use etcd2_backup::cli::{self, Parsed};
 use etcd2_backup::{commands, exit, sys};
 
 fn main() -> ExitCode {
-    let parsed = cli::parse(arguments());
+    let given = match sys::leash::take_over(std::env::args_os()) {
+        Ok(given) => given,
+        Err(exit) => return exit,
+    };
+    let parsed = cli::parse(arguments(given));
     sys::log::start(matches!(&parsed, Ok(Parsed::Run(cli)) if cli.verbose));
     let outcome = match parsed {
         Ok(Parsed::Run(cli)) => commands::run(&cli),
@@ -25,8 +29,8 @@ fn main() -> ExitCode {
 
 /// Under the name `etcd2-backup-install`, as it is in the tarball, the program is its own `install`. Started again
 /// through sudo it has the verb already.
-fn arguments() -> impl Iterator<Item = OsString> {
-    let mut arguments = std::env::args_os().peekable();
+fn arguments(given: Vec<OsString>) -> impl Iterator<Item = OsString> {
+    let mut arguments = given.into_iter().peekable();
     let program = std::path::PathBuf::from(arguments.next().unwrap_or_default());
     let ours = program.ends_with("etcd2-backup-install") && arguments.peek().is_none_or(|a| a != "install");
     ours.then(|| "install".into()).into_iter().chain(arguments)

@@ -105,6 +105,10 @@ mod tests {
             Ok(if listed >= self.from { vec![self.object.clone()] } else { Vec::new() })
         }
 
+        fn walk(&self, _: &str, _: &[String], _: &mut dyn FnMut(crate::remote::Seen<'_>)) -> Result<()> {
+            unreachable!()
+        }
+
         fn folders(&self) -> Result<Vec<String>> {
             unreachable!()
         }

@@ -14,6 +14,7 @@ use super::state::{Checked, LastRecord, State};
 use crate::etcd::datadir::{self, DataDir, Family};
 use crate::etcd::file;
 use crate::etcd::frame::{FrameReader, Stop};
+use crate::etcd::in_use;
 use crate::etcd::log::{Log, weight};
 use crate::etcd::proto::{HardState, LogPosition, Metadata};
 use crate::etcd::snap::{self, Snapshot};
@@ -221,10 +222,13 @@ fn read_once(dir: &DataDir, state: &State, reading: Reading) -> (Log, Result<Wal
 /// Whether somebody has the log open for writing. Where that cannot be told it is judged as if so: damage that is called so
 /// too often is looked at, the other kind is lost.
 fn is_held(dir: &DataDir) -> bool {
-    dir.is_held().unwrap_or_else(|e| {
-        log::warn!("cannot tell whether etcd has its log open: {e:#}");
-        true
-    })
+    match in_use::held(&dir.wal) {
+        Ok(held) => held.is_some(),
+        Err(e) => {
+            log::warn!("cannot tell whether etcd has its log open: {e:#}");
+            true
+        }
+    }
 }
 
 /// Whether a new generation pays: its restore replays less, and there is a newer snapshot to begin with.

@@ -142,8 +142,9 @@ impl Parent {
 
 /// What a recovery leaves behind for everyone who has to know what it made: one create-only object `recovery/<token>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Record {
-    /// Format, 1.
+    /// Format, [`Record::VERSION`].
     pub version: u32,
     /// Fresh for each attempt.
     pub token: String,
@@ -163,14 +164,39 @@ pub struct Record {
     pub term: u64,
     /// SHA-256 of the source, 64 hex digits.
     pub source_hash: String,
+    /// The term of the entries that the restore appended. In a later one a quorum of the new cluster wrote.
+    pub appended_term: u64,
+    /// What the machine's folder had of a disk by then, if anything is known of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backed_up: Option<BackedUp>,
     /// The cluster it became.
     pub cluster_id: u64,
     /// The members of that cluster.
     pub members: Vec<RecordedMember>,
 }
 
+impl Record {
+    /// The current format.
+    pub const VERSION: u32 = 1;
+    /// How long, in seconds, a recovery is believed to be still going on.
+    pub const RECENT: u64 = 3600;
+}
+
+/// A backup of a disk that was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackedUp {
+    /// Its generation.
+    pub generation: u64,
+    /// The checksum of its newest part, 64 hex digits.
+    pub checksum: String,
+    /// Its last entry, which the disk had too.
+    pub index: u64,
+}
+
 /// A member as a recovery record lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RecordedMember {
     /// Its new ID.
     pub id: u64,
@@ -259,7 +285,7 @@ fn less(newest: &Generation, fuller: &Generation, committed: u64) -> anyhow::Err
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::archive::names::{GenerationName, PartName};
     use crate::exit::hint_of;
@@ -268,6 +294,27 @@ mod tests {
     /// As [`super::check`], where nothing is known of what was committed.
     fn check(all: &[Generation], newest: &Generation, parent: Option<&Parent>) -> Result<()> {
         super::check(all, newest, parent, &Committed::default())
+    }
+
+    /// A record as a restore of this cluster up to this index makes it.
+    pub(crate) fn record(source_cluster_id: u64, index: u64) -> Record {
+        let record = Record {
+            version: 1,
+            token: format!("{source_cluster_id:016x}{index:016x}"),
+            time: 5,
+            source: "archive".into(),
+            machine_id: "m".into(),
+            generation: 3,
+            source_cluster_id,
+            index,
+            term: 2,
+            source_hash: "00".repeat(32),
+            appended_term: 2,
+            backed_up: Some(BackedUp { generation: 1, checksum: "11".repeat(32), index: 1 }),
+            cluster_id: 0,
+            members: Vec::new(),
+        };
+        record.with_ids(&[("e1".into(), vec!["http://e1:2380".into()])])
     }
 
     fn generation(number: u64, cluster_id: u64) -> Generation {

@@ -10,6 +10,7 @@
 //! - [`catalog`]: the generations of a folder, and what their bases say
 //! - [`unpack`]: parts back into a data directory · [`lineage`]: which history follows which · [`history`]: whether a
 //!   member's generations are of one · [`recorded`]: what other machines' recovery records say of it
+//! - [`ids`]: the IDs of a recovered cluster, and whether a record is the one that they follow from
 //! - [`check`]: whether parts, read one after the other, could be restored · [`verified`]: which ones were
 //! - [`migration`]: whether one folder may be copied into another
 //! - [`retention`]: which generations are kept, and why
@@ -20,6 +21,7 @@ pub mod catalog;
 pub mod chain;
 pub mod check;
 pub mod history;
+pub mod ids;
 pub mod lineage;
 pub mod migration;
 pub mod names;

@@ -83,6 +83,11 @@ pub struct Head {
     pub log: Vec<Extent>,
 }
 
+/// What of a part's names its head says as well.
+pub fn place_in_chain(generation: GenerationName, part: PartName) -> (GenerationName, PartName) {
+    (generation, PartName { size: 0, checksum: 0, ..part })
+}
+
 impl Head {
     /// The generation's name.
     pub fn generation_name(&self) -> GenerationName {
@@ -90,10 +95,9 @@ impl Head {
         GenerationName { number, cluster_id, member_id, writer }
     }
 
-    /// Whether it is what a part of this name says, as far as that can be seen without the rest of the part.
-    pub fn is_of(&self, generation: GenerationName, part: PartName) -> bool {
-        let says = PartName { checksum: part.checksum, ..self.part_name(part.size, "") };
-        (self.generation_name(), says) == (generation, part)
+    /// What it says of its place: [`place_in_chain`].
+    pub fn place_in_chain(&self) -> (GenerationName, PartName) {
+        place_in_chain(self.generation_name(), self.part_name(0, ""))
     }
 
     /// Bytes of its payload, decompressed. What lies behind them is nothing that anybody reads.

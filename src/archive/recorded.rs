@@ -1,14 +1,20 @@
 //! What the recovery records of all machines say of a cluster. A node that joined a recovered cluster was told nothing of what
 //! that continues: the record lies in the founding member's folder.
+//!
+//! Whoever may write to the remote may write a record. So each is found and judged alone, and believed if it is the one that its
+//! IDs follow from: of a cluster that one knows by its ID, only the record that it was made by says anything.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use serde_json::Deserializer;
 
 use super::lineage::{Parent, Record};
 use crate::exit::{Exit, fault};
-use crate::remote::{Object, Remote};
-use crate::sys::summed;
+use crate::remote::{Object, Remote, Seen};
 
+/// Where the records of all machines are: [`Remote::walk`].
+pub const PATTERN: &str = "/*/recovery/*";
 /// Far more than a record of the largest cluster needs.
 const MAX_BYTES: u64 = 64 << 10;
 
@@ -32,10 +38,18 @@ pub fn of_cluster(remote: &dyn Remote, cluster_id: u64) -> Result<Option<Record>
 /// The record of a recovery, whichever machine's folder it is in.
 ///
 /// # Errors
-/// [`Exit::NotFound`] if there is none that can be read; the remote could not be asked.
+/// [`Exit::NotFound`] if there is none that can be believed, [`Exit::Refused`] if there are two; the remote could not be asked.
 pub fn of_token(remote: &dyn Remote, token: &str) -> Result<Record> {
-    let found = those(remote, |path| path.ends_with(token))?.0.into_iter().find(|r| r.token == token);
-    found.ok_or_else(|| {
+    let Found { mut records, .. } = those(remote, |path| path.ends_with(token))?.told();
+    records.retain(|record| record.token == token);
+    if let [_, _, ..] = records[..] {
+        let ids: Vec<String> = records.iter().map(|r| format!("{:x}", r.cluster_id)).collect();
+        let what =
+            format!("the remote has several records of recovery {token}, of clusters {}", ids.join(", "));
+        let hint = "somebody made one up: take it from the founding member (restore --json) and give it with --recovery-file";
+        return Err(fault(Exit::Refused, what, hint));
+    }
+    records.pop().ok_or_else(|| {
         let hint = "the founding member's next backup sends it; or give it with --recovery-file";
         fault(Exit::NotFound, format!("no record of recovery {token} is in the remote"), hint)
     })
@@ -44,90 +58,143 @@ pub fn of_token(remote: &dyn Remote, token: &str) -> Result<Record> {
 /// The recoveries whose clusters nobody has recovered since, each once.
 ///
 /// # Errors
-/// The remote could not be asked, or a record not be read: it may be the one that is meant.
+/// The remote could not be asked.
 pub fn newest(remote: &dyn Remote) -> Result<Vec<Record>> {
-    let (mut all, whole) = those(remote, |_| true)?;
-    if !whole {
-        let hint = "say which recovery is meant: restore --recovery TOKEN";
-        return Err(fault(Exit::Corrupt, "a recovery record in the remote is damaged", hint));
-    }
+    let mut all = all(remote)?;
     all.sort_by(|a, b| (a.time, &a.token).cmp(&(b.time, &b.token)));
-    all.dedup_by(|a, b| a.token == b.token);
-    let followed: Vec<u64> = all.iter().map(|r| r.source_cluster_id).collect();
+    let followed: BTreeSet<u64> = all.iter().map(|r| r.source_cluster_id).collect();
     all.retain(|r| !followed.contains(&r.cluster_id));
     Ok(all)
 }
 
-/// The records in folders that were listed, as far as they can be read: one call, or none where there is no record.
+/// The records below the endpoint, each once.
+///
+/// # Errors
+/// The remote could not be asked.
+pub fn all(remote: &dyn Remote) -> Result<Vec<Record>> {
+    those(remote, |_| true).map(|found| found.told().records)
+}
+
+/// The records in folders that were listed: one call, or none where there is no record.
 ///
 /// # Errors
 /// The remote could not be asked.
 pub fn in_folders<'a>(
     remote: &dyn Remote,
     folders: &mut dyn Iterator<Item = (&'a str, &'a [Object])>,
-) -> Result<Vec<Record>> {
+) -> Result<Found> {
     let mut paths = Vec::new();
     for (folder, objects) in folders {
-        let below = |o: &Object| Object { path: format!("{folder}/{}", o.path), size: o.size };
-        paths.extend(objects.iter().map(below).filter(is_record).map(|o| o.path));
+        let below = |o: &Object| format!("{folder}/{}", o.path);
+        paths.extend(objects.iter().map(below).filter(|path| is_record(path)));
     }
-    Ok(self::records(&remote.heads("", &paths, MAX_BYTES)?))
+    read(remote, paths)
 }
 
-/// What these records say that each of their clusters continues.
-pub fn parents(records: &[Record]) -> impl Iterator<Item = Parent> {
-    records.iter().filter_map(|record| continued(records, record.cluster_id))
+/// Records that were looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Those that can be believed, each once.
+    pub records: Vec<Record>,
+    /// The paths of the others.
+    pub others: Vec<String>,
 }
 
-/// The records below the endpoint, as far as they can be read.
+impl Found {
+    /// Says that some are not believed, if so.
+    #[must_use]
+    pub fn told(self) -> Self {
+        if let Some(why) = self.doubt() {
+            log::warn!("{why}");
+        }
+        self
+    }
+
+    /// Which are not believed, for people; `None` if all are.
+    pub fn doubt(&self) -> Option<String> {
+        let [first, more @ ..] = &self.others[..] else { return None };
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        Some(format!(
+            "{first:?}{more} in the remote: no recovery record, cut off, altered, or of a newer version; it counts as none, the \
+             others are not affected"
+        ))
+    }
+}
+
+fn those(remote: &dyn Remote, wanted: impl Fn(&str) -> bool) -> Result<Found> {
+    let mut paths: Vec<String> = Vec::new();
+    remote.walk("", &[PATTERN.to_owned()], &mut |seen| match seen {
+        Seen::Start => paths.clear(),
+        Seen::Object(path, _) if is_record(path) && wanted(path) => paths.push(path.to_owned()),
+        Seen::Object(..) => {}
+    })?;
+    read(remote, paths)
+}
+
+/// The records at these paths below the endpoint.
 ///
 /// # Errors
 /// The remote could not be asked.
-pub fn all(remote: &dyn Remote) -> Result<Vec<Record>> {
-    those(remote, |_| true).map(|(records, _)| records)
-}
-
-/// Those with such paths, and whether all of them could be read.
-fn those(remote: &dyn Remote, wanted: impl Fn(&str) -> bool) -> Result<(Vec<Record>, bool)> {
-    let objects = remote.list("")?.into_iter().filter(|object| is_record(object) && wanted(&object.path));
-    let paths: Vec<String> = objects.map(|o| o.path).collect();
+pub fn read(remote: &dyn Remote, paths: Vec<String>) -> Result<Found> {
     if paths.is_empty() {
-        return Ok((Vec::new(), true));
+        return Ok(Found::default());
     }
-    let found = records(&remote.heads("", &paths, MAX_BYTES)?);
-    let whole = found.len() == paths.len();
-    Ok((found, whole))
+    let records = records(&remote.heads("", &paths, MAX_BYTES)?);
+    let tokens: BTreeSet<&str> = records.iter().map(|record| &*record.token).collect();
+    let is_found = |path: &String| path.rsplit('/').next().is_some_and(|token| tokens.contains(token));
+    let others = paths.into_iter().filter(|path| !is_found(path)).collect();
+    Ok(Found { records, others })
 }
 
-/// `<machine-id>/recovery/<token>`.
-fn is_record(object: &Object) -> bool {
-    let mut parts = object.path.split('/');
+/// Whether a path below the endpoint is a record's: `<machine-id>/recovery/<token>`.
+pub fn is_record(path: &str) -> bool {
+    let mut parts = path.split('/');
     let (machine, folder, token) = (parts.next(), parts.next(), parts.next());
     machine.is_some() && folder == Some("recovery") && token.is_some() && parts.next().is_none()
 }
 
-/// The records that lie one behind the other, up to one that is none, without those that are not as they were written.
+/// The records that lie one behind the other in any order, among whatever else. What is cut off does not say where it ends, so one
+/// is looked for wherever one may begin.
 fn records(bytes: &[u8]) -> Vec<Record> {
-    let mut found = Vec::new();
-    let (mut all, mut begin) = (Deserializer::from_slice(bytes).into_iter(), 0);
-    while let Some(Ok(record)) = all.next() {
-        let text = &bytes[begin..all.byte_offset()];
-        begin = all.byte_offset();
-        // What parted it from the one before is not of it.
-        found.extend(summed::check(text.trim_ascii_start()).is_ok().then_some(record));
+    let mut found: Vec<Record> = Vec::new();
+    let mut known = BTreeSet::new();
+    for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'{') {
+        // Unknown fields are refused, so what is none ends the reading soon.
+        let first = Deserializer::from_slice(&bytes[at..]).into_iter::<Record>().next();
+        if let Some(Ok(record)) = first
+            && record.is_derived()
+            && known.insert(record.cluster_id)
+        {
+            found.push(record);
+        }
     }
     found
 }
 
+/// What these records say that each of their clusters continues.
+pub fn parents(records: &[Record]) -> Vec<Parent> {
+    let by_cluster = by_cluster(records);
+    records.iter().filter_map(|record| continued_by(&by_cluster, record.cluster_id)).collect()
+}
+
 /// The parent of a cluster, and what that continued in its turn, by these records.
 pub fn continued(records: &[Record], cluster_id: u64) -> Option<Parent> {
-    let of = |cluster_id| records.iter().find(|r| r.cluster_id == cluster_id);
-    let record = of(cluster_id)?;
+    continued_by(&by_cluster(records), cluster_id)
+}
+
+type ByCluster<'a> = BTreeMap<u64, &'a Record>;
+
+fn by_cluster(records: &[Record]) -> ByCluster<'_> {
+    records.iter().map(|record| (record.cluster_id, record)).collect()
+}
+
+fn continued_by(records: &ByCluster<'_>, cluster_id: u64) -> Option<Parent> {
+    let record = records.get(&cluster_id)?;
     let mut before = Vec::new();
     let mut last = record.source_cluster_id;
     // Records come from outside: a circle of them must end.
     while let Some(earlier) =
-        of(last).filter(|r| before.len() < Parent::NOTES && r.source_cluster_id != cluster_id)
+        records.get(&last).filter(|r| before.len() < Parent::NOTES && r.source_cluster_id != cluster_id)
     {
         last = earlier.source_cluster_id;
         before.push(last);
@@ -147,22 +214,10 @@ pub fn continued(records: &[Record], cluster_id: u64) -> Option<Parent> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::lineage::tests;
 
     fn record(source_cluster_id: u64, cluster_id: u64) -> Record {
-        Record {
-            version: 1,
-            token: format!("{cluster_id:032x}"),
-            time: 0,
-            source: "archive".into(),
-            machine_id: "m".into(),
-            generation: 3,
-            source_cluster_id,
-            index: 70,
-            term: 2,
-            source_hash: String::new(),
-            cluster_id,
-            members: Vec::new(),
-        }
+        Record { cluster_id, ..tests::record(source_cluster_id, 70) }
     }
 
     #[test]
@@ -184,22 +239,29 @@ mod tests {
     }
 
     #[test]
-    fn records_are_read_one_behind_the_other() {
-        let mut bytes = Vec::new();
-        for r in [record(1, 2), record(2, 3)] {
-            bytes.extend(serde_json::to_vec_pretty(&r).unwrap());
+    fn each_record_is_found_alone_whatever_lies_beside_it() {
+        let [one, two] = [tests::record(1, 70), tests::record(2, 70)];
+        let [first, second] = [&one, &two].map(|r| serde_json::to_vec_pretty(r).unwrap());
+        let forged = serde_json::to_vec(&Record { cluster_id: 9, ..one.clone() }).unwrap();
+        let open = br#"{"version":1,"token":{"version":1,"x":"#;
+        for (pieces, expected) in [
+            (vec![&first[..], &second], vec![&one, &two]),
+            (vec![&second, b"junk", &first], vec![&two, &one]),
+            (vec![&first, &first], vec![&one]),
+            (vec![&first[..first.len() - 1], &second], vec![&two]),
+            (vec![&first[..first.len() / 2], &second], vec![&two]),
+            (vec![&first[..9], &second], vec![&two]),
+            (vec![&forged, &second, &forged], vec![&two]),
+            // One that would take the next one for a part of itself.
+            (vec![open, &second, b"}"], vec![&two]),
+            (vec![br#"{"a":"#, &second, b"}"], vec![&two]),
+            (vec![b"\"", &second, b"\xff{{{{[", &first], vec![&two, &one]),
+            (vec![], vec![]),
+        ] {
+            let bytes = pieces.concat();
+            let found = records(&bytes);
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{}", String::from_utf8_lossy(&bytes));
         }
-        assert_eq!(records(&bytes), [record(1, 2), record(2, 3)]);
-        bytes.truncate(bytes.len() - 1);
-        assert_eq!(records(&bytes), [record(1, 2)]);
-        assert_eq!(records(b""), []);
-        // One that is not as it was written hides no other, and is not believed.
-        let one = |r: &Record| String::from_utf8(summed::to_vec(r).unwrap()).unwrap();
-        let text = [one(&record(1, 2)), one(&record(2, 3)), one(&record(3, 4))].concat();
-        assert_eq!(records(text.as_bytes()), [record(1, 2), record(2, 3), record(3, 4)]);
-        let altered = text.replace("\"source_cluster_id\": 2", "\"source_cluster_id\": 3");
-        assert_ne!(altered, text);
-        assert_eq!(records(altered.as_bytes()), [record(1, 2), record(3, 4)]);
     }
 
     #[test]
@@ -211,7 +273,7 @@ mod tests {
             ("m/00000001-a/x.part", false),
             ("recovery", false),
         ] {
-            assert_eq!(is_record(&Object { path: path.into(), size: 1 }), expected, "{path}");
+            assert_eq!(is_record(path), expected, "{path}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::names::{GenerationName, PartName};
 use super::part::Part;
 use crate::remote::Object;
 use crate::sys::fs::{create_dirs, parent, remove_dir_if_there, remove_if_there, sync_dir, write_atomic};
-use crate::sys::{look, summed};
+use crate::sys::look;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,16 +106,18 @@ impl Spool {
     pub fn drop_damaged_records(&self) -> Result<()> {
         for file in look::list_if_there(&self.0.join("recovery"))?.unwrap_or_default() {
             let path = file.path();
-            if let Some(text) = look::read_if_there(&path)?
-                && let Err(e) = summed::from_slice::<Record>(&text)
-            {
-                log::warn!(
-                    "the recovery record {} was to be sent and is not as it was written ({e}): it is dropped. Nodes that join \
-                     begin without a seed; a recovery of several members has to be begun again",
-                    path.display()
-                );
-                remove_if_there(&path)?;
-            }
+            let Some(text) = look::read_if_there(&path)? else { continue };
+            let why = match serde_json::from_slice::<Record>(&text) {
+                Ok(record) if record.is_derived() => continue,
+                Ok(_) => "its IDs do not follow from it".to_owned(),
+                Err(e) => e.to_string(),
+            };
+            log::warn!(
+                "the recovery record {} was to be sent and is not as it was written ({why}): it is dropped. Nodes that join \
+                 begin without a seed; a recovery of several members has to be begun again",
+                path.display()
+            );
+            remove_if_there(&path)?;
         }
         Ok(())
     }

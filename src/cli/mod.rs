@@ -201,7 +201,7 @@ static VERBS: &[VerbTable] = &[
             "Its data is in this file, which export wrote, and not in the remote",
             into!(Restore.source_file),
         ),
-        flag("json", "Print the recovery record", into!(Restore.json)),
+        flag("json", "Print the recovery record (with --plan: what it would say)", into!(Restore.json)),
         flag(
             "undo",
             "Put the data back that the last restore set aside, and set aside what is there now",
@@ -243,6 +243,10 @@ static VERBS: &[VerbTable] = &[
             into!(Recover.founder),
         ),
         valued("source", "NODE", "Take the disk or the backup of this node, and no other", into!(Recover.source)),
+        valued("at", "MOMENT", "Go back, all nodes, to this moment: 2026-11-22T13:09:13Z, -10min", into!(Recover.at)),
+        valued("raft-index", "N", "Go back to the state right behind this entry of the log", into!(Recover.raft_index)),
+        valued("generation", "N", "Take this generation of the folder", into!(Recover.generation)),
+        valued("from", "MACHINE_ID", "Take the backup of this machine", into!(Recover.from)),
         flag(
             "one-by-one",
             "Restore the founding member, then join the others one after the other",

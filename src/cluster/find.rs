@@ -66,15 +66,16 @@ impl Cluster {
         // The founder first: it is the one that is surely up.
         let own = |m: &&Member| m.peer_urls.iter().any(|u| urls::same_place(u, url));
         let (first, others): (Vec<&Member>, Vec<&Member>) = seen.members.iter().partition(own);
-        let mut last =
-            anyhow::anyhow!("{url} lists no member with a client URL that can be reached from here");
+        let mut last = anyhow::anyhow!(
+            "{url} lists no member with a client URL that can be reached from here: ETCD_ADVERTISE_CLIENT_URLS there"
+        );
         for candidate in first.into_iter().chain(others).flat_map(|m| usable(m, loopback)) {
-            match api::members(http, candidate) {
+            match api::members(http, &candidate) {
                 Ok(m) if m.cluster_id == seen.cluster_id => {
                     return Ok(Self {
                         http: http.clone(),
                         id: m.cluster_id,
-                        via: candidate.clone(),
+                        via: candidate,
                         loopback,
                         as_peer: None,
                     });
@@ -82,7 +83,14 @@ impl Cluster {
                 Ok(m) => {
                     last = anyhow::anyhow!("{candidate} belongs to another cluster ({:x})", m.cluster_id);
                 }
-                Err(e) => last = worse(e, last),
+                Err(e) => {
+                    let listed = seen.members.iter().any(|m| m.client_urls.contains(&candidate));
+                    let changed = format!(
+                        "its member does not advertise {candidate} to clients, but one that leads every machine to itself: set \
+                         ETCD_ADVERTISE_CLIENT_URLS there"
+                    );
+                    last = worse(if listed { e } else { e.context(changed) }, last);
+                }
             }
         }
         Err(last)
@@ -136,7 +144,7 @@ impl Cluster {
                 .members
                 .iter()
                 .flat_map(|m| usable(m, self.loopback))
-                .find_map(|url| api::self_and_leader(&self.http, url).ok())
+                .find_map(|url| api::self_and_leader(&self.http, &url).ok())
                 .context("the cluster serves no clients yet")?,
         };
         let leader = leader.context("the cluster has no leader")?;
@@ -144,7 +152,7 @@ impl Cluster {
         let mut last =
             anyhow::anyhow!("the leader {} has no client URL that can be reached from here", member.label());
         for url in usable(member, self.loopback) {
-            match api::raft_status(&self.http, url) {
+            match api::raft_status(&self.http, &url) {
                 Ok(status) if status.lead == leader && !status.progress.is_empty() => return Ok(status),
                 Ok(_) => last = anyhow::anyhow!("{} does not lead any more", member.label()),
                 Err(e) => last = e,
@@ -160,7 +168,7 @@ impl Cluster {
     pub fn applied(&self, member: &Member) -> Result<api::Applied> {
         let mut last = anyhow::anyhow!("no client URL that can be reached from here");
         for url in usable(member, self.loopback) {
-            match api::applied(&self.http, url) {
+            match api::applied(&self.http, &url) {
                 Ok(applied) => return Ok(applied),
                 Err(e) => last = e,
             }
@@ -187,9 +195,14 @@ fn could_not_be_asked(error: anyhow::Error) -> anyhow::Error {
     error.context(Fault { exit, what: "the founding member could not be asked".into(), hint })
 }
 
-/// A member's client URLs as far as they can lead to it from here.
-pub fn usable(member: &Member, loopback: bool) -> impl Iterator<Item = &String> {
-    member.client_urls.iter().filter(move |u| loopback || !urls::is_loopback(u))
+/// A member's client URLs as they can lead to it from here. One that leads every machine to itself (it advertises `localhost`,
+/// or where it listens, `0.0.0.0`) is tried at the host of its peer URL.
+pub fn usable(member: &Member, loopback: bool) -> impl Iterator<Item = String> {
+    let peer = member.peer_urls.iter().find(|url| !urls::is_loopback(url));
+    member.client_urls.iter().filter_map(move |url| match loopback || !urls::is_loopback(url) {
+        true => Some(url.clone()),
+        false => urls::with_host_of(url, peer?),
+    })
 }
 
 #[cfg(test)]
@@ -206,8 +219,13 @@ mod tests {
             "https://e1:1",
         ];
         let client_urls = urls.map(str::to_owned).to_vec();
-        let member = Member { id: 1, name: "e1".into(), peer_urls: vec![], client_urls };
+        let mut member = Member { id: 1, name: "e1".into(), peer_urls: vec![], client_urls };
         assert_eq!(usable(&member, false).collect::<Vec<_>>(), ["https://e1:1"]);
         assert_eq!(usable(&member, true).count(), urls.len());
+        // Who advertises where it listens is there all the same.
+        member.peer_urls = vec!["http://127.0.0.1:2380".into(), "http://10.9.0.2:2380".into()];
+        let at_its_host = usable(&member, false).collect::<Vec<_>>();
+        assert_eq!(at_its_host[..2], ["http://10.9.0.2:2379", "http://10.9.0.2:2379"]);
+        assert_eq!(at_its_host[4], "https://e1:1");
     }
 }

@@ -11,6 +11,7 @@ use anyhow::Result;
 use crate::cluster::access::Access;
 use crate::cluster::api::{self, Applied};
 use crate::etcd::datadir::{self, DataDir};
+use crate::etcd::in_use;
 use crate::etcd::proto::{LogPosition, Metadata};
 use crate::settings::Settings;
 use crate::sys::http::is_unasked;
@@ -75,12 +76,13 @@ impl Differs {
 /// The log does not say whose it is.
 pub fn ask(settings: &Settings, dir: &DataDir) -> Result<Asked> {
     let member_id = datadir::ids(&dir.wal)?.member_id;
-    let before = dir.is_held().ok();
+    let is_held = || in_use::held(&dir.wal).map(|held| held.is_some());
+    let before = is_held().ok();
     let mut asked = ask_member(settings, member_id);
     if let Asked::Answered(own) = &mut asked {
         // Of a segment that has just become the newest the lock may come a moment later.
         own.holds = match before {
-            Some(false) => dir.is_held().ok(),
+            Some(false) => is_held().ok(),
             before => before,
         };
     }

@@ -13,6 +13,7 @@ use crate::member_dir::owner;
 use crate::member_dir::places::Places;
 use crate::settings::{Settings, urls};
 use crate::sys::command::CommandRunExt;
+use crate::sys::folder::Folder;
 use crate::sys::room::{self, Leave};
 use crate::sys::{fs, look};
 
@@ -45,8 +46,13 @@ pub fn directories(settings: &Settings) -> Result<()> {
         if !look::is_there(dir)? {
             continue;
         }
-        let probe = dir.join(".etcd2-backup-probe");
-        fs::write_atomic(&probe, b"", 0o600).and_then(|()| fs::remove_if_there(&probe)).or_fault(
+        let write = || -> Result<()> {
+            let folder = Folder::open(dir)?;
+            let probe = folder.at(".etcd2-backup-probe");
+            fs::write_atomic(&probe, b"", 0o600)?;
+            fs::remove_if_there(&probe)
+        };
+        write().or_fault(
             Exit::Failed,
             format!("trying to write in {}", dir.display()),
             "is the file system mounted read-only, or this not root?",
@@ -143,7 +149,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let settings = crate::settings::tests::in_tree(&dir.path().join("a/etcd2"));
         directories(&settings).unwrap();
-        assert_eq!(fs::owner_and_mode(&settings.data_dir).unwrap().2, 0o700);
+        assert_eq!(Folder::open(&settings.data_dir).unwrap().owner_and_mode().unwrap().2, 0o700);
         assert_eq!(std::fs::read_dir(&settings.data_dir).unwrap().count(), 0);
     }
 
@@ -152,6 +158,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let settings = crate::settings::tests::in_tree(&dir.path().join("x"));
         std::fs::File::create(&settings.data_dir).unwrap();
-        assert!(directories(&settings).unwrap_err().to_string().contains("trying to write in"));
+        assert!(directories(&settings).unwrap_err().to_string().contains("opening "));
     }
 }

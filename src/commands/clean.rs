@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cli;
+use crate::etcd::in_use;
 use crate::exit::{Exit, fault};
 use crate::fence;
-use crate::member_dir::exchange;
 use crate::member_dir::kept::{self, Kept};
 use crate::member_dir::places::Places;
 use crate::paths::Root;
@@ -19,6 +19,8 @@ pub(super) fn run(root: &Root, options: &cli::Clean) -> Result<Exit> {
     let settings = Settings::load(root)?;
     let places = Places::of(&settings)?;
     let now = time::now();
+    // What another verb sets aside or removes meanwhile is not what was listed.
+    let _lock = options.yes.then(|| guards::take_lock(&settings)).transpose()?;
     let mut chosen = kept::list(&places)?;
     let newest = chosen.last().map(|kept| kept.suffix.clone());
     chosen.retain(|kept| options.older_than.is_none_or(|age| now.saturating_sub(kept.time) > age.as_secs()));
@@ -34,7 +36,6 @@ pub(super) fn run(root: &Root, options: &cli::Clean) -> Result<Exit> {
         return Ok(Exit::Done);
     }
 
-    let _lock = guards::take_lock(&settings)?;
     if fence::is_up(root)? {
         let hint = "finish that recovery first: the file says which command goes on with it";
         return Err(fault(Exit::Refused, "a recovery is in progress: the fence is up", hint));
@@ -43,6 +44,8 @@ pub(super) fn run(root: &Root, options: &cli::Clean) -> Result<Exit> {
     if only_copy.is_some() {
         chosen.retain(|kept| Some(&kept.suffix) != newest.as_ref());
     }
+    // An etcd that was there when it was set aside goes on in it, and has nothing else.
+    chosen.iter().filter_map(|kept| kept.log(&places)).try_for_each(|log| guards::refuse_if_held(&log))?;
     for kept in &chosen {
         kept.remove()?;
         log::info!("removed *{}", kept.suffix);
@@ -63,7 +66,7 @@ pub(super) fn run(root: &Root, options: &cli::Clean) -> Result<Exit> {
 
 /// Why nobody has seen yet that the present data is good.
 fn unproven(settings: &Settings) -> Result<Option<String>> {
-    if exchange::in_use(&settings.effective_wal_dir())?.is_some() {
+    if in_use::held(&settings.effective_wal_dir())?.is_some() {
         return Ok(None);
     }
     Ok(match source::local(settings) {

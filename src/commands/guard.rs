@@ -56,8 +56,9 @@ fn guard(root: &Root, variable: impl Fn(&str) -> Option<String>) -> Result<Exit>
 
 fn hint() -> String {
     format!(
-        "to get the data back: sudo systemctl start etcd2-restore.service on the founding member, sudo systemctl start \
-         etcd2-join.service on any other; to start empty on purpose: sudo touch {ALLOW_EMPTY}"
+        "if the other members serve, or were restored: sudo systemctl start etcd2-join.service here, also on the founding \
+         member; if the cluster is dead: sudo systemctl start etcd2-restore.service on the founding member; to start empty \
+         on purpose: sudo touch {ALLOW_EMPTY}"
     )
 }
 

@@ -1,4 +1,5 @@
-//! `join`: makes this node a member of the founding member's cluster, and watches until it has caught up.
+//! `join`: makes this node a member of the founding member's cluster, or of its own that lives without that one, and watches
+//! until it has caught up.
 //!
 //! Everything that can fail comes before the cluster is asked. From then on the fence keeps etcd from starting until the
 //! node is ready; whenever this is interrupted, running it again goes on where it was.
@@ -10,16 +11,17 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::cluster::access::Access;
 use crate::cluster::admit::{self, Admission};
 use crate::cluster::find::Cluster;
 use crate::cluster::local::{self, Ids};
 use crate::cluster::plan::{self, Running, Situation, Step};
 use crate::cluster::{Membership, api, preflight};
+use crate::etcd::in_use::{self, Trace};
 use crate::etcd::proto::Metadata;
 use crate::exit::{Exit, OrFault, fault};
 use crate::member_dir::aside::{self, Aside};
 use crate::member_dir::empty_log;
+use crate::member_dir::exchange;
 use crate::member_dir::places::Places;
 use crate::paths::{IDENTITY, Root};
 use crate::recovery::guards;
@@ -33,6 +35,7 @@ use crate::{cli, fence, identity};
 mod trial;
 mod turn;
 mod watch;
+mod way_in;
 
 use turn::Ready;
 
@@ -42,6 +45,8 @@ struct Join<'a> {
     options: &'a cli::Join,
     settings: Settings,
     cluster: Cluster,
+    /// What etcd's log looked like before anything was asked.
+    before: Trace,
 }
 
 pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
@@ -52,11 +57,12 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
     guards::refuse_bootstrap(&settings)?;
     settings.own_name()?;
     settings.own_peer_urls()?;
-    refuse_on_founder(&settings)?;
+    settings.founder()?;
     let _lock = lock(&settings)?;
-    let cluster = find(&settings)?;
-    log::info!("the founding member's cluster is {:x}, asked at {}", cluster.id, cluster.via);
-    let join = Join { root, options, settings, cluster };
+    let before = Trace::of(&settings.effective_wal_dir())?;
+    let cluster = way_in::find(root, &settings)?;
+    log::info!("the cluster is {:x}, asked at {}", cluster.id, cluster.via);
+    let join = Join { root, options, settings, cluster, before };
 
     let Ready { step, seed } = join.ready()?;
     let id = match step {
@@ -66,6 +72,8 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
         }
         Step::Start(id) => {
             log::info!("the data directory is that of member {id:x} of that cluster: it is started as it is");
+            // Of a run that ended behind its last rename.
+            exchange::clear(&Places::of(&join.settings)?)?;
             id
         }
         _ => join.enter(step, seed)?,
@@ -81,30 +89,6 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
     fence::lower(root)?;
     systemd::start_no_block(&join.settings.etcd_unit)?;
     join.watch(id, started)
-}
-
-fn find(settings: &Settings) -> Result<Cluster> {
-    let access = Access::of(settings)?;
-    Cluster::find(&access, settings.founder()?).or_else(|e| {
-        // It may have a quorum that we could not ask for.
-        if is_unasked(&e) {
-            return Err(e);
-        }
-        let waiting = Cluster::that_waits_for(settings.own_peer_urls()?, &access, settings.founder()?);
-        waiting.inspect(|_| log::info!("the cluster has no quorum until this node has started")).ok_or(e)
-    })
-}
-
-fn refuse_on_founder(settings: &Settings) -> Result<()> {
-    settings.founder()?;
-    if settings.is_founder() {
-        return Err(fault(
-            Exit::Refused,
-            format!("this node is the founding member ({})", settings.peer_urls.join(",")),
-            "the founding member is restored, not joined: systemctl start etcd2-restore.service",
-        ));
-    }
-    Ok(())
 }
 
 fn lock(settings: &Settings) -> Result<Lock> {
@@ -189,7 +173,7 @@ impl Join<'_> {
     /// From the fence to a node on which etcd starts as a new member.
     fn enter(&self, step: Step, seed: Option<Seed>) -> Result<u64> {
         let was_fenced = fence::is_up(self.root)?;
-        fence::raise(self.root, "join")?;
+        guards::fence_off(self.root, &self.settings, "join", &self.before)?;
         if empty_log::is_nobodys(&self.settings)? {
             empty_log::take_away(&self.settings)?;
         }
@@ -200,7 +184,7 @@ impl Join<'_> {
             );
         }
         let old = aside::set_aside(&Places::of(&self.settings)?, "join")?;
-        if let Err(e) = self.trial() {
+        if let Err(e) = self.refuse_if_held(&old).and_then(|()| self.trial()) {
             self.undo(&old, was_fenced)?;
             return Err(e);
         }
@@ -235,6 +219,19 @@ impl Join<'_> {
                 false
             }
         }
+    }
+
+    /// An etcd that was started by hand, past the fence, goes on in what was set aside.
+    fn refuse_if_held(&self, old: &[Aside]) -> Result<()> {
+        for Aside { now, .. } in old {
+            for log in [now, &now.join("wal")] {
+                if let Some(path) = in_use::held(log)? {
+                    let seen = format!("it has {} open", path.display());
+                    return Err(guards::started_meanwhile(&self.settings, &seen));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn say_kept(&self, old: &[Aside]) {

@@ -4,17 +4,23 @@
 //! wherever, running it again goes on from there.
 
 use std::io::{BufRead as _, IsTerminal as _};
-use std::time::Instant;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::archive::lineage::Record;
 use crate::cli;
-use crate::exit::{Exit, fault};
-use crate::fleet::plan::{self, Node, Take, Way, Wish};
+use crate::exit::{Exit, OrFault, fault};
+use crate::fleet::progress::Progress;
 use crate::fleet::ssh::Ssh;
 use crate::fleet::steps::Fleet;
 use crate::fleet::text;
+use crate::fleet::way::{Node, Take, Way, Wish};
+use crate::fleet::{past, plan};
 use crate::install::payload::TIMER;
 
 struct Recover<'a> {
@@ -23,15 +29,24 @@ struct Recover<'a> {
     fleet: Fleet,
 }
 
+/// A point in the past: who restores it, and what that node says of it.
+struct Past {
+    first: usize,
+    planned: Record,
+}
+
 pub(super) fn run(options: &cli::Recover) -> Result<Exit> {
     let wish = wish(options)?;
     let ssh = Ssh { command: options.ssh.0.clone() };
-    let fleet = Fleet { ssh, wait: options.wait, started: Instant::now() };
+    let progress = Arc::new(Progress::default());
+    let fleet = Fleet { ssh, wait: options.wait, started: Instant::now(), progress: Arc::clone(&progress) };
     let recover = Recover { options, wish, fleet };
+    on_interrupt(Arc::clone(&progress))?;
 
     let nodes = recover.ask()?;
-    let way = plan::decide(&nodes, wish)?;
-    recover.show(&nodes, &way);
+    let past = recover.past(&nodes)?;
+    let way = recover.decide(&nodes, past.as_ref())?;
+    recover.show(&nodes, &way, past.as_ref());
     if options.dry_run {
         log::info!("nothing was changed");
         return Ok(Exit::Done);
@@ -39,10 +54,33 @@ pub(super) fn run(options: &cli::Recover) -> Result<Exit> {
     if way != Way::Nothing {
         recover.confirm()?;
     }
-    recover.carry_out(nodes, way).inspect_err(|_| {
-        log::info!("etcd stays fenced where it was stopped; what is done is kept");
-        log::info!("when the cause is put right, the same command goes on from there");
+    recover.carry_out(nodes, way, past.as_ref()).inspect_err(|_| {
+        log::info!("the recovery stands still; what is done is kept:");
+        progress
+            .tell("put the cause right, then the same command again")
+            .iter()
+            .for_each(|line| log::info!("{line}"));
     })
+}
+
+/// Whoever presses Ctrl-C is told what that leaves behind. What runs on a node by then ends there: each ssh has a process
+/// group of its own, which a terminal's signals do not reach.
+fn on_interrupt(progress: Arc<Progress>) -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).or_fault(
+        Exit::Failed,
+        "waiting for an interrupt",
+        "are signals forbidden here? try another shell",
+    )?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            log::info!("");
+            log::error!("interrupted; this is left behind:");
+            progress.tell("the same command again").iter().for_each(|line| log::info!("{line}"));
+            // It ends as if nobody had waited for it: its caller sees the signal.
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    });
+    Ok(())
 }
 
 /// Numbers for the names that were given.
@@ -72,6 +110,18 @@ fn wish(options: &cli::Recover) -> Result<Wish> {
             })
         })
     };
+    let two = |one: &str, other: &str| {
+        Err(fault(Exit::Usage, format!("{one} and {other} exclude each other"), "leave one of them out"))
+    };
+    match options {
+        cli::Recover { at: Some(_), raft_index: Some(_), .. } => return two("--at", "--raft-index"),
+        cli::Recover { from: Some(_), source: Some(_), .. } => return two("--from", "--source"),
+        cli::Recover { generation: Some(_), from: None, source: None, .. } => {
+            let hint = "say whose: --from MACHINE_ID, or --source NODE; `etcd2-backup list --all` on a node shows them";
+            return Err(fault(Exit::Usage, "--generation counts in one machine's folder", hint));
+        }
+        _ => {}
+    }
     Ok(Wish {
         founder: number(&options.founder).transpose()?,
         source: number(&options.source).transpose()?,
@@ -89,7 +139,40 @@ impl Recover<'_> {
         Ok(nodes)
     }
 
-    fn show(&self, nodes: &[Node], way: &Way) {
+    /// The point in the past that is wanted, if one is. Asked once, while nothing has been touched, and meant from then on.
+    fn past(&self, nodes: &[Node]) -> Result<Option<Past>> {
+        let cli::Recover { at, raft_index, generation, from, .. } = self.options;
+        if at.is_none() && raft_index.is_none() && generation.is_none() && from.is_none() {
+            return Ok(None);
+        }
+        let (first, machine_id) = past::place(nodes, self.wish, from.as_ref().map(|from| from.0.as_str()))?;
+        let moment = |at: &cli::Moment| UNIX_EPOCH + Duration::from_nanos(at.0);
+        let values = [
+            ("--from", Some(machine_id)),
+            ("--at", at.as_ref().map(|at| humantime::format_rfc3339_nanos(moment(at)).to_string())),
+            ("--raft-index", raft_index.map(|index| index.to_string())),
+            ("--generation", generation.map(|number| number.to_string())),
+        ];
+        let given = values.iter().filter_map(|(name, value)| Some([*name, value.as_deref()?]));
+        let which: Vec<&str> = given.flatten().collect();
+        let planned = self.fleet.planned(&nodes[first].target, &which)?;
+        Ok(Some(Past { first, planned }))
+    }
+
+    fn decide(&self, nodes: &[Node], past: Option<&Past>) -> Result<Way> {
+        match past {
+            None => plan::decide(nodes, self.wish),
+            Some(Past { first, planned }) => past::decide(nodes, self.wish, *first, planned),
+        }
+    }
+
+    fn show(&self, nodes: &[Node], way: &Way, past: Option<&Past>) {
+        if *way == Way::Nothing && past.is_some() {
+            log::info!(
+                "this cluster was made of that very point, and what was written since is there; to give that up too, stop \
+                 etcd on all nodes, then the same command again"
+            );
+        }
         for line in text::lines(nodes, way, self.wish.one_by_one) {
             log::info!("{line}");
         }
@@ -107,11 +190,12 @@ impl Recover<'_> {
         log::info!("go on? yes or no:");
         let mut answer = String::new();
         stdin.lock().read_line(&mut answer).context("reading the answer")?;
-        if answer.trim() == "yes" { Ok(()) } else { no("not confirmed, so nothing more is done") }
+        let is_yes = ["y", "yes"].iter().any(|yes| answer.trim().eq_ignore_ascii_case(yes));
+        if is_yes { Ok(()) } else { no("not confirmed, so nothing more is done") }
     }
 
-    fn carry_out(&self, nodes: Vec<Node>, way: Way) -> Result<Exit> {
-        let (nodes, way) = self.stop(nodes, way)?;
+    fn carry_out(&self, nodes: Vec<Node>, way: Way, past: Option<&Past>) -> Result<Exit> {
+        let (nodes, way) = self.stop(nodes, way, past)?;
         let done = match &way {
             Way::Nothing => None,
             Way::Begin { first, take, .. } if self.wish.one_by_one => Some(self.found(&nodes, *first, take)?),
@@ -128,7 +212,7 @@ impl Recover<'_> {
     }
 
     /// Stops etcd and the backups where data is going to be written, and decides again: until then etcd may have written.
-    fn stop(&self, mut nodes: Vec<Node>, way: Way) -> Result<(Vec<Node>, Way)> {
+    fn stop(&self, mut nodes: Vec<Node>, way: Way, past: Option<&Past>) -> Result<(Vec<Node>, Way)> {
         let which = match &way {
             Way::Nothing => return Ok((nodes, way)),
             Way::Begin { .. } => (0..nodes.len()).collect(),
@@ -138,14 +222,14 @@ impl Recover<'_> {
             // What a run before this one had begun there has ended meanwhile.
             nodes = self.ask()?;
         }
-        let now = plan::decide(&nodes, self.wish)?;
+        let now = self.decide(&nodes, past)?;
         if now.is_as_agreed(&way) {
             return Ok((nodes, now));
         }
         log::warn!("what the nodes have has changed meanwhile");
-        self.show(&nodes, &now);
+        self.show(&nodes, &now, past);
         self.confirm()?;
-        self.stop(nodes, now)
+        self.stop(nodes, now, past)
     }
 
     /// A new cluster of all nodes; gives its ID and the index that all must have.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::archive::ids;
 use crate::cli;
 use crate::cluster::access;
 use crate::etcd::frame::Kind;
@@ -18,7 +19,6 @@ use crate::inspect::output::Output;
 use crate::paths::{self, Root};
 use crate::recovery::fetch::Wanted;
 use crate::recovery::guards;
-use crate::recovery::ids;
 use crate::recovery::source::{self, Source};
 use crate::rehearsal::account::{Account, Compared};
 use crate::rehearsal::process::{self, Etcd};

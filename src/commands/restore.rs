@@ -11,21 +11,24 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::archive::lineage::Record;
+use crate::archive::state::State;
 use crate::cli::{self, Major, Moment};
 use crate::cluster::local;
 use crate::etcd::datadir::Family;
+use crate::etcd::in_use::Trace;
 use crate::exit::{Exit, fault};
 use crate::fence;
 use crate::identity::{self, Identity};
 use crate::inspect::outlook::Outlook;
 use crate::member_dir::exchange::{self, Exchange};
 use crate::member_dir::places::Places;
+use crate::member_dir::workshop;
 use crate::paths::Root;
 use crate::recovery::fetch::Wanted;
 use crate::recovery::plan::{Plan, own_of};
 use crate::recovery::point::Point;
 use crate::recovery::source::{self, Origin, Source};
-use crate::recovery::{build, guards, heal, notes, record, swap};
+use crate::recovery::{build, guards, heal, notes, ran, record, swap};
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
@@ -60,6 +63,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let places = Places::of(&settings)?;
     places.refuse_unmovable()?;
     swap::take_back(root, &settings, options.plan)?;
+    let before = Trace::of(&settings.effective_wal_dir())?;
 
     // Where all comes from files, the remote may be away: the record waits for the next backup.
     let files_only = options.source_file.is_some() && options.recovery_file.is_some();
@@ -68,7 +72,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let folder = options.from.as_ref().map_or(&settings.machine_id, |from| &from.0);
     let followed = followed(&settings, &remote, options)?;
     if let Some(record) = &followed
-        && is_done(root, &settings, record, options.plan)?
+        && is_done(root, &settings, &remote, record, options)?
     {
         return done(options, record);
     }
@@ -76,19 +80,24 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let leave = if options.plan { Leave::Reserve } else { Leave::Nothing };
     let incoming = source::incoming(&settings, leave)?;
     let (source, beyond) = thread::scope(|scope| {
-        // One need not wait for the other.
-        let look = || beyond::look(&Rclone::at_a_glance(&settings, root), &settings.machine_id);
-        // Who takes part in a recovery goes by what its founding member decided.
-        let beyond = followed.is_none().then(|| scope.spawn(look));
+        let (own, settings) = (&settings.machine_id, &settings);
+        let look = move |cluster| beyond::look(&Rclone::at_a_glance(settings, root), own, cluster);
+        // Who takes part in a recovery goes by what its founding member decided. Where this node knows of which cluster the source
+        // will be, one need not wait for the other.
+        let likely = if followed.is_none() { likely_cluster(settings) } else { None };
+        let beyond = likely.map(|cluster| scope.spawn(move || look(cluster)));
         let source = match (&followed, &options.source_file) {
             (None, _) => {
                 let from = (&remote as &dyn Remote, &incoming);
-                source::open(&settings, from, source_of(options, &settings), folder, wanted)?
+                source::open(settings, from, source_of(options, settings), folder, wanted)?
             }
             (Some(record), None) => record::source(&remote, record, &incoming)?,
             (Some(record), Some(file)) => record::source_in(file, record, &incoming)?,
         };
-        anyhow::Ok((source, beyond.and_then(|beyond| beyond.join().ok())))
+        let cluster = source.contents.metadata.cluster_id;
+        let beyond = beyond.filter(|_| likely == Some(cluster)).and_then(|beyond| beyond.join().ok());
+        let beyond = beyond.or_else(|| followed.is_none().then(|| look(cluster)));
+        anyhow::Ok((source, beyond))
     })?;
     let present = source.contents.members()?;
     if !options.force {
@@ -108,33 +117,38 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
             let members = options.initial_cluster.as_ref().map(|list| list.0.as_slice());
             Plan::make(&settings, &source, folder, (members, &present), family)?
         }
-        Some(record) => Plan::follow(&settings, &source, record, &present, family)?,
+        Some(record) => Plan::follow(&settings, &source, record, family)?,
     };
     plan.say(&source, &places)?;
     if let Some(beyond) = beyond {
-        beyond::say(beyond, &settings.machine_id, &source);
+        beyond::say(&Rclone::at_a_glance(&settings, root), beyond, &settings.machine_id, &source);
     }
     if options.plan {
         say_outlook(&settings, &source)?;
         log::info!("nothing was changed");
-        return Ok(Exit::Done);
+        return done(options, &plan.record);
     }
 
-    let (record, fenced) = (&plan.record, fence::is_up(root)?);
+    let record = &plan.record;
     // All that needs room comes before the exchange.
     let prepare = || {
         build::build(&settings, &source, &plan.rewrite, plan.own.id, &places)
             .context("writing the new member directory")?;
         let staged = notes::note(&settings, record)?;
-        let exchange = Exchange::prepare(&settings.backup_dir, &places, exchange::staging)?;
-        fence::raise(root, swap::RESTORE).map(|()| (staged, exchange))
+        let exchange = Exchange::prepare(&settings.backup_dir, &places, workshop::new_dir)?;
+        anyhow::Ok((staged, exchange))
     };
     let prepared = prepare();
     if prepared.is_err() {
         exchange::clear(&places)?;
     }
     let (staged, exchange) = prepared.context("the old data is untouched")?;
-    let kept = swap::carry_out(root, &settings, &exchange, fenced)?;
+    let exchanged = swap::carry_out(root, &settings, &exchange, (swap::RESTORE, &before));
+    if exchanged.is_err() && !exchange::is_interrupted(&settings.backup_dir)? {
+        exchange::clear(&places)?;
+    }
+    let kept = exchanged?;
+    exchange::clear(&places)?;
     plan.identify(root, &settings)?;
     staged.add()?;
     fence::lower(root)?;
@@ -145,12 +159,19 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     done(options, record)
 }
 
-/// The end of a restore that changed all it had to.
+/// The end of a restore that changed all it had to, or of its plan.
 fn done(options: &cli::Restore, record: &Record) -> Result<Exit> {
     if options.json {
         cli::print(&(serde_json::to_string_pretty(record)? + "\n"));
     }
     Ok(Exit::Done)
+}
+
+/// The cluster that this node's disk is of, or that it backed up last.
+fn likely_cluster(settings: &Settings) -> Option<u64> {
+    let ids = local::local_ids(settings).ok().flatten();
+    let state = || State::load(&settings.backup_dir).ok().flatten();
+    ids.map(|(cluster, _)| cluster).or_else(|| state().map(|state| state.cluster_id))
 }
 
 /// The recovery to take part in, if it was begun elsewhere.
@@ -166,15 +187,29 @@ fn followed(settings: &Settings, remote: &Rclone, options: &cli::Restore) -> Res
 
 /// Whether this node is the member that the recovery makes of it already. What it may have acknowledged since is never
 /// written over.
-fn is_done(root: &Root, settings: &Settings, record: &Record, only_plan: bool) -> Result<bool> {
-    let own = own_of(settings, record)?;
+fn is_done(
+    root: &Root,
+    settings: &Settings,
+    remote: &dyn Remote,
+    record: &Record,
+    options: &cli::Restore,
+) -> Result<bool> {
+    let (own, only_plan) = (own_of(settings, record)?, options.plan);
     if local::local_ids(settings)? != Some((record.cluster_id, own.id)) {
-        heal::refuse_if_member_ran(root, settings, record, own.id)?;
+        if !heal::refuse_if_member_ran(root, settings, record, own.id)? {
+            // Where all comes from files, the remote need not be there.
+            let may_be_away = options.source_file.is_some();
+            let glance = Rclone::at_a_glance(settings, root);
+            let remote: &dyn Remote = if may_be_away { &glance } else { remote };
+            let looked = ran::refuse_if_cluster_ran(remote, record, time::now(), may_be_away);
+            ran::unless_forced(options.force, guards::unless_plan(only_plan, looked))?;
+        }
         return Ok(false);
     }
     let (cluster_id, member_id) = (record.cluster_id, own.id);
     let wal_dir = root.strip(&settings.effective_wal_dir());
     if !only_plan {
+        exchange::clear(&Places::of(settings)?)?;
         identity::record(root, &Identity { cluster_id, member_id, wal_dir })?;
         fence::lower(root)?;
     }

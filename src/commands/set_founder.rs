@@ -7,7 +7,7 @@ use crate::cli;
 use crate::exit::{Exit, fault};
 use crate::install::{founder, settle, transaction};
 use crate::paths::Root;
-use crate::settings::urls::peer_url_problem;
+use crate::settings::urls::{founder_doubt, peer_url_problem};
 use crate::sys::{privilege, systemd};
 
 /// The services have the same drop-ins.
@@ -57,6 +57,10 @@ fn check(options: &cli::SetFounder) -> Result<()> {
             let what = format!("{url:?} is not a peer URL: {why}");
             let hint = "write the founding member's advertised peer URL, for example http://172.17.4.51:2380";
             return Err(fault(Exit::Settings, what, hint));
+        }
+        if let Some((what, hint)) = founder_doubt(url) {
+            log::warn!("{what}");
+            log::info!("hint: {hint}");
         }
     }
     Ok(())

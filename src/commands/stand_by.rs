@@ -24,14 +24,23 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     super::look::before(root);
     let settings = Settings::load(root)?;
     // One that another verb put up says what that has to take back.
-    if !fence::is_up(root)? {
-        fence::raise(root, RECOVER)?;
-    }
-    if root.is_live() {
-        // The timer's own ones stop with it.
-        for unit in [TIMER, "etcd2-backup.service", "etcd2-backup-verify.service", &settings.etcd_unit] {
-            systemd::stop(unit)?;
+    let who = match fence::is_up(root)? {
+        true => None,
+        false => Some(RECOVER),
+    };
+    let stopped = || -> Result<()> {
+        if root.is_live() {
+            // The timer's own ones stop with it.
+            for unit in [TIMER, "etcd2-backup.service", "etcd2-backup-verify.service", &settings.etcd_unit] {
+                systemd::stop(unit)?;
+            }
         }
+        // What was started by hand goes on.
+        guards::refuse_while_running(root, &settings)
+    };
+    match who {
+        Some(who) => fence::raise_if(root, who, stopped)?,
+        None => stopped()?,
     }
     let _lock = guards::wait_for_lock(&settings, PATIENCE)?;
     swap::take_back(root, &settings, false)?;

@@ -6,12 +6,13 @@ use anyhow::{Context, Result};
 use crate::archive::lineage::Parent;
 use crate::cli;
 use crate::etcd::datadir::{Contents, DataDir};
+use crate::etcd::in_use::Trace;
 use crate::etcd::wal::Reading;
 use crate::exit::{Exit, fault};
 use crate::fence;
 use crate::identity::{self, Identity};
 use crate::member_dir::aside;
-use crate::member_dir::exchange::{self, Exchange};
+use crate::member_dir::exchange::Exchange;
 use crate::member_dir::kept::{self, Kept};
 use crate::member_dir::places::Places;
 use crate::paths::Root;
@@ -42,6 +43,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
         return if options.plan { unfinished() } else { finish(root, &settings) };
     }
 
+    let before = Trace::of(&settings.effective_wal_dir())?;
     let kept = newest(&places)?;
     let old = of(&kept, &places)?;
     // What is damaged can be given up, what cannot be read may be good.
@@ -75,11 +77,9 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     if let Some(given_up) = given_up.filter(|&given_up| given_up != own) {
         Parent::save_undone(&settings.backup_dir, own, old.last().index, given_up)?;
     }
-    let fenced = fence::is_up(root)?;
     let from = |place: &_| aside::with_suffix(place, &kept.suffix);
     let exchange = Exchange::prepare(&settings.backup_dir, &places, from)?;
-    fence::raise(root, swap::UNDO)?;
-    for path in swap::carry_out(root, &settings, &exchange, fenced)? {
+    for path in swap::carry_out(root, &settings, &exchange, (swap::UNDO, &before))? {
         log::info!("what was there until now is in {}", path.display());
     }
     finish(root, &settings)
@@ -134,7 +134,7 @@ fn describe(contents: &Contents) -> String {
 
 /// From the moment on that the old data is in its place.
 fn finish(root: &Root, settings: &Settings) -> Result<Exit> {
-    exchange::refuse_if_in_use(&settings.effective_wal_dir())?;
+    guards::refuse_if_held(&settings.effective_wal_dir())?;
     let now = source::local(settings).context("etcd stays fenced")?.contents;
     let wal_dir = root.strip(&settings.effective_wal_dir());
     let (cluster_id, member_id) = (now.metadata.cluster_id, now.metadata.member_id);

@@ -4,9 +4,9 @@ use anyhow::Result;
 
 use super::Check;
 use crate::cluster::access::Access;
-use crate::cluster::{Membership, api};
+use crate::cluster::{Member, Membership, api};
 use crate::exit::{Exit, OrFault, fault};
-use crate::settings::Settings;
+use crate::settings::{Settings, urls};
 
 const NAME: &str = "founder";
 
@@ -40,10 +40,16 @@ fn judge(founder: &[String], members: Result<Membership>) -> Check {
             "run it again while etcd runs here",
         ),
         Ok(cluster) => match cluster.by_peer_urls(founder) {
-            Some(member) => Check::good(
-                NAME,
-                format!("{shown} is {} of cluster {:x}", member.label(), cluster.cluster_id),
-            ),
+            Some(member) => found(&shown, member, &cluster),
+            None if let Some(member) = by_client_url(founder, &cluster) => {
+                let right = member.peer_urls.join(" ");
+                let what =
+                    format!("{shown} is a client URL of {}, whose peer URL is {right}", member.label());
+                let hint = format!(
+                    "name that on every node, sudo etcd2-backup set-founder {right}, and in the site"
+                );
+                Check::failed(NAME, &fault(Exit::Settings, what, hint))
+            }
             None => {
                 let all: Vec<String> = cluster.members.iter().flat_map(|m| m.peer_urls.clone()).collect();
                 let what = format!("{shown} is none of the members' peer URLs: {}", all.join(", "));
@@ -55,11 +61,35 @@ fn judge(founder: &[String], members: Result<Membership>) -> Check {
     }
 }
 
+/// A founding member that is one of the cluster: can the others reach it by what it advertises?
+fn found(shown: &str, member: &Member, cluster: &Membership) -> Check {
+    let says = format!("{shown} is {} of cluster {:x}", member.label(), cluster.cluster_id);
+    let leads_here = |urls: &[String]| !urls.is_empty() && urls.iter().all(|url| urls::is_loopback(url));
+    if cluster.members.len() > 1 && leads_here(&member.peer_urls) {
+        let hint = "set initial-advertise-peer-urls of each member to an address that the others reach it at";
+        return Check::noted(
+            NAME,
+            format!("{says}, and on every other node that URL is the node itself"),
+            hint,
+        );
+    }
+    if leads_here(&member.client_urls) && !leads_here(&member.peer_urls) {
+        let advertised = member.client_urls.join(",");
+        let better = urls::with_host_of(&member.client_urls[0], &member.peer_urls[0]).unwrap_or_default();
+        let hint = format!("set ETCD_ADVERTISE_CLIENT_URLS there to {better}, and restart etcd there");
+        return Check::noted(NAME, format!("{says}, and tells clients to reach it at {advertised}"), hint);
+    }
+    Check::good(NAME, says)
+}
+
+fn by_client_url<'a>(founder: &[String], cluster: &'a Membership) -> Option<&'a Member> {
+    cluster.members.iter().find(|member| urls::share_a_place(founder, &member.client_urls))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Outcome;
     use super::*;
-    use crate::cluster::Member;
 
     #[test]
     fn the_founder_has_to_be_a_member_where_that_can_be_asked() {
@@ -83,6 +113,56 @@ mod tests {
             let check = judge(&founder, members);
             assert_eq!(check.outcome, want, "{check:?}");
             assert!(check.says.contains(words), "{check:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_founder_should_be_is_told_where_the_members_know_it() {
+        let member = |peer: &str, client: &str| Member {
+            id: 1,
+            name: "e1".into(),
+            peer_urls: vec![peer.into()],
+            client_urls: vec![client.into()],
+        };
+        for (founder, peer, client, want, words, hint) in [
+            (
+                "http://e1:2379",
+                "http://e1:2380",
+                "http://e1:2379",
+                Outcome::Failed(Exit::Settings),
+                "is a client URL of e1",
+                "set-founder http://e1:2380",
+            ),
+            (
+                "http://e1:2380",
+                "http://e1:2380",
+                "http://0.0.0.0:2379",
+                Outcome::Noted,
+                "reach it at http://0.0.0.0:2379",
+                "to http://e1:2379",
+            ),
+            (
+                "http://e1:2380",
+                "http://e1:2380",
+                "http://localhost:2379",
+                Outcome::Noted,
+                "reach it at http://localhost",
+                "to http://e1:2379",
+            ),
+            (
+                "http://127.0.0.1:2380",
+                "http://127.0.0.1:2380",
+                "http://127.0.0.1:2379",
+                Outcome::Noted,
+                "is the node itself",
+                "initial-advertise-peer-urls",
+            ),
+        ] {
+            let other = Member { id: 2, ..member("http://e2:2380", "http://e2:2379") };
+            let cluster = Membership { cluster_id: 7, members: vec![member(peer, client), other] };
+            let check = judge(&[founder.to_owned()], Ok(cluster));
+            assert_eq!(check.outcome, want, "{check:?}");
+            assert!(check.says.contains(words) && check.hint.as_ref().unwrap().contains(hint), "{check:?}");
         }
     }
 }

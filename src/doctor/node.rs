@@ -7,6 +7,7 @@ use crate::archive::capture::Capture;
 use crate::archive::state::State;
 use crate::cluster::own::{self, Asked, Differs};
 use crate::etcd::datadir::DataDir;
+use crate::etcd::in_use;
 use crate::etcd::proto::{LogPosition, Metadata};
 use crate::exit::{Exit, fault};
 use crate::running::note::Open;
@@ -120,7 +121,7 @@ pub fn log_of_the_running_etcd(open: &Open, dir: &DataDir, unit: &str, is_active
         }
         Open::Here | Open::Unknown(_) | Open::Unasked(_) => {}
     }
-    match dir.is_held() {
+    match in_use::held(&dir.wal).map(|held| held.is_some()) {
         Ok(true) if matches!(open, Open::Unasked(_)) => Check::noted(
             "etcd",
             format!(

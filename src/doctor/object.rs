@@ -179,6 +179,10 @@ mod tests {
             Ok(objects.iter().map(|(path, bytes)| Object { path: path.clone(), size: size(bytes) }).collect())
         }
 
+        fn walk(&self, _: &str, _: &[String], _: &mut dyn FnMut(crate::remote::Seen<'_>)) -> Result<()> {
+            unreachable!()
+        }
+
         fn put(&self, local: &Path, _: &str) -> Result<()> {
             if self.is(Fault::Refuses) {
                 return Err(fault(Exit::Remote, "AccessDenied", "ask for it"));

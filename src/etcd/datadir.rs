@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::file;
 use super::frame::{Kind, Stop};
 use super::log::Log;
 use super::marks::{Mark, Marks};
@@ -24,7 +23,7 @@ use super::store::{self, StoredMember};
 use super::v3::{Db, Seen};
 use super::wal::{self, Place, Reading, Walk};
 use crate::exit::{Exit, OrFault, exit_of, fault};
-use crate::sys::{held, look};
+use crate::sys::look;
 
 /// How often a live data directory is read before it is believed that nothing in it fits together.
 const LIVE_TRIES: u32 = 10;
@@ -89,15 +88,6 @@ impl DataDir {
         }
         let what = format!("no etcd log in {}", this.wal.display());
         Err(fault(Exit::NotFound, what, "is ETCD_DATA_DIR right, and did etcd ever run as a member here?"))
-    }
-
-    /// Whether somebody holds the newest segment of the log, as etcd does while it runs. None is locked for it.
-    ///
-    /// # Errors
-    /// There is no segment, or it cannot be asked.
-    pub fn is_held(&self) -> Result<bool> {
-        let newest = wal::segments(&self.wal)?.pop().context("no segment of the log is there")?;
-        held::is_held(&file::open(&newest.path(&self.wal))?.context("the newest segment is gone")?)
     }
 
     /// Reads the log and the chosen snapshot once, in constant memory.

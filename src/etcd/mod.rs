@@ -10,7 +10,7 @@
 //! - [`datadir`]: which snapshot and which log a data directory really holds
 //! - [`members`]: who is a voter, following the log · [`rewrite`]: the restored member directory ·
 //!   [`empty_log`]: that of a member that has nothing but its IDs
-//! - [`file`]: opened only if it is one · `tail`: what lies behind a log's last record
+//! - [`in_use`]: whether a log is held, or was written to since · [`file`]: opened only if it is one · `tail`: what lies behind a log's last record
 //! - [`boltdb`]: the `snap/db` that 3.x wants beside a snapshot, and whether one has keys
 //! - [`clock`]: when entries were written · [`request`]: what an entry asks of the store · [`v3`]: whether a member holds data of the v3 store
 
@@ -20,6 +20,7 @@ pub mod datadir;
 pub mod empty_log;
 pub mod file;
 pub mod frame;
+pub mod in_use;
 pub mod log;
 mod marks;
 pub mod members;

@@ -92,6 +92,11 @@ impl LogPosition {
     pub fn encode(self) -> Vec<u8> {
         Encoder::default().number(1, self.index).number(2, self.term).done()
     }
+
+    /// The same with a ConfState, as etcd 3.5 writes it.
+    pub fn encode_with(self, conf_state: &[u8]) -> Vec<u8> {
+        Encoder::default().number(1, self.index).number(2, self.term).bytes(3, conf_state).done()
+    }
 }
 
 /// What an entry carries.
@@ -231,6 +236,8 @@ pub struct SnapshotMetadata {
     pub position: LogPosition,
     /// Voters and learners (field 1 of the ConfState has the same meaning in all versions).
     pub members: Vec<u64>,
+    /// The ConfState that says so, as it is.
+    pub conf_state: Vec<u8>,
 }
 
 impl SnapshotMetadata {
@@ -240,13 +247,13 @@ impl SnapshotMetadata {
     /// Not such a message.
     pub fn decode(message: &[u8]) -> Result<Self> {
         let mut message = Message::new(message);
-        let members = match message.optional(1)? {
-            Some(conf) => conf_state(conf.bytes()?)?,
+        let (members, conf_state) = match message.optional(1)? {
+            Some(conf) => (conf_state(conf.bytes()?)?, conf.bytes()?.to_vec()),
             None => bail!("no voters"),
         };
         let position = LogPosition { index: message.number(2)?, term: message.number(3)? };
         message.end()?;
-        Ok(Self { position, members })
+        Ok(Self { position, members, conf_state })
     }
 }
 
@@ -380,5 +387,9 @@ mod tests {
         let metadata = SnapshotMetadata::decode(&message).unwrap();
         assert_eq!(metadata.position, LogPosition { index: 100, term: 4 });
         assert_eq!(metadata.members, [11, 12]);
+        assert_eq!(metadata.conf_state, conf);
+        let record = metadata.position.encode_with(&metadata.conf_state);
+        assert_eq!(record, [&metadata.position.encode()[..], &[0x1a, 4, 8, 11, 8, 12]].concat());
+        assert_eq!(LogPosition::decode(&record).unwrap(), metadata.position);
     }
 }

@@ -2,10 +2,12 @@
 //! acknowledged entries behind the persisted commit index, and without renumbering any entry.
 //!
 //! One WAL segment: CRC, metadata with the new IDs, the record of snapshot {0,0}, all entries behind the base unchanged,
-//! then, for a new cluster, appended membership entries: **Add** the new members, **Remove** the old ones, **Update**
-//! members that needed a placeholder URL, in this order (3.4 panics when no voter is left; a URL that a present member
-//! has is refused). Then a hard state that commits all of it, and the record of the base. Appending keeps the store's
-//! indexes of every key. Members of one cluster have the same log and differ in the metadata.
+//! then, for a new cluster, appended membership entries: **Add** a temporary voter, **Remove** all old members, **Add** the
+//! new ones with their URLs, **Remove** the temporary one, in this order: 3.4 panics when no voter is left, and a URL that a
+//! present member has is refused. No **Update**: etcd 3.5.1 to 3.5.19 does not carry it into `snap/db`, where 3.6 looks
+//! (etcd-io/etcd#19557). Then a hard state that commits all of it, and the record of the base, for 3.x with the base's
+//! voters. Appending keeps the store's indexes of every key. Members of one cluster have the same log and differ in the
+//! metadata.
 //!
 //! A seed is for a member that joins the cluster restored from the same source: the leader sends it what comes behind.
 //! Nothing is appended to it, since the founder has other entries at those indexes. With an empty data directory the
@@ -237,8 +239,7 @@ fn fill_log(
 
     let mut state = HardState { term: last.term, vote: 0, commit: wanted };
     if let Purpose::Found(_) = rewrite.purpose {
-        // Above every term that an old member may have voted in.
-        state.term = contents.log.hard_state.term.max(contents.last().term).max(base.term);
+        state.term = appended_term(contents);
     }
     for (kind, member_id, urls) in rewrite.appended(contents)? {
         state.commit += 1;
@@ -246,9 +247,19 @@ fn fill_log(
     }
     log.record(Kind::HardState, &state.encode())?;
     if base.index > 0 {
-        log.record(Kind::Snapshot, &base.encode())?;
+        let record = match (rewrite.family, &contents.base) {
+            (Family::Three, Some(snapshot)) => base.encode_with(&snapshot.metadata.conf_state),
+            _ => base.encode(),
+        };
+        log.record(Kind::Snapshot, &record)?;
     }
     Ok(())
+}
+
+/// The term of the entries that are appended: that of every entry of the old cluster, and of every vote that the member gave, or a
+/// later one. So whatever the new cluster's first leader writes has a later one.
+pub fn appended_term(contents: &Contents) -> u64 {
+    contents.log.hard_state.term.max(contents.last().term).max(contents.base_position().term)
 }
 
 /// A membership entry, at the index and in the term of `state`.
@@ -296,21 +307,27 @@ impl Rewrite {
 
 /// The membership entries that make `new` out of `present`, in order. Pure.
 fn membership(present: &BTreeMap<u64, StoredMember>, new: &[NewMember]) -> Vec<Appended> {
-    let taken = |url: &String| present.values().any(|m| m.peer_urls.contains(url));
-    let (mut adds, mut updates) = (Vec::new(), Vec::new());
-    for member in new {
-        let urls = if member.peer_urls.iter().any(taken) {
-            updates.push((ConfChangeKind::Update, member.id, member.peer_urls.clone()));
-            // Never used: the Update follows before anybody listens. Unique, and a valid URL.
-            vec![format!("http://placeholder-{:x}.invalid:2380", member.id)]
-        } else {
-            member.peer_urls.clone()
-        };
-        adds.push((ConfChangeKind::Add, member.id, urls));
+    let add = |id, urls: &[String]| (ConfChangeKind::Add, id, urls.to_vec());
+    let remove = |id| (ConfChangeKind::Remove, id, Vec::new());
+    let temporary = temporary(present, new);
+    // Gone again before anybody listens. Unique, and a valid URL.
+    let nowhere = [format!("http://placeholder-{temporary:x}.invalid:2380")];
+    let mut all = vec![add(temporary, &nowhere)];
+    all.extend(present.keys().map(|&id| remove(id)));
+    all.extend(new.iter().map(|member| add(member.id, &member.peer_urls)));
+    all.push(remove(temporary));
+    all
+}
+
+/// The ID of a voter that is there for no longer than it takes to change all others. The same for all members, as their logs
+/// are; and as fresh as theirs, since an ID that was removed once never comes back.
+fn temporary(present: &BTreeMap<u64, StoredMember>, new: &[NewMember]) -> u64 {
+    let is_taken = |id: u64| id == 0 || present.contains_key(&id) || new.iter().any(|m| m.id == id);
+    let mut id = new.first().map_or(u64::MAX, |member| !member.id);
+    while is_taken(id) {
+        id = id.wrapping_sub(1);
     }
-    let stays = |id: &u64| new.iter().any(|m| m.id == *id);
-    let removes = present.keys().filter(|id| !stays(id)).map(|&id| (ConfChangeKind::Remove, id, Vec::new()));
-    adds.into_iter().chain(removes).chain(updates).collect()
+    id
 }
 
 #[cfg(test)]
@@ -322,22 +339,23 @@ mod tests {
     }
 
     #[test]
-    fn add_comes_before_remove_and_a_taken_url_gets_a_placeholder() {
+    fn a_voter_is_left_at_all_times_no_url_is_there_twice_and_nobody_is_updated() {
+        use ConfChangeKind::{Add, Remove};
         let present = BTreeMap::from([(1, stored("http://a:1")), (2, stored("http://b:2"))]);
-        let new = |url: &str| [NewMember { id: 9, peer_urls: vec![url.into()] }];
-        let kinds =
-            |list: &[(ConfChangeKind, u64, Vec<String>)]| list.iter().map(|c| (c.0, c.1)).collect::<Vec<_>>();
-        use ConfChangeKind::{Add, Remove, Update};
-
-        let moved = membership(&present, &new("http://c:3"));
-        assert_eq!(kinds(&moved), [(Add, 9), (Remove, 1), (Remove, 2)]);
-        assert_eq!(moved[0].2, ["http://c:3"]);
-
-        let same = membership(&present, &new("http://a:1"));
-        assert_eq!(kinds(&same), [(Add, 9), (Remove, 1), (Remove, 2), (Update, 9)]);
+        let new = |id: u64, url: &str| NewMember { id, peer_urls: vec![url.into()] };
+        let all = membership(&present, &[new(9, "http://a:1"), new(10, "http://c:3")]);
+        let (temporary, kinds) = (all[0].1, all.iter().map(|c| (c.0, c.1)).collect::<Vec<_>>());
         assert_eq!(
-            (same[0].2[0].as_str(), same[3].2[0].as_str()),
-            ("http://placeholder-9.invalid:2380", "http://a:1")
+            kinds,
+            [(Add, temporary), (Remove, 1), (Remove, 2), (Add, 9), (Add, 10), (Remove, temporary)]
         );
+        assert_eq!(all[0].2, [format!("http://placeholder-{temporary:x}.invalid:2380")]);
+        assert_eq!((&all[3].2[0][..], &all[4].2[0][..]), ("http://a:1", "http://c:3"));
+        // Its ID is nobody else's.
+        for (id, other) in [(9, !9_u64), (u64::MAX, u64::MAX - 1), (u64::MAX, 5)] {
+            let present = BTreeMap::from([(other, stored("http://a:1"))]);
+            let temporary = membership(&present, &[new(id, "http://a:1")])[0].1;
+            assert!(![0, id, other].contains(&temporary), "{temporary:x}");
+        }
     }
 }

@@ -269,7 +269,10 @@ pub(super) mod tests {
     #[test]
     fn a_whole_snapshot_is_read() {
         let snapshot = opened(&encode(POSITION, &[1, 2], br#"{"Root":{}}"#)).unwrap();
-        assert_eq!(snapshot.metadata, SnapshotMetadata { position: POSITION, members: vec![1, 2] });
+        assert_eq!(
+            snapshot.metadata,
+            SnapshotMetadata { position: POSITION, members: vec![1, 2], conf_state: vec![8, 1, 8, 2] }
+        );
         assert_eq!(NAME.to_string(), "0000000000000002-0000000000000064.snap");
     }
 

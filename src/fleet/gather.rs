@@ -4,20 +4,21 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::report::{About, Doubt, Found, Report};
+use super::report::{About, Doubt, Found, PROTOCOL, Report};
 use crate::archive::catalog::by_folder;
-use crate::archive::lineage::{Parent, Record};
+use crate::archive::lineage::{Parent, Record, RecordedMember};
 use crate::archive::{chain, recorded};
 use crate::cluster::access::Access;
 use crate::cluster::api;
 use crate::etcd::datadir::DataDir;
+use crate::etcd::in_use;
+use crate::etcd::store::StoredMember;
 use crate::exit::{Exit, exit_of};
-use crate::member_dir::exchange;
 use crate::paths::Root;
-use crate::remote::{Object, Remote};
+use crate::remote::{Object, Remote, Seen};
 use crate::settings::Settings;
 use crate::sys::http::is_unasked;
-use crate::sys::{look, summed, systemd, time};
+use crate::sys::{look, systemd, time};
 
 /// Looks at this node.
 ///
@@ -43,7 +44,7 @@ pub fn report(
     };
     let mut disk = doubts.usable(About::Disk, disk(settings));
     // One listing shows this machine's backup and everybody's records.
-    let folders = match remote.list("") {
+    let folders = match own_and_records(remote, &settings.machine_id) {
         Ok(objects) => by_folder(objects),
         Err(e) => {
             // This machine's may be all that it is allowed to see.
@@ -55,13 +56,18 @@ pub fn report(
     let mut archive = doubts.usable(About::Archive, archive(settings, &folders));
     let mut all = folders.iter().map(|(name, objects)| (name.as_str(), &objects[..]));
     let mut records = staged(settings, &mut doubts);
-    records.extend(doubts.usable(About::Records, recorded::in_folders(remote, &mut all)));
+    let found = doubts.usable(About::Records, recorded::in_folders(remote, &mut all));
+    if let Some(why) = found.doubt() {
+        doubts.note(About::Records, &anyhow::anyhow!(why));
+    }
+    records.extend(found.records);
     for found in disk.iter_mut().chain(&mut archive) {
         let noted = doubts.usable(About::Records, Parent::of(&settings.backup_dir, found.cluster_id));
         found.parents = noted.into_iter().chain(recorded::continued(&records, found.cluster_id)).collect();
     }
     let of_disk = |record: &Record| disk.as_ref().is_some_and(|disk| disk.cluster_id == record.cluster_id);
     Ok(Report {
+        protocol: PROTOCOL,
         program,
         time: time::now(),
         machine_id: settings.machine_id.clone(),
@@ -78,7 +84,26 @@ pub fn report(
         disk,
         archive,
         doubts: doubts.0,
+        bootstrap: settings.bootstrap.clone(),
     })
+}
+
+/// What this machine's folder holds, and where everybody's recovery records are.
+fn own_and_records(remote: &dyn Remote, own: &str) -> Result<Vec<Object>> {
+    let only = [format!("/{own}/**"), recorded::PATTERN.to_owned()];
+    let mut all: Vec<Object> = Vec::new();
+    remote.walk("", &only, &mut |seen| match seen {
+        Seen::Start => all.clear(),
+        Seen::Object(path, size) if is_of(path, own) || recorded::is_record(path) => {
+            all.push(Object { path: path.to_owned(), size });
+        }
+        Seen::Object(..) => {}
+    })?;
+    Ok(all)
+}
+
+fn is_of(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// What could not be found out.
@@ -125,9 +150,15 @@ pub fn disk(settings: &Settings) -> Result<Option<Found>> {
         Err(e) if exit_of(&e) == Exit::NotFound => return Ok(None),
         dir => dir?,
     };
-    let contents = dir.scan(exchange::reading(&dir.wal)?)?;
+    let contents = dir.scan(in_use::reading(&dir.wal)?)?;
     let (ids, last) = (contents.metadata, contents.last());
+    let member = |(id, member): (u64, StoredMember)| RecordedMember {
+        id,
+        name: member.name,
+        peer_urls: member.peer_urls,
+    };
     Ok(Some(Found {
+        members: contents.members()?.into_iter().map(member).collect(),
         cluster_id: ids.cluster_id,
         member_id: ids.member_id,
         generation: 0,
@@ -153,6 +184,7 @@ fn archive(settings: &Settings, folders: &[(String, Vec<Object>)]) -> Result<Opt
         index: part.last,
         term: part.term,
         parents: Vec::new(),
+        members: Vec::new(),
     }))
 }
 
@@ -166,5 +198,7 @@ fn staged(settings: &Settings, doubts: &mut Doubts) -> Vec<Record> {
 /// One that was sent meanwhile is in the remote.
 fn record(file: &Path) -> Result<Option<Record>> {
     let Some(bytes) = look::read_if_there(file)? else { return Ok(None) };
-    summed::from_slice(&bytes).map(Some).with_context(|| format!("reading {}", file.display()))
+    let record: Record =
+        serde_json::from_slice(&bytes).with_context(|| format!("reading {}", file.display()))?;
+    Ok(Some(record).filter(Record::is_derived))
 }

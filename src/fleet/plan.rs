@@ -3,93 +3,14 @@
 
 use anyhow::Result;
 
-use super::report::{About, Doubt, Found, Report};
+use super::refuse;
+use super::report::{Found, Report};
+use super::way::{Node, Take, Way, Wish};
 use crate::archive::lineage::{Record, RecordedMember};
 use crate::exit::{Exit, fault};
 use crate::settings::urls;
 use crate::sources::judge::{Known, judge};
 use crate::sources::{Kind, Source};
-
-/// Clocks that differ by more, in seconds, make moments and lifetimes wrong.
-const CLOCK_SLACK: u64 = 3600;
-
-/// A node by the words its user has for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
-    /// What ssh is given.
-    pub target: String,
-    /// What it says.
-    pub report: Report,
-}
-
-/// What the operator asks for; numbers count the nodes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Wish {
-    /// Who makes the new cluster.
-    pub founder: Option<usize>,
-    /// Whose disk or backup alone comes into question.
-    pub source: Option<usize>,
-    /// The founding member first, then one join after the other.
-    pub one_by_one: bool,
-}
-
-/// Where the data comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Take {
-    /// The disk of the node that makes the new cluster.
-    Disk,
-    /// This generation of this machine's folder.
-    Archive {
-        /// Whose folder.
-        machine_id: String,
-        /// Which generation.
-        generation: u64,
-    },
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Way {
-    /// All nodes are healthy members of one cluster.
-    Nothing,
-    /// A new cluster.
-    Begin {
-        /// Who makes it.
-        first: usize,
-        /// Of what.
-        take: Take,
-        /// The position it continues from: term, then index.
-        end: (u64, u64),
-    },
-    /// A recovery that was begun: the others write their part of it.
-    GoOn {
-        /// Which one.
-        record: Box<Record>,
-        /// Who has the data, where it was a disk's.
-        first: usize,
-        /// Who has not written it yet.
-        left: Vec<usize>,
-    },
-    /// The founding member's cluster lives; the others join it.
-    Join {
-        /// A member of it.
-        first: usize,
-        /// Who joins.
-        left: Vec<usize>,
-    },
-}
-
-impl Way {
-    /// Whether somebody who agreed to `other` has agreed to this too: what was written until etcd was stopped is no change.
-    pub fn is_as_agreed(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Begin { first, take, end }, Self::Begin { first: one, take: same, end: before }) => {
-                (first, take) == (one, same) && end >= before
-            }
-            _ => self == other,
-        }
-    }
-}
 
 /// What follows from the reports.
 ///
@@ -97,14 +18,20 @@ impl Way {
 /// [`Exit::Refused`] at the first doubt, [`Exit::NotFound`] where no node has anything to recover from. Where a node could
 /// not find out what decides, that is no answer: the error has the code that it had there.
 pub fn decide(nodes: &[Node], wish: Wish) -> Result<Way> {
-    refuse_strange(nodes)?;
-    refuse_unknown_health(nodes)?;
+    refuse::strange(nodes)?;
+    let way = freshest_way(nodes, wish)?;
+    refuse::bootstrap(nodes, &way)?;
+    Ok(way)
+}
+
+fn freshest_way(nodes: &[Node], wish: Wish) -> Result<Way> {
+    refuse::unknown_health(nodes)?;
     let healthy: Vec<usize> = (0..nodes.len()).filter(|n| nodes[*n].report.healthy).collect();
     if let [one, ..] = healthy[..] {
         let founder = configured_founder(nodes).filter(|founder| healthy.contains(founder));
         return heal(nodes, wish, founder.unwrap_or(one), &healthy);
     }
-    refuse_unknown_data(nodes, wish)?;
+    refuse::unknown_data(nodes, wish)?;
     let best = best(nodes, wish)?;
     if let Some(record) = unfinished(nodes, &best).filter(|_| !wish.one_by_one) {
         return Ok(go_on(nodes, record, best.node));
@@ -138,77 +65,6 @@ pub fn initial_cluster(nodes: &[Node]) -> String {
     let pairs =
         nodes.iter().flat_map(|n| n.report.peer_urls.iter().map(|url| format!("{}={url}", n.report.name)));
     pairs.collect::<Vec<_>>().join(",")
-}
-
-/// Two nodes that are one, or settings that do not belong together.
-fn refuse_strange(nodes: &[Node]) -> Result<()> {
-    let hint = "each node is named once, with its own machine ID, name and peer URLs";
-    for (at, node) in nodes.iter().enumerate() {
-        let one = &node.report;
-        for earlier in &nodes[..at] {
-            let other = &earlier.report;
-            let same_url = urls::share_a_place(&one.peer_urls, &other.peer_urls);
-            let same = [
-                (one.machine_id == other.machine_id, "machine ID", &one.machine_id),
-                (one.name == other.name, "member name", &one.name),
-                (same_url, "peer URL", &one.peer_urls[0]),
-            ];
-            if let Some((_, what, value)) = same.into_iter().find(|(same, ..)| *same) {
-                let what = format!("{} and {} have the same {what}: {value}", earlier.target, node.target);
-                return Err(fault(Exit::Refused, what, hint));
-            }
-            if one.endpoint != other.endpoint {
-                let what = format!(
-                    "{} backs up to {}, {} to {}",
-                    earlier.target, other.endpoint, node.target, one.endpoint
-                );
-                return Err(fault(Exit::Refused, what, "install the same tarball on all nodes"));
-            }
-            if one.time.abs_diff(other.time) > CLOCK_SLACK {
-                let minutes = one.time.abs_diff(other.time) / 60;
-                let what = format!(
-                    "the clocks of {} and {} are {minutes} minutes apart",
-                    earlier.target, node.target
-                );
-                return Err(fault(
-                    Exit::Refused,
-                    what,
-                    "set them (timedatectl): which data is newer is told by time too",
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What lives must not be stopped.
-fn refuse_unknown_health(nodes: &[Node]) -> Result<()> {
-    let doubt = |node: &Node| node.report.unasked(About::Health).cloned();
-    let Some((node, doubt)) = nodes.iter().find_map(|node| Some((node, doubt(node)?))) else {
-        return Ok(());
-    };
-    let what = format!("whether etcd on {} has a quorum could not be asked: {}", node.target, doubt.why);
-    let hint =
-        "put that right there, or stop etcd there if its cluster is dead for certain; then run recover again";
-    Err(fault(Exit::of_code(doubt.code.into()), what, hint))
-}
-
-/// Data that nobody could look at may be the freshest. What a node has in the remote, its disk has too.
-fn refuse_unknown_data(nodes: &[Node], wish: Wish) -> Result<()> {
-    let unknown = |node: &Node| {
-        let archive = node.report.unasked(About::Archive).filter(|_| node.report.disk.is_none());
-        node.report.unasked(About::Disk).or(archive).cloned()
-    };
-    let asked = (0..nodes.len()).filter(|n| wish.source.is_none_or(|source| source == *n));
-    let doubts: Vec<(&Node, Doubt)> = asked.filter_map(|n| Some((&nodes[n], unknown(&nodes[n])?))).collect();
-    let Some((_, first)) = doubts.first() else { return Ok(()) };
-    let list: Vec<String> = doubts
-        .iter()
-        .map(|(node, Doubt { about, why, .. })| format!("{}: {}: {why}", node.target, about.describe()))
-        .collect();
-    let what = format!("which data is the freshest could not be asked: {}", list.join("; "));
-    let hint = "put that right, and run recover again; or name the node whose data is meant in any case: --source NODE";
-    Err(fault(Exit::of_code(first.code.into()), what, hint))
 }
 
 /// A cluster lives that some nodes are in.
@@ -249,7 +105,7 @@ fn heal(nodes: &[Node], wish: Wish, first: usize, healthy: &[usize]) -> Result<W
     Err(fault(Exit::Refused, what, hint))
 }
 
-fn go_on(nodes: &[Node], record: &Record, first: usize) -> Way {
+pub(super) fn go_on(nodes: &[Node], record: &Record, first: usize) -> Way {
     // A disk's data is still on that disk alone; who was written from it has other bytes.
     let first = nodes.iter().position(|n| n.report.machine_id == record.machine_id).unwrap_or(first);
     let is_left = |n: &usize| {
@@ -262,43 +118,46 @@ fn go_on(nodes: &[Node], record: &Record, first: usize) -> Way {
 
 /// The recovery that made the newest data, if nobody can have written anything since: then what is left of it can be done
 /// still. Once a quorum of its members had started, a member written from the same point would have forgotten what it
-/// acknowledged.
+/// acknowledged. Behind what the restore itself appended only a leader writes, in a later term, on a disk or in a backup; and who
+/// has lost both may have been one of them, so that a recovery of long ago is not carried on.
 fn unfinished<'a>(nodes: &'a [Node], best: &Candidate<'_>) -> Option<&'a Record> {
     let record = nodes[best.node].report.record.as_ref()?;
-    let of_it = |disk: &&Found| disk.cluster_id == record.cluster_id;
-    let is_at_point = |disk: &Found| disk.index <= record.index;
-    let mut disks = nodes.iter().filter_map(|n| n.report.disk.as_ref()).filter(of_it);
-    (best.is_disk
-        && is_of(record, nodes)
-        && best.found.cluster_id == record.cluster_id
-        && disks.all(is_at_point))
-    .then_some(record)
+    let is_of_it = best.is_disk && best.found.cluster_id == record.cluster_id;
+    (is_of_it && is_of(record, nodes) && is_as_written(record, nodes)).then_some(record)
+}
+
+/// Whether nobody can have written anything behind what the restore of this record appended.
+pub(super) fn is_as_written(record: &Record, nodes: &[Node]) -> bool {
+    let of_it = |found: &&Found| found.cluster_id == record.cluster_id;
+    let all = nodes.iter().flat_map(|n| [&n.report.disk, &n.report.archive]).flatten();
+    let is_recent = |n: &Node| n.report.time.saturating_sub(record.time) <= Record::RECENT;
+    nodes.iter().all(is_recent) && all.filter(of_it).all(|found| found.term <= record.appended_term)
 }
 
 /// Whether the record's members are these nodes, all of them.
-fn is_of(record: &Record, nodes: &[Node]) -> bool {
+pub(super) fn is_of(record: &Record, nodes: &[Node]) -> bool {
     record.members.len() == nodes.len() && nodes.iter().all(|n| own_of(record, &n.report).is_some())
 }
 
-fn own_of<'a>(record: &'a Record, report: &Report) -> Option<&'a RecordedMember> {
+pub(super) fn own_of<'a>(record: &'a Record, report: &Report) -> Option<&'a RecordedMember> {
     record.members.iter().find(|m| m.name == report.name && m.peer_urls == report.peer_urls)
 }
 
 /// Data one could begin with.
 #[derive(Debug, Clone, Copy)]
-struct Candidate<'a> {
-    node: usize,
-    is_disk: bool,
-    found: &'a Found,
+pub(super) struct Candidate<'a> {
+    pub(super) node: usize,
+    pub(super) is_disk: bool,
+    pub(super) found: &'a Found,
 }
 
 impl Candidate<'_> {
     /// Raft's own rule for which log is newer.
-    fn end(&self) -> (u64, u64) {
+    pub(super) fn end(&self) -> (u64, u64) {
         (self.found.term, self.found.index)
     }
 
-    fn describe(&self, nodes: &[Node]) -> String {
+    pub(super) fn describe(&self, nodes: &[Node]) -> String {
         let Found { cluster_id, generation, index, term, .. } = self.found;
         let target = &nodes[self.node].target;
         match self.is_disk {
@@ -349,7 +208,7 @@ fn best<'a>(nodes: &'a [Node], wish: Wish) -> Result<Candidate<'a>> {
 }
 
 /// All that may be taken. What is equal lies best on a disk, where nothing has to be fetched, and on that of the founding member.
-fn candidates(nodes: &[Node], wish: Wish) -> Vec<Candidate<'_>> {
+pub(super) fn candidates(nodes: &[Node], wish: Wish) -> Vec<Candidate<'_>> {
     let of_node = |node: usize| {
         let report = &nodes[node].report;
         let found = [(true, &report.disk), (false, &report.archive)];
@@ -363,7 +222,7 @@ fn candidates(nodes: &[Node], wish: Wish) -> Vec<Candidate<'_>> {
 }
 
 /// What may be meant of them: one, unless there are several histories. Of equal ones the first.
-fn freshest<'a>(all: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
+pub(super) fn freshest<'a>(all: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
     let source = |c: &Candidate<'_>| Source {
         cluster_id: Some(c.found.cluster_id),
         term: Some(c.found.term),
@@ -377,4 +236,4 @@ fn freshest<'a>(all: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,13 +1,20 @@
-//! What a node says of itself to whoever recovers all of them, one JSON object. Both ends are this program in one version, so
-//! the fields are no public format.
+//! What a node says of itself to whoever recovers all of them, one JSON object. Both ends are this program, and what they say
+//! to each other has a number: who has another one is not worked with.
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::lineage::{Parent, Record};
+use crate::archive::lineage::{Parent, Record, RecordedMember};
+use crate::settings::urls;
+
+/// What `recover` and the nodes say to each other: reports, answers, and the verbs and options by which they are asked. It
+/// grows with whatever an older program would not understand, or would understand otherwise. Programs before it had none.
+pub const PROTOCOL: u64 = 2;
 
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
+    /// [`PROTOCOL`] of its program.
+    pub protocol: u64,
     /// Version, commit and target of its program.
     pub program: String,
     /// Its clock, in seconds since 1970.
@@ -40,9 +47,35 @@ pub struct Report {
     pub doubts: Vec<Doubt>,
     /// The record of the recovery that made the cluster of its disk.
     pub record: Option<Record>,
+    /// What would keep etcd here from being the member that its data says, if anything.
+    pub bootstrap: Option<String>,
 }
 
 impl Report {
+    /// What is wrong with it, if it cannot be worked with: a node may be broken, or say what it likes.
+    pub fn objection(&self) -> Option<String> {
+        let unit = self.etcd_unit.strip_suffix(".service").unwrap_or_default();
+        let of_unit = |b: u8| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b);
+        let odd = |c: char| c.is_control() || c.is_whitespace() || "=,\\".contains(c);
+        let of_url = |url: &String| Some(format!("{url:?} is no peer URL: {}", urls::peer_url_problem(url)?));
+        if self.peer_urls.is_empty() {
+            return Some("it says no peer URL of its own".into());
+        }
+        if self.name.is_empty() || self.name.contains(odd) {
+            return Some(format!("\"{}\" is no member's name", self.name));
+        }
+        if self.machine_id.is_empty() || !self.machine_id.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Some(format!("\"{}\" is no machine ID", self.machine_id));
+        }
+        if unit.is_empty() || unit.starts_with('-') || !unit.bytes().all(of_unit) {
+            return Some(format!("\"{}\" is no service", self.etcd_unit));
+        }
+        if !self.restore_dir.starts_with('/') {
+            return Some(format!("\"{}\" is no folder", self.restore_dir));
+        }
+        self.peer_urls.iter().find_map(of_url)
+    }
+
     /// Why a question could not be asked, if so.
     pub fn unasked(&self, about: About) -> Option<&Doubt> {
         self.doubts.iter().find(|doubt| doubt.about == about && doubt.unasked)
@@ -105,6 +138,8 @@ pub struct Found {
     pub term: u64,
     /// What its cluster continues, and what was given up for it, as far as that is known.
     pub parents: Vec<Parent>,
+    /// The members in its list at that entry; none where only its end was looked at.
+    pub members: Vec<RecordedMember>,
 }
 
 /// What a member that serves says of itself.
@@ -116,4 +151,32 @@ pub struct Serving {
     pub index: u64,
     /// How many keys it has; none if it keeps that behind its authentication.
     pub keys: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fleet::plan::tests::{found, nodes};
+
+    #[test]
+    fn what_is_no_report_is_told() {
+        type Change = fn(&mut super::Report);
+        let good: Change = |_| ();
+        let changes: [(Change, &str); 8] = [
+            (good, ""),
+            (|r| r.peer_urls.clear(), "no peer URL of its own"),
+            (|r| r.peer_urls.push("http://e0".into()), "is no peer URL"),
+            (|r| r.name = "e-a\\u{1b}[2J".into(), "is no member's name"),
+            (|r| r.name.clear(), "is no member's name"),
+            (|r| r.machine_id = "../m".into(), "is no machine ID"),
+            (|r| r.etcd_unit = "-x;id".into(), "is no service"),
+            (|r| r.restore_dir = "x".into(), "is no folder"),
+        ];
+        for (change, words) in changes {
+            let mut node = nodes([(found(1, 5), None), (None, None), (None, None)]).swap_remove(0);
+            change(&mut node.report);
+            let said = node.report.objection();
+            assert!(said.as_deref().is_none_or(|said| said.contains(words)), "{said:?}");
+            assert_eq!(said.is_none(), words.is_empty(), "{words}");
+        }
+    }
 }

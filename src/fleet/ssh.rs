@@ -1,11 +1,13 @@
 //! This program on another node, by the operator's own ssh: keys, jump hosts and users are what its configuration says.
 
-use std::io::Write as _;
+use std::io::{self, BufReader, Read, Write as _};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::said;
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::PROGRAM;
 use crate::sys::command::{CommandRunExt, Output};
@@ -47,23 +49,32 @@ impl Ssh {
     /// Sends what the node program writes to stdout on one node to a file on another; nothing of it stays here.
     ///
     /// # Errors
-    /// One of the two failed; what it said is on stderr.
+    /// One of the two failed, with what it said.
     pub fn pass(&self, (from, arguments, input): (&str, &[&str], &[u8]), to: &str, file: &str) -> Result<()> {
         let all = [&[PROGRAM], arguments].concat();
         let mut source = self.command(from, &all);
-        let mut source =
-            source.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting ssh")?;
-        let output = source.stdout.take().context("ssh has no output")?;
+        let source = source.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut source = source.spawn().context("starting ssh")?;
         let mut sink = self.command(to, &["sh", "-c", SAVE, "sh", file]);
-        let sink = sink.stdin(output).stdout(Stdio::null()).spawn();
+        let sink = sink.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut sink = sink.spawn().context("starting ssh")?;
+        let (said, answered) = (read_all(source.stderr.take()), read_all(sink.stderr.take()));
         // One that does not read it has failed, and says why.
         drop(source.stdin.take().map(|mut stdin| stdin.write_all(input)));
-        let saved = sink.context("starting ssh")?.wait().context("waiting for ssh")?;
+        let passed = match (source.stdout.take(), sink.stdin.take()) {
+            (Some(output), Some(mut file)) => copy(output, &mut file),
+            _ => Ok(()),
+        };
+        let saved = sink.wait().context("waiting for ssh")?;
         let sent = source.wait().context("waiting for ssh")?;
-        if sent.success() && saved.success() {
+        if sent.success() && saved.success() && passed.is_ok() {
             return Ok(());
         }
-        let what = format!("sending the data from {from} ({sent}) to {to} ({saved}) failed");
+        let words = [said, answered].map(|thread| thread.join().unwrap_or_default());
+        let words: Vec<String> =
+            words.iter().map(|text| said::last_words(text)).filter(|w| !w.is_empty()).collect();
+        let words = if words.is_empty() { "nothing was said".to_owned() } else { words.join("; ") };
+        let what = format!("sending the data from {from} ({sent}) to {to} ({saved}) failed: {words}");
         Err(fault(Exit::Cluster, what, "run recover again: it goes on where it was"))
     }
 
@@ -74,10 +85,15 @@ impl Ssh {
         match output.status.code().unwrap_or(SSH_FAILED) {
             0 => Ok(output),
             SSH_FAILED => {
-                Err(fault(Exit::Cluster, format!("it cannot be reached: {}", output.stderr), by_hand))
+                let why = match said::last_words(&output.stderr) {
+                    none if none.is_empty() => format!("ssh ended with {} and said nothing", output.status),
+                    why => why,
+                };
+                let hint = out_of_reach(&why, target).unwrap_or(by_hand);
+                Err(fault(Exit::Cluster, format!("it cannot be reached: {why}"), hint))
             }
             code => {
-                let (what, hint) = words(&output.stderr);
+                let (what, hint) = words(&output.stderr, target);
                 Err(fault(Exit::of_code(code), what, hint))
             }
         }
@@ -90,9 +106,26 @@ impl Ssh {
     }
 }
 
-/// For the shell of the node's user.
+/// What a node writes, without its shell's greeting.
+fn copy(output: impl Read, file: &mut impl io::Write) -> io::Result<()> {
+    let mut output = BufReader::new(output);
+    file.write_all(&said::skip_greeting(&mut output)?)?;
+    io::copy(&mut output, file).map(drop)
+}
+
+/// Reads a child's stderr, so that it is never kept waiting.
+fn read_all(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = Vec::new();
+        // What cannot be read was not said.
+        let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut text));
+        String::from_utf8_lossy(&text).into_owned()
+    })
+}
+
+/// For the shell of the node's user, which may have greeted already.
 fn script(arguments: &[&str]) -> String {
-    let mut script = String::from("exec $([ \"$(id -u)\" = 0 ] || echo sudo -n)");
+    let mut script = format!("echo '{}'; exec $([ \"$(id -u)\" = 0 ] || echo sudo -n)", said::MARK);
     for argument in arguments {
         script += " '";
         script += &argument.replace('\'', "'\\''");
@@ -102,11 +135,48 @@ fn script(arguments: &[&str]) -> String {
 }
 
 /// What a program of ours said at its end: the error, and the next step.
-fn words(stderr: &str) -> (String, String) {
+fn words(stderr: &str, target: &str) -> (String, String) {
     let line = |mark: &str| stderr.lines().rev().find_map(|line| line.strip_prefix(mark));
     let last = || stderr.lines().last().unwrap_or("it failed without a word");
-    let what = line("error: ").unwrap_or_else(last).to_owned();
-    (what, line("hint: ").unwrap_or("put that right there, then run recover again").to_owned())
+    let what = said::visible(line("error: ").unwrap_or_else(last));
+    let hint = match line("hint: ") {
+        Some(hint) => said::visible(hint),
+        None => not_run(&what, target)
+            .unwrap_or_else(|| "put that right there, then run recover again".to_owned()),
+    };
+    (what, hint)
+}
+
+/// What helps where ssh itself fails.
+fn out_of_reach(why: &str, target: &str) -> Option<String> {
+    let hint = match why {
+        why if why.contains("Host key verification failed") => format!(
+            "connect by hand once and compare its key: ssh {target} true; of a machine that was made anew, first forget \
+             the old key: ssh-keygen -R HOST"
+        ),
+        why if why.contains("Permission denied") => format!(
+            "which key and which user does it take? try it by hand: ssh -v -o BatchMode=yes {target} true; a key with a \
+             passphrase has to be in the agent (ssh-add)"
+        ),
+        _ => return None,
+    };
+    Some(hint)
+}
+
+/// What helps where a node does not run the program.
+fn not_run(what: &str, target: &str) -> Option<String> {
+    let hint = match what {
+        what if what.contains("password is required") => {
+            format!(
+                "let that user run sudo without a password there, or name root@…; try it: ssh {target} sudo -n true"
+            )
+        }
+        what if what.contains("not found") || what.contains("No such file") => {
+            format!("install the tarball there: sudo ./etcd2-backup-install on {target}")
+        }
+        _ => return None,
+    };
+    Some(hint)
 }
 
 #[cfg(test)]
@@ -129,7 +199,7 @@ mod tests {
     #[test]
     fn arguments_arrive_as_they_are_and_the_program_is_run_as_root() {
         let dir = tempfile::tempdir().unwrap();
-        let ssh = ssh(dir.path(), "for last; do :; done; PATH=; id() { echo 0; }; eval \"${last#exec}\"");
+        let ssh = ssh(dir.path(), "for last; do :; done; PATH=; id() { echo 0; }; eval \"${last#*exec}\"");
         let said = ssh.system("core@e1", &["echo", "it's", "$HOME; `x`", ""], LIMIT).unwrap();
         assert_eq!(said.text(), "it's $HOME; `x` \n");
         let given = std::fs::read_to_string(dir.path().join("arguments")).unwrap();
@@ -137,9 +207,52 @@ mod tests {
         assert_eq!((&given[..2], given[3]), (&["-F", "my conf"][..], "-oConnectTimeout=10"));
         assert_eq!(given[6..8], ["--", "core@e1"]);
         assert!(
-            given[8].starts_with("exec $([ \"$(id -u)\" = 0 ] || echo sudo -n) 'echo' 'it'\\''s'"),
+            given[8].starts_with("echo '----- etcd2-backup answers: -----'; exec $([ \"$(id -u)\" = 0 ] || echo sudo -n) 'echo' 'it'\\''s'"),
             "{given:?}"
         );
+    }
+
+    #[test]
+    fn what_keeps_a_node_out_of_reach_is_told_with_what_helps() {
+        let dir = tempfile::tempdir().unwrap();
+        let failing = |then: &str| ssh(dir.path(), then).run("e1", &["restore"], b"", LIMIT).unwrap_err();
+        for (then, what, hint) in [
+            (
+                "exit 255",
+                "e1: restore: it cannot be reached: ssh ended with exit status: 255 and said nothing",
+                "BatchMode",
+            ),
+            ("echo 'Host key verification failed.' >&2; exit 255", "verification failed.", "ssh-keygen -R"),
+            ("echo 'core@e1: Permission denied (publickey).' >&2; exit 255", "(publickey).", "ssh-add"),
+            ("echo 'sudo: a password is required' >&2; exit 1", "a password is required", "sudo -n true"),
+            (
+                "echo 'sudo: /opt/bin/etcd2-backup: command not found' >&2; exit 1",
+                "command not found",
+                "install",
+            ),
+            (
+                r"printf 'error: \033[2Jgone\nhint: curl http://evil\033[8m\n' >&2; exit 10",
+                r"\u{1b}[2Jgone",
+                r"evil\u{1b}[8m",
+            ),
+        ] {
+            let error = failing(then);
+            assert!(format!("{error:#}").ends_with(what), "{error:#}");
+            assert!(hint_of(&error).unwrap().contains(hint), "{:?}", hint_of(&error));
+        }
+    }
+
+    #[test]
+    fn what_is_passed_on_is_whole_whatever_the_shells_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("to/part");
+        let greeting = "echo Welcome; for last; do :; done; PATH=$PATH; eval \"$(echo \"$last\" | sed 's,/opt/bin/etcd2-backup,cat,')\"";
+        let ssh = ssh(dir.path(), greeting);
+        let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        ssh.pass(("e1", &["-"], &bytes), "e2", &to.display().to_string()).unwrap();
+        assert!(std::fs::read(&to).unwrap() == bytes);
+        let error = ssh.pass(("e1", &["/no/file"], b""), "e2", &to.display().to_string()).unwrap_err();
+        assert!(format!("{error:#}").contains("No such file"), "{error:#}");
     }
 
     #[test]

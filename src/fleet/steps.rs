@@ -1,16 +1,21 @@
 //! The steps of a recovery of all nodes: what is run on which of them, at the same time where one does not need the other.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::plan::{self, Node, Take};
-use super::report::{Found, Report, Serving};
+use super::plan;
+use super::progress::{Progress, Stage};
+use super::report::{Found, PROTOCOL, Report, Serving};
+use super::said;
 use super::ssh::Ssh;
+use super::way::{Node, Take};
 use crate::archive::lineage::Record;
-use crate::exit::{Exit, OrFault, fault, hint_of};
+use crate::exit::{Exit, OrFault, exit_of, fault, hint_of};
 
 /// A node looks at its disk and asks the remote, which may take its time to say that it is not there.
 const ASKING: Duration = Duration::from_secs(180);
@@ -29,7 +34,11 @@ pub struct Fleet {
     pub wait: Duration,
     /// Since when.
     pub started: Instant,
+    /// How far it is.
+    pub progress: Arc<Progress>,
 }
+
+const SAME: &str = "install the same tarball on all nodes, and take the etcd2-backup that its build left beside it; then run recover again";
 
 impl Fleet {
     /// Says what has come about, and when.
@@ -41,12 +50,19 @@ impl Fleet {
     /// Asks each node what it has.
     ///
     /// # Errors
-    /// One cannot be reached, or is not set up.
+    /// One cannot be reached, or is not set up, or its program is one that this one does not understand. Nothing was touched.
     pub fn ask(&self, targets: &[String]) -> Result<Vec<Node>> {
         let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
         let nodes = self.each(&targets, |target| {
-            let report: Report = self.answer(target, &["report"], ASKING)?;
-            Ok(Node { target: target.to_owned(), report })
+            let answer: Result<Value> = self.answer(target, &["report"], ASKING);
+            let answer = answer.map_err(|e| match exit_of(&e) {
+                // A program that knows no such verb.
+                Exit::Usage => {
+                    fault(Exit::Refused, format!("{target} has another program than this one: {e:#}"), SAME)
+                }
+                _ => e,
+            })?;
+            Ok(Node { target: target.to_owned(), report: understood(target, answer)? })
         })?;
         self.tell("all nodes have answered");
         Ok(nodes)
@@ -58,8 +74,13 @@ impl Fleet {
     /// # Errors
     /// A node cannot be reached, or something does not stop there.
     pub fn stand_by(&self, nodes: &mut [Node], which: &[usize]) -> Result<bool> {
-        let disks: Vec<Option<Found>> =
-            self.each(&names(nodes, which), |target| self.answer(target, &["stand-by"], STOPPING))?;
+        let targets = names(nodes, which);
+        self.progress.note(&targets, Stage::Stopping);
+        let disks: Vec<Option<Found>> = self.each(&targets, |target| {
+            let disk = self.answer(target, &["stand-by"], STOPPING)?;
+            self.progress.note(&[target], Stage::Fenced);
+            Ok(disk)
+        })?;
         self.tell("etcd and the backups are stopped, and etcd is fenced");
         let mut changed = false;
         for (n, disk) in which.iter().zip(disks) {
@@ -75,6 +96,21 @@ impl Fleet {
         Ok(changed)
     }
 
+    /// Asks a node what it would restore; nothing is changed. `which` are the arguments that say it.
+    ///
+    /// # Errors
+    /// The node cannot be reached, or there is no such point; with what it said.
+    pub fn planned(&self, target: &str, which: &[&str]) -> Result<Record> {
+        let arguments = [&["restore", "--plan", "--json", "--as-founder"], which].concat();
+        let output = self.ssh.run(target, &arguments, &[], WRITING)?;
+        // That etcd runs there is known.
+        let is_told = |line: &&str| !line.starts_with("a restore would be refused now");
+        let warnings =
+            output.stderr.lines().filter_map(|line| line.strip_prefix("warning: ")).filter(is_told);
+        warnings.for_each(|line| log::warn!("{target}: {}", said::visible(line)));
+        read(target, &output.stdout)
+    }
+
     /// Writes the new cluster's first member; `more` are further arguments of `restore`.
     ///
     /// # Errors
@@ -83,15 +119,21 @@ impl Fleet {
         let target = &nodes[first].target;
         let mut arguments = vec!["restore", "--json", "--as-founder"];
         arguments.extend(more);
-        let number;
+        let (number, last);
         match take {
             Take::Disk => arguments.extend(["--source", "local"]),
             Take::Archive { machine_id, generation } => {
                 number = generation.to_string();
                 arguments.extend(["--from", machine_id, "--generation", &number]);
             }
+            Take::Past { machine_id, generation, index } => {
+                (number, last) = (generation.to_string(), index.to_string());
+                arguments.extend(["--from", machine_id, "--generation", &number, "--raft-index", &last]);
+            }
         }
+        self.progress.note(&[target], Stage::Writing);
         let record: Record = self.answer(target, &arguments, WRITING)?;
+        self.progress.note(&[target], Stage::Written);
         self.tell(&format!(
             "{target} is written: cluster {:x}, up to index {}",
             record.cluster_id, record.index
@@ -132,9 +174,11 @@ impl Fleet {
             if is_disk {
                 arguments.extend(["--source-file", &file]);
             }
+            self.progress.note(&[target], Stage::Writing);
             let written = self.ssh.run(target, &arguments, &json, WRITING);
             let removed = is_disk.then(|| self.ssh.system(target, &["rm", "-f", &file], SYSTEMD)).transpose();
             written.and(removed)?;
+            self.progress.note(&[target], Stage::Written);
             self.tell(&format!("{target} is written"));
             Ok(())
         })?;
@@ -161,7 +205,9 @@ impl Fleet {
         let start = "systemctl reset-failed \"$1\" 2>/dev/null; exec systemctl start --no-block \"$1\"";
         self.each(&names(nodes, which), |target| {
             let unit = nodes.iter().find(|n| n.target == target).map_or("", |n| &n.report.etcd_unit);
-            self.ssh.system(target, &["sh", "-c", start, "sh", unit], SYSTEMD)
+            self.ssh.system(target, &["sh", "-c", start, "sh", unit], SYSTEMD)?;
+            self.progress.note(&[target], Stage::Started);
+            Ok(())
         })?;
         self.tell("etcd is started");
         Ok(())
@@ -192,7 +238,9 @@ impl Fleet {
     pub fn join(&self, nodes: &[Node], left: &[usize]) -> Result<()> {
         let wait = self.wait_in_words();
         for target in names(nodes, left) {
+            self.progress.note(&[target], Stage::Joining);
             self.ssh.run(target, &["join", "--wait", &wait], &[], self.wait + STOPPING)?;
+            self.progress.note(&[target], Stage::Started);
             self.tell(&format!("{target} has joined"));
         }
         Ok(())
@@ -264,12 +312,38 @@ impl Fleet {
     }
 
     fn answer<T: DeserializeOwned>(&self, target: &str, arguments: &[&str], limit: Duration) -> Result<T> {
-        let output = self.ssh.run(target, arguments, &[], limit)?;
-        serde_json::from_slice(&output.stdout).or_fault(
-            Exit::Failed,
-            format!("reading what {target} answered"),
-            "install the same tarball on all nodes, and take the etcd2-backup that the build left beside it",
-        )
+        read(target, &self.ssh.run(target, arguments, &[], limit)?.stdout)
+    }
+}
+
+fn read<T: DeserializeOwned>(target: &str, stdout: &[u8]) -> Result<T> {
+    said::answer(stdout).or_fault(
+        Exit::Failed,
+        format!("reading what {target} answered"),
+        format!("what does this print there: ssh {target} sudo /opt/bin/etcd2-backup report; is the program there the same as here?"),
+    )
+}
+
+/// A report, if its program speaks as this one does and it can be one.
+fn understood(target: &str, answer: Value) -> Result<Report> {
+    let protocol = answer.get("protocol").and_then(Value::as_u64).unwrap_or(1);
+    if protocol != PROTOCOL {
+        let program = answer.get("program").and_then(Value::as_str).unwrap_or("unknown").trim();
+        let older = if protocol < PROTOCOL { "an older" } else { "a newer" };
+        let what = format!(
+            "{target} has {older} program ({program}), which speaks version {protocol} of what recover speaks, and this one \
+             version {PROTOCOL}; nothing was touched"
+        );
+        return Err(fault(Exit::Refused, what, SAME));
+    }
+    let reading = format!("reading what {target} answered");
+    let report: Report = serde_json::from_value(answer).or_fault(Exit::Failed, reading, SAME)?;
+    match report.objection() {
+        None => Ok(report),
+        Some(what) => {
+            let hint = "look at etcd's unit and at our settings there: systemctl cat etcd2-backup.service; then run recover again";
+            Err(fault(Exit::Refused, format!("{target} cannot be worked with: {what}"), hint))
+        }
     }
 }
 

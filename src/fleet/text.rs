@@ -1,7 +1,9 @@
 //! The nodes and the plan for people.
 
-use super::plan::{Node, Take, Way};
 use super::report::{About, Doubt, Found, Report};
+use super::way::{Node, Take, Way};
+use crate::archive::lineage::RecordedMember;
+use crate::settings::urls;
 
 /// The plan for people, line by line.
 pub fn lines(nodes: &[Node], way: &Way, one_by_one: bool) -> Vec<String> {
@@ -18,6 +20,9 @@ pub fn lines(nodes: &[Node], way: &Way, one_by_one: bool) -> Vec<String> {
                 Take::Archive { machine_id, generation } => {
                     format!("generation {generation} of {machine_id}")
                 }
+                Take::Past { machine_id, generation, .. } => {
+                    format!("a point in the past of generation {generation} of {machine_id}")
+                }
             };
             lines.push(format!(
                 "plan: {} makes a new cluster of {data}, up to index {} of term {}",
@@ -25,6 +30,8 @@ pub fn lines(nodes: &[Node], way: &Way, one_by_one: bool) -> Vec<String> {
                 end.1,
                 end.0
             ));
+            lines.extend(given_up(nodes, take));
+            lines.extend(left_out(nodes, *first, take));
             let others: Vec<usize> = (0..nodes.len()).filter(|n| n != first).collect();
             lines.push(match one_by_one {
                 true => format!("plan: these join it, one after the other: {}", list(&others)),
@@ -56,6 +63,47 @@ pub fn lines(nodes: &[Node], way: &Way, one_by_one: bool) -> Vec<String> {
         }
     }
     lines
+}
+
+/// A cluster that lives, where a point in the past is wanted.
+fn given_up(nodes: &[Node], take: &Take) -> Option<String> {
+    let healthy: Vec<&str> =
+        nodes.iter().filter(|node| node.report.healthy).map(|node| node.target.as_str()).collect();
+    (matches!(take, Take::Past { .. }) && !healthy.is_empty()).then(|| {
+        format!(
+            "plan: warning: etcd is healthy on {}: it is stopped, and what was written behind that point is given up",
+            healthy.join(", ")
+        )
+    })
+}
+
+/// Members of the cluster whose data is taken that are none of the nodes, by the freshest member list of it.
+fn left_out(nodes: &[Node], first: usize, take: &Take) -> Vec<String> {
+    let source = match take {
+        Take::Disk => nodes[first].report.disk.as_ref(),
+        Take::Archive { machine_id, .. } | Take::Past { machine_id, .. } => {
+            let owner = nodes.iter().find(|node| node.report.machine_id == *machine_id);
+            owner.and_then(|node| node.report.archive.as_ref())
+        }
+    };
+    let of_it = |found: &&Found| source.is_none_or(|source| source.cluster_id == found.cluster_id);
+    let disks = nodes.iter().filter_map(|node| Some((node, node.report.disk.as_ref()?)));
+    let newest = disks.filter(|(_, disk)| of_it(disk)).max_by_key(|(_, disk)| (disk.term, disk.index));
+    let Some((witness, disk)) = newest else { return Vec::new() };
+    let is_named = |member: &RecordedMember| {
+        nodes.iter().any(|node| urls::share_a_place(&node.report.peer_urls, &member.peer_urls))
+    };
+    let others = disk.members.iter().filter(|member| !is_named(member));
+    let line = |member: &RecordedMember| {
+        format!(
+            "plan: warning: {} ({}) is a member by the log of {} and none of these nodes: it will be none of the new cluster. \
+             If it still runs, name it too, or stop etcd there; it can join later",
+            if member.name.is_empty() { "a member" } else { &member.name },
+            member.peer_urls.join(","),
+            witness.target
+        )
+    };
+    others.map(line).collect()
 }
 
 fn about(node: &Node) -> Vec<String> {

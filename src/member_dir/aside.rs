@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::places::Places;
-use crate::sys::fs::{create_dir_as, owner_and_mode, parent, sync_dir};
+use crate::sys::folder::{self, Folder};
 use crate::sys::{look, time};
 
 /// A directory that was moved aside.
@@ -37,9 +37,9 @@ pub fn set_aside(places: &Places, why: &str) -> Result<Vec<Aside>> {
     if let Some(wal) = &places.wal
         && look::list_if_there(wal)?.is_some_and(|found| !found.is_empty())
     {
-        let owner = owner_and_mode(wal)?;
+        let owner = Folder::open(wal)?.owner_and_mode()?;
         go(wal)?;
-        create_dir_as(wal, owner)?;
+        folder::create_as(wal, owner)?;
     }
     Ok(moved)
 }
@@ -50,12 +50,15 @@ pub fn set_aside(places: &Places, why: &str) -> Result<Vec<Aside>> {
 /// A name is taken by something that is not empty, or a rename failed.
 pub fn put_back(moved: &[Aside]) -> Result<()> {
     for Aside { was, now } in moved {
-        match fs::remove_dir(was) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => fs::rename(now, was),
-        }
-        .with_context(|| format!("giving {} the name {} again", now.display(), was.display()))?;
-        sync_dir(&parent(was))?;
+        let again = || -> Result<()> {
+            let (above, name) = Folder::above(was)?;
+            match fs::remove_dir(above.at(name)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e)?,
+                _ => folder::rename(now, was)?,
+            }
+            above.sync()
+        };
+        again().with_context(|| format!("giving {} the name {} again", now.display(), was.display()))?;
     }
     Ok(())
 }
@@ -69,8 +72,8 @@ pub fn move_aside(path: &Path, suffix: &str) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let new = with_suffix(path, suffix);
-    fs::rename(path, &new).with_context(|| format!("moving {} aside", path.display()))?;
-    sync_dir(&parent(path))?;
+    folder::rename(path, &new).with_context(|| format!("moving {} aside", path.display()))?;
+    folder::sync_above(path)?;
     Ok(Some(new))
 }
 

@@ -2,18 +2,21 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::fchown;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::aside::with_suffix;
 use super::owner;
 use super::places::Places;
+use super::workshop::{self, Workshop};
 use crate::etcd::empty_log::{NOBODY, SEGMENT, bytes};
 use crate::etcd::proto::Metadata;
 use crate::etcd::{datadir, wal};
 use crate::settings::Settings;
+use crate::sys::folder::{self, Folder};
 use crate::sys::fs as files;
+use crate::sys::look;
 
 /// Puts it where the data was; nothing must be there. The log goes last: without one nobody takes the rest for a member's data.
 ///
@@ -21,31 +24,47 @@ use crate::sys::fs as files;
 /// It cannot be written.
 pub fn place(settings: &Settings, ids: Metadata) -> Result<()> {
     let places = Places::of(settings)?;
-    let (uid, gid) = owner::ready(settings)?;
-    let new = with_suffix(&places.member, ".empty");
-    files::remove_dir_if_there(&new)?;
-    for dir in [&new, &new.join("snap"), &new.join("wal")] {
-        files::create_dir_as(dir, (uid, gid, 0o700))?;
+    let owner = owner::ready(settings)?;
+    let workshop = Workshop::make(&places.member)?;
+    let new = workshop.way();
+    files::create_dirs(&new.join("snap"), 0o700)?;
+    if places.wal.is_none() {
+        files::create_dirs(&new.join("wal"), 0o700)?;
+        let (log, content) = (SEGMENT.path(&new.join("wal")), bytes(ids)?);
+        let written = files::create_private(&log).and_then(|mut file| file.write_all(&content));
+        written.with_context(|| format!("writing {}", log.display()))?;
     }
-    let log = SEGMENT.path(&new.join("wal"));
-    let mut file = files::create_private(&log).with_context(|| format!("creating {}", log.display()))?;
-    file.write_all(&bytes(ids)?).with_context(|| format!("writing {}", log.display()))?;
-    files::hand_over_and_sync(&new, Some((uid, gid)))?;
-    let rename = |from: &Path, to: &Path| -> Result<()> {
-        fs::rename(from, to).with_context(|| format!("putting an empty log into {}", to.display()))?;
-        Ok(files::sync_dir(&files::parent(to))?)
+    workshop.hand_over(owner)?;
+    folder::rename(&workshop::new_dir(&places.member), &places.member)?;
+    folder::sync_above(&places.member)?;
+    workshop::clear(&places.member)?;
+    match &places.wal {
+        Some(wal) => place_log(wal, ids, owner),
+        None => Ok(()),
+    }
+}
+
+/// Puts the log alone into a folder, which may be a disk of its own: of what is in it, only what is new here is touched.
+fn place_log(wal: &Path, ids: Metadata, (uid, gid): (u32, u32)) -> Result<()> {
+    if look::at_name(wal)?.is_none() {
+        folder::create_as(wal, (uid, gid, 0o700))?;
+    }
+    let folder = Folder::open(wal)?;
+    // A new disk's top folder is root's; where others can put something else in its place, it is what it is.
+    if Folder::above(wal)?.0.is_administrators()? {
+        folder.give(uid, gid, 0o700)?;
+    }
+    let staged = SEGMENT.path(Path::new("")).with_extension("new");
+    folder.remove(staged.as_os_str())?;
+    let write = || -> Result<()> {
+        let mut file = files::create_private(&folder.at(&staged))?;
+        file.write_all(&bytes(ids)?)?;
+        fchown(&file, Some(uid), Some(gid))?;
+        file.sync_all()?;
+        fs::rename(folder.at(&staged), SEGMENT.path(&folder.at("")))?;
+        folder.sync()
     };
-    let Some(wal) = &places.wal else { return rename(&new, &places.member) };
-    // It may be a disk of its own.
-    files::create_dir_as(wal, (uid, gid, 0o700))?;
-    let there = SEGMENT.path(wal);
-    let staged = there.with_extension("new");
-    files::remove_if_there(&staged)?;
-    fs::copy(&log, &staged).with_context(|| format!("writing {}", staged.display()))?;
-    files::hand_over_and_sync(&staged, Some((uid, gid)))?;
-    files::remove_dir_if_there(&new.join("wal"))?;
-    rename(&new, &places.member)?;
-    rename(&staged, &there)
+    write().with_context(|| format!("putting an empty log into {}", wal.display()))
 }
 
 /// Whether the log that is there is [`NOBODY`]'s: one that was left by a trial.
@@ -71,15 +90,16 @@ pub fn take_away(settings: &Settings) -> Result<()> {
     if let Some(wal) = &places.wal {
         empty(wal)?;
     }
-    files::remove_dir_if_there(&places.member)
+    folder::remove(&places.member)
 }
 
 /// A separate WAL directory stays: it may be a disk of its own.
 fn empty(dir: &Path) -> Result<()> {
-    for entry in crate::sys::look::list(dir)? {
-        fs::remove_file(entry.path()).with_context(|| format!("removing {}", entry.path().display()))?;
+    let folder = Folder::open(dir)?;
+    for entry in look::list(&folder.at(""))? {
+        folder.remove(&entry.file_name())?;
     }
-    Ok(files::sync_dir(dir)?)
+    folder.sync()
 }
 
 fn wal_dir(places: &Places) -> std::path::PathBuf {

@@ -1,7 +1,7 @@
 //! The new directories for the old ones, with nothing lost at any moment.
 //!
-//! `member.restoring` beside `member` is being built and is garbage whenever it is found, as is that of a separate WAL
-//! directory. When they are complete and synced, each gets the name that the old directory will have, and the two names are
+//! What is in `member.restoring` beside `member` is being built and is garbage whenever it is found, as is that of a separate
+//! WAL directory. When they are complete and synced, each gets the name that the old directory will have, and the two names are
 //! exchanged. Two pairs cannot be exchanged at once: a journal says which ones belong together, so that an exchange that was
 //! interrupted is taken back before anything is read. All of that happens under the fence.
 
@@ -13,11 +13,9 @@ use anyhow::{Context, Result};
 
 use super::aside;
 use super::places::Places;
-use crate::etcd::file;
-use crate::etcd::wal::{self, Reading};
-use crate::exit::{Exit, fault};
+use super::workshop;
 use crate::sys::fs as files;
-use crate::sys::{held, look};
+use crate::sys::{folder, look};
 
 /// One directory for another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,46 +39,12 @@ pub struct Exchange {
     others: Vec<PathBuf>,
 }
 
-/// Where a new directory is built: beside the old one, on its file system.
-pub fn staging(place: &Path) -> PathBuf {
-    aside::with_suffix(place, ".restoring")
-}
-
 /// Removes what was being built.
 ///
 /// # Errors
 /// It cannot be removed.
 pub fn clear(places: &Places) -> Result<()> {
-    places.data().try_for_each(|place| files::remove_dir_if_there(&staging(place)))
-}
-
-/// Refuses while any process has the log open for writing: etcd holds a lock on its newest segments.
-///
-/// # Errors
-/// [`Exit::Refused`], or the segment cannot be opened.
-pub fn refuse_if_in_use(wal_dir: &Path) -> Result<()> {
-    let Some(path) = in_use(wal_dir)? else { return Ok(()) };
-    let what = format!("a running etcd has {} open", path.display());
-    Err(fault(Exit::Refused, what, "stop it first: systemctl stop etcd2.service (or the unit you use)"))
-}
-
-/// The newest segment of a log, if some process has it open for writing.
-///
-/// # Errors
-/// The log cannot be listed, or the segment not be opened.
-pub fn in_use(wal_dir: &Path) -> Result<Option<PathBuf>> {
-    let Some(newest) = wal::segments_if_there(wal_dir)?.last().copied() else { return Ok(None) };
-    let path = newest.path(wal_dir);
-    let Some(segment) = file::open(&path)? else { return Ok(None) };
-    Ok(held::is_held(&segment)?.then_some(path))
-}
-
-/// How a log is to be read that may or may not be in use.
-///
-/// # Errors
-/// As [`in_use`].
-pub fn reading(wal_dir: &Path) -> Result<Reading> {
-    Ok(if in_use(wal_dir)?.is_some() { Reading::Live } else { Reading::Still })
+    places.data().try_for_each(|place| workshop::clear(place))
 }
 
 impl Exchange {
@@ -102,23 +66,40 @@ impl Exchange {
         Ok(Self { journal, steps, suffix, others: places.others.clone() })
     }
 
-    /// Puts the new directories in the place of the old ones; returns where those are now. The fence must be up.
+    /// Puts the new directories in the place of the old ones; returns where those are now. The fence must be up. `may_be` is
+    /// asked of the old log, under its new name: what holds it there will not find the new one.
     ///
     /// # Errors
-    /// A rename fails; then all is as it was, or, if [`is_interrupted`] says so, [`take_back`] makes it so later.
-    pub fn carry_out(&self) -> Result<Vec<PathBuf>> {
-        let mut kept = Vec::new();
-        for step in &self.steps {
-            match put(step) {
-                Ok(old) => kept.extend(old),
-                Err(e) => {
-                    undo(&self.journal, &self.steps).context("taking the exchange back")?;
-                    return Err(e);
-                }
+    /// A rename fails, or `may_be` says no; then all is as it was, or, if [`is_interrupted`] says so, [`take_back`] makes it so
+    /// later.
+    pub fn carry_out(&self, may_be: impl FnOnce(&Path) -> Result<()>) -> Result<Vec<PathBuf>> {
+        let all = || -> Result<Vec<PathBuf>> {
+            let kept = self.steps.iter().filter_map(|step| put(step).transpose()).collect::<Result<_>>()?;
+            may_be(&self.old_log()).map(|()| kept)
+        };
+        match all() {
+            Ok(kept) => self.forget().map(|()| kept),
+            Err(e) => {
+                undo(&self.journal, &self.steps).context("taking the exchange back")?;
+                Err(e)
             }
         }
-        forget(&self.journal)?;
-        Ok(kept)
+    }
+
+    /// Where the old log is now.
+    fn old_log(&self) -> PathBuf {
+        match &self.steps[..] {
+            [.., _, wal] => wal.kept.clone(),
+            steps => steps.first().map(|member| member.kept.join("wal")).unwrap_or_default(),
+        }
+    }
+
+    /// Takes it out of the journal: it is done, or is not to be.
+    ///
+    /// # Errors
+    /// The journal cannot be removed.
+    pub fn forget(&self) -> Result<()> {
+        forget(&self.journal)
     }
 
     /// Sets aside what etcd would trip over. It goes last: until then one of them may be the only data that can be
@@ -179,7 +160,7 @@ fn put(step: &Step) -> Result<Option<PathBuf>> {
     let was_there = look::is_there(place)?;
     if was_there {
         rename(from, kept)?;
-        if !files::exchange(place, kept)? {
+        if !folder::exchange(place, kept)? {
             rename(kept, from)?;
             rename(place, kept)?;
             rename(from, place)?;
@@ -216,12 +197,11 @@ fn inode(path: &Path) -> Result<Option<u64>> {
 }
 
 fn sync(place: &Path) -> Result<()> {
-    let dir = files::parent(place);
-    files::sync_dir(&dir).with_context(|| format!("syncing {}", dir.display()))
+    folder::sync_above(place)
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).with_context(|| format!("renaming {} to {}", from.display(), to.display()))
+    folder::rename(from, to)
 }
 
 #[cfg(test)]
@@ -249,12 +229,16 @@ mod tests {
         }
 
         fn prepare(&self) -> Exchange {
-            Exchange::prepare(self.dir.path(), &self.places, staging).unwrap()
+            Exchange::prepare(self.dir.path(), &self.places, workshop::new_dir).unwrap()
         }
 
         fn of(&self, name: &str) -> Option<String> {
             fs::read_to_string(self.dir.path().join(name).join("of")).ok()
         }
+    }
+
+    fn anything(_: &Path) -> Result<()> {
+        Ok(())
     }
 
     fn content(path: &Path) -> String {
@@ -263,30 +247,30 @@ mod tests {
 
     #[test]
     fn the_old_data_is_kept_and_everything_else_that_etcd_would_trip_over() {
-        let case = Case::new(false, &["data/member", "data/member.restoring", "data/proxy", "data/wal"]);
+        let case = Case::new(false, &["data/member", "data/member.restoring/new", "data/proxy", "data/wal"]);
         let exchange = case.prepare();
-        let kept = [exchange.carry_out().unwrap(), exchange.set_others_aside().unwrap()].concat();
-        assert_eq!(case.of("data/member").unwrap(), "data/member.restoring");
+        let kept = [exchange.carry_out(anything).unwrap(), exchange.set_others_aside().unwrap()].concat();
+        assert_eq!(case.of("data/member").unwrap(), "data/member.restoring/new");
         let kept: Vec<String> = kept.iter().map(|p| content(p)).collect();
         assert_eq!(kept, ["data/member", "data/proxy", "data/wal"]);
-        assert_eq!((case.of("data/member.restoring"), case.of("data/proxy")), (None, None));
+        assert_eq!((case.of("data/member.restoring/new"), case.of("data/proxy")), (None, None));
         assert!(!is_interrupted(case.dir.path()).unwrap());
     }
 
     #[test]
     fn an_empty_data_directory_just_gets_the_new_data() {
-        let case = Case::new(false, &["data/member.restoring"]);
-        assert_eq!(case.prepare().carry_out().unwrap(), Vec::<PathBuf>::new());
-        assert_eq!(case.of("data/member").unwrap(), "data/member.restoring");
+        let case = Case::new(false, &["data/member.restoring/new"]);
+        assert_eq!(case.prepare().carry_out(anything).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(case.of("data/member").unwrap(), "data/member.restoring/new");
     }
 
     #[test]
     fn a_separate_log_goes_with_its_snapshots() {
-        let case = Case::new(true, &["data/member", "data/member.restoring", "log", "log.restoring"]);
-        let kept = case.prepare().carry_out().unwrap();
+        let case = Case::new(true, &["data/member", "data/member.restoring/new", "log", "log.restoring/new"]);
+        let kept = case.prepare().carry_out(anything).unwrap();
         assert_eq!(kept.iter().map(|p| content(p)).collect::<Vec<_>>(), ["data/member", "log"]);
-        assert_eq!(case.of("log").unwrap(), "log.restoring");
-        assert_eq!(case.of("data/member").unwrap(), "data/member.restoring");
+        assert_eq!(case.of("log").unwrap(), "log.restoring/new");
+        assert_eq!(case.of("data/member").unwrap(), "data/member.restoring/new");
     }
 
     /// Every state that a kill can leave, with and without a kernel that exchanges two names at once.
@@ -304,7 +288,10 @@ mod tests {
         ];
         for first in stops {
             for second in if first == exchanged { &stops[..] } else { &stops[..1] } {
-                let case = Case::new(true, &["data/member", "data/member.restoring", "log", "log.restoring"]);
+                let case = Case::new(
+                    true,
+                    &["data/member", "data/member.restoring/new", "log", "log.restoring/new"],
+                );
                 let exchange = case.prepare();
                 for (step, renames) in exchange.steps.iter().zip([first, second]) {
                     let path = |name: &str| match name {
@@ -318,7 +305,7 @@ mod tests {
                 assert!(is_interrupted(case.dir.path()).unwrap());
                 take_back(case.dir.path()).unwrap();
                 assert!(!is_interrupted(case.dir.path()).unwrap());
-                for name in ["data/member", "data/member.restoring", "log", "log.restoring"] {
+                for name in ["data/member", "data/member.restoring/new", "log", "log.restoring/new"] {
                     assert_eq!(case.of(name).as_deref(), Some(name), "{first:?} {second:?}");
                 }
                 assert_eq!(fs::read_dir(case.dir.path()).unwrap().count(), 3);
@@ -328,13 +315,30 @@ mod tests {
 
     #[test]
     fn a_rename_that_fails_leaves_all_as_it_was() {
-        let case = Case::new(true, &["data/member", "data/member.restoring", "log", "log.restoring"]);
+        let case = Case::new(true, &["data/member", "data/member.restoring/new", "log", "log.restoring/new"]);
         let exchange = case.prepare();
         fs::rename(case.dir.path().join("log.restoring"), case.dir.path().join("gone")).unwrap();
-        assert!(exchange.carry_out().is_err());
+        assert!(exchange.carry_out(anything).is_err());
         assert_eq!(case.of("data/member").unwrap(), "data/member");
         assert_eq!(case.of("log").unwrap(), "log");
         assert!(!is_interrupted(case.dir.path()).unwrap());
+    }
+
+    #[test]
+    fn a_log_that_is_held_under_its_new_name_gets_its_old_one_again() {
+        for (separate, log) in [(true, "log"), (false, "data/member/wal")] {
+            let names = ["data/member", "data/member.restoring/new", "log", "log.restoring/new", log];
+            let case = Case::new(separate, &names);
+            let seen = |old: &Path| {
+                assert!(old.to_string_lossy().contains(".before-restore-"), "{}", old.display());
+                assert_eq!(content(old), log);
+                anyhow::bail!("it is held")
+            };
+            assert_eq!(case.prepare().carry_out(seen).unwrap_err().to_string(), "it is held");
+            assert_eq!(case.of("data/member").unwrap(), "data/member");
+            assert_eq!(case.of(log).unwrap(), log);
+            assert!(!is_interrupted(case.dir.path()).unwrap());
+        }
     }
 
     #[test]

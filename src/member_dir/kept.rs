@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 
 use super::aside;
 use super::places::Places;
-use crate::sys::fs::{parent, remove_dir_if_there, sync_dir};
-use crate::sys::{look, time};
+use crate::sys::fs::parent;
+use crate::sys::{folder, look, time};
 
 /// Directories that one restore or join set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,13 @@ impl Kept {
         places.data().all(|place| self.dirs.contains(&aside::with_suffix(place, &self.suffix)))
     }
 
+    /// The folder of the log among them, if there is one.
+    pub fn log(&self, places: &Places) -> Option<PathBuf> {
+        let of = |place: &PathBuf| aside::with_suffix(place, &self.suffix);
+        let log = places.wal.as_ref().map_or_else(|| of(&places.member).join("wal"), of);
+        self.dirs.iter().any(|dir| log.starts_with(dir)).then_some(log)
+    }
+
     /// Bytes of the files in them.
     ///
     /// # Errors
@@ -46,8 +53,8 @@ impl Kept {
     /// One cannot be removed.
     pub fn remove(&self) -> Result<()> {
         for dir in &self.dirs {
-            remove_dir_if_there(dir)?;
-            sync_dir(&parent(dir))?;
+            folder::remove(dir)?;
+            folder::sync_above(dir)?;
         }
         Ok(())
     }
@@ -67,6 +74,10 @@ pub fn list(places: &Places) -> Result<Vec<Kept>> {
             let file_name = entry.file_name().to_string_lossy().into_owned();
             let Some(suffix) = file_name.strip_prefix(&*name) else { continue };
             let Some((why, time, number)) = parse(suffix) else { continue };
+            // Nobody of us keeps a link, nor takes one for what was kept.
+            if !look::at_name(&entry.path())?.is_some_and(|found| found.is_dir()) {
+                continue;
+            }
             let group = groups.entry((time, number, suffix.to_owned())).or_insert_with(|| Kept {
                 time,
                 why: why.to_owned(),
@@ -124,6 +135,8 @@ mod tests {
         ] {
             fs::create_dir_all(path(&name)).unwrap();
         }
+        std::os::unix::fs::symlink(path("data"), path("data/member.before-restore-20170131T235959Z"))
+            .unwrap();
         crate::sys::fs::write_atomic(&path(&format!("log.{new}/0.wal")), b"12345", 0o600).unwrap();
         let all = list(&places).unwrap();
         let told: Vec<_> = all.iter().map(|k| (k.why.as_str(), k.dirs.len(), k.is_whole(&places))).collect();
@@ -132,6 +145,10 @@ mod tests {
             [("join", 1, false), ("restore", 3, true), ("restore", 1, false), ("restore", 2, true)]
         );
         assert_eq!((all[1].bytes().unwrap(), all[1].suffix.clone()), (5, format!(".{new}")));
+        assert_eq!(all[0].log(&places), None);
+        assert_eq!(all[1].log(&places), Some(path(&format!("log.{new}"))));
+        let single = Places { wal: None, ..places.clone() };
+        assert_eq!(all[0].log(&single), Some(path(&format!("data/member.{old}/wal"))));
         assert_eq!(time::rfc3339(all[0].time), "2016-01-31T23:59:59Z");
         all[1].remove().unwrap();
         assert_eq!(list(&places).unwrap().len(), 3);

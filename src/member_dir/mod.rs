@@ -4,6 +4,7 @@
 //! - [`places`]: which directories those are, a separate WAL directory too
 //! - [`kept`]: the old ones that were kept
 //! - [`empty_log`]: a member that has nothing but its IDs
+//! - [`workshop`]: where a new one is made, which only root can enter
 //! - [`exchange`]: the new directories for the old ones, all or none
 
 pub mod aside;
@@ -12,3 +13,4 @@ pub mod exchange;
 pub mod kept;
 pub mod owner;
 pub mod places;
+pub mod workshop;

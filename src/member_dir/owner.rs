@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::settings::Settings;
-use crate::sys::fs::{create_dir_as, owner_and_mode};
+use crate::sys::folder::{self, Folder};
 use crate::sys::{look, systemd};
 
 /// Makes the data directory if it is missing (for etcd's user), and says who is to own everything that is put into it:
@@ -14,9 +14,9 @@ use crate::sys::{look, systemd};
 pub fn ready(settings: &Settings) -> Result<(u32, u32)> {
     if !look::is_there(&settings.data_dir)? {
         let (uid, gid) = etcd_user(settings)?;
-        create_dir_as(&settings.data_dir, (uid, gid, 0o700))?;
+        folder::create_as(&settings.data_dir, (uid, gid, 0o700))?;
     }
-    match owner_and_mode(&settings.data_dir)? {
+    match Folder::open(&settings.data_dir)?.owner_and_mode()? {
         // A new disk's top folder. A wrapper hands that one over to etcd, but not what lies in it.
         (0, _, _) => etcd_user(settings),
         (uid, gid, _) => Ok((uid, gid)),

@@ -1,12 +1,12 @@
 //! Which directories make up a member on this node, where they really lie, and what lies beside them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::exit::{Exit, fault};
 use crate::settings::Settings;
+use crate::sys::folder::Folder;
 use crate::sys::fs::is_mount_point;
 use crate::sys::look;
 
@@ -27,7 +27,7 @@ impl Places {
     /// somebody chose for it.
     ///
     /// # Errors
-    /// A link leads nowhere, or it could not be asked whether it is one.
+    /// A link leads nowhere or is not root's, or it could not be asked whether it is one.
     pub fn of(settings: &Settings) -> Result<Self> {
         let member = real(&settings.data_dir.join("member"))?;
         let wal = settings.wal_dir.as_deref().filter(|wal| *wal != settings.data_dir.join("member/wal"));
@@ -48,6 +48,9 @@ impl Places {
             let what =
                 format!("the WAL directory {} and {} lie in each other", wal.display(), member.display());
             return Err(fault(Exit::Refused, what, "give ETCD_WAL_DIR a folder of its own, or take it out"));
+        }
+        for dir in self.all() {
+            look::if_there(Folder::above(dir))?;
         }
         for dir in self.data() {
             if !is_mount_point(dir)? {
@@ -72,19 +75,21 @@ impl Places {
     }
 }
 
-/// What a link leads to; anything else is what it is.
+/// What a link of root's leads to; anything else is what it is. Whoever owns the folder that the link lies in could have made it:
+/// what it leads to would be written, renamed and given away.
 fn real(path: &Path) -> Result<PathBuf> {
     if !look::at_name(path)?.is_some_and(|found| found.is_symlink()) {
         return Ok(path.to_path_buf());
     }
-    fs::canonicalize(path).with_context(|| format!("following the link {}", path.display()))
+    Ok(Folder::open(path)?.path().to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::exit::exit_of;
-    use std::os::unix::fs::symlink;
+    use std::fs;
+    use std::os::unix::fs::{lchown, symlink};
 
     #[test]
     fn links_are_followed_and_folders_in_each_other_are_refused() {
@@ -115,5 +120,12 @@ mod tests {
         assert_eq!(of(None).unwrap().member, path("disk/real"));
         fs::remove_dir(path("disk/real")).unwrap();
         assert!(of(None).is_err());
+        // Only root can make another user's.
+        fs::create_dir(path("disk/real")).unwrap();
+        if lchown(path("data/member"), Some(65534), Some(65534)).is_ok() {
+            let refused = of(None).unwrap_err();
+            assert!(refused.to_string().contains("is a link that user 65534 made"), "{refused:#}");
+            assert_eq!(exit_of(&refused), Exit::Refused);
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! The new member directory, written and proven beside the old one.
 
-use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::source::Source;
 use crate::etcd::rewrite::{self, Rewrite, Target};
 use crate::member_dir::places::Places;
+use crate::member_dir::workshop::Workshop;
 use crate::member_dir::{exchange, owner};
 use crate::settings::Settings;
 use crate::sys::fs as files;
@@ -43,7 +43,7 @@ pub fn begin(
     leave: Leave,
 ) -> Result<()> {
     write_base(settings, source, rewrite, places, leave)?;
-    files::hand_over_and_sync(&exchange::staging(&places.member).join("snap"), Some(owner::ready(settings)?))
+    Workshop::open(&places.member)?.hand_over_only("snap", owner::ready(settings)?)
 }
 
 fn write_base(
@@ -57,15 +57,13 @@ fn write_base(
     owner::ready(settings)?;
     exchange::clear(places)?;
     check_room(source, places, leave)?;
-    let staging = exchange::staging(&places.member);
-    if let Some(wal) = &places.wal {
-        let wal_staging = exchange::staging(wal);
-        files::create_dirs(&staging, 0o700)?;
-        files::create_dirs(&wal_staging, 0o700)?;
+    let workshop = Workshop::make(&places.member)?;
+    let log = places.wal.as_deref().map(Workshop::make).transpose()?;
+    if let Some(log) = &log {
         // It is written where every log is, which for this time leads to another file system.
-        let link = staging.join("wal");
-        symlink(&wal_staging, &link).with_context(|| format!("creating {}", link.display()))?;
+        workshop.link_log(log)?;
     }
+    let staging = workshop.way();
     rewrite::write_base(&source.contents, rewrite.family, &staging)?;
     rewrite::prove_base(&source.contents, &staging)
 }
@@ -82,15 +80,19 @@ pub fn finish(
     places: &Places,
 ) -> Result<()> {
     let owner = owner::ready(settings)?;
-    let staging = exchange::staging(&places.member);
-    let target = Target { member_id, path: &staging };
+    let workshop = Workshop::open(&places.member)?;
+    let log = places.wal.as_deref().map(Workshop::open).transpose()?;
+    if let Some(log) = &log {
+        workshop.link_log(log)?;
+    }
+    let target = Target { member_id, path: &workshop.way() };
     rewrite::write_log(&source.dir, &source.contents, rewrite, target)?;
     rewrite::prove_log(&source.contents, rewrite, target)?;
-    if let Some(wal) = &places.wal {
-        files::remove_if_there(&staging.join("wal"))?;
-        files::hand_over_and_sync(&exchange::staging(wal), Some(owner))?;
+    if let Some(log) = &log {
+        workshop.unlink_log()?;
+        log.hand_over(owner)?;
     }
-    files::hand_over_and_sync(&staging, Some(owner))
+    workshop.hand_over(owner)
 }
 
 /// Whether [`build`] finds room. A log apart may lie on the same file system.

@@ -1,13 +1,15 @@
 //! What keeps a recovery from doing harm, each with what to do about it. Nothing was changed when one of them refuses.
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::source::Source;
+use crate::etcd::in_use::{self, Trace};
 use crate::exit::{Exit, exit_of, fault, hint_of};
-use crate::member_dir::exchange;
+use crate::fence;
 use crate::paths::Root;
 use crate::running::place;
 use crate::settings::Settings;
@@ -54,7 +56,53 @@ pub fn refuse_while_running(root: &Root, settings: &Settings) -> Result<()> {
         let hint = format!("stop it on all nodes first: systemctl stop {unit} etcd2-backup.timer");
         return Err(fault(Exit::Refused, format!("{unit} is running"), hint));
     }
-    exchange::refuse_if_in_use(&settings.effective_wal_dir())
+    refuse_if_held(&settings.effective_wal_dir())
+}
+
+/// Sees to it that no process holds a log, however it was started.
+///
+/// # Errors
+/// [`Exit::Refused`], or it cannot be asked.
+pub fn refuse_if_held(wal_dir: &Path) -> Result<()> {
+    let Some(path) = in_use::held(wal_dir)? else { return Ok(()) };
+    let what = format!("a running etcd has {} open", path.display());
+    Err(fault(Exit::Refused, what, "stop it first: systemctl stop etcd2.service (or the unit you use)"))
+}
+
+/// Puts the fence up for `who`, and asks again there: etcd may have been started in all the time since it was asked first, and
+/// behind the fence nobody starts it any more. `before` is what its log looked like then: an etcd that was stopped again may have
+/// acknowledged writes that the verb knows nothing of.
+///
+/// # Errors
+/// [`Exit::Refused`]: it was; then the fence is what it was before.
+pub fn fence_off(root: &Root, settings: &Settings, who: &str, before: &Trace) -> Result<()> {
+    fence::raise_if(root, who, || {
+        refuse_while_running(root, settings).map_err(|e| match exit_of(&e) {
+            Exit::Refused => started_meanwhile(settings, &format!("{e:#}")),
+            _ => e,
+        })?;
+        refuse_if_written(settings, before)
+    })
+}
+
+fn refuse_if_written(settings: &Settings, before: &Trace) -> Result<()> {
+    let wal_dir = settings.effective_wal_dir();
+    if Trace::of(&wal_dir)? == *before {
+        return Ok(());
+    }
+    let what = format!(
+        "etcd ran here in the meantime, and wrote to its log in {}: nothing was changed",
+        wal_dir.display()
+    );
+    Err(fault(Exit::Refused, what, "run it again: it then goes by what is on the disk now"))
+}
+
+/// The error of who finds behind the fence that etcd runs.
+pub fn started_meanwhile(settings: &Settings, seen: &str) -> anyhow::Error {
+    let what = format!("etcd was started here in the meantime ({seen}): nothing was changed");
+    let hint =
+        format!("stop it, and what starts it: systemctl stop {}; then run it again", settings.etcd_unit);
+    fault(Exit::Refused, what, hint)
 }
 
 /// Sees to it that data is written to where etcd was last seen to have it: started with its data elsewhere, it would be empty.
@@ -115,7 +163,8 @@ pub fn refuse_unless_founder(settings: &Settings) -> Result<()> {
         settings.own_peer_urls()?.join(","),
         settings.founder()?.join(",")
     );
-    let hint = "run etcd2-restore.service on the founding member and etcd2-join.service here; --as-founder restores here";
+    let hint = "if its cluster lives, or was restored on the founding member: sudo systemctl start etcd2-join.service here; if it is \
+                dead: etcd2-restore.service on the founding member, or --as-founder restores here";
     Err(fault(Exit::Refused, what, hint))
 }
 

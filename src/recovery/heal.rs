@@ -72,7 +72,8 @@ fn judge(answers: Vec<Result<Option<Living>>>, new: New<'_>, has_us: bool) -> Re
         return Err(fault(
             Exit::Refused,
             format!("this node is a member of cluster {cluster_id:x}, which has a quorum (asked at {url})"),
-            "heal it: start etcd here, or remove this member there and run etcd2-join.service; --force restores anyway",
+            "heal it: start etcd here; or, if the data here is gone, sudo systemctl start etcd2-join.service on this \
+             node brings it back in, also if it is the founding member; --force restores anyway",
         ));
     }
     if let Some(Living { cluster_id, url, .. }) = living.find(|l| Some(l.cluster_id) == new.instead_of) {
@@ -109,16 +110,16 @@ fn not_known(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// Refuses when a member that is to be written now has run before: a voter that acknowledged entries and comes back without
-/// them panics its cluster, or makes it forget them.
+/// them panics its cluster, or makes it forget them. Gives whether the cluster lives, and so said that it has not.
 ///
 /// # Errors
 /// [`Exit::Refused`], or it could not be asked.
-pub fn refuse_if_member_ran(root: &Root, settings: &Settings, record: &Record, id: u64) -> Result<()> {
+pub fn refuse_if_member_ran(root: &Root, settings: &Settings, record: &Record, id: u64) -> Result<bool> {
     let cluster_id = record.cluster_id;
     let hint = "get it in with etcd2-join.service; or begin another recovery on the founding member";
     let refused = |how: &str| {
         let what = format!("this node was member {id:x} of cluster {cluster_id:x} already, {how}");
-        Err(fault(Exit::Refused, what, hint))
+        Err::<bool, _>(fault(Exit::Refused, what, hint))
     };
     let stamp = identity::load(root).or_fault(
         Exit::Failed,
@@ -142,9 +143,9 @@ pub fn refuse_if_member_ran(root: &Root, settings: &Settings, record: &Record, i
         e.context(Fault { exit, what, hint })
     };
     let found = unless_unasked(Cluster::find(&access, &others)).map_err(unknown)?;
-    let Some(cluster) = found else { return Ok(()) };
+    let Some(cluster) = found else { return Ok(false) };
     let members = unless_unasked(cluster.members()).map_err(unknown)?.filter(|_| cluster.id == cluster_id);
-    let Some(members) = members else { return Ok(()) };
+    let Some(members) = members else { return Ok(false) };
     let Some(own) = members.by_id(id) else { return refused("and was removed from it") };
     let status = unless_unasked(cluster.leader_status(&members)).map_err(unknown)?;
     let progress = status.and_then(|mut s| s.progress.remove(&id));
@@ -152,7 +153,7 @@ pub fn refuse_if_member_ran(root: &Root, settings: &Settings, record: &Record, i
     if own.has_started() || progress.is_some_and(|p| p.matched > 0) {
         return refused("as the others know");
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The answer, if there is one.
@@ -184,9 +185,10 @@ fn living(access: &Access, peer_url: &str, ours: &[String]) -> Result<Option<Liv
     let loopback = urls::is_loopback(peer_url);
     let (mut reachable, mut unknown) = (false, None);
     for url in membership.members.iter().flat_map(|m| find::usable(m, loopback)) {
-        reachable = true;
-        match api::is_healthy(&access.clients, url) {
-            Ok(true) => return Ok(Some(Living { cluster_id, url: url.clone(), has_our_url })),
+        // One that is only tried at another host than it advertises says nothing by its silence.
+        reachable |= membership.members.iter().any(|m| m.client_urls.contains(&url));
+        match api::is_healthy(&access.clients, &url) {
+            Ok(true) => return Ok(Some(Living { cluster_id, url, has_our_url })),
             Ok(false) => {}
             Err(e) => unknown = unknown.or(Some(e)),
         }

@@ -7,7 +7,6 @@ use crate::archive::spool::{Spool, Staged};
 use crate::remote::Remote;
 use crate::settings::Settings;
 use crate::sys::fs as files;
-use crate::sys::summed;
 
 /// What the next backup must know of the recovery, and the record for everyone else. Killed before the exchange, the
 /// note is for a cluster that never was; killed behind it, the next recovery from this disk finds what it continues.
@@ -26,7 +25,7 @@ pub fn note(settings: &Settings, record: &Record) -> Result<Staged> {
         instead_of: Vec::new(),
     };
     parent.save(&settings.backup_dir)?;
-    let json = summed::to_vec(record)?;
+    let json = serde_json::to_vec_pretty(record)?;
     Spool::open(&settings.backup_dir)?.stage("recovery", &record.token, &json)
 }
 

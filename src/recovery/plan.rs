@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 
-use super::ids;
-use super::source::Source;
-use crate::archive::lineage::{Record, RecordedMember};
+use super::source::{Origin, Source};
+use crate::archive::ids;
+use crate::archive::lineage::{BackedUp, Record, RecordedMember};
+use crate::archive::state::State;
 use crate::etcd::datadir::Family;
-use crate::etcd::rewrite::{NewMember, Purpose, Rewrite};
+use crate::etcd::rewrite::{self, NewMember, Purpose, Rewrite};
 use crate::exit::{Exit, fault};
 use crate::identity::{self, Identity};
 use crate::member_dir::aside;
@@ -44,8 +45,8 @@ impl Plan {
     ) -> Result<Self> {
         let alone = [(settings.name.clone(), settings.own_peer_urls()?.to_vec())];
         let record = Record {
-            version: 1,
-            token: ids::token()?,
+            version: Record::VERSION,
+            token: String::new(),
             time: time::now(),
             source: source.origin.describe(),
             machine_id: source.origin.folder().unwrap_or(folder).to_owned(),
@@ -54,36 +55,32 @@ impl Plan {
             index: source.point.index,
             term: source.point.term,
             source_hash: source.hash.clone(),
+            appended_term: rewrite::appended_term(&source.contents),
+            backed_up: backed_up(settings, source),
             cluster_id: 0,
             members: Vec::new(),
         };
-        let record = derived(record, members.unwrap_or(&alone), present);
+        let record = loop {
+            let record =
+                Record { token: ids::token()?, ..record.clone() }.with_ids(members.unwrap_or(&alone));
+            // That never comes about; but an ID of the source's must not come back.
+            if !record.members.iter().any(|m| present.contains(&m.id)) {
+                break record;
+            }
+        };
         Self::of(settings, source, record, family)
     }
 
     /// Makes that of a recovery that was begun elsewhere, from its very source.
     ///
     /// # Errors
-    /// [`Exit::Refused`] if its record is not what it was when it was written, or this node is none of its members.
+    /// [`Exit::Refused`] if this node is none of its members.
     pub fn follow(
         settings: &Settings,
         source: &Source,
         record: &Record,
-        present: &[u64],
         family: Option<Family>,
     ) -> Result<Self> {
-        let members: Vec<_> = record.members.iter().map(|m| (m.name.clone(), m.peer_urls.clone())).collect();
-        if derived(record.clone(), &members, present) != *record {
-            let what = format!(
-                "the IDs in the record of recovery {} are not those that follow from it",
-                record.token
-            );
-            return Err(fault(
-                Exit::Refused,
-                what,
-                "it was altered: take it from the founding member once more",
-            ));
-        }
         Self::of(settings, source, record.clone(), family)
     }
 
@@ -175,15 +172,16 @@ pub fn own_of<'a>(settings: &Settings, record: &'a Record) -> Result<&'a Recorde
     })
 }
 
-/// The record with its members and the IDs that follow from all that makes up the data: members with equal IDs must have
-/// equal logs.
-fn derived(record: Record, members: &Members, present: &[u64]) -> Record {
-    let data = format!("{} {} {}", record.source_hash, record.index, record.term);
-    let (cluster_id, ids) = ids::derive(&data, members, &record.token, present);
-    let member = |((name, peer_urls), id): (&(String, Vec<String>), u64)| RecordedMember {
-        id,
-        name: name.clone(),
-        peer_urls: peer_urls.clone(),
-    };
-    Record { cluster_id, members: members.iter().zip(ids).map(member).collect(), ..record }
+/// What the archive is known to have of a disk: the last part that this node took of this very log.
+fn backed_up(settings: &Settings, source: &Source) -> Option<BackedUp> {
+    let state =
+        State::load(&settings.backup_dir).ok().flatten().filter(|_| source.origin == Origin::Local)?;
+    let same = state.metadata() == source.contents.metadata && state.given_up.is_none();
+    let had = source.contents.at(state.last.index) == Some(state.last);
+    let State { generation, checksum, last, .. } = state;
+    (same && had && last.index <= source.point.index).then_some(BackedUp {
+        generation,
+        checksum,
+        index: last.index,
+    })
 }

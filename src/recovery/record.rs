@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 
 use super::fetch;
 use super::original;
@@ -13,12 +14,13 @@ use crate::archive::part::{Head, Part};
 use crate::archive::{chain, recorded, unpack};
 use crate::etcd::datadir::{Contents, DataDir};
 use crate::etcd::proto::{LogPosition, Metadata};
+use crate::etcd::rewrite;
 use crate::etcd::wal::{Place, Reading};
 use crate::exit::{Exit, OrFault, fault};
 use crate::remote::Remote;
 use crate::settings::Settings;
 use crate::sys::room::Scratch;
-use crate::sys::{summed, time};
+use crate::sys::time;
 
 /// Brings the source of a recovery from the remote into `scratch`.
 ///
@@ -78,19 +80,29 @@ pub(super) fn hash_of(head: &Head) -> Option<String> {
 /// Reads a record from a file.
 ///
 /// # Errors
-/// It cannot be read, is none ([`Exit::Corrupt`]), or is of a newer format ([`Exit::Refused`]).
+/// It cannot be read, is none ([`Exit::Corrupt`]), was altered or is of a newer format ([`Exit::Refused`]).
 pub fn load(file: &Path) -> Result<Record> {
     let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-    let record: Record = summed::from_slice(&bytes).or_fault(
-        Exit::Corrupt,
-        format!("{} is no recovery record", file.display()),
-        "restore --json prints it on the founding member, and it lies in the remote as recovery/TOKEN",
-    )?;
-    if record.version == 1 {
+    let none = || format!("{} is no recovery record", file.display());
+    let hint = "restore --json prints it on the founding member, and it lies in the remote as recovery/TOKEN";
+    let Version { version, token } = serde_json::from_slice(&bytes).or_fault(Exit::Corrupt, none(), hint)?;
+    if version != Record::VERSION {
+        let what = format!("the record of recovery {token} is of version {version}");
+        return Err(fault(Exit::Refused, what, "use the etcd2-backup that wrote it, or a newer one"));
+    }
+    let record: Record = serde_json::from_slice(&bytes).or_fault(Exit::Corrupt, none(), hint)?;
+    if record.is_derived() {
         return Ok(record);
     }
-    let what = format!("the record of recovery {} is of version {}", record.token, record.version);
-    Err(fault(Exit::Refused, what, "use the etcd2-backup that wrote it, or a newer one"))
+    let what = format!("the IDs in the record of recovery {token} are not those that follow from it");
+    Err(fault(Exit::Refused, what, "it was altered: take it from the founding member once more"))
+}
+
+/// What a record of any version has.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+    token: String,
 }
 
 /// The recovery that this node takes part in: the one with this token or, with an empty one, the only one that names it.
@@ -129,6 +141,7 @@ fn agreed(source: Source, record: &Record) -> Result<Source> {
     if source.hash == record.source_hash
         && cluster == record.source_cluster_id
         && source.contents.at(point.index) == Some(point)
+        && rewrite::appended_term(&source.contents) == record.appended_term
     {
         return Ok(Source { point, ..source });
     }

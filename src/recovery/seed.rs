@@ -5,13 +5,12 @@
 //! before the cluster is changed.
 //!
 //! A seed holds nothing but entries that the founding member has at the same indexes. Entries that the restore appended are
-//! not in its source, and what is behind the record's index is not taken.
-
-use std::fs;
+//! not in its source, and what is behind the record's index is not taken. Only bytes are taken that have the hash in the record
+//! that made the cluster: whoever else can write to the remote cannot make a member serve other values than its peers.
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::fetch::{self, Wanted};
+use super::fetch;
 use super::source::{self, Source};
 use super::{build, record};
 use crate::archive::chain;
@@ -20,15 +19,15 @@ use crate::archive::recorded;
 use crate::cluster::find::Cluster;
 use crate::cluster::preflight::NEEDED_BYTES;
 use crate::cluster::{Membership, api};
-use crate::etcd::datadir::{Contents, Family};
-use crate::etcd::proto::{HardState, LogPosition};
+use crate::etcd::datadir::Family;
 use crate::etcd::rewrite::{Purpose, Rewrite};
-use crate::member_dir::exchange;
 use crate::member_dir::places::Places;
+use crate::member_dir::{exchange, workshop};
 use crate::paths::Root;
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
+use crate::sys::folder;
 use crate::sys::fs as files;
 use crate::sys::room::{Leave, Scratch};
 
@@ -124,8 +123,8 @@ impl Seed {
     /// A rename failed.
     pub fn place(&self) -> Result<()> {
         for place in self.places.data() {
-            fs::rename(exchange::staging(place), place)
-                .and_then(|()| files::sync_dir(&files::parent(place)))
+            folder::rename(&workshop::new_dir(place), place)
+                .and_then(|()| folder::sync_above(place))
                 .with_context(|| format!("putting the seed into {}", place.display()))?;
         }
         Ok(())
@@ -140,86 +139,22 @@ impl Drop for Seed {
     }
 }
 
-/// The data, and the last entry of it that is taken.
+/// The data, and the last entry of it that is taken. The record, whose hash decides what is taken, is the one that the cluster's
+/// ID follows from.
 fn source_of(remote: &dyn Remote, record: &Record, incoming: &Scratch) -> Result<(Source, u64)> {
     let folder = &record.machine_id;
     let objects = remote.list(folder)?;
     if record.generation > 0 || chain::is_original(&objects) {
         return Ok((record::source(remote, record, incoming)?, record.index));
     }
-    // A disk was restored. What that machine backed up before is a part of it, if nothing came in between.
-    let of_the_cluster = chain::generations(&objects)
-        .iter()
-        .rfind(|g| g.name.cluster_id == record.source_cluster_id)
-        .map(|g| g.name.number)
-        .context("it was restored from a disk that was never backed up")?;
-    let wanted = Wanted { generation: Some(of_the_cluster), accept_older: true, point: None };
-    let source = source::opened(fetch::fetch(remote, folder, &objects, wanted, incoming)?)?;
+    // A disk was restored. What that machine had backed up of it by then is a part of it.
+    let part =
+        record.backed_up.as_ref().context("it was restored from a disk, of which no backup is known")?;
+    let wanted = (part.generation, part.checksum.as_str());
+    let source = source::opened(fetch::recorded(remote, folder, &objects, wanted, incoming)?)?;
     ensure!(
-        source.contents.metadata.cluster_id == record.source_cluster_id,
-        "the backup is another cluster's"
+        source.hash == part.checksum && source.contents.metadata.cluster_id == record.source_cluster_id,
+        "the backup is not the one that the record names"
     );
-    let end = LogPosition { index: record.index, term: record.term };
-    let last = common(&source.contents, end).with_context(|| {
-        let at = source.contents.last();
-        format!(
-            "the backup (index {} of term {}) may differ from the disk that was restored",
-            at.index, at.term
-        )
-    })?;
-    Ok((source, last))
-}
-
-/// Up to which index some member's data is certain to be that of another one, of which only the last entry is known.
-///
-/// Raft: two logs that have an entry of the same index and term are the same up to it. With one that ends in the same term
-/// they are the same as that term's leader's. What was committed in no later term than the end's, its leader has, too.
-fn common(contents: &Contents, end: LogPosition) -> Option<u64> {
-    let (state, last) = (contents.log.hard_state, contents.last());
-    let seen = HardState { term: state.term.max(last.term), ..state };
-    let term_at = |index| contents.at(index).map(|at| at.term);
-    agreeing(end, last.index, seen, term_at).filter(|index| *index > 0 && *index >= contents.base_index())
-}
-
-/// The same of a log that ends at `last` and of what its member has seen.
-fn agreeing(
-    end: LogPosition,
-    last: u64,
-    seen: HardState,
-    term_at: impl Fn(u64) -> Option<u64>,
-) -> Option<u64> {
-    let both = end.index.min(last);
-    match term_at(both) {
-        Some(term) if term == end.term => Some(both),
-        _ => (seen.term <= end.term).then_some(both.min(seen.commit)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_must_be_the_same_is_taken() {
-        // The backup: entries to 10 in term 2, to 20 in term 4.
-        let term_at = |index: u64| (1..=20).contains(&index).then_some(if index <= 10 { 2 } else { 4 });
-        for ((index, term), (seen, commit), expected) in [
-            // The disk went on in the same term; or is shorter.
-            ((50, 4), (4, 15), Some(20)),
-            ((15, 4), (4, 12), Some(15)),
-            ((15, 4), (9, 0), Some(15)),
-            // It went on in later terms: the uncommitted may have been replaced there.
-            ((50, 5), (4, 15), Some(15)),
-            ((50, 5), (5, 20), Some(20)),
-            ((12, 5), (4, 20), Some(12)),
-            // It ends in an earlier term, or the backup has seen a later one.
-            ((50, 3), (4, 15), None),
-            ((15, 3), (4, 15), None),
-            ((50, 5), (6, 20), None),
-            ((8, 2), (4, 15), Some(8)),
-        ] {
-            let (end, seen) = (LogPosition { index, term }, HardState { term: seen, vote: 0, commit });
-            assert_eq!(agreeing(end, 20, seen, term_at), expected, "{end:?} {seen:?}");
-        }
-    }
+    Ok((source, part.index.min(record.index)))
 }

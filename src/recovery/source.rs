@@ -12,16 +12,16 @@ use crate::archive::chain;
 use crate::archive::lineage::Parent;
 use crate::etcd::clock;
 use crate::etcd::datadir::{Contents, DataDir};
+use crate::etcd::in_use;
 use crate::etcd::proto::{LogPosition, Metadata};
 use crate::etcd::wal::{self, Reading};
 use crate::exit::{Exit, OrFault, exit_of, fault};
-use crate::member_dir::exchange;
 use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 use crate::settings::source::Choice;
 use crate::sys::digest::to_hex;
 use crate::sys::room::{Leave, Scratch};
-use crate::sys::{look, time};
+use crate::sys::{folder, look, time};
 
 /// Data that was read through and is whole.
 #[derive(Debug, Clone)]
@@ -123,6 +123,7 @@ impl Source {
 /// # Errors
 /// What an earlier attempt left there cannot be removed.
 pub fn incoming(settings: &Settings, leave: Leave) -> Result<Scratch> {
+    look::if_there(folder::refuse_if_replaceable(&settings.restore_dir, &settings.data_dir))?;
     Scratch::new(settings.restore_dir.join("incoming"), leave)
 }
 
@@ -209,7 +210,7 @@ fn raft_order(source: &Source) -> (u64, u64) {
 pub fn local(settings: &Settings) -> Result<Source> {
     let dir = DataDir::open(&settings.data_dir, settings.wal_dir.as_deref())?;
     // A plan is made while etcd runs, too.
-    let contents = dir.scan(exchange::reading(&dir.wal)?)?;
+    let contents = dir.scan(in_use::reading(&dir.wal)?)?;
     let parent = Parent::of(&settings.backup_dir, contents.metadata.cluster_id)?;
     Ok(Source { parent, ..read(dir, contents, Origin::Local) })
 }

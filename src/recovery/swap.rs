@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::guards;
+use crate::etcd::in_use::{self, Trace};
 use crate::exit::{Exit, fault};
 use crate::fence;
 use crate::member_dir::exchange::{self, Exchange};
@@ -15,18 +17,25 @@ pub const RESTORE: &str = "restore";
 /// The other one.
 pub const UNDO: &str = "restore --undo";
 
-/// Exchanges the directories; gives where the old ones are now. Where nothing came of it, the fence is as it was before
-/// (`fenced`).
+/// Puts the fence up for `who` and exchanges the directories behind it; gives where the old ones are now. Where nothing came of
+/// it, the fence is as it was before. `before` is what etcd's log looked like when it was seen not to run.
 ///
 /// # Errors
-/// A rename failed.
+/// [`Exit::Refused`] if etcd was started since; or a rename failed.
 pub fn carry_out(
     root: &Root,
     settings: &Settings,
     exchange: &Exchange,
-    fenced: bool,
+    (who, before): (&str, &Trace),
 ) -> Result<Vec<PathBuf>> {
-    let mut kept = exchange.carry_out().or_else(|e| {
+    let fenced = fence::is_up(root)?;
+    guards::fence_off(root, settings, who, before).or_else(|e| exchange.forget().and(Err(e)))?;
+    let exchanged = exchange.carry_out(|old_log| match in_use::held(old_log)? {
+        // Started by hand, past the fence.
+        Some(path) => Err(guards::started_meanwhile(settings, &format!("it has {} open", path.display()))),
+        None => Ok(()),
+    });
+    let mut kept = exchanged.or_else(|e| {
         if !fenced && !exchange::is_interrupted(&settings.backup_dir)? {
             fence::lower(root)?;
         }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::conf_copy::ConfCopy;
 use super::retry::{Retry, may_pass};
@@ -22,7 +22,9 @@ use crate::settings::section::parse_sections;
 use crate::settings::{Runner, Settings};
 use crate::sys::command::{CommandRunExt, Output};
 use crate::sys::fs::write_atomic;
+use crate::sys::leash;
 use crate::sys::privilege::is_root;
+use crate::sys::redact::redact;
 use crate::sys::{look, random};
 
 /// One name for all our containers: a client that was killed leaves its container running, and the next one of this
@@ -33,7 +35,7 @@ const PATIENCE: [&str; 8] =
     ["--contimeout", "15s", "--timeout", "60s", "--retries", "2", "--low-level-retries", "3"];
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Invocation {
     endpoint: String,
     runner: Runner,
@@ -80,6 +82,11 @@ impl Invocation {
         Self { container: format!("{CONTAINER}-{purpose}"), ..self }
     }
 
+    /// The same for one of several calls at the same time.
+    pub(super) fn one_of_several(self, number: usize) -> Self {
+        Self { container: format!("{}-{number}", self.container), ..self }
+    }
+
     /// What decides where objects go: see [`Rclone::route`](super::rclone::Rclone::route).
     pub(super) fn route(&self, before: Option<&Route>) -> Result<Route> {
         let conf = match std::fs::read(&self.conf) {
@@ -115,8 +122,13 @@ impl Invocation {
     fn command(&self) -> Result<Command> {
         let variables = Variables::of_process();
         let mut command = match &self.runner {
-            Runner::Host => Command::new("rclone"),
-            Runner::Bundled => Command::new(&self.bundled),
+            // One that is not there fails of itself, and more clearly.
+            _ if version::mark(&self.runner, &self.bundled).is_none() => match self.runner {
+                Runner::Bundled => Command::new(&self.bundled),
+                _ => Command::new("rclone"),
+            },
+            Runner::Host => leash::killed_with_us("rclone"),
+            Runner::Bundled => leash::killed_with_us(&self.bundled),
             Runner::Container { engine, image } => self.container(engine, image, &variables)?,
         };
         variables.withhold_from(&mut command);
@@ -144,7 +156,7 @@ impl Invocation {
         // Without one rclone goes by variables and the endpoint alone.
         let conf = look::read_if_there(&self.conf)?.unwrap_or_default();
         let reach = mounts::of(&self.endpoint, &conf, &self.added, &variables.said());
-        let mut command = Command::new(engine);
+        let mut command = leash::ended_with_us(engine);
         command.args(["run", "--rm", "--interactive", "--network", "host", "--name", &self.container]);
         // What rclone prints is for us alone: listings need not go through the engine's log into the journal as well.
         command.args(["--log-driver", "none"]);
@@ -177,11 +189,31 @@ impl Invocation {
 
     /// The same with something to read from stdin.
     pub(super) fn run_fed(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
+        let mut stdout = Vec::new();
+        let output = self.run_piecewise(arguments, input, &mut |piece| match piece {
+            None => stdout.clear(),
+            Some(bytes) => stdout.extend_from_slice(bytes),
+        })?;
+        Ok(Output { stdout, ..output })
+    }
+
+    /// The same with stdout in pieces as they come; `None` before the first one of each try.
+    pub(super) fn run_read(&self, arguments: &[&str], read: &mut dyn FnMut(Option<&[u8]>)) -> Result<Output> {
+        self.run_piecewise(arguments, &[], read)
+    }
+
+    fn run_piecewise(
+        &self,
+        arguments: &[&str],
+        input: &[u8],
+        read: &mut dyn FnMut(Option<&[u8]>),
+    ) -> Result<Output> {
         self.see_version()?;
         let began = Instant::now();
         let mut tried = 0;
         loop {
-            let output = self.once(arguments, input)?;
+            read(None);
+            let output = self.once(arguments, input, &mut |bytes| read(Some(bytes)))?;
             tried += 1;
             if output.status.success() || !may_pass(output.status.code(), &output.stderr) {
                 return Ok(output);
@@ -197,7 +229,7 @@ impl Invocation {
         }
     }
 
-    fn once(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
+    fn once(&self, arguments: &[&str], input: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<Output> {
         let copy = match &self.runner {
             Runner::Container { engine, .. } => {
                 // Usually there is none; then the engine says so, and that is fine.
@@ -210,7 +242,11 @@ impl Invocation {
             }
             _ => None,
         };
-        let output = self.command()?.args(arguments).run_limited(input, self.limit);
+        let output = self.command()?.args(arguments).run_read(input, self.limit, read);
+        let output = output.and_then(|output| match output.status.code() {
+            Some(code) if code == i32::from(leash::NOT_STARTED) => Err(anyhow!(output.stderr)),
+            _ => Ok(output),
+        });
         // A container that did not end may still write: what it leaves is taken back by the next run.
         if output.is_ok()
             && let Some(Err(e)) = copy.map(|copy| copy.take_back())
@@ -240,7 +276,9 @@ impl Invocation {
         static ASKING: Mutex<()> = Mutex::new(());
         let _one = ASKING.lock();
         if !version::is_noted(&note, &mark) {
-            let output = self.once(&["version"], &[])?;
+            let mut said = Vec::new();
+            let output = self.once(&["version"], &[], &mut |bytes| said.extend_from_slice(bytes))?;
+            let output = Output { stdout: said, ..output };
             if !output.status.success() {
                 return Err(self.failure(&["version"], &output));
             }
@@ -265,7 +303,13 @@ impl Invocation {
         let verb = arguments.first().copied().unwrap_or_default();
         let tail: Vec<&str> = output.stderr.lines().rev().take(3).collect();
         let tail: Vec<&str> = tail.into_iter().rev().map(str::trim).collect();
-        format!("rclone {verb} at {} ended with {}: {}", self.endpoint, output.status, tail.join(" | "))
+        // It is told to a monitor too.
+        redact(&format!(
+            "rclone {verb} at {} ended with {}: {}",
+            self.endpoint,
+            output.status,
+            tail.join(" | ")
+        ))
     }
 
     pub(super) fn failure(&self, arguments: &[&str], output: &Output) -> anyhow::Error {

@@ -4,6 +4,7 @@ pub mod conf;
 mod conf_copy;
 mod denied;
 mod invocation;
+mod listing;
 mod mounts;
 mod password;
 pub mod rclone;
@@ -41,6 +42,15 @@ impl Object {
     }
 }
 
+/// What is seen of a listing while it comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen<'a> {
+    /// It begins. It may do so again: then what came before does not count.
+    Start,
+    /// An object: its path below the listed folder, and its size.
+    Object(&'a str, u64),
+}
+
 /// How it is known that an object arrived as it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
@@ -59,7 +69,22 @@ pub trait Remote {
     ///
     /// # Errors
     /// The remote could not be asked. An absent folder is no error.
-    fn list(&self, folder: &str) -> Result<Vec<Object>>;
+    fn list(&self, folder: &str) -> Result<Vec<Object>> {
+        let mut all: Vec<Object> = Vec::new();
+        self.walk(folder, &[], &mut |seen| match seen {
+            Seen::Start => all.clear(),
+            Seen::Object(path, size) => all.push(Object { path: path.to_owned(), size }),
+        })?;
+        Ok(all)
+    }
+
+    /// The same one by one, of those alone that match one of these patterns (all, if there is none), and perhaps others: `*` stands
+    /// for any part of a name, `**` for any of a path, and each begins with the `/` of the folder. What is not asked for costs
+    /// nothing.
+    ///
+    /// # Errors
+    /// The remote could not be asked; what was seen by then is not all.
+    fn walk(&self, folder: &str, only: &[String], take: &mut dyn FnMut(Seen<'_>)) -> Result<()>;
 
     /// The folders at the top of the endpoint: the machines that ever wrote there.
     ///

@@ -1,15 +1,16 @@
 //! rclone keeps the contract of [`Remote`].
 
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde::Deserialize;
+use anyhow::Result;
 
 use super::invocation::Invocation;
+use super::listing::Listing;
 use super::retry::{FULL, Retry};
 use super::route::Route;
-use super::{DOCTOR, Object, Proof, Remote};
+use super::{Object, Proof, Remote, Seen};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::Root;
 use crate::settings::{Settings, endpoint};
@@ -19,6 +20,10 @@ use crate::sys::room::{self, Leave};
 
 /// How long a look may take that is of no need.
 const GLANCE: Duration = Duration::from_secs(30);
+/// So many heads are asked for by one rclone, before another one takes a share,
+const FEW: usize = 16;
+/// and so many rclones ask at the same time.
+const AT_ONCE: usize = 8;
 /// rclone's exit status for a folder that does not exist.
 const NO_FOLDER: i32 = 3;
 
@@ -74,45 +79,44 @@ impl Rclone {
     }
 }
 
-/// A line of `rclone lsjson`.
-#[derive(Deserialize)]
-struct Listed {
-    #[serde(rename = "Path")]
-    path: String,
-    #[serde(rename = "Size")]
-    size: i64,
-}
-
-/// Reads the output of `rclone lsjson --files-only`.
-fn parse_listing(json: &[u8]) -> Result<Vec<Object>> {
-    let listed: Vec<Listed> = serde_json::from_slice(json).context("reading rclone's listing")?;
-    // A backend that does not know a size says -1: such an object counts as incomplete.
-    Ok(listed
-        .into_iter()
-        .filter(|l| !is_a_trial(&l.path))
-        .map(|l| Object { path: l.path, size: u64::try_from(l.size).unwrap_or(Object::UNKNOWN_SIZE) })
-        .collect())
-}
-
-/// `doctor/NAME` in a machine's folder, or `<machine-id>/doctor/NAME` below the endpoint.
-fn is_a_trial(path: &str) -> bool {
-    let mut parts = path.rsplit('/').skip(1);
-    parts.next() == Some(DOCTOR) && parts.count() <= 1
+fn heads_of(rclone: &Invocation, place: &str, paths: &[String], bytes: u64) -> Result<Vec<u8>> {
+    if paths.is_empty() {
+        return Ok(Vec::new());
+    }
+    let head = bytes.to_string();
+    // Without a buffer of its own rclone would read on, 16 MB of each object.
+    let limits = ["--head", &head, "--buffer-size", "0", "--no-traverse"];
+    let arguments = [&["cat"], &limits[..], &["--files-from-raw", "-", "--", place]].concat();
+    let output = rclone.run_fed(&arguments, (paths.join("\n") + "\n").as_bytes())?;
+    if output.status.success() { Ok(output.stdout) } else { Err(rclone.failure(&arguments, &output)) }
 }
 
 impl Remote for Rclone {
-    fn list(&self, folder: &str) -> Result<Vec<Object>> {
+    fn walk(&self, folder: &str, only: &[String], take: &mut dyn FnMut(Seen<'_>)) -> Result<()> {
         let place = self.at(folder);
-        let arguments =
-            ["lsjson", "--recursive", "--files-only", "--no-modtime", "--no-mimetype", "--", &place];
-        let output = self.rclone.run(&arguments)?;
+        let mut arguments = vec!["lsjson", "--recursive", "--files-only", "--no-modtime", "--no-mimetype"];
+        // These also keep rclone out of the folders that nothing matches in.
+        only.iter().for_each(|pattern| arguments.extend(["--include", pattern]));
+        arguments.extend(["--", &place]);
+        let (mut listing, mut bad) = (Listing::new(only), None);
+        let output = self.rclone.run_read(&arguments, &mut |piece| match piece {
+            None => {
+                (listing, bad) = (Listing::new(only), None);
+                take(Seen::Start);
+            }
+            Some(_) if bad.is_some() => {}
+            Some(bytes) => bad = listing.feed(bytes, &mut |path, size| take(Seen::Object(path, size))).err(),
+        })?;
+        let read = || match bad {
+            Some(error) => Err(error),
+            None => listing.finish(&mut |path, size| take(Seen::Object(path, size))),
+        };
         match output.status.code() {
-            Some(0) => parse_listing(&output.stdout).or_fault(
-                Exit::Remote,
-                format!("listing {place}"),
-                self.rclone.try_it(),
-            ),
-            Some(NO_FOLDER) => Ok(Vec::new()),
+            Some(0) => read().or_fault(Exit::Remote, format!("listing {place}"), self.rclone.try_it()),
+            Some(NO_FOLDER) => {
+                take(Seen::Start);
+                Ok(())
+            }
             _ => Err(self.rclone.failure(&arguments, &output)),
         }
     }
@@ -188,19 +192,26 @@ impl Remote for Rclone {
     }
 
     fn heads(&self, folder: &str, paths: &[String], bytes: u64) -> Result<Vec<u8>> {
-        if paths.is_empty() {
-            return Ok(Vec::new());
+        // rclone asks for one after the other, and the way there and back is most of what each takes.
+        let place = &self.at(folder);
+        let several = paths.len().div_ceil(FEW).clamp(1, AT_ONCE);
+        if several == 1 {
+            return heads_of(&self.rclone, place, paths, bytes);
         }
-        let (head, place) = (bytes.to_string(), self.at(folder));
-        // Without a buffer of its own rclone would read on, 16 MB of each object.
-        let limits = ["--head", &head, "--buffer-size", "0", "--no-traverse"];
-        let arguments = [&["cat"], &limits[..], &["--files-from-raw", "-", "--", &place]].concat();
-        let output = self.rclone.run_fed(&arguments, (paths.join("\n") + "\n").as_bytes())?;
-        if output.status.success() {
-            Ok(output.stdout)
-        } else {
-            Err(self.rclone.failure(&arguments, &output))
-        }
+        let shares: Vec<(Invocation, &[String])> = (0..)
+            .map(|n| self.rclone.clone().one_of_several(n))
+            .zip(paths.chunks(paths.len().div_ceil(several)))
+            .collect();
+        thread::scope(|scope| {
+            let ask = |(rclone, paths)| scope.spawn(move || heads_of(&rclone, place, paths, bytes));
+            let all: Vec<_> = shares.into_iter().map(ask).collect();
+            let gone = || Err(fault(Exit::Remote, "a thread ended early", "try again"));
+            let mut found = Vec::new();
+            for share in all {
+                found.extend(share.join().unwrap_or_else(|_| gone())?);
+            }
+            Ok(found)
+        })
     }
 
     fn remove(&self, folder: &str, paths: &[String]) -> Result<()> {
@@ -227,31 +238,6 @@ mod tests {
 
     fn rclone(runner: Runner) -> Rclone {
         Rclone { endpoint: "r:bucket/backups".into(), rclone: invocation(runner), size_only: true }
-    }
-
-    #[test]
-    fn a_listing_is_read() {
-        let json = br#"[{"Path":"a/b.part","Name":"b.part","Size":7,"IsDir":false},{"Path":"c","Size":-1}]"#;
-        let objects = parse_listing(json).unwrap();
-        assert_eq!(objects[0], Object { path: "a/b.part".into(), size: 7 });
-        assert_eq!(objects[1].size, u64::MAX);
-        assert!(parse_listing(b"").is_err());
-    }
-
-    #[test]
-    fn what_doctor_left_is_in_no_listing_but_its_own() {
-        for (path, is) in [
-            ("doctor/abc", true),
-            ("id/doctor/abc", true),
-            ("abc", false),
-            ("doctor", false),
-            ("id/doctor", false),
-            ("doctor/recovery/abc", false),
-            ("above/id/doctor/abc", false),
-            ("id/00000001-doctor/doctor.part", false),
-        ] {
-            assert_eq!(is_a_trial(path), is, "{path}");
-        }
     }
 
     #[test]

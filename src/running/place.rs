@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::note;
 use crate::etcd::datadir::DataDir;
+use crate::etcd::in_use;
 use crate::exit::{Exit, exit_of, fault};
 use crate::identity;
 use crate::paths::Root;
@@ -68,7 +69,7 @@ pub fn settle(root: &Root, settings: &mut Settings) -> Result<Option<Doubt>> {
     };
     let now = log_in(settings)?;
     // Somebody has it open: etcd runs there as the settings say, and was not looked at since.
-    if now.as_ref().is_some_and(|dir| dir.is_held().unwrap_or(false)) {
+    if now.as_ref().is_some_and(|dir| in_use::held(&dir.wal).is_ok_and(|held| held.is_some())) {
         return Ok(None);
     }
     let (data_dir, wal_dir) = (root.join(&seen.0), root.join(&seen.1));

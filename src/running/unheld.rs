@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::note::{self, Open};
 use super::surroundings::{Run, Surroundings};
 use crate::etcd::datadir::DataDir;
+use crate::etcd::in_use;
 use crate::exit::{Exit, fault};
 use crate::paths::Root;
 use crate::settings::Settings;
@@ -130,7 +131,7 @@ fn moment(
     dir: &DataDir,
 ) -> Result<Option<Moment>> {
     let Some(Run { started, boot, uptime }) = node.etcd(&settings.etcd_unit)? else { return Ok(None) };
-    let (held, open) = (dir.is_held()?, note::open(root, &dir.wal));
+    let (held, open) = (in_use::held(&dir.wal)?.is_some(), note::open(root, &dir.wal));
     Ok(Some(Moment { wal_dir: dir.wal.clone(), held, open, started, boot, uptime }))
 }
 

@@ -13,6 +13,7 @@ use crate::archive::retention::Rules;
 use crate::exit::{Exit, OrFault, fault};
 use crate::identity;
 use crate::paths::{MACHINE_ID, Root};
+use crate::sys::folder;
 use crate::sys::fs::create_dirs;
 use crate::sys::http::Tls;
 use crate::sys::lock::Lock;
@@ -66,6 +67,8 @@ pub struct Settings {
     pub auth_file: PathBuf,
     /// The founding member's peer URLs (`ETCD_RESTORE_MASTER_ADV_PEER_URLS`).
     pub founder_urls: Vec<String>,
+    /// The peer URLs in etcd's `initial-cluster`, as far as they are any: who was a member when this one was set up.
+    pub initial_cluster: Vec<String>,
     /// Where the backups of all machines lie, `remote:path` (`RCLONE_ENDPOINT`).
     pub endpoint: String,
     /// This machine's folder below the endpoint: systemd's machine ID.
@@ -207,6 +210,7 @@ impl Settings {
     /// The folder cannot be made, or the lock not asked for.
     pub fn try_lock(&self) -> Result<Option<Lock>> {
         create_dirs(&self.backup_dir, 0o700)?;
+        folder::refuse_if_replaceable(&self.backup_dir, &self.data_dir)?;
         Lock::try_take(&self.backup_dir.join("lock"))
     }
 

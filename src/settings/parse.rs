@@ -71,9 +71,11 @@ pub fn parse(
     let dir =
         |name: &str, default: &str| absolute(name, get(ours, name).unwrap_or(default)).map(|p| root.join(p));
     let list = |flag: &str| urls::parse_list(&format!("etcd's --{flag}"), unit.get(flag).unwrap_or_default());
-    let mut client_urls = list("advertise-client-urls")?;
+    let mut client_urls =
+        urls::usable_of("etcd's --advertise-client-urls", unit.get("advertise-client-urls"));
     if client_urls.is_empty() {
-        client_urls = list("listen-client-urls")?.iter().map(|u| urls::connectable(u)).collect();
+        let listening = urls::usable_of("etcd's --listen-client-urls", unit.get("listen-client-urls"));
+        client_urls = listening.iter().map(|u| urls::connectable(u)).collect();
     }
     let (keep, prune) = retention::parse(ours)?;
     Ok(Settings {
@@ -89,6 +91,7 @@ pub fn parse(
         peer_tls: tls::peers(unit, root)?,
         client_tls: tls::clients(ours, unit, root)?,
         auth_file: root.join(AUTH),
+        initial_cluster: initial_cluster(unit),
         founder_urls: urls::parse_list(
             "ETCD_RESTORE_MASTER_ADV_PEER_URLS",
             get(ours, "ETCD_RESTORE_MASTER_ADV_PEER_URLS").unwrap_or_default(),
@@ -245,6 +248,13 @@ fn parse_machine_id(text: &str) -> Result<String> {
         ));
     }
     Ok(id.to_owned())
+}
+
+/// What is no list of members names none: etcd heeds it at a first start alone.
+fn initial_cluster(unit: &UnitEnvironment) -> Vec<String> {
+    let pairs = unit.get("initial-cluster").unwrap_or_default().split(',');
+    let urls = pairs.filter_map(|pair| Some(pair.trim().split_once('=')?.1));
+    urls.filter(|url| urls::host_port(url).is_some()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

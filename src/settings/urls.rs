@@ -13,6 +13,15 @@ pub fn parse_list(name: &str, text: &str) -> Result<Vec<String>> {
     items.map(|url| parse(name, url)).collect()
 }
 
+/// Those of a list that lead anywhere. etcd starts with others too (`http://:2379`, port 0), and what asks no URL, above all a
+/// backup, must not stop at them.
+pub fn usable_of(name: &str, text: Option<&str>) -> Vec<String> {
+    let items = text.unwrap_or_default().split(',').map(str::trim).filter(|url| !url.is_empty());
+    let usable =
+        |url: &str| parse(name, url).inspect_err(|e| log::warn!("etcd is not asked there: {e:#}")).ok();
+    items.filter_map(usable).collect()
+}
+
 fn parse(name: &str, url: &str) -> Result<String> {
     let url = url.strip_suffix('/').unwrap_or(url);
     let hint = format!("write {name}=http://HOST:PORT");
@@ -32,6 +41,9 @@ pub fn peer_url_problem(url: &str) -> Option<String> {
     let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else {
         return no("it does not begin with http:// or https://");
     };
+    if rest.contains(',') {
+        return no("it is several, with commas between them: a list has each in quotes of its own");
+    }
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if authority.contains('@') {
         return no("it names a user");
@@ -49,7 +61,48 @@ pub fn peer_url_problem(url: &str) -> Option<String> {
     if !port.bytes().all(|b| b.is_ascii_digit()) || !port.parse::<u16>().is_ok_and(|p| p > 0) {
         return Some(format!("{port:?} is not a port"));
     }
-    (!path.is_empty()).then(|| format!("etcd takes no path, and {path:?} is one"))
+    match path {
+        "" => None,
+        "/" => no("it ends with a slash: leave that out"),
+        path => Some(format!("etcd takes no path, and {path:?} is one")),
+    }
+}
+
+/// What a founding member's URL is hardly meant to be, though etcd would take it: why, and what to write instead.
+pub fn founder_doubt(url: &str) -> Option<(String, &'static str)> {
+    let (host, port) = host_port(url)?;
+    let any = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_unspecified());
+    if any {
+        let what =
+            format!("{url} is where etcd listens, and leads nowhere: on every node it means the node itself");
+        return Some((
+            what,
+            "write the address that the founding member advertises to its peers (initial-advertise-peer-urls)",
+        ));
+    }
+    if is_loopback(url) {
+        let what = format!(
+            "{url} is on every node the node itself: each would be the founding member, and restore a cluster of its own"
+        );
+        return Some((
+            what,
+            "write an address that the other nodes reach it at; on one machine alone it is right",
+        ));
+    }
+    [2379, 4001].contains(&port).then(|| {
+        let what = format!("{url} has the port that etcd as a rule has for clients");
+        (
+            what,
+            "write the one for peers, as a rule 2380 (or 7001): `etcdctl member list` shows it as peerURLs",
+        )
+    })
+}
+
+/// A URL with the host of another one.
+pub fn with_host_of(url: &str, other: &str) -> Option<String> {
+    let ((scheme, _), (_, port), (host, _)) = (url.split_once("://")?, host_port(url)?, host_port(other)?);
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    Some(format!("{scheme}://{host}:{port}"))
 }
 
 /// Host and port of a member's URL; an IPv6 address comes without its brackets.
@@ -123,6 +176,8 @@ mod tests {
     fn lists() {
         assert_eq!(parse_list("X", " http://a:1/ ,https://b:2,").unwrap(), ["http://a:1", "https://b:2"]);
         assert!(parse_list("X", "").unwrap().is_empty());
+        let some = "http://:2379,http://127.0.0.111:0,https://u:p@10.9.0.1:2379,http://a:1";
+        assert_eq!(usable_of("X", Some(some)), ["http://a:1"]);
         for (bad, reason) in [
             ("a:1", "is not a URL"),
             ("http://a", "has no host and port"),
@@ -133,6 +188,34 @@ mod tests {
             assert!(error.to_string().contains(reason), "{error}");
             assert_eq!(crate::exit::exit_of(&error), Exit::Settings);
         }
+    }
+
+    #[test]
+    fn what_a_founder_s_url_is_hardly_meant_to_be_is_told() {
+        for (url, words) in [
+            ("http://10.0.0.1:2380", None),
+            ("http://10.0.0.1:7001", None),
+            ("http://10.0.0.1:2379", Some("for clients")),
+            ("http://10.0.0.1:4001", Some("for clients")),
+            ("http://127.0.0.1:2380", Some("on every node the node itself")),
+            ("http://localhost:2380", Some("on every node the node itself")),
+            ("http://0.0.0.0:2380", Some("leads nowhere")),
+            ("http://[::]:2380", Some("leads nowhere")),
+        ] {
+            let doubt = founder_doubt(url).map(|(what, _)| what);
+            assert_eq!(doubt.is_some(), words.is_some(), "{url}");
+            assert!(doubt.is_none_or(|what| what.contains(words.unwrap())), "{url}");
+        }
+        for (url, why) in
+            [("http://a:2380,http://a:7001", "several"), ("http://a:2380/", "ends with a slash")]
+        {
+            assert!(peer_url_problem(url).unwrap().contains(why), "{url}");
+        }
+        assert_eq!(
+            with_host_of("http://0.0.0.0:2379", "http://10.0.0.1:2380").unwrap(),
+            "http://10.0.0.1:2379"
+        );
+        assert_eq!(with_host_of("https://localhost:1", "http://[fd00::1]:2").unwrap(), "https://[fd00::1]:1");
     }
 
     #[test]

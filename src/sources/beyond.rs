@@ -1,18 +1,24 @@
 //! What lies below the endpoint beyond the data that was chosen: more entries of its cluster, and recoveries of it that
 //! another node began. A recovery is told of it and goes on.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
 use super::find;
-use crate::archive::catalog::by_folder;
+use crate::archive::catalog;
 use crate::archive::chain;
 use crate::archive::lineage::Record;
 use crate::archive::names::PartName;
 use crate::archive::recorded;
 use crate::etcd::proto::LogPosition;
 use crate::recovery::source::Source;
-use crate::remote::{Object, Remote};
+use crate::remote::{Object, Remote, Seen};
 use crate::sys::time;
+
+/// So many folders are listed that seem to go furthest, until one does.
+const FEW: usize = 4;
 
 /// Objects of the folders at the top of the endpoint.
 type Folders = [(String, Vec<Object>)];
@@ -31,34 +37,56 @@ pub struct Further {
 /// What lies below the endpoint.
 #[derive(Debug)]
 pub struct Beyond {
-    folders: Vec<(String, Vec<Object>)>,
+    /// How far each folder goes with the cluster, by names alone.
+    ends: BTreeMap<String, (u64, u64)>,
     /// Recoveries that other machines began, if their records can be read.
     recoveries: Result<Vec<Record>>,
 }
 
-/// Looks at the endpoint: one call, and one more where another machine has recovery records.
+/// Looks at what the endpoint has of a cluster: one call, and one more where another machine has recovery records.
 ///
 /// # Errors
 /// The remote cannot be listed.
-pub fn look(remote: &dyn Remote, own: &str) -> Result<Beyond> {
-    let folders = by_folder(remote.list("")?);
-    let others = folders.iter().filter(|(name, _)| name != own);
-    let mut others = others.map(|(name, objects)| (name.as_str(), &objects[..]));
-    let recoveries = recorded::in_folders(remote, &mut others);
-    Ok(Beyond { folders, recoveries })
+pub fn look(remote: &dyn Remote, own: &str, cluster: u64) -> Result<Beyond> {
+    let only = [catalog::parts_of(cluster), recorded::PATTERN.to_owned()];
+    let (mut ends, mut records) = (BTreeMap::new(), Vec::new());
+    remote.walk("", &only, &mut |seen| match seen {
+        Seen::Start => (ends, records) = (BTreeMap::new(), Vec::new()),
+        Seen::Object(path, size) => {
+            if let Some((folder, part)) = catalog::part_of(path, size, cluster) {
+                let end = (part.term, part.last);
+                let known = ends.entry(folder.to_owned()).or_insert(end);
+                *known = end.max(*known);
+            } else if recorded::is_record(path) && path.split('/').next() != Some(own) {
+                records.push(path.to_owned());
+            }
+        }
+    })?;
+    let recoveries = recorded::read(remote, records).map(|found| found.told().records);
+    Ok(Beyond { ends, recoveries })
 }
 
-/// Says what of it is beyond a source.
-pub fn say(looked: Result<Beyond>, own: &str, source: &Source) {
-    let Beyond { folders, recoveries } = match looked {
+/// Says what of it is beyond a source. Only a folder that seems to have more is asked for all that it has.
+pub fn say(remote: &dyn Remote, looked: Result<Beyond>, own: &str, source: &Source) {
+    let (cluster, last) = (source.contents.metadata.cluster_id, source.point);
+    let more = |Beyond { ends, recoveries }| {
+        let mut more: Vec<_> = ends.into_iter().filter(|(_, end)| *end > (last.term, last.index)).collect();
+        more.sort_unstable_by_key(|(_, end)| Reverse(*end));
+        // Who goes back to a point knows that there is more.
+        let few = if last == source.contents.last() { FEW } else { 0 };
+        for (folder, _) in more.into_iter().take(few) {
+            let listed = [(folder.clone(), remote.list(&folder)?)];
+            if let Some(found) = further(&listed, own, cluster, last) {
+                return Ok((Some(found), recoveries));
+            }
+        }
+        anyhow::Ok((None, recoveries))
+    };
+    let (further, recoveries) = match looked.and_then(more) {
         Ok(beyond) => beyond,
         Err(e) => return log::warn!("whether another machine's backup goes further is not known: {e:#}"),
     };
-    let (cluster, last) = (source.contents.metadata.cluster_id, source.point);
-    // Who goes back to a point knows that there is more.
-    if last == source.contents.last()
-        && let Some(Further { folder, command, part }) = further(&folders, own, cluster, last)
-    {
+    if let Some(Further { folder, command, part }) = further {
         let whose = if folder == own {
             "this machine's backup".into()
         } else {

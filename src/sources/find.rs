@@ -12,11 +12,12 @@ use crate::archive::chain::{self, Generation};
 use crate::archive::lineage::Parent;
 use crate::archive::{history, recorded};
 use crate::etcd::datadir::{self, DataDir};
+use crate::etcd::in_use;
 use crate::etcd::wal::Reading;
 use crate::exit::{Exit, exit_of};
 use crate::listing;
 use crate::member_dir::places::Places;
-use crate::member_dir::{aside, exchange, kept};
+use crate::member_dir::{aside, kept};
 use crate::remote::Remote;
 use crate::settings::Settings;
 use crate::sys::time;
@@ -31,7 +32,7 @@ pub fn on_disk(settings: &Settings, now: u64) -> Result<Vec<Source>> {
         Err(e) if exit_of(&e) == Exit::NotFound => (),
         Err(e) => return Err(e),
         Ok(dir) => {
-            let found = of_dir(&dir, exchange::reading(&dir.wal)?, (Kind::DataDir, &settings.data_dir), now);
+            let found = of_dir(&dir, in_use::reading(&dir.wal)?, (Kind::DataDir, &settings.data_dir), now);
             let own_name = Some(settings.name.clone()).filter(|name| !name.is_empty());
             let member_name = found.member_name.clone().or(own_name);
             let command = found.index.map(|_| "restore --source local".to_owned());
@@ -90,17 +91,28 @@ pub fn in_remote(remote: &dyn Remote, own: &str, now: u64, known: &mut Known) ->
     known.records = recorded::in_folders(
         remote,
         &mut folders.iter().map(|folder| (folder.name.as_str(), &folder.objects[..])),
-    )?;
+    )?
+    .told()
+    .records;
     // Of equal ones this machine's own is the first, and taken.
     folders.sort_by_key(|folder| folder.name != own);
     for folder in &folders {
-        let bases = folder.entries.iter().filter_map(|entry| entry.base.as_ref());
-        known.parents.extend(bases.filter_map(|base| base.parent.clone()));
+        let links = folder.entries.iter().filter_map(|entry| link(entry, folder.name == own));
+        known.parents.extend(links);
         let doubtful = doubtful(folder);
         known.doubtful.extend(doubtful.iter().map(|g| g.name.cluster_id));
     }
-    known.parents.extend(recorded::parents(&known.records));
+    let recorded = recorded::parents(&known.records);
+    known.parents.extend(recorded);
     Ok(folders.iter().flat_map(|folder| of_folder(folder, folder.name == own, now)).collect())
+}
+
+/// What a base says that its own cluster continues. In another machine's folder anybody may say so: there the recovery record
+/// tells it, and the base only what was given up for it.
+fn link(entry: &Entry, own: bool) -> Option<Parent> {
+    let of = entry.generation.name.cluster_id;
+    let parent = entry.base.as_ref()?.parent.clone().filter(|parent| parent.for_cluster == of)?;
+    Some(if own { parent } else { Parent { cluster_id: of, before: Vec::new(), ..parent } })
 }
 
 /// What this node noted of its recoveries.

@@ -198,6 +198,8 @@ mod tests {
             index: 5,
             term: 1,
             source_hash: String::new(),
+            appended_term: 2,
+            backed_up: None,
             cluster_id,
             members: Vec::new(),
         }

@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail};
 
 /// How much of a child's stderr is kept, from its end.
 const MAX_STDERR_BYTES: usize = 2048;
-/// More than this on stdout is not an answer of a program that behaves.
-const MAX_STDOUT_BYTES: u64 = 256 << 20;
+/// How much is read at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// What a finished child left behind.
 #[derive(Debug)]
@@ -40,6 +40,12 @@ pub trait CommandRunExt {
     /// The program cannot be started, or `limit` passed: then its whole process group was killed.
     fn run_limited(&mut self, input: &[u8], limit: Duration) -> Result<Output>;
 
+    /// The same with stdout in pieces, as they come, and none of it in the output.
+    ///
+    /// # Errors
+    /// As above.
+    fn run_read(&mut self, input: &[u8], limit: Duration, read: &mut dyn FnMut(&[u8])) -> Result<Output>;
+
     /// As [`CommandRunExt::run_limited`], and a non-zero exit status is an error with the tail of stderr.
     ///
     /// # Errors
@@ -49,6 +55,12 @@ pub trait CommandRunExt {
 
 impl CommandRunExt for Command {
     fn run_limited(&mut self, input: &[u8], limit: Duration) -> Result<Output> {
+        let mut stdout = Vec::new();
+        let output = self.run_read(input, limit, &mut |bytes| stdout.extend_from_slice(bytes))?;
+        Ok(Output { stdout, ..output })
+    }
+
+    fn run_read(&mut self, input: &[u8], limit: Duration, read: &mut dyn FnMut(&[u8])) -> Result<Output> {
         let name = self.get_program().to_string_lossy().into_owned();
         let deadline = Instant::now() + limit;
         // A group of its own, so that what the child started dies with it at the time limit.
@@ -59,18 +71,18 @@ impl CommandRunExt for Command {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("starting {name}"))?;
-        let stdout = collect(child.stdout.take(), usize::MAX);
-        let stderr = collect(child.stderr.take(), MAX_STDERR_BYTES);
+        let stdout = pieces(child.stdout.take());
+        let stderr = collect(child.stderr.take());
         if let Some(mut stdin) = child.stdin.take() {
             let input = input.to_vec();
             // A child that does not read its input is no error of ours: its exit status says what it thinks.
             thread::spawn(move || stdin.write_all(&input));
         }
-        let done = wait_until(&mut child, &stdout, &stderr, deadline);
+        let done = wait_until(&mut child, &stdout, read, &stderr, deadline);
         match done {
-            Some((status, stdout, stderr)) => {
+            Some((status, stderr)) => {
                 let stderr = String::from_utf8_lossy(&stderr).trim().to_owned();
-                Ok(Output { status, stdout, stderr })
+                Ok(Output { status, stdout: Vec::new(), stderr })
             }
             None => {
                 kill_group(&child);
@@ -94,16 +106,23 @@ impl CommandRunExt for Command {
 fn wait_until(
     child: &mut Child,
     stdout: &mpsc::Receiver<Vec<u8>>,
+    read: &mut dyn FnMut(&[u8]),
     stderr: &mpsc::Receiver<Vec<u8>>,
     deadline: Instant,
-) -> Option<(ExitStatus, Vec<u8>, Vec<u8>)> {
+) -> Option<(ExitStatus, Vec<u8>)> {
     let left = || deadline.saturating_duration_since(Instant::now());
-    let out = stdout.recv_timeout(left()).ok()?;
+    loop {
+        match stdout.recv_timeout(left()) {
+            Ok(piece) => read(&piece),
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => return None,
+        }
+    }
     let err = stderr.recv_timeout(left()).ok()?;
     // Both pipes are closed: the child is gone, or about to be.
     loop {
         if let Ok(Some(status)) = child.try_wait() {
-            return Some((status, out, err));
+            return Some((status, err));
         }
         if left().is_zero() {
             return None;
@@ -112,24 +131,32 @@ fn wait_until(
     }
 }
 
-fn collect(pipe: Option<impl Read + Send + 'static>, keep: usize) -> mpsc::Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel();
+/// What comes out of a pipe, in pieces. Of a reader that is slower than the child only so much is ahead.
+fn pieces(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::sync_channel(4);
     thread::spawn(move || {
-        let mut all = Vec::new();
-        let mut buffer = [0; 16 << 10];
-        if let Some(pipe) = pipe {
-            let mut pipe = pipe.take(MAX_STDOUT_BYTES);
-            while let Ok(n @ 1..) = pipe.read(&mut buffer) {
-                all.extend_from_slice(&buffer[..n]);
-                if keep != usize::MAX && all.len() > 2 * keep {
-                    all.drain(..all.len() - keep);
-                }
+        let Some(mut pipe) = pipe else { return };
+        let mut buffer = vec![0; PIECE_BYTES];
+        while let Ok(n @ 1..) = pipe.read(&mut buffer) {
+            // Nobody listens any more once the time limit has passed.
+            if sender.send(buffer[..n].to_vec()).is_err() {
+                break;
             }
         }
-        if all.len() > keep {
-            all.drain(..all.len() - keep);
+    });
+    receiver
+}
+
+/// The end of what comes out of a pipe.
+fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    let pieces = pieces(pipe);
+    thread::spawn(move || {
+        let mut all: Vec<u8> = Vec::new();
+        for piece in pieces {
+            all.extend(piece);
+            all.drain(..all.len().saturating_sub(MAX_STDERR_BYTES));
         }
-        // Nobody listens any more once the time limit has passed.
         let _ = sender.send(all);
     });
     receiver

@@ -6,7 +6,6 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::fs::{CWD, RenameFlags};
 
 use super::look;
 
@@ -142,66 +141,6 @@ pub fn remove_dir_if_there(path: &Path) -> Result<()> {
     }
 }
 
-/// Exchanges two names of one file system in one step; `false` where the kernel or the file system cannot.
-///
-/// # Errors
-/// It could, and did not.
-pub fn exchange(a: &Path, b: &Path) -> Result<bool> {
-    match rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => Ok(false),
-        Err(e) => Err(e).with_context(|| format!("exchanging {} and {}", a.display(), b.display())),
-    }
-}
-
-/// Gives a whole tree to a user and group, and syncs every file and folder in it.
-///
-/// # Errors
-/// An entry cannot be read, changed or synced.
-pub fn hand_over_and_sync(tree: &Path, owner: Option<(u32, u32)>) -> Result<()> {
-    let act = |path: &Path| -> io::Result<()> {
-        if let Some((uid, gid)) = owner {
-            let now = fs::symlink_metadata(path)?;
-            if (now.uid(), now.gid()) != (uid, gid) {
-                std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
-            }
-        }
-        File::open(path)?.sync_all()
-    };
-    if look::is_dir(tree)? {
-        for entry in look::list(tree)? {
-            hand_over_and_sync(&entry.path(), owner)?;
-        }
-    }
-    act(tree).with_context(|| format!("syncing {}", tree.display()))
-}
-
-/// User, group and permissions of a folder.
-///
-/// # Errors
-/// It cannot be looked at.
-pub fn owner_and_mode(dir: &Path) -> Result<(u32, u32, u32)> {
-    let meta = fs::metadata(dir).with_context(|| format!("looking at {}", dir.display()))?;
-    Ok((meta.uid(), meta.gid(), meta.mode() & 0o7777))
-}
-
-/// Creates a folder and its missing parents, and gives it (not them) to a user with these permissions.
-///
-/// # Errors
-/// It cannot be created or given away.
-pub fn create_dir_as(dir: &Path, (uid, gid, mode): (u32, u32, u32)) -> Result<()> {
-    let create = || -> io::Result<()> {
-        fs::create_dir_all(dir)?;
-        fs::set_permissions(dir, fs::Permissions::from_mode(mode))?;
-        let now = fs::metadata(dir)?;
-        if (now.uid(), now.gid()) != (uid, gid) {
-            std::os::unix::fs::chown(dir, Some(uid), Some(gid))?;
-        }
-        sync_dir(&parent(dir))
-    };
-    create().with_context(|| format!("creating {}", dir.display()))
-}
-
 /// Whether a folder lies on another file system than its parent, so that it cannot be renamed.
 ///
 /// # Errors
@@ -275,17 +214,5 @@ mod tests {
         assert_eq!(modes, [0o700, 0o777, 0o777, 0o755]);
         write_atomic(&dir.path().join("file"), b"", 0o644).unwrap();
         assert!(create_dirs(&dir.path().join("file/x"), 0o755).is_err());
-    }
-
-    #[test]
-    fn exchange_swaps_two_trees() {
-        let dir = tempfile::tempdir().unwrap();
-        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
-        for p in [&a, &b] {
-            fs::create_dir(p).unwrap();
-            write_atomic(&p.join(p.file_name().unwrap()), b"", 0o600).unwrap();
-        }
-        assert!(exchange(&a, &b).unwrap());
-        assert!(a.join("b").exists() && b.join("a").exists());
     }
 }

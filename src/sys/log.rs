@@ -4,6 +4,8 @@ use std::io::Write;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use super::redact::redact;
+
 #[derive(Debug)]
 struct Stderr {
     journal: bool,
@@ -27,13 +29,14 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record<'_>) {
+        let text = redact(&record.args().to_string());
         let mut stderr = std::io::stderr().lock();
         // Who closed our stderr does not want to read this.
         let _ = match (self.journal, record.level()) {
-            (true, level) => writeln!(stderr, "{}{}", prefix(level), record.args()),
-            (false, Level::Error) => writeln!(stderr, "error: {}", record.args()),
-            (false, Level::Warn) => writeln!(stderr, "warning: {}", record.args()),
-            (false, _) => writeln!(stderr, "{}", record.args()),
+            (true, level) => writeln!(stderr, "{}{text}", prefix(level)),
+            (false, Level::Error) => writeln!(stderr, "error: {text}"),
+            (false, Level::Warn) => writeln!(stderr, "warning: {text}"),
+            (false, _) => writeln!(stderr, "{text}"),
         };
     }
 

@@ -2,15 +2,18 @@
 
 pub mod command;
 pub mod digest;
+pub mod folder;
 pub mod fs;
 pub mod held;
 pub mod http;
+pub mod leash;
 pub mod lock;
 pub mod log;
 pub mod look;
 pub mod os_release;
 pub mod privilege;
 pub mod random;
+pub mod redact;
 pub mod room;
 pub mod secret_file;
 pub mod summed;

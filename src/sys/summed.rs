@@ -41,7 +41,7 @@ pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
 ///
 /// # Errors
 /// It is not.
-pub fn check(text: &[u8]) -> Result<()> {
+fn check(text: &[u8]) -> Result<()> {
     if !text.windows(NAME.len()).any(|word| word == NAME) {
         return Ok(());
     }

@@ -8,6 +8,7 @@
 //! - [`faults`]: what goes wrong: killed at a system call, errors, a lying rclone or curl, a disk of its own
 //! - [`install_tree`]: the installer at work on one tree, again and again
 //! - [`certificates`]: an authority and certificates of it
+//! - [`bolt`]: what lies in a bucket of `snap/db`
 //! - [`keys`]: what is in the v2 store, and whether two stores are the same
 //! - [`store`]: a log and a snapshot of any size, as etcd would have written them
 //! - [`replay`]: what the bytes of a log and of a snapshot say, read independently
@@ -18,6 +19,7 @@
 //! - [`ports`]: ports nobody else gets
 //! - [`process`]: other programs, run within a time limit
 
+pub mod bolt;
 pub mod certificates;
 pub mod checkout;
 pub mod etcd;

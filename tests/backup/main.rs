@@ -10,6 +10,7 @@ mod faults_node;
 mod faults_remote;
 mod idle;
 mod joined_backup;
+mod leash;
 mod promise;
 mod room;
 mod runner;

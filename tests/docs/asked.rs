@@ -22,7 +22,7 @@ const ASKING: [&str; 12] = [
 ];
 
 /// Who may: the file, what stands there, and why.
-const HARMLESS: [(&str, &str, &str); 19] = [
+const HARMLESS: [(&str, &str, &str); 23] = [
     ("sys/look.rs", "at(path)", "it is what the others use"),
     ("sys/fs.rs", "fs::read_dir(dir).into_iter()", "what is not removed now is removed by the next run"),
     ("sys/secret_file.rs", "fs::metadata(path)?", "of what was looked at"),
@@ -37,9 +37,13 @@ const HARMLESS: [(&str, &str, &str); 19] = [
     ("install/payload.rs", "fs::symlink_metadata(path)?", "of what was looked at"),
     ("install/plan.rs", "look_at::at_name", "of what was looked at"),
     ("install/settle.rs", "restorecon", "another folder of the PATH may have it"),
+    ("member_dir/kept.rs", "look::at_name", "of what was looked at"),
     ("member_dir/kept.rs", "!meta.is_dir()", "of what was looked at"),
     ("member_dir/places.rs", "look::at_name", "of what was looked at"),
     ("archive/spool.rs", "meta.is_dir()", "of what was looked at"),
+    ("sys/folder.rs", "from_raw_mode", "of what was opened"),
+    ("sys/folder.rs", "file.metadata()", "of what was opened"),
+    ("sys/folder.rs", "Ok(found)", "what cannot be looked at is an error"),
     ("remote/mounts.rs", "fs::metadata(path)?", "what cannot be looked at is an error"),
     ("remote/version.rs", "", "one that is not seen is run, and fails of itself"),
 ];

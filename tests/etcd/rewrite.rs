@@ -199,6 +199,40 @@ fn three_members_written_from_one_source_start_together() {
     }
 }
 
+/// etcd 3.5.1 to 3.5.19 carries no Update of a member into its `snap/db`, and 3.6 reads members there alone.
+#[test]
+fn members_keep_the_urls_of_those_before_them_in_the_v3_store_too() {
+    let Some(tools) = Tools::etcd_3_5_from_env() else { return };
+    let work = tempfile::tempdir().unwrap();
+    let mut sources = sources(tools, work.path());
+    sources.push(Source::fixture("v351-single-snap", work.path()));
+    for (number, source) in sources.iter().enumerate() {
+        let dir = work.path().join(format!("same-{number}"));
+        let mut member = Member::new(tools, "same", &dir).unwrap();
+        // What the source's members have, and one of its own, at which it listens.
+        let taken: Vec<String> =
+            source.contents.members().unwrap().into_values().flat_map(|old| old.peer_urls).collect();
+        assert!(!taken.is_empty());
+        let peer_urls: Vec<String> = [member.peer_url.clone()].into_iter().chain(taken).collect();
+        let purpose = Purpose::Found(vec![NewMember { id: 0x5a, peer_urls: peer_urls.clone() }]);
+        let rewrite = Rewrite { cluster_id: CLUSTER, purpose, up_to: None, family: family(tools) };
+        source.write(&rewrite, &[(0x5a, &member)]);
+        member.start().unwrap();
+        assert_holds(&member, &source.keys, "behind the start");
+        let listed: Vec<_> = member.members().unwrap().into_iter().map(|m| m.id).collect();
+        assert_eq!(listed, ["5a"], "source {number}");
+        member.stop().unwrap();
+
+        let stored = testkit::bolt::bucket(&member.data_dir.join("member/snap/db"), "members").unwrap();
+        let stored: Vec<(String, serde_json::Value)> = stored
+            .into_iter()
+            .map(|(id, json)| (String::from_utf8(id).unwrap(), serde_json::from_slice(&json).unwrap()))
+            .collect();
+        assert!(stored.len() == 1 && stored[0].0 == "000000000000005a" || stored[0].0 == "5a", "{stored:?}");
+        assert_eq!(stored[0].1["peerURLs"], serde_json::json!(peer_urls), "source {number}");
+    }
+}
+
 #[test]
 fn a_seed_joins_the_restored_founder_without_a_snapshot() {
     let Some(tools) = Tools::from_env() else { return };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::{fs, io};
 
-use etcd2_backup::etcd::datadir::DataDir;
+use etcd2_backup::etcd::in_use;
 use etcd2_backup::running::member::Member as Seen;
 use etcd2_backup::running::which::{Found, Sought};
 use etcd2_backup::running::{mounts, process, theirs};
@@ -20,7 +20,7 @@ fn ours() -> Vec<mounts::Mount> {
 }
 
 fn is_held(wal_dir: &Path) -> bool {
-    DataDir { snap: wal_dir.to_owned(), wal: wal_dir.to_owned() }.is_held().unwrap()
+    in_use::held(wal_dir).unwrap().is_some()
 }
 
 #[test]

@@ -229,3 +229,42 @@ fn with_one_started_member_nothing_is_removed() {
     assert_eq!(nodes.listed().len(), 2);
     nodes.assert_has_all(&nodes.others[0]);
 }
+
+/// Restore would make a second cluster, and says join; join goes through the others.
+#[test]
+fn a_founding_member_that_is_lost_comes_back_through_the_others() {
+    let Some(mut nodes) = Nodes::joined(&["e2", "e3"]) else { return };
+    let all: Vec<String> = std::iter::once(&nodes.founder)
+        .chain(&nodes.others)
+        .map(|node| format!("{}={}", node.etcd.name, node.etcd.peer_url))
+        .collect();
+    let founder = &mut nodes.founder;
+    founder.etcd.kill().unwrap();
+    fs::remove_dir_all(founder.path("/var/lib/etcd2")).unwrap();
+    // Nothing says who else is there.
+    founder.refused(
+        &["join"],
+        10,
+        &["this node knows no other member", "etcd2-restore.service", "set-founder http://HOST:2380"],
+    );
+    founder.environment.insert("ETCD_INITIAL_CLUSTER".into(), all.join(","));
+    let joined = founder.ok(&["join"]);
+    assert!(joined.contains("its cluster lives without it: it joins through"), "{joined}");
+    founder.start_etcd();
+    founder.ok(&["join"]);
+    let differences = keys::compare(&nodes.keys, &keys::dump(&founder.etcd.client_url).unwrap());
+    assert!(differences.is_empty(), "{differences:?}");
+    assert_eq!(nodes.listed().len(), 3);
+
+    // A founding member that is gone for good keeps nobody out either.
+    let lost = &mut nodes.others[1];
+    lost.etcd.kill().unwrap();
+    fs::remove_dir_all(lost.path("/var/lib/etcd2")).unwrap();
+    lost.environment.insert("ETCD_RESTORE_MASTER_ADV_PEER_URLS".into(), "http://127.0.0.1:1".into());
+    lost.environment.insert("ETCD_INITIAL_CLUSTER".into(), all.join(","));
+    let joined = lost.ok(&["join"]);
+    assert!(joined.contains("the founding member does not answer"), "{joined}");
+    lost.start_etcd();
+    lost.ok(&["join"]);
+    assert_eq!(nodes.listed().len(), 3);
+}

@@ -1,11 +1,14 @@
 //! The other members: joins of every kind, recoveries of several members, and the command for all nodes.
 
+mod forged;
 mod join;
 mod join_access;
 mod join_faults;
 mod join_urls;
+mod many;
 mod parallel;
 mod recover;
+mod recover_said;
 mod seeded;
 
 /// The program under test.

@@ -145,10 +145,12 @@ fn a_source_that_is_a_disk_is_exported() {
     write(Path::new(&part), &damaged);
     three.nodes[1].refused(&arguments, 11, &["its checksum is wrong"]);
     write(Path::new(&part), &whole);
-    // Nothing is asked of the remote.
-    for node in &mut three.nodes[1..] {
-        let endpoint = node.environment.insert("ETCD2_BACKUP_RCLONE_TIMEOUT".into(), "15s".into());
-        assert_eq!(endpoint, None);
+    // The remote need not be there; then nobody knows whether the cluster ran, but the recovery has just begun.
+    let endpoint = three.nodes[2].environment.insert("RCLONE_ENDPOINT".into(), "nowhere:backups".into());
+    let log = three.nodes[2].ok(&arguments);
+    assert!(log.contains("has run could not be looked up in the remote") && endpoint.is_some(), "{log}");
+    three.nodes[2].environment.insert("RCLONE_ENDPOINT".into(), endpoint.unwrap());
+    for node in &mut three.nodes[1..2] {
         let log = node.ok(&arguments);
         assert!(log.contains("restored from the file that was given"), "{log}");
     }
@@ -174,17 +176,26 @@ fn what_is_not_as_the_record_says_is_refused() {
     other.members[0].peer_urls[0] += "0";
     refused(&other, 10, &[altered]);
     refused(&Record { index: record.index - 1, ..record.clone() }, 10, &[altered]);
-    refused(&Record { term: record.term + 1, ..record.clone() }, 11, &["is not what recovery"]);
-    refused(&Record { source_cluster_id: 1, ..record.clone() }, 11, &["is not what recovery"]);
+    refused(&Record { source_cluster_id: 1, ..record.clone() }, 10, &[altered]);
+    refused(&Record { time: record.time + 1, ..record.clone() }, 10, &[altered]);
+    // Made up as a whole: then the data is another.
+    let made_up = |record: Record| {
+        let members: Vec<_> = record.members.iter().map(|m| (m.name.clone(), m.peer_urls.clone())).collect();
+        record.with_ids(&members)
+    };
+    let other = "is not what recovery";
+    refused(&made_up(Record { term: record.term + 1, ..record.clone() }), 11, &[other]);
+    refused(&made_up(Record { source_cluster_id: 1, ..record.clone() }), 11, &[other]);
     let hash = format!("{}{}", &record.source_hash[..32], "0".repeat(32));
-    refused(&Record { source_hash: hash, ..record.clone() }, 11, &["is not what recovery"]);
-    refused(&Record { source_hash: "0".repeat(64), ..record.clone() }, 12, &["not in 0123456789abcdef"]);
+    refused(&made_up(Record { source_hash: hash, ..record.clone() }), 11, &[other]);
+    let hash = "0".repeat(64);
+    refused(&made_up(Record { source_hash: hash, ..record.clone() }), 12, &["not in 0123456789abcdef"]);
     refused(&Record { version: 2, ..record.clone() }, 10, &["of version 2"]);
     write(&path, "{}");
     node.refused(&["restore", "--recovery-file", path.to_str().unwrap()], 11, &["is no recovery record"]);
     let mut other = record.clone();
     other.members.remove(1);
-    refused(&other, 10, &["is none of the new cluster's members", "ETCD_NAME"]);
+    refused(&made_up(other), 10, &["is none of the new cluster's members", "ETCD_NAME"]);
     node.refused(&["restore", "--recovery", &"0".repeat(32)], 12, &["no record of recovery 000"]);
     for more in [
         ["--source", "local"],
@@ -236,6 +247,57 @@ fn two_recoveries_from_one_point_do_not_mix() {
     three.nodes[1].etcd.start().unwrap();
     let found = keys::dump(&three.nodes[1].etcd.client_url).unwrap();
     assert!(keys::compare(&three.keys, &found).is_empty());
+}
+
+/// Its disk is new, and nobody who would know it answers: the backups do.
+#[test]
+fn a_member_whose_disk_is_new_is_not_written_once_more_after_its_cluster_ran() {
+    let Some(mut three) = Three::new() else { return };
+    let record = three.found(&[]);
+    // The founding member alone is no quorum: what the restore appended, and its first backup holds, says nothing.
+    three.nodes[0].etcd.spawn(&[]).unwrap();
+    three.nodes[0].ok(&["backup"]);
+    three.nodes[0].etcd.kill().unwrap();
+    let again = ["restore", "--recovery", &record.token];
+    three.nodes[1].ok(&again);
+    three.nodes[2].ok(&again);
+    three.start();
+    three.nodes[0].ok(&["backup"]);
+
+    for node in &mut three.nodes {
+        node.etcd.kill().unwrap();
+    }
+    let node = &three.nodes[1];
+    for path in ["/var/lib/etcd2", "/etc/etcd2-backup", "/var/lib/etcd2-backup"] {
+        fs::remove_dir_all(node.path(path)).unwrap();
+    }
+    let words =
+        ["has run: a backup in 0123456789abcdef0123456789abcdef has an entry of term", "etcd2-join.service"];
+    node.refused(&again, 10, &words);
+    assert!(!node.path("/var/lib/etcd2").exists() && !node.is_fenced());
+    let log = node.ok(&[&again[..], &["--force"]].concat());
+    assert!(log.contains("would forget what it acknowledged"), "{log}");
+}
+
+/// There may be a quorum that was never backed up.
+#[test]
+fn a_recovery_of_long_ago_or_that_cannot_be_looked_up_is_not_carried_on_without_a_word() {
+    let Some(mut three) = Three::new() else { return };
+    let record = three.found(&[]);
+    let members: Vec<_> = record.members.iter().map(|m| (m.name.clone(), m.peer_urls.clone())).collect();
+    let old = Record { time: record.time - 3700, ..record.clone() }.with_ids(&members);
+    let file = save(&old, &three.nodes[1].path("/record"));
+    let restore = ["restore", "--recovery-file", &file];
+    let words = ["none of cluster", "its recovery was begun 1h 1m", "--force writes it"];
+    three.nodes[1].refused(&restore, 10, &words);
+    three.nodes[1].ok(&[&restore[..], &["--force"]].concat());
+
+    let file = save(&record, &three.nodes[2].path("/record"));
+    let endpoint = three.nodes[2].environment.insert("RCLONE_ENDPOINT".into(), "nowhere:backups".into());
+    let restore = ["restore", "--recovery-file", &file];
+    three.nodes[2].refused(&restore, 13, &["has run could not be looked up in the remote", "--force"]);
+    three.nodes[2].environment.insert("RCLONE_ENDPOINT".into(), endpoint.unwrap());
+    three.nodes[2].ok(&restore);
 }
 
 /// Somebody named two nodes as founders.

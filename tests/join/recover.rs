@@ -89,6 +89,51 @@ fn the_plan_says_what_the_nodes_have_and_what_is_made_of_it() {
     plan(&both, 10, &["core@e1 and core@e2 have the same machine ID"]);
 }
 
+/// The cluster lives, and its data is the wrong one.
+#[test]
+fn all_nodes_go_back_to_a_point_in_the_past() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut first = Node::named(PROGRAM, tools, "e1");
+    first.etcd.start().unwrap();
+    keys::write_many(&first.etcd.client_url, "/many", 20).unwrap();
+    first.ok(&["backup"]);
+    let report: serde_json::Value = serde_json::from_str(&first.run(&["report"]).answer).unwrap();
+    let index = &report["archive"]["index"];
+    keys::write_many(&first.etcd.client_url, "/wrong", 5).unwrap();
+    first.ok(&["backup"]);
+    let mut second = Node::joining(tools, "e2", &first);
+    second.environment.insert("RCLONE_ENDPOINT".into(), first.environment["RCLONE_ENDPOINT"].clone());
+    write(&second.path("/etc/machine-id"), "22222222222222222222222222222222\n");
+    let nodes = [first, second];
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = ssh(&nodes, dir.path());
+    let plan = |arguments: &[&str], code: i32, words: &[&str]| {
+        let mut recover = Command::new(PROGRAM);
+        recover.args(["recover", "--dry-run", "--ssh", &ssh]).args(arguments).args(["core@e1", "core@e2"]);
+        let output = recover.output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{log}");
+        words.iter().for_each(|word| assert!(log.contains(word), "no {word:?} in {log}"));
+    };
+    plan(&[], 10, &["it is healed, not recovered; not healthy: core@e2"]);
+    let point = index.to_string();
+    let machine = "0123456789abcdef0123456789abcdef";
+    let to = format!("up to index {point} of term");
+    let made = "core@e1 makes a new cluster of a point in the past of generation 1 of 0123456789abcdef0123456789abcdef";
+    let given_up = "warning: etcd is healthy on core@e1: it is stopped, and what was written behind that point is given up";
+    plan(&["--raft-index", &point], 0, &[made, &to, given_up, "nothing was changed"]);
+    plan(&["--raft-index", &point, "--from", machine, "--generation", "1"], 0, &[made, &to]);
+    plan(
+        &["--raft-index", &point, "--founder", "core@e2"],
+        0,
+        &["core@e2 makes a new cluster of a point", &to],
+    );
+    plan(&["--at=-0s"], 0, &[made]);
+    plan(&["--raft-index", "99999999"], 12, &["core@e1: restore: ", "99999999"]);
+    plan(&["--at=-0s", "--source", "core@e2"], 12, &["there is no backup of"]);
+    plan(&["--from", machine, "--generation", "7"], 12, &["generation"]);
+}
+
 /// Nobody could look: that is not that there is nothing.
 #[test]
 fn what_no_node_could_find_out_is_not_that_there_is_nothing() {

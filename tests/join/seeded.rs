@@ -158,7 +158,7 @@ fn a_join_that_is_refused_takes_its_seed_back() {
     let Some(mut pair) = Pair::from_archive() else { return };
     let curl = Curl::new(&mut pair.second);
     // The seed is all there by now but its log.
-    let refusal = r#"[ -d "$DATA/member.restoring/snap" ] && mkdir seen-before
+    let refusal = r#"[ -d "$DATA/member.restoring/new/snap" ] && mkdir seen-before
 printf 'HTTP/1.1 403 Forbidden\r\n\r\n{"message":"no"}'; exit 0"#;
     pair.second.environment.insert("DATA".into(), pair.second.path("/var/lib/etcd2").display().to_string());
     curl.instead("^request = .POST", refusal);
@@ -259,7 +259,7 @@ fn without_a_seed_a_member_begins_empty_and_says_why() {
     assert_eq!(why(&pair), "no recovery record tells of that cluster");
 
     pair.restored(&["--source", "local"]);
-    assert_eq!(why(&pair), "it was restored from a disk that was never backed up");
+    assert_eq!(why(&pair), "it was restored from a disk, of which no backup is known");
 
     pair.founder.ok(&["backup"]);
     pair.restored(&[]);

@@ -238,13 +238,13 @@ fn a_stale_members_backup_chosen() {
     let is_warned = |log: &str| log.contains(&warned) && log.contains(&command);
     let log = nodes[2].ok(&["restore", "--force", "--plan"]);
     assert!(is_warned(&log), "{log}");
-    // The two listings are made side by side.
+    // Its folder and a look at all others are listed side by side, then the folder that goes further.
     let calls = || {
         let mut calls = wrapper.calls();
         calls.sort_unstable();
         calls
     };
-    assert_eq!(calls(), ["copy", "lsjson", "lsjson"]);
+    assert_eq!(calls(), ["copy", "lsjson", "lsjson", "lsjson"]);
     let log = nodes[2].ok(&["restore", "--force", "--plan", "--source", "local"]);
     let disk = index(one(&sources(&nodes[2], 0), "data-dir", "etcd2"));
     let entries = backed_up(&nodes[0], "1") - disk;

@@ -5,11 +5,13 @@ mod could_not_ask;
 mod faults;
 mod legacy;
 mod living_cluster;
+mod not_roots;
 mod places;
 mod plan;
 mod points;
 mod restore;
 mod space;
+mod started_meanwhile;
 mod undo;
 
 /// The program under test.

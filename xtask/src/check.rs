@@ -239,11 +239,14 @@ mod tests {
             ("http://e1:+1", "\"+1\" is not a port"),
             ("http://e1:65536", "\"65536\" is not a port"),
             ("http://<host>:2380", "\"<host>\" is not a host"),
-            ("http://e1:2380,http://e2:2380", "\"e1:2380,http\" is not a host"),
+            (
+                "http://e1:2380,http://e2:2380",
+                "it is several, with commas between them: a list has each in quotes of its own",
+            ),
             ("http://fd00::1:2380", "\"fd00::1\" is not a host"),
             ("http://[fd00::g]:2380", "\"[fd00::g]\" is not a host"),
             ("http://root@e1:2380", "it names a user"),
-            ("http://e1:2380/", "etcd takes no path, and \"/\" is one"),
+            ("http://e1:2380/", "it ends with a slash: leave that out"),
             ("http://e1:2380?x", "etcd takes no path, and \"?x\" is one"),
         ] {
             assert_eq!(

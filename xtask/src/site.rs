@@ -167,6 +167,7 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
     let flags = runner::flags(said.rclone.flags.as_deref().unwrap_or_default())?;
     let runner = runner::resolve(said.rclone, dir)?;
     let founder = founder(said.founder)?;
+    let warnings = warn::about_founder(&founder).into_iter().chain(warn::about_runner(&runner)).collect();
     let endpoint = check::check_endpoint(&endpoint, sections.as_deref())?;
     runner::refuse_unmountable(&runner, &endpoint, sections.as_deref().unwrap_or_default(), &flags)?;
     let retention = retention::resolve(&said.retention)?;
@@ -191,7 +192,7 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         rclone_timeout,
         bwlimit,
         flags,
-        warnings: warn::about_runner(&runner).into_iter().collect(),
+        warnings,
         runner,
         password_file,
         retention,

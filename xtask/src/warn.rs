@@ -3,6 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use etcd2_backup::settings::urls::founder_doubt;
+
 use crate::finding::Finding;
 use crate::runner::{Runner, STOCK_IMAGE};
 
@@ -17,6 +19,12 @@ pub(crate) fn about_mode(conf: &Path) -> Option<Finding> {
     let conf = conf.display();
     let what = format!("{conf} has mode {mode:04o}: {who} can read or change its secrets");
     Some(Finding::warning(what, format!("chmod 600 {conf}")))
+}
+
+/// A warning about a founding member's URL that is hardly meant.
+pub(crate) fn about_founder(urls: &[String]) -> Option<Finding> {
+    let (what, hint) = urls.iter().find_map(|url| founder_doubt(url))?;
+    Some(Finding::warning(format!("founder: {what}"), hint))
 }
 
 /// A warning about a recovery that depends on a registry.

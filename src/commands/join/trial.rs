@@ -11,6 +11,7 @@ use anyhow::Result;
 use super::Join;
 use crate::etcd::datadir::DataDir;
 use crate::etcd::empty_log::NOBODY;
+use crate::etcd::in_use;
 use crate::etcd::wal::Reading;
 use crate::exit::{Exit, fault};
 use crate::fence;
@@ -54,7 +55,7 @@ impl Join<'_> {
         fence::lower(self.root)?;
         systemd::start_no_block(&self.settings.etcd_unit)?;
         let deadline = Instant::now() + OPENED_WITHIN;
-        while !dir.is_held()? {
+        while in_use::held(&dir.wal)?.is_none() {
             if Instant::now() >= deadline {
                 return Err(self.does_not_open(dir));
             }
@@ -98,7 +99,7 @@ impl Join<'_> {
 
     fn is_closed(&self, dir: &DataDir) -> Result<()> {
         let deadline = Instant::now() + CLOSED_WITHIN;
-        while dir.is_held()? {
+        while in_use::held(&dir.wal)?.is_some() {
             if Instant::now() >= deadline {
                 let unit = &self.settings.etcd_unit;
                 let what = format!(

@@ -9,6 +9,7 @@ use crate::cluster::admit::{self, Admission};
 use crate::cluster::gate::{self, Who};
 use crate::cluster::{Member, Membership};
 use crate::etcd::datadir::DataDir;
+use crate::etcd::in_use;
 use crate::exit::{Exit, Fault, fault};
 use crate::sys::systemd;
 use crate::{fence, identity};
@@ -46,7 +47,7 @@ impl Join<'_> {
             return Ok(());
         }
         let dir = DataDir::open(&self.settings.data_dir, self.settings.wal_dir.as_deref())?;
-        let what = if dir.is_held()? {
+        let what = if in_use::held(&dir.wal)?.is_some() {
             let other = self.settings.client_urls.iter().find_map(|url| self.answers_as(url));
             match other.filter(|ids| *ids != (self.cluster.id, id)) {
                 None => return Ok(()),
@@ -115,6 +116,12 @@ impl Join<'_> {
         }
         fence::raise(self.root, "join")?;
         systemd::stop(&self.settings.etcd_unit)?;
+        // It may have started since that was asked, and now it does so no more.
+        let members = self.cluster.members()?;
+        let matched = self.cluster.leader_status(&members)?.progress.get(&id).map(|p| p.matched);
+        if members.by_id(id).is_some_and(Member::has_started) || matched != Some(0) {
+            anyhow::bail!("it started after all, so its entry is left alone; run join again");
+        }
         match admit::remove(&self.cluster, id)? {
             Admission::Done(_) => Ok(()),
             Admission::Refused(why) | Admission::Unknown(why) => anyhow::bail!(why),

@@ -1,13 +1,22 @@
 use super::*;
 use crate::archive::lineage::Parent;
 use crate::exit::exit_of;
+use crate::fleet::report::{About, Doubt, PROTOCOL};
 use crate::fleet::text::lines;
 
-const OLD: u64 = 0xc;
-const NEW: u64 = 0xd;
+pub(in crate::fleet) const OLD: u64 = 0xc;
+pub(in crate::fleet) const NEW: u64 = 0xd;
 
-fn found(cluster_id: u64, index: u64) -> Option<Found> {
-    Some(Found { cluster_id, member_id: 0, generation: 0, index, term: 2, parents: Vec::new() })
+pub(in crate::fleet) fn found(cluster_id: u64, index: u64) -> Option<Found> {
+    Some(Found {
+        cluster_id,
+        member_id: 0,
+        generation: 0,
+        index,
+        term: 2,
+        parents: Vec::new(),
+        members: Vec::new(),
+    })
 }
 
 fn parent(for_cluster: u64, cluster_id: u64, instead_of: &[u64]) -> Parent {
@@ -23,10 +32,11 @@ fn parent(for_cluster: u64, cluster_id: u64, instead_of: &[u64]) -> Parent {
 }
 
 /// Three nodes with these ends of disk and archive; the first is the founding member.
-fn nodes(ends: [(Option<Found>, Option<Found>); 3]) -> Vec<Node> {
+pub(in crate::fleet) fn nodes(ends: [(Option<Found>, Option<Found>); 3]) -> Vec<Node> {
     let node = |(at, (disk, archive)): (usize, (Option<Found>, Option<Found>))| {
         let url = |n: usize| format!("http://e{n}:2380");
         let report = Report {
+            protocol: PROTOCOL,
             program: "1".into(),
             time: 1000,
             machine_id: format!("m{at}"),
@@ -43,6 +53,7 @@ fn nodes(ends: [(Option<Found>, Option<Found>); 3]) -> Vec<Node> {
             archive: archive.map(|found| Found { generation: 7, ..found }),
             doubts: Vec::new(),
             record: None,
+            bootstrap: None,
         };
         Node { target: format!("core@e{at}"), report }
     };
@@ -50,7 +61,7 @@ fn nodes(ends: [(Option<Found>, Option<Found>); 3]) -> Vec<Node> {
 }
 
 /// The record of a recovery of these nodes that made `NEW` of `OLD`, up to index 50.
-fn record(nodes: &[Node]) -> Record {
+pub(in crate::fleet) fn record(nodes: &[Node]) -> Record {
     let member = |(id, n): (u64, &Node)| RecordedMember {
         id,
         name: n.report.name.clone(),
@@ -67,20 +78,23 @@ fn record(nodes: &[Node]) -> Record {
         index: 50,
         term: 2,
         source_hash: String::new(),
+        appended_term: 2,
+        backed_up: None,
         cluster_id: NEW,
         members: (100..).zip(nodes).map(member).collect(),
     }
 }
 
 /// The recovery has reached the disks of these nodes.
-fn recovered(nodes: &mut [Node], done: &[usize]) {
+pub(in crate::fleet) fn recovered(nodes: &mut [Node], done: &[usize]) {
     let record = record(nodes);
     for at in done {
         let report = &mut nodes[*at].report;
         report.disk = Some(Found {
             member_id: record.members[*at].id,
             parents: vec![parent(NEW, OLD, &[])],
-            ..found(NEW, 50).unwrap()
+            // Behind the record's index, by what the restore appended.
+            ..found(NEW, 55).unwrap()
         });
         report.record = Some(record.clone());
     }
@@ -95,7 +109,7 @@ fn of_archive(node: usize) -> Take {
 }
 
 #[track_caller]
-fn refused(nodes: &[Node], wish: Wish, exit: Exit, words: &str) {
+pub(in crate::fleet) fn refused(nodes: &[Node], wish: Wish, exit: Exit, words: &str) {
     let error = decide(nodes, wish).unwrap_err();
     assert!(exit_of(&error) == exit && format!("{error:#}").contains(words), "{error:#}");
 }
@@ -165,13 +179,28 @@ fn a_recovery_that_was_cut_off_goes_on() {
     // A member has acknowledged more: who comes back from the recovery's point would forget it.
     let mut all = disks();
     recovered(&mut all, &[0, 1]);
-    all[1].report.disk.as_mut().unwrap().index = 51;
-    assert_eq!(decide(&all, Wish::default()).unwrap(), begin(1, Take::Disk, 51));
+    let disk = all[1].report.disk.as_mut().unwrap();
+    (disk.term, disk.index) = (3, 56);
+    let anew = Way::Begin { first: 1, take: Take::Disk, end: (3, 56) };
+    assert_eq!(decide(&all, Wish::default()).unwrap(), anew);
+    // So says the backup of one that lost its disk.
+    let mut all = disks();
+    recovered(&mut all, &[0, 1]);
+    (all[2].report.disk, all[2].report.archive) = (None, Some(Found { term: 3, ..found(NEW, 56).unwrap() }));
+    assert_eq!(
+        decide(&all, Wish::default()).unwrap(),
+        Way::Begin { first: 0, take: Take::Archive { machine_id: "m2".into(), generation: 0 }, end: (3, 56) }
+    );
+    // Long ago: who has neither disk nor backup may have been one of a quorum.
+    let mut all = disks();
+    recovered(&mut all, &[0, 1]);
+    all.iter_mut().for_each(|n| n.report.time += 3700);
+    assert_eq!(decide(&all, Wish::default()).unwrap(), begin(0, Take::Disk, 55));
     // A recovery of other nodes.
     let mut all = disks();
     recovered(&mut all, &[0]);
     all[0].report.record.as_mut().unwrap().members.pop();
-    assert_eq!(decide(&all, Wish::default()).unwrap(), begin(0, Take::Disk, 50));
+    assert_eq!(decide(&all, Wish::default()).unwrap(), begin(0, Take::Disk, 55));
 }
 
 #[test]
@@ -252,4 +281,51 @@ fn nodes_that_do_not_belong_together_are_refused() {
         change(&mut all[2].report);
         refused(&all, Wish::default(), Exit::Refused, words);
     }
+}
+
+#[test]
+fn an_etcd_that_would_make_another_cluster_is_refused_where_it_would_be_started() {
+    let mut all = nodes([(found(OLD, 5), None), (found(OLD, 5), None), (found(OLD, 5), None)]);
+    all[2].report.bootstrap = Some("etcd is given force-new-cluster".into());
+    refused(&all, Wish::default(), Exit::Refused, "core@e2: etcd is given force-new-cluster");
+    // It serves, and nothing is done to it.
+    let one_by_one = Wish { one_by_one: true, ..Wish::default() };
+    all[2].report.healthy = true;
+    assert_eq!(decide(&all, one_by_one).unwrap(), Way::Join { first: 2, left: vec![0, 1] });
+}
+
+#[test]
+fn a_member_that_is_not_named_is_told_of() {
+    let member = |at: u64| RecordedMember {
+        id: at,
+        name: format!("e{at}"),
+        peer_urls: vec![format!("http://e{at}:2380")],
+    };
+    let with = |found: Option<Found>, ids: &[u64]| {
+        found.map(|found| Found { members: ids.iter().map(|id| member(*id)).collect(), ..found })
+    };
+    let told = |all: &[Node]| {
+        let way = decide(all, Wish::default()).unwrap();
+        let lines = lines(all, &way, false);
+        lines.into_iter().filter(|line| line.contains("none of these nodes")).collect::<Vec<_>>()
+    };
+    let mut all = nodes([(with(found(OLD, 9), &[0, 1, 2]), None), (None, None), (None, None)]);
+    assert_eq!(told(&all), Vec::<String>::new());
+    // Two are named of the three that the newest list has; an older one, or another cluster's, says nothing.
+    all[1].report.disk = with(found(OLD, 8), &[0, 1, 2, 3]);
+    assert_eq!(told(&all), Vec::<String>::new());
+    all.truncate(2);
+    let lines = told(&all);
+    assert!(
+        lines.len() == 1
+            && lines[0].contains("warning: e2 (http://e2:2380) is a member by the log of core@e0"),
+        "{lines:?}"
+    );
+    // Of a backup the disks of its cluster know.
+    all[1].report.archive = found(OLD, 10);
+    assert!(told(&all)[0].contains("by the log of core@e0"));
+    all[0].report.disk.as_mut().unwrap().cluster_id = NEW;
+    all[1].report.disk = None;
+    all[0].report.disk = None;
+    assert_eq!(told(&all), Vec::<String>::new());
 }

@@ -1,10 +1,14 @@
 //! The IDs of a recovered cluster: fresh for each attempt, the same for everyone who reads the recovery record.
 //!
 //! Two recoveries from one point with equal IDs would accept each other's leftovers, and health would say all is well.
+//!
+//! They follow from all that the record says. So a record whose IDs are others was altered, and one that has the ID of a living
+//! cluster is the one that this was made by: whoever writes another one gets another cluster's ID.
 
 use anyhow::Result;
 use sha2::{Digest, Sha256};
 
+use super::lineage::{Record, RecordedMember};
 use crate::sys::digest::to_hex;
 use crate::sys::random;
 
@@ -30,6 +34,29 @@ pub fn derive(
     let cluster = id(&format!("cluster\n{seed}"), taken);
     let own = members.iter().map(|(name, urls)| id(&format!("member {}\n{seed}", line(name, urls)), taken));
     (cluster, own.collect())
+}
+
+impl Record {
+    /// The record with its members and the IDs that follow from it.
+    #[must_use]
+    pub fn with_ids(self, members: &[(String, Vec<String>)]) -> Self {
+        let record = Self { cluster_id: 0, members: Vec::new(), ..self };
+        // A value without maps and floats has exactly one form in JSON.
+        let data = serde_json::to_string(&record).unwrap_or_default();
+        let (cluster_id, ids) = derive(&data, members, &record.token, &[]);
+        let member = |((name, peer_urls), id): (&(String, Vec<String>), u64)| RecordedMember {
+            id,
+            name: name.clone(),
+            peer_urls: peer_urls.clone(),
+        };
+        Self { cluster_id, members: members.iter().zip(ids).map(member).collect(), ..record }
+    }
+
+    /// Whether its IDs are those that follow from it.
+    pub fn is_derived(&self) -> bool {
+        let members: Vec<_> = self.members.iter().map(|m| (m.name.clone(), m.peer_urls.clone())).collect();
+        self.version == Self::VERSION && !members.is_empty() && self.clone().with_ids(&members) == *self
+    }
 }
 
 fn line(name: &str, urls: &[String]) -> String {
@@ -74,6 +101,31 @@ mod tests {
         }
         let (_, avoiding) = derive("hash", &members(), "token", &[ids[0]]);
         assert!(avoiding[0] != ids[0] && avoiding[1] == ids[1]);
+    }
+
+    #[test]
+    fn a_record_that_was_altered_in_any_field_is_not_the_one_its_ids_follow_from() {
+        let record = super::super::lineage::tests::record(7, 1);
+        assert!(record.is_derived(), "{record:?}");
+        let json: serde_json::Value = serde_json::to_value(&record).unwrap();
+        let mut altered = 0;
+        for (name, value) in json.as_object().unwrap() {
+            let other = match value {
+                serde_json::Value::String(text) => format!("{text}0").into(),
+                serde_json::Value::Number(number) => (number.as_u64().unwrap() + 1).into(),
+                serde_json::Value::Array(_) => serde_json::json!([]),
+                _ => serde_json::Value::Null,
+            };
+            let mut json = json.clone();
+            json[name] = other;
+            let Ok(record) = serde_json::from_value::<Record>(json) else { panic!("{name}") };
+            assert!(!record.is_derived(), "{name}");
+            altered += 1;
+        }
+        assert_eq!(altered, 14);
+        let mut record = record;
+        record.members[0].id += 1;
+        assert!(!record.is_derived());
     }
 
     #[test]
