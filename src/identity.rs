@@ -60,6 +60,9 @@ struct Stamp {
     wal_dir: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     etcd: Option<Setup>,
+    /// Peer URLs of the other members.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    peers: Vec<String>,
 }
 
 /// Writes down who this node is, seen from data that is really there. Readable by etcd's user.
@@ -74,8 +77,8 @@ pub fn record(root: &Root, identity: &Identity) -> Result<()> {
         return Ok(());
     }
     // Where the old stamp cannot be read, the new one takes its place.
-    let etcd = setup(root).ok().flatten();
-    write(root, &Stamp { etcd, ..Stamp::of(identity) })?;
+    let Stamp { etcd, peers, .. } = read(root).ok().flatten().unwrap_or_default();
+    write(root, &Stamp { etcd, peers, ..Stamp::of(identity) })?;
     match known {
         Ok(Some(k)) if k.cluster_id == identity.cluster_id && k.member_id == identity.member_id => Ok(()),
         _ => remove_if_there(&root.join(ALLOW_EMPTY)),
@@ -92,6 +95,26 @@ pub fn record_setup(root: &Root, setup: &Setup) -> Result<()> {
         return Ok(());
     }
     write(root, &Stamp { version: VERSION, etcd: Some(setup.clone()), ..known.unwrap_or_default() })
+}
+
+/// Writes down at which peer URLs the other members were last seen: who has lost its data asks them for its cluster.
+///
+/// # Errors
+/// As [`record_setup`].
+pub fn record_peers(root: &Root, peers: Vec<String>) -> Result<()> {
+    let known = read(root)?.unwrap_or_default();
+    if known.peers == peers {
+        return Ok(());
+    }
+    write(root, &Stamp { version: VERSION, peers, ..known })
+}
+
+/// At which peer URLs the other members were last seen.
+///
+/// # Errors
+/// As [`load`].
+pub fn peers(root: &Root) -> Result<Vec<String>> {
+    Ok(read(root)?.unwrap_or_default().peers)
 }
 
 /// Who this node was last seen to be; `None` if it was never seen.
@@ -111,14 +134,16 @@ pub fn setup(root: &Root) -> Result<Option<Setup>> {
     Ok(read(root)?.and_then(|stamp| stamp.etcd))
 }
 
-/// Forgets who this node was: the next start of etcd is meant to find no data, as at a join. How etcd is run stays known.
+/// Forgets who this node was: the next start of etcd is meant to find no data, as at a join. How etcd is run, and where the other members
+/// were, stays known.
 ///
 /// # Errors
 /// The stamp is there and cannot be removed, or written anew.
 pub fn forget(root: &Root) -> Result<()> {
-    match setup(root).ok().flatten() {
-        Some(etcd) => write(root, &Stamp { version: VERSION, etcd: Some(etcd), ..Stamp::default() }),
-        None => remove_if_there(&root.join(IDENTITY)),
+    let Stamp { etcd, peers, .. } = read(root).ok().flatten().unwrap_or_default();
+    match etcd.is_some() || !peers.is_empty() {
+        true => write(root, &Stamp { version: VERSION, etcd, peers, ..Stamp::default() }),
+        false => remove_if_there(&root.join(IDENTITY)),
     }
 }
 
@@ -147,10 +172,10 @@ fn parse(text: &[u8]) -> Result<Stamp> {
     Ok(stamp)
 }
 
-/// `None` if the stamp says only how etcd is run.
+/// `None` if the stamp says only how etcd is run, or who else there was.
 fn identity_in(stamp: &Stamp) -> Result<Option<Identity>> {
     let (cluster_id, member_id, wal_dir) = match (&stamp.cluster_id, &stamp.member_id, &stamp.wal_dir) {
-        (None, None, None) if stamp.etcd.is_some() => return Ok(None),
+        (None, None, None) if stamp.etcd.is_some() || !stamp.peers.is_empty() => return Ok(None),
         (Some(cluster_id), Some(member_id), Some(wal_dir)) => (cluster_id, member_id, wal_dir),
         _ => bail!("it does not say cluster_id, member_id and wal_dir"),
     };
@@ -168,7 +193,13 @@ impl Stamp {
     fn of(identity: &Identity) -> Self {
         let id = |n: u64| Some(format!("{n:016x}"));
         let (cluster_id, member_id) = (id(identity.cluster_id), id(identity.member_id));
-        Self { version: VERSION, cluster_id, member_id, wal_dir: Some(identity.wal_dir.clone()), etcd: None }
+        Self {
+            version: VERSION,
+            cluster_id,
+            member_id,
+            wal_dir: Some(identity.wal_dir.clone()),
+            ..Self::default()
+        }
     }
 }
 
@@ -235,8 +266,13 @@ mod tests {
         let later = Setup { unit: "cd".into(), ..seen };
         record_setup(&root, &later).unwrap();
         assert_eq!((load(&root).unwrap(), setup(&root).unwrap()), (Some(sample()), Some(later.clone())));
+        let others = vec!["http://b:2380".to_owned()];
+        record_peers(&root, others.clone()).unwrap();
+        record(&root, &Identity { member_id: 1, ..sample() }).unwrap();
+        assert_eq!((setup(&root).unwrap(), peers(&root).unwrap()), (Some(later.clone()), others.clone()));
         forget(&root).unwrap();
         assert_eq!((load(&root).unwrap(), setup(&root).unwrap()), (None, Some(later)));
+        assert_eq!(peers(&root).unwrap(), others);
         write_atomic(&root.join(IDENTITY), b"{", 0o644).unwrap();
         record(&root, &sample()).unwrap();
         assert_eq!((load(&root).unwrap(), setup(&root).unwrap()), (Some(sample()), None));

@@ -13,7 +13,7 @@ use crate::archive::recorded;
 use crate::archive::spool::Spool;
 use crate::archive::state::State;
 use crate::etcd::datadir::DataDir;
-use crate::etcd::wal::Unfinished;
+use crate::etcd::wal::{Reading, Unfinished};
 use crate::exit::{Exit, exit_of, fault};
 use crate::fence;
 use crate::identity::{self, Identity};
@@ -23,7 +23,7 @@ use crate::remote::{Object, Remote};
 use crate::running::place::{self, Doubt};
 use crate::running::surroundings::{Here, Surroundings};
 use crate::running::unheld;
-use crate::settings::Settings;
+use crate::settings::{Settings, urls};
 use crate::sys::{random, time};
 use crate::telling::{self, Cycle};
 
@@ -135,6 +135,9 @@ fn send_new_part(
     refuse_v3_data(settings, &capture)?;
     let place = way.place_for_a_generation(state.as_ref(), &capture, listed)?;
     identity::record(root, &identity_of(root, settings, &capture))?;
+    if capture.begins.is_some() || !capture.log.changes.is_empty() {
+        note_other_members(root, settings, dir);
+    }
 
     let head = head(way, state.as_ref(), &capture, place, looked)?;
     let to = way.spool.generation(head.generation_name())?;
@@ -203,6 +206,21 @@ fn refuse_v3_data(settings: &Settings, capture: &Capture) -> Result<()> {
 fn identity_of(root: &Root, settings: &Settings, capture: &Capture) -> Identity {
     let wal_dir = root.strip(&settings.effective_wal_dir());
     Identity { cluster_id: capture.metadata.cluster_id, member_id: capture.metadata.member_id, wal_dir }
+}
+
+/// Where the others are, for the day on which this node has lost its log: no backup fails for it.
+fn note_other_members(root: &Root, settings: &Settings, dir: &DataDir) {
+    let noted = || {
+        let members = dir.scan(Reading::Live)?.members()?;
+        let own = settings.own_peer_urls()?;
+        let is_own = |url: &String| own.iter().any(|own| urls::same_place(own, url));
+        let others =
+            members.into_values().map(|member| member.peer_urls).filter(|urls| !urls.iter().any(is_own));
+        identity::record_peers(root, others.flatten().collect())
+    };
+    if let Err(e) = noted() {
+        log::debug!("the other members are not noted: {e:#}");
+    }
 }
 
 /// What the cluster continues: by this node's own notes, or, where it joined a recovered one and the folder has what it was a

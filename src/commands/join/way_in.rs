@@ -28,7 +28,7 @@ const ELECTION: Duration = Duration::from_secs(5);
 pub(super) fn find(root: &Root, settings: &Settings) -> Result<Cluster> {
     let access = Access::of(settings)?;
     let (own, founder) = (settings.own_peer_urls()?, settings.founder()?);
-    let others = others(settings, own, founder);
+    let others = others(root, settings, own, founder);
     if settings.is_founder() {
         let found = living(root, settings, &access, &others)?;
         return match found {
@@ -59,15 +59,17 @@ pub(super) fn find(root: &Root, settings: &Settings) -> Result<Cluster> {
     })
 }
 
-/// The peer URLs of other members, as far as this node knows them: by its log, and by what etcd is given for a first start.
-fn others(settings: &Settings, own: &[String], founder: &[String]) -> Vec<String> {
-    // A log that is damaged or gone says nothing.
+/// The peer URLs of other members, as far as this node knows them: by its log, by what was noted of it, and by what etcd is given
+/// for a first start.
+fn others(root: &Root, settings: &Settings, own: &[String], founder: &[String]) -> Vec<String> {
+    // A log that is damaged or gone says nothing, and neither does a note.
     let logged = DataDir::open(&settings.data_dir, settings.wal_dir.as_deref())
         .and_then(|dir| dir.scan(Reading::Still))
         .and_then(|contents| contents.members());
     let logged = logged.unwrap_or_default().into_values().flat_map(|member| member.peer_urls);
     let mut all: Vec<String> = Vec::new();
-    for url in logged.chain(settings.initial_cluster.clone()) {
+    let noted = identity::peers(root).unwrap_or_default();
+    for url in logged.chain(noted).chain(settings.initial_cluster.clone()) {
         let is_known = |known: &[String]| known.iter().any(|other| urls::same_place(other, &url));
         if !is_known(own) && !is_known(founder) && !is_known(&all) {
             all.push(url);
