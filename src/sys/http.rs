@@ -9,11 +9,14 @@ use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, anyhow};
 
 use super::command::CommandRunExt;
+use super::leash;
+use super::private_net::PrivateNet;
 
 mod unanswered;
 
@@ -31,6 +34,8 @@ pub struct Client {
     pub tls: Tls,
     /// Who asks, where that is asked for.
     pub login: Option<Login>,
+    /// The network in which they are made, where that is not this node's.
+    pub within: Option<Arc<PrivateNet>>,
 }
 
 /// Who we are for a server that wants a certificate, and whose servers are believed. What is not set is left to curl.
@@ -65,7 +70,8 @@ impl fmt::Debug for Login {
 impl Default for Client {
     fn default() -> Self {
         let limit = Duration::from_secs(10);
-        Self { limit, connect_limit: Duration::from_secs(3), tls: Tls::default(), login: None }
+        let connect_limit = Duration::from_secs(3);
+        Self { limit, connect_limit, tls: Tls::default(), login: None, within: None }
     }
 }
 
@@ -122,11 +128,18 @@ impl Client {
     fn request(&self, method: &str, url: &str, json: Option<&str>) -> Result<Response> {
         let config = self.config(method, url, json);
         let request = format!("{method} {url}");
+        let mut curl = match &self.within {
+            Some(net) => leash::killed_with_us_in(net, "curl"),
+            None => Command::new("curl"),
+        };
         // -q: root's ~/.curlrc must not decide. The process limit only catches a curl that ignores its own.
-        let output = Command::new("curl")
+        let output = curl
             .args(["-q", "--config", "-"])
             .run_limited(config.as_bytes(), self.limit + Duration::from_secs(5))
             .map_err(|e| without_curl(e, &request))?;
+        if self.within.is_some() && output.status.code() == Some(leash::NOT_STARTED.into()) {
+            return Err(without_curl(anyhow!(output.stderr), &request));
+        }
         if output.status.success() {
             return parse_response(&output.stdout).context(request);
         }

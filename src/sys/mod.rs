@@ -11,6 +11,7 @@ pub mod lock;
 pub mod log;
 pub mod look;
 pub mod os_release;
+pub mod private_net;
 pub mod privilege;
 pub mod random;
 pub mod redact;
