@@ -9,6 +9,7 @@
 //! | `theirs.rs` | the configuration file of a process, as that sees it |
 //! | `member.rs` | what a member says of itself, in the paths of this node |
 //! | `which.rs` | which of several is the member of this node |
+//! | `program.rs` | which program or image etcd is |
 //! | `note.rs` | what the last look found, for who may not look |
 //! | `place.rs` | where etcd was last seen to have its data, and the settings say another place |
 //! | `look.rs` | looks at what runs now, and notes it |
@@ -21,6 +22,7 @@ pub mod mounts;
 pub mod note;
 pub mod place;
 pub mod process;
+pub mod program;
 pub mod surroundings;
 pub mod theirs;
 pub mod unheld;

@@ -62,7 +62,7 @@ fn open_in(root: &Path, path: &Path) -> Result<File> {
 }
 
 /// Whether a root is the one of this program.
-fn is_ours(root: &Path) -> io::Result<bool> {
+pub(super) fn is_ours(root: &Path) -> io::Result<bool> {
     let (theirs, ours) = (fs::metadata(root)?, fs::metadata("/")?);
     Ok((theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino()))
 }

@@ -71,8 +71,14 @@ impl Place<'_> {
 }
 
 fn is_engine(command: &[String]) -> bool {
+    engine_at(command).is_some()
+}
+
+/// Which word of a command line is an engine, if it runs one.
+pub(super) fn engine_at(command: &[String]) -> Option<usize> {
     let name = |word: &String| Path::new(word).file_name().and_then(|name| name.to_str()).map(str::to_owned);
-    command.iter().take(FIRST).filter_map(name).any(|name| ENGINES.contains(&name.as_str()))
+    let is_one = |word: &String| name(word).is_some_and(|name| ENGINES.contains(&name.as_str()));
+    command.iter().take(FIRST).position(is_one)
 }
 
 /// Where a path of the container is on this node.

@@ -30,6 +30,7 @@ pub mod reach;
 mod retention;
 pub mod section;
 pub mod source;
+pub mod started;
 mod tls;
 pub mod unit;
 pub mod urls;

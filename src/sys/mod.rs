@@ -1,6 +1,7 @@
 //! The outside world: processes, files, locks, systemd, HTTP. Knows nothing of etcd.
 
 pub mod command;
+pub mod container;
 pub mod digest;
 pub mod folder;
 pub mod fs;
