@@ -1,6 +1,6 @@
 //! `rehearse`: restore the newest point beside the data, start an etcd on it, and compare.
 
-use std::path::{Path, PathBuf};
+use std::path::{self, Path};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -21,9 +21,10 @@ use crate::recovery::fetch::Wanted;
 use crate::recovery::guards;
 use crate::recovery::source::{self, Source};
 use crate::rehearsal::account::{Account, Compared};
-use crate::rehearsal::process::{self, Etcd};
+use crate::rehearsal::process::{self, Etcd, Stage};
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
+use crate::running::program::{self, Program};
 use crate::settings::Settings;
 use crate::settings::source::Choice;
 use crate::sys::fs::{create_dirs, write_atomic};
@@ -62,18 +63,20 @@ pub(super) fn run(root: &Root, options: &cli::Rehearse) -> Result<Exit> {
     super::look::before(root);
     let settings = Settings::load(root)?;
     guards::refuse_other_place(root, &settings, options.force)?;
-    let program = program(&settings, options)?;
+    let program = match &options.etcd {
+        Some(path) => Program::Here(path::absolute(path)?),
+        None => program::find(root, &settings)?,
+    };
     create_dirs(&settings.backup_dir, 0o700)?;
     // Backups go on meanwhile.
     let Some(_lock) = Lock::try_take(&settings.backup_dir.join("rehearse.lock"))? else {
         log::info!("nothing done: another rehearsal is in progress");
         return Ok(Exit::Done);
     };
-    let folder = settings.restore_dir.join("rehearsal");
-    process::end_leftover(&folder)?;
-    let scratch = Scratch::new(folder, Leave::Reserve)?;
+    let stage = Stage::set(program)?;
+    let scratch = Scratch::new(settings.restore_dir.join("rehearsal"), Leave::Reserve)?;
     create_dirs(scratch.dir(), 0o700)?;
-    let answer = rehearse(root, &settings, &program, &scratch, options.wait)?;
+    let answer = rehearse(root, &settings, &scratch, stage, options.wait)?;
     drop(scratch);
     write_atomic(&paths::rehearsed(&settings.backup_dir), &summed::to_vec(&answer)?, 0o600)?;
     say(options.json, &answer)?;
@@ -86,22 +89,11 @@ pub(super) fn run(root: &Root, options: &cli::Rehearse) -> Result<Exit> {
     }
 }
 
-/// etcd's program: the one that was given, or that of its unit.
-fn program(settings: &Settings, options: &cli::Rehearse) -> Result<PathBuf> {
-    let unit = settings.etcd_command.first().map(PathBuf::from);
-    let Some(program) = options.etcd.clone().or(unit) else {
-        let what = format!("nothing says which program {} starts", settings.etcd_unit);
-        return Err(fault(Exit::Settings, what, "give it with --etcd PATH"));
-    };
-    process::refuse_script(&program)?;
-    Ok(program)
-}
-
 fn rehearse(
     root: &Root,
     settings: &Settings,
-    program: &Path,
     scratch: &Scratch,
+    stage: Stage,
     wait: Duration,
 ) -> Result<Answer> {
     let started = Instant::now();
@@ -110,16 +102,16 @@ fn rehearse(
     let from = (&remote as &dyn Remote, &incoming);
     let source = source::open(settings, from, Choice::Archive, &settings.machine_id, Wanted::default())?;
     let read = started.elapsed();
-    let peer_url = process::free_url()?;
     let bytes = source.contents.base_size()?.saturating_add(source.log_size()).saturating_add(OF_ETCD);
     room::check(scratch.dir(), bytes, scratch.leave(), "an etcd with the restored data")?;
-    let last = write(&source, scratch.dir(), &peer_url)?;
+    let last = write(&source, scratch.dir())?;
     let written = started.elapsed();
-    let etcd = Etcd::start(program, scratch.dir(), &peer_url, wait)?;
+    let etcd = Etcd::start(stage, scratch.dir(), wait)?;
     let running = started.elapsed();
 
-    let client = Client { limit: wait, login: access::login(settings)?, ..Client::default() };
-    let response = client.get(&format!("{}/v2/keys/?recursive=true&quorum=true", etcd.url))?;
+    let (client, url) = etcd.client().context("etcd has no network")?;
+    let client = Client { limit: wait, login: access::login(settings)?, ..client };
+    let response = client.get(&format!("{url}/v2/keys/?recursive=true&quorum=true"))?;
     if response.status == 401 {
         return Err(access::denied("the restored etcd", client.login.as_ref()));
     }
@@ -155,9 +147,9 @@ fn rehearse(
 }
 
 /// Writes the member directory as a restore does; gives the index that etcd has to reach.
-fn write(source: &Source, scratch: &Path, peer_url: &str) -> Result<u64> {
+fn write(source: &Source, scratch: &Path) -> Result<u64> {
     let present: Vec<u64> = source.contents.members()?.into_keys().collect();
-    let urls = vec![peer_url.to_owned()];
+    let urls = vec![process::PEER_URL.to_owned()];
     let members = [(process::NAME.to_owned(), urls.clone())];
     let (cluster_id, ids) = ids::derive(&source.hash, &members, &ids::token()?, &present);
     let purpose = Purpose::Found(vec![NewMember { id: ids[0], peer_urls: urls }]);

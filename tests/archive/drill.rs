@@ -1,6 +1,7 @@
 //! `rehearse`: the newest point restored beside the data and started under a real etcd.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -124,41 +125,113 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A process that lives as long as the test.
-struct Bystander(Child);
+/// etcd of a rehearsal of this node, once it is that: `/proc/PID`.
+fn rehearsed_etcd(node: &Node, etcd: &Path) -> Option<PathBuf> {
+    let data = scratch(node).join("data");
+    let (etcd, data) = (etcd.as_os_str().as_encoded_bytes(), data.as_os_str().as_encoded_bytes());
+    let is_it = |process: &PathBuf| {
+        let line = fs::read(process.join("cmdline")).unwrap_or_default();
+        let mut words = line.split(|b| *b == 0);
+        words.next() == Some(etcd) && words.any(|word| word == data)
+    };
+    fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path()).find(is_it)
+}
 
-impl Drop for Bystander {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A port of loopback that one of its flags names.
+fn port_of(process: &Path, flag: &str) -> u16 {
+    let line = String::from_utf8(fs::read(process.join("cmdline")).unwrap()).unwrap();
+    let url = line.split('\0').skip_while(|word| *word != flag).nth(1).unwrap();
+    url.strip_prefix("http://127.0.0.1:").unwrap().parse().unwrap()
+}
+
+/// Whether somebody listens there in the network of a process.
+fn listens(process: &Path, port: u16) -> bool {
+    let (address, table) = (format!(":{port:04X} "), fs::read_to_string(process.join("net/tcp")));
+    table.unwrap().lines().any(|line| line.contains(&address) && line.contains(" 0A "))
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
 }
 
 #[test]
-fn what_a_killed_rehearsal_leaves_running_is_ended_by_the_next_one_and_nobody_else_is() {
+fn nobody_else_on_the_node_reaches_what_is_rehearsed() {
     let Some(tools) = Tools::from_env() else { return };
     let mut node = Node::new(PROGRAM, tools);
     node.etcd.start().unwrap();
     keys::write_sample(&node.etcd.client_url).unwrap();
     node.ok(&["backup"]);
     node.etcd.stop().unwrap();
-    let pid = scratch(&node).join("etcd.pid");
+    let arguments = ["rehearse", "--etcd", tools.etcd.to_str().unwrap()];
+    // With root's rights, or in a user namespace: without those that make a network, and without the one that sets it up.
+    let without = |right: &str| {
+        let mut without = Command::new("unshare");
+        without.args(["--user", "--map-root-user", "setpriv", &format!("--bounding-set=-{right}")]);
+        node.command_below(without, &arguments)
+    };
+    for mut run in [node.command(&arguments), without("sys_admin"), without("net_admin")] {
+        let mut run = run.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut etcd = None;
+        until("etcd was not started", || {
+            assert_eq!(run.try_wait().unwrap(), None);
+            etcd = rehearsed_etcd(&node, &tools.etcd);
+            etcd.is_some()
+        });
+        let etcd = etcd.unwrap();
+        // It stays until this one goes on.
+        signal(&run, "-STOP");
+        for flag in ["--listen-client-urls", "--listen-peer-urls"] {
+            let port = port_of(&etcd, flag);
+            until("etcd does not listen", || listens(&etcd, port));
+            let reached =
+                TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), Duration::from_secs(5));
+            assert!(reached.is_err(), "{flag} is reached from the node: {reached:?}");
+        }
+        signal(&run, "-CONT");
+        let output = run.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn without_a_network_of_its_own_nothing_is_rehearsed() {
+    let Some(tools) = Tools::from_env() else { return };
+    let node = Node::new(PROGRAM, tools);
+    // It may make no network, and a user namespace for it neither.
+    let mut without = Command::new("unshare");
+    without.args(["--user", "--map-root-user", "sh", "-c"]);
+    let no_more =
+        "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-sys_admin \"$@\"";
+    without.args([no_more, "sh"]);
+    let mut run = node.command_below(without, &["rehearse", "--etcd", tools.etcd.to_str().unwrap()]);
+    let output = run.output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    // Nothing was backed up yet, and it did not come to that.
+    assert_eq!(output.status.code(), Some(10), "{log}");
+    for said in
+        ["making a network that no other user", "No space left on device", "hint: ", "unshare --net true"]
+    {
+        assert!(log.contains(said), "no {said} in: {log}");
+    }
+    assert!(!scratch(&node).exists());
+}
+
+#[test]
+fn etcd_of_a_rehearsal_that_is_killed_ends_with_it() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    node.etcd.start().unwrap();
+    keys::write_sample(&node.etcd.client_url).unwrap();
+    node.ok(&["backup"]);
+    node.etcd.stop().unwrap();
     let mut first = node.command(&["rehearse", "--etcd", tools.etcd.to_str().unwrap()]);
     let mut first = first.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    until("etcd was not started", || fs::metadata(&pid).is_ok_and(|m| m.len() > 0));
+    until("etcd was not started", || rehearsed_etcd(&node, &tools.etcd).is_some());
     first.kill().unwrap();
     first.wait().unwrap();
-    let left = PathBuf::from("/proc").join(fs::read_to_string(&pid).unwrap());
-    let running = |left: &Path| fs::read(left.join("cmdline")).is_ok_and(|line| !line.is_empty());
-    assert!(running(&left));
+    until("etcd did not end", || rehearsed_etcd(&node, &tools.etcd).is_none());
+    assert!(scratch(&node).exists());
     let (code, _, log) = rehearse(&node, &tools.etcd, &[]);
     assert_eq!(code, 0, "{log}");
-    assert!(!running(&left));
-
-    let bystander = Bystander(Command::new("sleep").arg("600").spawn().unwrap());
-    fs::create_dir_all(scratch(&node)).unwrap();
-    write(&pid, bystander.0.id().to_string());
-    let (code, _, log) = rehearse(&node, &tools.etcd, &[]);
-    assert_eq!(code, 0, "{log}");
-    assert!(running(&PathBuf::from("/proc").join(bystander.0.id().to_string())));
+    assert!(!scratch(&node).exists());
 }

@@ -17,6 +17,13 @@ run_etcd() {
     on e2 "sudo mv form.conf /etc/systemd/system/$LAB_ETCD_UNIT.d/50-form.conf && sudo systemctl daemon-reload"
 }
 
+# is_rehearsed TEXT: what was backed up starts in the image that e2's etcd is run from, and is as the archive says.
+is_rehearsed() {
+    claim "$1: it is rehearsed in the unit's image" on e2 sudo /opt/bin/etcd2-backup rehearse
+    claim "$1: the rehearsal's container is gone" \
+        on e2 'test "$(sudo podman ps --all --quiet --filter name=etcd2-backup-rehearse)" = ""'
+}
+
 # comes_back TEXT: both lose everything; e1 is restored, and e2 joins it.
 comes_back() {
     stop_all
@@ -43,6 +50,7 @@ run_etcd "$podman --volume=/srv/container:/data $etcd --name=e2 --data-dir=/data
 for node in e1 e2; do on $node sudo systemctl start --no-block $LAB_ETCD_UNIT; done
 wait_for 60 "healthy cluster" is_healthy e1 2
 on e2 sudo systemctl start etcd2-backup.service
+is_rehearsed "flags"
 comes_back "flags that found another cluster"
 
 # Its text says another thing now; where it has its data is seen anew.
@@ -61,6 +69,7 @@ run_etcd "$podman --env-file=/etc/etcd.env --volume=/srv/container:/data $etcd"
 on e2 sudo systemctl restart $LAB_ETCD_UNIT
 wait_for 60 "healthy cluster" is_healthy e1 2
 on e2 sudo systemctl start etcd2-backup.service
+is_rehearsed "a file of variables"
 comes_back "a file of variables, with a discovery service that is gone"
 
 # Nobody has seen this one run, and nothing on the node says where its data is.
