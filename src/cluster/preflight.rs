@@ -3,16 +3,19 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::net::{IpAddr, TcpListener};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
 use crate::exit::{Exit, OrFault, fault};
 use crate::member_dir::owner;
 use crate::member_dir::places::Places;
+use crate::settings::started::{Started, started};
 use crate::settings::{Settings, urls};
 use crate::sys::command::CommandRunExt;
+use crate::sys::container::Image;
 use crate::sys::folder::Folder;
 use crate::sys::room::{self, Leave};
 use crate::sys::{fs, look};
@@ -62,35 +65,61 @@ pub fn directories(settings: &Settings) -> Result<()> {
     Places::of(settings)?.refuse_unmovable()
 }
 
-/// Runs etcd's program once, to see that it runs and is new enough for the cluster. A wrapper that starts a container is
-/// not run: it might bring one.
+/// Runs what etcd's unit starts once, to see that it runs and is new enough for the cluster: the program, or its image, where that
+/// is on this node. A script that starts a container is not run: it might bring one, or end another.
 ///
 /// # Errors
-/// [`Exit::Refused`]: it is not there, does not run, or is older than the cluster.
+/// [`Exit::Refused`]: the program is not there or does not run; or etcd is older than the cluster.
 pub fn program(command: &[String], cluster: Option<&str>) -> Result<()> {
-    let Some(path) = command.first() else { return Ok(()) };
-    let refused =
-        |what: String| fault(Exit::Refused, what, "put etcd on this node right, then run join again");
-    let mut start = [0; 4];
-    File::open(path)
-        .and_then(|mut file| file.read_exact(&mut start))
-        .map_err(|e| refused(format!("etcd's program {path}: {e}")))?;
-    if start != *b"\x7fELF" {
-        return Ok(());
-    }
-    let mut version = Command::new(path);
-    // Variables of etcd's would be read as its settings.
-    version.arg("--version").env_clear();
-    let output =
-        version.run_ok(LIMIT).map_err(|e| refused(format!("etcd does not run on this node: {e:#}")))?;
-    let text = output.text();
-    match (text.lines().find_map(|l| minor(l.strip_prefix("etcd Version: ")?)), cluster.and_then(minor)) {
+    let said = match started(command) {
+        Started::Program(path) => said_by(&path)?,
+        // How the engine behaves is seen when the unit is started, before the cluster is changed.
+        Started::Image(image) => match said_in(&image) {
+            Ok(said) => said,
+            Err(e) => {
+                log::warn!("the version of etcd in {} is not known: {e:#}", image.name);
+                None
+            }
+        },
+        Started::Engine(_) | Started::Unknown => None,
+    };
+    let own = said.and_then(|text| text.lines().find_map(|l| minor(l.strip_prefix("etcd Version: ")?)));
+    match (own, cluster.and_then(minor)) {
         (Some(own), Some(others)) if own < others => Err(refused(format!(
             "etcd on this node is {}.{}, and the cluster is at {}.{}: it would not start",
             own.0, own.1, others.0, others.1
         ))),
         _ => Ok(()),
     }
+}
+
+fn refused(what: String) -> Error {
+    fault(Exit::Refused, what, "put etcd on this node right, then run join again")
+}
+
+/// What a program of this node says of its version; `None` if it is a script.
+fn said_by(path: &Path) -> Result<Option<String>> {
+    let mut start = [0; 4];
+    File::open(path)
+        .and_then(|mut file| file.read_exact(&mut start))
+        .map_err(|e| refused(format!("etcd's program {}: {e}", path.display())))?;
+    if start != *b"\x7fELF" {
+        return Ok(None);
+    }
+    let mut version = Command::new(path);
+    // Variables of etcd's would be read as its settings.
+    version.arg("--version").env_clear();
+    let output =
+        version.run_ok(LIMIT).map_err(|e| refused(format!("etcd does not run on this node: {e:#}")))?;
+    Ok(Some(output.text()))
+}
+
+/// What the etcd in an image says; `None` if that would have to be downloaded.
+fn said_in(image: &Image) -> Result<Option<String>> {
+    if !image.is_here()? {
+        return Ok(None);
+    }
+    image.run(&[]).arg("--version").run_ok(LIMIT).map(|output| Some(output.text()))
 }
 
 /// The first two numbers of a version.
@@ -120,6 +149,22 @@ mod tests {
         let wrapper = dir.path().join("wrapper");
         fs::write_atomic(&wrapper, b"#!/bin/sh\nexit 1\n", 0o755).unwrap();
         assert_eq!(check(&wrapper.display().to_string(), None), Ok(()));
+        // A shell's line and a container are no program to be run here; an image that is here is.
+        assert_eq!(check("/bin/sh -c exit", Some("3.4.0")), Ok(()));
+        assert_eq!(check("/usr/bin/rkt run quay.io/coreos/etcd", Some("3.4.0")), Ok(()));
+        let docker = dir.path().join("docker");
+        let engine = "#!/bin/sh\ncase \"$*\" in\n*inspect*' img') ;;\n*inspect*) echo 'no such image' >&2; exit 1 ;;\n\
+                      'run --rm --network=none --entrypoint etcd img --version') echo 'etcd Version: 2.3.8' ;;\n\
+                      *) exit 1 ;;\nesac\n";
+        fs::write_atomic(&docker, engine.as_bytes(), 0o755).unwrap();
+        let image =
+            |image: &str, cluster| check(&format!("{} run -v /a:/b {image} etcd", docker.display()), cluster);
+        assert_eq!((image("img", Some("2.3.0")), image("gone", Some("3.4.0"))), (Ok(()), Ok(())));
+        assert!(
+            image("img", Some("3.4.0"))
+                .unwrap_err()
+                .starts_with("etcd on this node is 2.3, and the cluster is at 3.4")
+        );
         let Some(tools) = testkit::tools::Tools::from_env() else { return };
         let etcd = tools.etcd.display().to_string();
         for (cluster, good) in
