@@ -3,9 +3,8 @@
 use std::fmt;
 use std::io::Read;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use super::output::Output;
 use super::subject::Subject;
@@ -14,11 +13,10 @@ use crate::archive::unpack::Sink;
 use crate::etcd::frame::Record;
 use crate::etcd::snap::{self, SnapshotName};
 use crate::etcd::wal::SegmentName;
+use crate::sys::json::{Reader, Token};
 
 /// The subtree of the users' keys. `/0` is the cluster's own, `/2` has users and roles.
 const USERS: &str = "1";
-/// serde_json gives up at 128 levels, and a folder takes two.
-const MAX_DEPTH: usize = 60;
 
 /// A key or a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -77,18 +75,11 @@ struct Lister<'a> {
 impl Sink for Lister<'_> {
     fn snapshot(&mut self, _: SnapshotName, size: u64, bytes: &mut dyn Read) -> Result<()> {
         self.snapshots += 1;
-        let mut too_deep = 0;
-        snap::read_through(bytes, size, &mut |_, store| {
-            too_deep = visit(store, &mut |key| match self.out.json {
-                true => self.out.json(key),
-                false => self.out.text(&format!("{key}\n")),
-            })?;
-            Ok(())
-        })?;
-        if too_deep > 0 {
-            log::warn!("{too_deep} folders more than {MAX_DEPTH} levels deep are not listed");
-        }
-        Ok(())
+        let mut print = |key: &Key| match self.out.json {
+            true => self.out.json(key),
+            false => self.out.text(&format!("{key}\n")),
+        };
+        snap::read_through(bytes, size, &mut |_, store| visit(store, &mut print)).map(drop)
     }
 
     fn record(&mut self, _: SegmentName, _: &Record<'_>) -> Result<()> {
@@ -96,138 +87,124 @@ impl Sink for Lister<'_> {
     }
 }
 
-/// Visits every key in the order of the JSON, a folder before what is in it. Gives the number of folders that lie too
-/// deep to be looked into.
+/// Visits every key in the order of the JSON, a folder before what is in it, however deep that is.
 ///
 /// # Errors
 /// Not the JSON of a v2 store, or `visit` fails.
-pub fn visit(store: &mut dyn Read, visit: &mut dyn FnMut(&Key) -> Result<()>) -> Result<u64> {
-    let mut walker = Walker { path: Vec::new(), visit, too_deep: 0 };
-    let mut json = serde_json::Deserializer::from_reader(store);
-    Top(&mut walker).deserialize(&mut json).context("reading the store's JSON")?;
-    json.end().context("reading the store's JSON")?;
-    Ok(walker.too_deep)
+pub fn visit(store: &mut dyn Read, visit: &mut dyn FnMut(&Key) -> Result<()>) -> Result<()> {
+    let mut walker = Walker { json: Reader::new(store), path: Vec::new(), open: Vec::new(), visit };
+    walker.store().context("reading the store's JSON")
+}
+
+/// A node of the tree that is being read.
+#[derive(Default)]
+struct Node {
+    key: Key,
+    /// What comes next is in it.
+    in_children: bool,
 }
 
 struct Walker<'a> {
+    json: Reader<&'a mut dyn Read>,
     /// The names from the root on.
     path: Vec<String>,
+    /// The nodes that have begun: the root, and one for each name.
+    open: Vec<Node>,
     visit: &'a mut dyn FnMut(&Key) -> Result<()>,
-    too_deep: u64,
 }
 
 impl Walker<'_> {
+    /// The top of the JSON: the root, and the history, which passes by.
+    fn store(&mut self) -> Result<()> {
+        self.begin()?;
+        let mut found = false;
+        loop {
+            match self.json.some()? {
+                Token::Name(field) if field == "Root" => {
+                    self.root()?;
+                    found = true;
+                }
+                Token::End if found => break,
+                Token::End => bail!("it has no root folder"),
+                _ => self.json.skip()?,
+            }
+        }
+        match self.json.token()? {
+            None => Ok(()),
+            Some(more) => bail!("{more:?} behind the store"),
+        }
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        match self.json.some()? {
+            Token::Object => Ok(()),
+            other => bail!("{other:?} in place of a key or folder of the store"),
+        }
+    }
+
+    fn root(&mut self) -> Result<()> {
+        self.begin()?;
+        self.open.push(Node::default());
+        while let Some(node) = self.open.last_mut() {
+            match (self.json.some()?, node.in_children) {
+                (Token::Name(name), true) if self.path.is_empty() && name != USERS => self.json.skip()?,
+                (Token::Name(name), true) => {
+                    self.begin()?;
+                    self.path.push(name);
+                    self.open.push(Node::default());
+                }
+                (Token::Name(field), false) => self.field(&field)?,
+                (_, true) => node.in_children = false,
+                (_, false) => self.close()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A field of the node that was begun last.
+    fn field(&mut self, field: &str) -> Result<()> {
+        let Self { json, open, .. } = self;
+        let Some(node) = open.last_mut() else { return Ok(()) };
+        match field {
+            "CreatedIndex" => node.key.created = json.number()?,
+            "ModifiedIndex" => node.key.modified = json.number()?,
+            "ExpireTime" => node.key.expiration = text::stored_time(&json.text()?),
+            "Value" => node.key.value = Some(json.text()?),
+            // etcd writes it last, so all that is known of a folder comes before what is in it.
+            "Children" => match json.some()? {
+                Token::Object => {
+                    node.in_children = true;
+                    node.key.dir = true;
+                    node.key.value = None;
+                    let folder = node.key.clone();
+                    self.show(folder)?;
+                }
+                Token::Plain(null) if null == "null" => {}
+                other => bail!("{other:?} in place of the children of a folder"),
+            },
+            _ => json.skip()?,
+        }
+        Ok(())
+    }
+
+    /// What was begun last has ended.
+    fn close(&mut self) -> Result<()> {
+        if let Some(Node { mut key, .. }) = self.open.pop()
+            && !key.dir
+        {
+            key.value.get_or_insert_default();
+            self.show(key)?;
+        }
+        self.path.pop();
+        Ok(())
+    }
+
     /// Only what lies below the users' folder is shown.
-    fn show<E: serde::de::Error>(&mut self, key: Key) -> Result<(), E> {
+    fn show(&mut self, key: Key) -> Result<()> {
         let Some((_, below)) = self.path.split_first().filter(|(_, below)| !below.is_empty()) else {
             return Ok(());
         };
-        let key = Key { key: format!("/{}", below.join("/")), ..key };
-        (self.visit)(&key).map_err(E::custom)
-    }
-}
-
-/// The top of the JSON: the root, and the history, which passes by.
-struct Top<'a, 'w>(&'a mut Walker<'w>);
-/// One node of the tree.
-struct Node<'a, 'w>(&'a mut Walker<'w>);
-/// The children of a folder, or the null of a key; gives whether it is a folder.
-struct Children<'a, 'w>(&'a mut Walker<'w>, Key);
-
-macro_rules! seed {
-    ($name:ident, $value:ty, $how:ident) => {
-        impl<'de> DeserializeSeed<'de> for $name<'_, '_> {
-            type Value = $value;
-
-            fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<$value, D::Error> {
-                d.$how(self)
-            }
-        }
-    };
-}
-seed!(Top, (), deserialize_map);
-seed!(Node, (), deserialize_map);
-seed!(Children, bool, deserialize_any);
-
-impl<'de> Visitor<'de> for Top<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a store")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut found = false;
-        while let Some(field) = map.next_key::<String>()? {
-            if field == "Root" {
-                map.next_value_seed(Node(&mut *self.0))?;
-                found = true;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        if found { Ok(()) } else { Err(A::Error::missing_field("Root")) }
-    }
-}
-
-impl<'de> Visitor<'de> for Node<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key or a folder of the store")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let (mut key, mut value, mut dir) = (Key::default(), None, false);
-        while let Some(field) = map.next_key::<String>()? {
-            match field.as_str() {
-                "CreatedIndex" => key.created = map.next_value()?,
-                "ModifiedIndex" => key.modified = map.next_value()?,
-                "ExpireTime" => key.expiration = text::stored_time(&map.next_value::<String>()?),
-                "Value" => value = Some(map.next_value::<String>()?),
-                // etcd writes it last, so all that is known of a folder comes before what is in it.
-                "Children" if self.0.path.len() <= MAX_DEPTH => {
-                    let folder = Key { dir: true, ..key.clone() };
-                    dir = map.next_value_seed(Children(&mut *self.0, folder))?;
-                }
-                "Children" => {
-                    dir = map.next_value::<Option<IgnoredAny>>()?.is_some();
-                    if dir {
-                        self.0.too_deep += 1;
-                        self.0.show(Key { dir: true, ..key.clone() })?;
-                    }
-                }
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        if dir { Ok(()) } else { self.0.show(Key { value: Some(value.unwrap_or_default()), ..key }) }
-    }
-}
-
-impl<'de> Visitor<'de> for Children<'_, '_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the children of a folder")
-    }
-
-    fn visit_unit<E>(self) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        let Self(walker, folder) = self;
-        walker.show(folder)?;
-        while let Some(name) = map.next_key::<String>()? {
-            if walker.path.is_empty() && name != USERS {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            walker.path.push(name);
-            map.next_value_seed(Node(&mut *walker))?;
-            walker.path.pop();
-        }
-        Ok(true)
+        (self.visit)(&Key { key: format!("/{}", below.join("/")), ..key })
     }
 }
 
@@ -244,18 +221,18 @@ mod tests {
         "2":{"Children":{"users":{"Children":{"root":{"Value":"secret","Children":null}}}}}
     }},"WatcherHub":{"EventHistory":{"Queue":{"Events":[null,{}]}}},"CurrentIndex":9}"#;
 
-    fn listed(store: &str) -> Result<(Vec<String>, u64)> {
+    fn listed(store: &str) -> Result<Vec<String>> {
         let mut all = Vec::new();
-        let too_deep = visit(&mut store.as_bytes(), &mut |key| {
+        visit(&mut store.as_bytes(), &mut |key| {
             all.push(format!("{key} {}", serde_json::to_string(key)?));
             Ok(())
         })?;
-        Ok((all, too_deep))
+        Ok(all)
     }
 
     #[test]
     fn the_users_keys_are_named_as_the_api_does() {
-        let (all, too_deep) = listed(STORE).unwrap();
+        let all = listed(STORE).unwrap();
         assert_eq!(
             all,
             [
@@ -265,18 +242,18 @@ mod tests {
                 r#"       8        8  /e/ {"key":"/e","dir":true,"createdIndex":8,"modifiedIndex":8}"#,
             ]
         );
-        assert_eq!(too_deep, 0);
     }
 
     #[test]
-    fn folders_in_folders_end_at_a_bound_and_not_in_the_stack() {
-        let mut node = r#"{"Value":"x","Children":null}"#.to_owned();
+    fn folders_in_folders_end_neither_at_a_bound_nor_in_the_stack() {
+        let mut node = r#"{"CreatedIndex":7,"Value":"x","Children":null}"#.to_owned();
         for _ in 0..5000 {
             node = format!(r#"{{"CreatedIndex":3,"Children":{{"a":{node}}}}}"#);
         }
-        let (all, too_deep) =
-            listed(&format!(r#"{{"Root":{{"Children":{{"1":{node}}}}},"CurrentIndex":1}}"#)).unwrap();
-        assert_eq!((all.len(), too_deep), (MAX_DEPTH, 1));
+        let all = listed(&format!(r#"{{"Root":{{"Children":{{"1":{node}}}}},"CurrentIndex":1}}"#)).unwrap();
+        assert_eq!(all.len(), 5000);
+        let deepest = format!(r#"       7        0  {} "x" {{"key":"#, "/a".repeat(5000));
+        assert!(all[4999].starts_with(&deepest), "{}", &all[4999][all[4999].len() - 200..]);
     }
 
     #[test]

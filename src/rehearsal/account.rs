@@ -5,13 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::etcd::proto::{Entry, EntryKind};
 use crate::etcd::request::{Payload, Request};
 use crate::inspect::keys::Key;
 use crate::sys::digest::to_hex;
+
+use super::above::{Above, above};
+use super::answer::{self, Node};
 
 /// More differences than these are counted only.
 const SHOWN: usize = 20;
@@ -101,14 +103,14 @@ impl Account {
     /// # Errors
     /// It is no such answer.
     pub fn compare(&self, answer: &[u8]) -> Result<Compared> {
-        let answer: Answer = serde_json::from_slice(answer).context("reading etcd's answer")?;
-        let (mut found, mut folders) = (BTreeMap::new(), BTreeSet::new());
-        flatten(&answer.node, &mut found, &mut folders);
+        let answer::Answer { keys: found, folders } =
+            answer::read(answer).context("reading etcd's answer")?;
         let mut out = Compared { keys: found.len() as u64, ..Compared::default() };
         out.digest = digest(&found);
 
         let (mut last, mut deleted) = (BTreeMap::new(), BTreeMap::new());
-        let (mut posted, mut expiring) = (BTreeSet::new(), self.expiring.clone());
+        let (mut posted, mut expiring) = (BTreeSet::new(), BTreeSet::new());
+        expiring.extend(self.expiring.iter().map(String::as_str));
         for operation in &self.log {
             let path = operation.path.as_str();
             last.insert(path, (operation.index, operation.writes));
@@ -119,21 +121,24 @@ impl Account {
                 posted.insert(path);
             }
             if operation.expires {
-                expiring.insert(path.to_owned());
+                expiring.insert(path);
             }
         }
         // Whether a key may be gone, or another, for what happened to it or above it behind an index.
-        let open = |key: &str, index: u64| {
-            above(key).any(|p| expiring.contains(p) || deleted.get(p).is_some_and(|d| *d > index))
+        let mut above_it = Above::new(|path| (expiring.contains(path), deleted.get(path).copied()));
+        let mut open = |key, index: u64| {
+            let (expires, deleted) = above_it.of(key);
+            expires || deleted > Some(index)
         };
         for (key, node) in &found {
-            let known = self.stored.contains_key(*key)
+            let key = key.as_str();
+            let known = self.stored.contains_key(key)
                 || last.contains_key(key)
                 || above(key).nth(1).is_some_and(|folder| posted.contains(folder));
             if !known {
                 out.differs(format!("{key} is in etcd, and nowhere in the archive"));
             }
-            match (last.get(key), self.stored.get(*key)) {
+            match (last.get(key), self.stored.get(key)) {
                 (Some((index, Some(value))), _) if !open(key, *index) => {
                     out.of_log += 1;
                     if hash(&node.value) != *value {
@@ -153,9 +158,11 @@ impl Account {
         }
         let written = last.iter().filter_map(|(key, (index, value))| value.map(|_| (*key, *index)));
         let stored = self.stored.keys().map(|k| (k.as_str(), 0)).filter(|(k, _)| !last.contains_key(k));
+        let mut keys_above = Above::new(|path| (found.contains_key(path), None));
         for (key, index) in written.chain(stored) {
             // A folder cannot be written to, nor a key below a key.
-            let cannot = folders.contains(key) || above(key).skip(1).any(|p| found.contains_key(p));
+            let in_key = above(key).nth(1).is_some_and(|folder| keys_above.of(folder).0);
+            let cannot = folders.contains(key) || in_key;
             if !found.contains_key(key) && !hidden(key) && !cannot && !open(key, index) {
                 out.differs(format!("{key} is in the archive, and not in etcd"));
             }
@@ -183,11 +190,6 @@ fn operation(index: u64, request: &Request<'_>) -> Option<Operation> {
     })
 }
 
-/// A key's path and those of the folders it lies in, up to the root's, which is empty.
-fn above(key: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(key), |k| k.rfind('/').map(|at| &k[..at]))
-}
-
 /// etcd lists no key or folder whose name begins so.
 fn hidden(key: &str) -> bool {
     key.split('/').any(|name| name.starts_with('_'))
@@ -197,7 +199,7 @@ fn hash(value: &str) -> Hash {
     Sha256::digest(value).into()
 }
 
-fn digest(found: &BTreeMap<&str, &Node>) -> String {
+fn digest(found: &BTreeMap<String, Node>) -> String {
     let mut all = Sha256::new();
     for (key, node) in found {
         all.update(format!("{} {} {} {} ", key.len(), node.value.len(), node.created, node.modified));
@@ -205,36 +207,6 @@ fn digest(found: &BTreeMap<&str, &Node>) -> String {
         all.update(&node.value);
     }
     to_hex(&all.finalize())
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    node: Node,
-}
-
-#[derive(Deserialize)]
-struct Node {
-    #[serde(default)]
-    key: String,
-    #[serde(default)]
-    value: String,
-    #[serde(default)]
-    dir: bool,
-    #[serde(default)]
-    nodes: Vec<Node>,
-    #[serde(default, rename = "createdIndex")]
-    created: u64,
-    #[serde(default, rename = "modifiedIndex")]
-    modified: u64,
-}
-
-fn flatten<'a>(node: &'a Node, keys: &mut BTreeMap<&'a str, &'a Node>, folders: &mut BTreeSet<&'a str>) {
-    if node.dir {
-        folders.insert(&node.key);
-    } else {
-        keys.insert(&node.key, node);
-    }
-    node.nodes.iter().for_each(|below| flatten(below, keys, folders));
 }
 
 #[cfg(test)]
@@ -306,5 +278,30 @@ mod tests {
         assert_eq!(wrong(&left_open, &[&KEYS[..], &[("/q/11", "v", 11)]].concat()), [""; 0]);
         assert_eq!(wrong(&left_open, &KEYS[1..]), [""; 0]);
         assert_eq!(wrong(&left_open, &[&KEYS[..], &[("/t", "x", 7), ("/e", "v", 9)]].concat()), [""; 0]);
+    }
+
+    #[test]
+    fn folders_as_deep_as_they_may_be_are_compared() {
+        let depth = 1500;
+        let path = |depth: usize| "/d".repeat(depth);
+        let mut account = Account::default();
+        let mut node = String::new();
+        for depth in (1..=depth).rev() {
+            account.key(&key(&format!("{}/k", path(depth)), "v", 7));
+            let more = if node.is_empty() { String::new() } else { format!(",{node}") };
+            node = format!(
+                r#"{{"key":"{0}","dir":true,"nodes":[{{"key":"{0}/k","value":"v","modifiedIndex":7,"createdIndex":7}}{more}]}}"#,
+                path(depth)
+            );
+        }
+        let answer = format!(r#"{{"action":"get","node":{{"dir":true,"nodes":[{node}]}}}}"#);
+        let compared = account.compare(answer.as_bytes()).unwrap();
+        assert_eq!((compared.keys, compared.of_snapshot, compared.wrong), (1500, 1500, 0));
+        let other = answer.replacen(
+            &format!(r#"{}/k","value":"v""#, path(depth)),
+            &format!(r#"{}/k","value":"w""#, path(depth)),
+            1,
+        );
+        assert_eq!(account.compare(other.as_bytes()).unwrap().wrong, 1);
     }
 }

@@ -7,6 +7,7 @@ pub mod folder;
 pub mod fs;
 pub mod held;
 pub mod http;
+pub mod json;
 pub mod leash;
 pub mod lock;
 pub mod log;

@@ -89,6 +89,22 @@ fn snapshots_of_fixtures_are_compared_key_by_key() {
 }
 
 #[test]
+fn folders_deep_in_folders_are_compared_as_well() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    node.etcd.start().unwrap();
+    let mut client = Client::new(&node.etcd.client_url).unwrap();
+    let deep = "/d".repeat(1500);
+    for key in ["/a", &format!("{deep}/k"), &format!("{}/k", &deep[..2000])] {
+        client.put_how(key, "x", &How::default()).unwrap();
+    }
+    node.ok(&["backup"]);
+    let (code, answer, log) = rehearse(&node, &tools.etcd, &[]);
+    assert_eq!(code, 0, "{log}");
+    assert_eq!((number(&answer, "keys"), number(&answer, "compared_with_log")), (3, 3), "{answer}");
+}
+
+#[test]
 fn a_damaged_archive_and_a_script_for_etcd_are_refused() {
     let Some(tools) = Tools::from_env() else { return };
     let mut node = Node::new(PROGRAM, tools);
