@@ -25,11 +25,12 @@ if [ -n "$clock" ] || [ -e "$disk" ]; then
 fi
 # What nspawn notes about its machines goes with them as well.
 mkdir -p /run/systemd/nspawn && mount -t tmpfs tmpfs /run/systemd/nspawn || exit 1
-export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
+# Root of a real node may set up a network, as podman does for --network=none. Here that is its own namespace.
 while :; do
     systemd-nspawn --quiet --register=no --keep-unit --boot -D "$dir/root" -M "$machine" --hostname="$hostname" \
         --network-namespace-path="/run/netns/$machine" --resolv-conf=off --timezone=off --link-journal=no \
-        --bind="$dir/containers:/var/lib/containers"
+        --capability=CAP_NET_ADMIN --bind="$dir/containers:/var/lib/containers"
     # 133: the node rebooted; nspawn leaves it to whoever started it to boot it again.
     [ $? = 133 ] || break
 done
