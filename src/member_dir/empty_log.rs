@@ -25,7 +25,8 @@ use crate::sys::look;
 pub fn place(settings: &Settings, ids: Metadata) -> Result<()> {
     let places = Places::of(settings)?;
     let owner = owner::ready(settings)?;
-    let workshop = Workshop::make(&places.member)?;
+    // A seed may lie there, finished but for the member's ID.
+    let workshop = Workshop::aside(&places.member)?;
     let new = workshop.way();
     files::create_dirs(&new.join("snap"), 0o700)?;
     if places.wal.is_none() {
@@ -35,9 +36,7 @@ pub fn place(settings: &Settings, ids: Metadata) -> Result<()> {
         written.with_context(|| format!("writing {}", log.display()))?;
     }
     workshop.hand_over(owner)?;
-    folder::rename(&workshop::new_dir(&places.member), &places.member)?;
-    folder::sync_above(&places.member)?;
-    workshop::clear(&places.member)?;
+    workshop::put_in_place(&places.member)?;
     match &places.wal {
         Some(wal) => place_log(wal, ids, owner),
         None => Ok(()),
@@ -110,6 +109,26 @@ fn wal_dir(places: &Places) -> std::path::PathBuf {
 mod tests {
     use super::*;
     use crate::settings::tests::in_tree;
+
+    #[test]
+    fn what_waits_to_be_the_members_data_outlasts_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = in_tree(&dir.path().join("etcd2"));
+        let place_of_data = settings.data_dir.join("member");
+        let seed = workshop::new_dir(&place_of_data).join("snap/x.snap");
+        Workshop::make(&place_of_data).unwrap();
+        files::create_dirs(&files::parent(&seed), 0o700).unwrap();
+        files::write_atomic(&seed, b"seed", 0o600).unwrap();
+        place(&settings, NOBODY).unwrap();
+        take_away(&settings).unwrap();
+        assert_eq!(fs::read(&seed).unwrap(), b"seed");
+        // With nothing that waits, nothing is left behind.
+        workshop::clear(&place_of_data).unwrap();
+        place(&settings, NOBODY).unwrap();
+        let left: Vec<_> =
+            look::list(&settings.data_dir).unwrap().iter().map(fs::DirEntry::file_name).collect();
+        assert_eq!(left, ["member"]);
+    }
 
     #[test]
     fn it_is_put_there_and_taken_away_and_nothing_else_is() {

@@ -14,6 +14,7 @@ for node in e2 e3; do
     since=$(now_on $node)
     on $node sudo systemctl start etcd2-join.service
     await_word $node etcd2-join.service 'will begin with what the founding member was restored from'
+    if journal_says $node etcd2-join.service 'begins empty after all'; then fail "$node: began without its seed"; fi
     if takes_a_snapshot $node "$since"; then fail "$node: took a snapshot"; fi
     ok "$node: joined with a seed, and was sent no snapshot"
 done
