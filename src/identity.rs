@@ -37,6 +37,9 @@ pub struct Setup {
     pub file: Option<String>,
     /// What etcd was given, by its flags, in this node's paths: `data-dir` always, `wal-dir` if it is a separate one.
     pub settings: BTreeMap<String, String>,
+    /// Who owned its log: uid and gid, as this node numbers them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<(u32, u32)>,
 }
 
 impl Setup {
@@ -258,7 +261,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         let settings = BTreeMap::from([("data-dir".to_owned(), "/var/lib/etcd2".to_owned())]);
-        let seen = Setup { unit: "ab".into(), file: None, settings };
+        let seen = Setup { unit: "ab".into(), file: None, settings, owner: Some((232, 0)) };
         record_setup(&root, &seen).unwrap();
         assert_eq!((load(&root).unwrap(), setup(&root).unwrap()), (None, Some(seen.clone())));
         record(&root, &sample()).unwrap();

@@ -24,11 +24,31 @@ pub fn ready(settings: &Settings) -> Result<(u32, u32)> {
 }
 
 fn etcd_user(settings: &Settings) -> Result<(u32, u32)> {
+    if let Some(owner) = settings.etcd_owner {
+        return Ok(owner);
+    }
     match settings.etcd_user.as_str() {
         "" => Ok((rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw())),
         user => match user.parse() {
             Ok(uid) => Ok((uid, uid)),
             Err(_) => systemd::user_ids(user),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::settings::tests::in_tree;
+
+    #[test]
+    fn who_owned_the_data_counts_more_than_the_units_user() {
+        let settings = Settings { etcd_user: "232".into(), ..in_tree(Path::new("/d")) };
+        assert_eq!(etcd_user(&settings).unwrap(), (232, 232));
+        // Its unit runs a container's engine, as root.
+        let settings = Settings { etcd_owner: Some((232, 0)), etcd_user: "0".into(), ..settings };
+        assert_eq!(etcd_user(&settings).unwrap(), (232, 0));
     }
 }

@@ -16,6 +16,7 @@ use crate::identity::{self, Identity, Setup};
 use crate::paths::Root;
 use crate::settings::unit::UnitEnvironment;
 use crate::settings::urls;
+use crate::sys::folder::Folder;
 
 /// What a look at this node's etcd found.
 #[derive(Debug, PartialEq, Eq)]
@@ -104,7 +105,15 @@ fn has_ids(process: &Process, known: &Identity) -> bool {
 
 fn note(root: &Root, environment: &UnitEnvironment, member: &Member, known: Option<Identity>) -> Result<()> {
     let (unit, file) = (environment.digest(), environment.file_digest());
-    identity::record_setup(root, &Setup { unit, file, settings: member.settings.clone() })?;
+    let owner = Folder::open(&member.wal_dir).and_then(|log| log.owner_and_mode());
+    let owner = match owner {
+        Ok((uid, gid, _)) => Some((uid, gid)),
+        Err(e) => {
+            log::warn!("whose the log of etcd is is not known: {e:#}");
+            None
+        }
+    };
+    identity::record_setup(root, &Setup { unit, file, settings: member.settings.clone(), owner })?;
     if known.is_some_and(|known| known.wal_dir == member.wal_dir) {
         return Ok(());
     }

@@ -30,6 +30,13 @@ pub(super) fn variables(command: &[String]) -> BTreeMap<String, String> {
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
+/// Whom the engine is told to run etcd as, uid and gid. A name is one of the image's, and says nothing here.
+pub(super) fn owner(command: &[String]) -> Option<(u32, u32)> {
+    let said = values(command, &["-u", "--user"]).last()?;
+    let (uid, gid) = said.split_once(':').unwrap_or((said, "0"));
+    Some((uid.parse().ok()?, gid.parse().ok()?))
+}
+
 /// Where etcd's folders are on this node.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
@@ -195,6 +202,21 @@ mod tests {
         assert_eq!(of(&container, "wal-dir"), Some("/wal".into()));
         container.seen.insert("data-dir".into(), "/srv/etcd".into());
         assert_eq!((of(&container, "data-dir"), of(&container, "wal-dir")), (Some("/srv/etcd".into()), None));
+    }
+
+    #[test]
+    fn an_engine_is_told_by_number_whose_the_data_is() {
+        for (command, want) in [
+            ("docker run --user=232:233 img etcd", Some((232, 233))),
+            ("podman run --user 232 img etcd", Some((232, 0))),
+            ("docker run -u 0 img etcd", Some((0, 0))),
+            ("docker run -u etcd img etcd", None),
+            ("docker run --user=232:etcd img etcd", None),
+            ("docker run img etcd", None),
+            ("/usr/bin/etcd --user=232", None),
+        ] {
+            assert_eq!(unit(command).owner, want, "{command}");
+        }
     }
 
     #[test]

@@ -106,6 +106,8 @@ pub struct Settings {
     pub bootstrap: Option<String>,
     /// The user etcd runs as (`User=`, or `ETCD_USER` of Flatcar's unit), empty for root or if no unit was asked.
     pub etcd_user: String,
+    /// Whose etcd's data is, uid and gid, where that is known apart from the user; not within a tree.
+    pub etcd_owner: Option<(u32, u32)>,
 }
 
 impl Settings {

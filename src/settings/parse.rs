@@ -124,6 +124,7 @@ pub fn parse(
         etcd_command: unit.command.clone(),
         bootstrap: bootstrap::objection(unit),
         etcd_user: unit.user.clone(),
+        etcd_owner: unit.owner,
         etcd_unit,
     })
 }

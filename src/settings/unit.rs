@@ -31,6 +31,9 @@ pub struct UnitEnvironment {
     /// What the running etcd was seen to be given, by flag, in this node's paths: it is right where the text of a unit says
     /// another thing, or nothing.
     pub seen: BTreeMap<String, String>,
+    /// Who owned its log when it was last seen to run, uid and gid; else whom a container's engine is told to run it as. Neither
+    /// is the user of the unit, which may be the engine's.
+    pub owner: Option<(u32, u32)>,
 }
 
 impl UnitEnvironment {
@@ -92,7 +95,8 @@ impl UnitEnvironment {
         // Flatcar's unit runs as root, and its wrapper becomes this user.
         let wrapper = || variables.get("ETCD_USER").cloned().unwrap_or_default();
         let user = if service.user.is_empty() { wrapper() } else { service.user.clone() };
-        Self { variables, command, user, ..Self::default() }
+        let owner = contained::owner(&command);
+        Self { variables, command, user, owner, ..Self::default() }
     }
 
     /// What etcd was seen to have; else what its configuration file says; else, without one, a flag of the command line, else the
@@ -122,6 +126,7 @@ impl UnitEnvironment {
         match setup {
             Ok(Some(setup)) if setup.unit == self.digest() && self.may_be(&setup) => {
                 self.seen = setup.settings;
+                self.owner = setup.owner.or(self.owner);
             }
             Ok(_) => {}
             Err(e) => log::warn!("how etcd was last seen to run is not known: {e:#}"),

@@ -91,13 +91,16 @@ fn the_user_is_the_units_or_else_the_wrappers() {
 fn what_was_seen_counts_as_long_as_the_unit_says_the_same() {
     let mut environment = unit(&["ETCD_WAL_DIR=/stale", "ETCD_NAME=e1"], &["sh", "-c", "exec etcd"], &[]);
     let settings = BTreeMap::from([("data-dir".to_owned(), "/srv/etcd".to_owned())]);
-    let setup = |unit: &str| Ok(Some(Setup { unit: unit.into(), file: None, settings: settings.clone() }));
+    let setup = |unit: &str| {
+        Ok(Some(Setup { unit: unit.into(), file: None, settings: settings.clone(), owner: Some((232, 0)) }))
+    };
     environment.see(setup("of another text"));
     assert_eq!((environment.get("data-dir"), environment.get("wal-dir")), (None, Some("/stale")));
+    assert_eq!(environment.owner, None);
     environment.see(setup(&environment.digest()));
     // A WAL directory that was not seen is none.
     assert_eq!((environment.get("data-dir"), environment.get("wal-dir")), (Some("/srv/etcd"), None));
-    assert_eq!(environment.get("name"), Some("e1"));
+    assert_eq!((environment.get("name"), environment.owner), (Some("e1"), Some((232, 0))));
     let other = unit(&["ETCD_WAL_DIR=/stale", "ETCD_NAME=e2"], &["sh", "-c", "exec etcd"], &[]);
     assert_ne!(environment.digest(), other.digest());
 }
@@ -151,7 +154,7 @@ fn a_configuration_file_that_is_not_known_is_refused_unless_etcd_was_seen_with_i
     let setup = |environment: &UnitEnvironment, settings: &[(&str, &str)]| {
         let settings =
             settings.iter().map(|(flag, value)| ((*flag).to_owned(), (*value).to_owned())).collect();
-        Ok(Some(Setup { unit: environment.digest(), file: environment.file_digest(), settings }))
+        Ok(Some(Setup { unit: environment.digest(), file: environment.file_digest(), settings, owner: None }))
     };
     let seen = [("config-file", "/c.yml"), ("data-dir", "/d"), ("name", "e1")];
     absent.see(setup(&absent.clone(), &seen));
@@ -191,6 +194,6 @@ fn a_file_that_only_the_process_names_keeps_the_units_variables_out() {
     assert_eq!(environment.get("cert-file"), Some("/stale"));
     let seen = [("config-file", "/c.yml"), ("data-dir", "/d")];
     let settings = seen.map(|(flag, value)| (flag.to_owned(), value.to_owned())).into();
-    environment.see(Ok(Some(Setup { unit: environment.digest(), file: None, settings })));
+    environment.see(Ok(Some(Setup { unit: environment.digest(), file: None, settings, owner: None })));
     assert_eq!((environment.get("cert-file"), environment.get("data-dir")), (None, Some("/d")));
 }
