@@ -21,7 +21,9 @@ answers() { [ -e "$inner_dir/work/written" ]; }
 run_and_kill() {
     setsid bash -c '"$0" lab --lab "$1" run 10 2>&1 | cat' "$LAB_XTASK" "$inner" &
     local group=$!
-    wait_for 120 "node of the inner lab that was written to" answers
+    # Also where it gets no further; it may have to compile what a node runs first.
+    trap 'kill -9 -- "-'"$group"'" 2>/dev/null || true' EXIT
+    wait_for 600 "node of the inner lab that was written to" answers
     [ -n "$(left)" ]
     kill -9 -- "-$group"
     wait "$group" 2>/dev/null || true
