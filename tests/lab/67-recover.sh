@@ -1,6 +1,6 @@
 #!/bin/bash
 # One command from a workstation: a dead cluster of three, by ssh. From the disks, from the remote alone, with the founding member's
-# disk lost, with two of three lost, one by one, and on a cluster that needs nothing.
+# disk lost, with two of three lost, one by one, on a cluster that needs nothing, and back to before a mistake.
 source "$(dirname "$0")/lib.sh"
 
 all=(core@e1 core@e2 core@e3)
@@ -73,4 +73,21 @@ on e3 "sudo systemctl stop $LAB_ETCD_UNIT etcd2-backup.timer"
 lose e3
 refuses "a quorum is healed, not recovered" 'give --one-by-one' recover --yes
 claim "and it is" recover --yes --one-by-one
+all_keys_on e1 e2 e3
+
+# Everything is removed by mistake. The leader's clock in the log, which it writes while keys live for a time, tells the moments.
+new_keys before-the-mistake
+now_on() { on "$1" date -u +%FT%TZ; }
+is_past() { [[ $(now_on e1) > $1 ]]; }
+written=$(now_on e1)
+wait_for 10 "next second" is_past "$written"
+moment=$(now_on e1)
+wait_for 10 "next second" is_past "$moment"
+for key in $(etcdctl_on e1 ls /); do etcdctl_on e1 rm --recursive "$key"; done
+write_keys e1 after-the-mistake 5
+claim "the keys are gone" test "$(etcdctl_on e1 ls /)" = /after-the-mistake
+backup_of e1
+claim "what it would go back to is shown" recover --dry-run --at "$moment"
+claim "   and that it gives up what was written since" said 'what was written behind that point is given up'
+claim "back to the moment before the mistake" recover --yes --at "$moment"
 all_keys_on e1 e2 e3
