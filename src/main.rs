@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let outcome = match parsed {
         Ok(Parsed::Run(cli)) => commands::run(&cli),
         Ok(Parsed::Help(text)) => Ok(cli::print(&text)),
-        Ok(Parsed::Version) => Ok(cli::print(&cli::version())),
+        Ok(Parsed::Version) => Ok(cli::print(&format!("{}\n", cli::version()))),
         Err(e) => Err(e.into_fault()),
     };
     let exit = outcome.unwrap_or_else(|e| {

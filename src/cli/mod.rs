@@ -363,7 +363,7 @@ static VERBS: &[VerbTable] = &[
 pub fn version() -> String {
     let commit = option_env!("ETCD2_BACKUP_COMMIT").unwrap_or("unknown");
     let target = option_env!("ETCD2_BACKUP_TARGET").unwrap_or(std::env::consts::ARCH);
-    format!("{PROGRAM} {} (commit {commit}, {target})\n", env!("CARGO_PKG_VERSION"))
+    format!("{PROGRAM} {} (commit {commit}, {target})", env!("CARGO_PKG_VERSION"))
 }
 
 /// Prints to stdout what was asked for. Who closed it does not want to read it.

@@ -134,7 +134,7 @@ impl Recover<'_> {
         let nodes = self.fleet.ask(&self.options.nodes)?;
         let own = cli::version();
         for node in nodes.iter().filter(|node| node.report.program != own) {
-            log::warn!("{} has another program: {}", node.target, node.report.program.trim());
+            log::warn!("{} has another program: {}", node.target, node.report.program);
         }
         Ok(nodes)
     }

@@ -114,6 +114,7 @@ fn all_nodes_go_back_to_a_point_in_the_past() {
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{log}");
         words.iter().for_each(|word| assert!(log.contains(word), "no {word:?} in {log}"));
+        assert!(!log.contains("another program"), "{log}");
     };
     plan(&[], 10, &["it is healed, not recovered; not healthy: core@e2"]);
     let point = index.to_string();
