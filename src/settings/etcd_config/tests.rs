@@ -1,3 +1,4 @@
+use super::yaml::is_decimal;
 use super::*;
 use crate::exit::{exit_of, hint_of};
 use crate::sys::fs::write_atomic;
@@ -219,4 +220,33 @@ fn a_file_that_is_not_known_is_refused_by_name() {
     assert_eq!(load().values, Ok(Values::from([("name".into(), "e1".into())])));
     let relative = ConfigFile::load(Path::new("etcd.yml"), &place);
     assert!(refused(&relative).0.ends_with("etcd.yml: it is not named by a whole path"));
+}
+
+#[test]
+fn a_decimal_is_told_as_rust_reads_it() {
+    for text in [
+        "1",
+        "007",
+        "1.",
+        ".5",
+        "1.5",
+        "1e3",
+        "1E-3",
+        "1.5e+30",
+        ".",
+        "1.2.3",
+        "1e",
+        "1e+",
+        ".e1",
+        "1-1",
+        "1a",
+        "1e1.5",
+        "1 ",
+        "1e1e1",
+        "2016-01-01",
+        "10.0.0.1",
+    ] {
+        assert_eq!(is_decimal(text), text.parse::<f64>().is_ok(), "{text}");
+    }
+    assert!(!is_decimal("") && !is_decimal("inf") && !is_decimal("-1"));
 }

@@ -184,6 +184,18 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
+/// `1`, `1.`, `.5`, `1.5e-3`: by its looks, since nothing else in the program needs floating point.
+pub(super) fn is_decimal(text: &str) -> bool {
+    let (number, exponent) = match text.split_once(['e', 'E']) {
+        Some((number, exponent)) => (number, exponent.strip_prefix(['+', '-']).unwrap_or(exponent)),
+        None => (text, "0"),
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    !(whole.is_empty() && part.is_empty() || exponent.is_empty())
+        && [whole, part, exponent].into_iter().all(digits)
+}
+
 /// Whether etcd would take this for a number and write it in another way: `0x10`, `007`, `1_000`, `1e3`, `1.50`.
 fn is_rewritten(text: &str) -> bool {
     let digits = text.replace('_', "");
@@ -192,7 +204,6 @@ fn is_rewritten(text: &str) -> bool {
         bare.strip_prefix(prefix).is_some_and(|rest| u64::from_str_radix(rest, radix).is_ok())
     };
     let word = [".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN"].contains(&bare);
-    let decimal = bare.starts_with(|c: char| c.is_ascii_digit() || c == '.') && bare.parse::<f64>().is_ok();
-    let is_number = based("0x", 16) || based("0b", 2) || based("0o", 8) || word || decimal;
+    let is_number = based("0x", 16) || based("0b", 2) || based("0o", 8) || word || is_decimal(bare);
     is_number && !text.parse::<i64>().is_ok_and(|n| n.to_string() == text)
 }
