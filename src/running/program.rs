@@ -8,14 +8,14 @@ use anyhow::Result;
 
 use super::process::{self, Process};
 use super::{mounts, theirs};
-use crate::exit::{Exit, OrFault as _, fault};
+use crate::exit::{Exit, fault};
 use crate::paths::Root;
 use crate::settings::Settings;
 use crate::settings::started::{Started, started};
 use crate::sys::container::Image;
 
-/// Hexadecimal digits that name a container, in its control group.
-const ID: usize = 64;
+/// Those that are asked whose container etcd is in.
+const ENGINES: [&str; 2] = ["docker", "podman"];
 
 /// Where etcd comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,52 +74,24 @@ fn running(wal_dir: &Path) -> Result<Option<Program>> {
     let all = process::writing_to_logs()?;
     let is_it = |p: &&Process| mounts::translate(&p.wal_dir, &p.mounts, &ours).as_deref() == Some(wal_dir);
     let Some(process) = all.iter().find(is_it) else { return Ok(None) };
-    if let Some((engine, id)) = container(&process.group) {
-        let image = Image::of_container(engine, id).or_fault(
-            Exit::Settings,
-            format!("asking {engine} for the image of etcd's process {}", process.pid),
-            format!("does `sudo {engine} inspect {id}` work? else give etcd's program with --etcd PATH"),
-        )?;
-        let program = process.command.first().cloned();
-        return Ok(Some(Program::In(Image { engine: vec![engine.into()], name: image, program })));
-    }
     let dir = Path::new("/proc").join(process.pid.to_string());
     // In another root its path is another file.
-    Ok(match theirs::is_ours(&dir.join("root"))? {
-        true => Some(Program::Here(fs::read_link(dir.join("exe"))?)),
-        false => None,
-    })
-}
-
-/// The engine and the ID of the container that a control group is: `/docker/ID`, `docker-ID.scope`, `libpod-ID.scope/container`.
-fn container(group: &str) -> Option<(&'static str, &str)> {
-    group.rsplit('/').find_map(|part| {
-        let name = part.strip_suffix(".scope").unwrap_or(part);
-        let id = name
-            .rsplit('-')
-            .next()
-            .filter(|id| id.len() == ID && id.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        Some((if name.starts_with("libpod") { "podman" } else { "docker" }, id))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_container_is_told_by_its_control_group() {
-        let id = "0123456789abcdef".repeat(4);
-        for (group, engine) in [
-            (format!("/docker/{id}"), Some("docker")),
-            (format!("/system.slice/docker-{id}.scope"), Some("docker")),
-            (format!("/system.slice/docker.service/docker/{id}"), Some("docker")),
-            (format!("/machine.slice/libpod-{id}.scope/container"), Some("podman")),
-            (format!("/system.slice/etcd.service/libpod-payload-{id}"), Some("podman")),
-            ("/system.slice/etcd2.service".into(), None),
-            (format!("/docker/{}", &id[1..]), None),
-        ] {
-            assert_eq!(container(&group), engine.map(|engine| (engine, id.as_str())), "{group}");
+    if theirs::is_ours(&dir.join("root"))? {
+        return Ok(Some(Program::Here(fs::read_link(dir.join("exe"))?)));
+    }
+    let inside = fs::read_link(dir.join("ns/mnt"))?;
+    for engine in ENGINES {
+        let all = Image::running(engine).unwrap_or_else(|e| {
+            log::debug!("{engine} is not asked which image etcd's is: {e:#}");
+            Vec::new()
+        });
+        let is_it = |(pid, _): &(u32, String)| {
+            fs::read_link(format!("/proc/{pid}/ns/mnt")).is_ok_and(|theirs| theirs == inside)
+        };
+        if let Some((_, image)) = all.into_iter().find(is_it) {
+            let program = process.command.first().cloned();
+            return Ok(Some(Program::In(Image { engine: vec![engine.into()], name: image, program })));
         }
     }
+    Ok(None)
 }

@@ -23,18 +23,24 @@ pub struct Image {
 }
 
 impl Image {
-    /// The image of a container that runs.
+    /// The containers that an engine runs, by their first process and image.
     ///
     /// # Errors
-    /// The engine does not know the container, or cannot be asked.
-    pub fn of_container(engine: &str, id: &str) -> Result<String> {
-        let mut inspect = Command::new(engine);
-        let output = inspect.args(["inspect", "--format", "{{.Image}}", id]).run_ok(LIMIT)?;
-        let image = output.text().trim().to_owned();
-        match image.is_empty() {
-            true => bail!("{engine} does not say which image container {id} was made from"),
-            false => Ok(image),
+    /// The engine is not on this node, or cannot be asked.
+    pub fn running(engine: &str) -> Result<Vec<(u32, String)>> {
+        let ids = Command::new(engine).args(["ps", "--quiet", "--no-trunc"]).run_ok(LIMIT)?.text();
+        if ids.trim().is_empty() {
+            return Ok(Vec::new());
         }
+        let mut inspect = Command::new(engine);
+        inspect.args(["inspect", "--type", "container", "--format", "{{.State.Pid}} {{.Image}}"]);
+        // One may have ended since: then the others are told all the same.
+        let output = inspect.args(ids.split_whitespace()).run_limited(&[], LIMIT)?;
+        let all = output.text();
+        let of = |line: &str| {
+            line.split_once(' ').and_then(|(pid, image)| Some((pid.parse().ok()?, image.to_owned())))
+        };
+        Ok(all.lines().filter_map(of).collect())
     }
 
     /// Whether the image is on this node, so that nothing has to be downloaded.
@@ -112,8 +118,8 @@ case "$*" in
 "--host=h inspect --type image"*) echo "Cannot connect to the daemon" >&2; exit 1 ;;
 "--host=h inspect --type container --format {{.State.Pid}} up") echo 7 ;;
 "--host=h inspect --type container --format {{.State.Pid}} made") echo 0 ;;
-"inspect --format {{.Image}} 0a1b") echo sha256:1 ;;
-"inspect --format {{.Image}} none") ;;
+"ps --quiet --no-trunc") printf '0a1b\n2c3d\n' ;;
+"inspect --type container --format {{.State.Pid}} {{.Image}} 0a1b 2c3d") printf '7 sha256:1\n8 sha256:2\n'; exit 1 ;;
 *) exit 1 ;;
 esac
 "#;
@@ -138,8 +144,9 @@ esac
         for (name, expected) in [("up", Some(7)), ("made", None), ("none", None)] {
             assert_eq!(image("img").process(name).unwrap(), expected, "{name}");
         }
-        assert_eq!(Image::of_container(&engine, "0a1b").unwrap(), "sha256:1");
-        assert!(Image::of_container(&engine, "none").is_err() && Image::of_container(&engine, "x").is_err());
+        let running = Image::running(&engine).unwrap();
+        assert_eq!(running, [(7, "sha256:1".to_owned()), (8, "sha256:2".to_owned())]);
+        assert!(Image::running("/no/engine").is_err());
         let own = Image { program: Some("/etcd".into()), ..image("img") };
         let command = own.run(&["--name", "n"]);
         let words: Vec<_> = command.get_args().map(|word| word.to_str().unwrap()).collect();
