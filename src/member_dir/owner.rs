@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::settings::Settings;
+use crate::settings::started::{Started, started};
 use crate::sys::folder::{self, Folder};
 use crate::sys::{look, systemd};
 
@@ -24,7 +25,7 @@ pub fn ready(settings: &Settings) -> Result<(u32, u32)> {
 }
 
 fn etcd_user(settings: &Settings) -> Result<(u32, u32)> {
-    if let Some(owner) = settings.etcd_owner {
+    if let Some(owner) = settings.etcd_owner.or_else(|| image_user(settings)) {
         return Ok(owner);
     }
     match settings.etcd_user.as_str() {
@@ -36,12 +37,20 @@ fn etcd_user(settings: &Settings) -> Result<(u32, u32)> {
     }
 }
 
+/// Whom the unit's image runs etcd as, if it has one and says so.
+fn image_user(settings: &Settings) -> Option<(u32, u32)> {
+    let Started::Image(image) = started(&settings.etcd_command) else { return None };
+    let said = image.user();
+    said.inspect_err(|e| log::warn!("whom {} runs etcd as could not be asked: {e:#}", image.name)).ok()?
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use super::*;
     use crate::settings::tests::in_tree;
+    use crate::sys::fs::write_atomic;
 
     #[test]
     fn who_owned_the_data_counts_more_than_the_units_user() {
@@ -50,5 +59,23 @@ mod tests {
         // Its unit runs a container's engine, as root.
         let settings = Settings { etcd_owner: Some((232, 0)), etcd_user: "0".into(), ..settings };
         assert_eq!(etcd_user(&settings).unwrap(), (232, 0));
+    }
+
+    #[test]
+    fn where_nothing_was_seen_the_image_says_whom_it_runs_etcd_as() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = dir.path().join("docker");
+        write_atomic(&engine, b"#!/bin/sh\n[ \"$6\" = img ] && echo 232:233 || exit 1\n", 0o755).unwrap();
+        let of = |image: &str| {
+            let command = [engine.to_str().unwrap(), "run", image, "etcd"].map(str::to_owned);
+            etcd_user(&Settings {
+                etcd_command: command.into(),
+                etcd_user: "7".into(),
+                ..in_tree(Path::new("/d"))
+            })
+        };
+        assert_eq!(of("img").unwrap(), (232, 233));
+        // What cannot be asked is left to the unit: a join tries it before it counts.
+        assert_eq!(of("other").unwrap(), (7, 7));
     }
 }

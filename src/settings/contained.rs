@@ -9,6 +9,7 @@ use anyhow::Result;
 use super::parse::{OURS, absolute};
 use super::unit::{UnitEnvironment, flag_value, variable_of};
 use crate::exit::{Exit, fault};
+use crate::sys::container;
 
 /// What runs containers by a command line.
 const ENGINES: [&str; 7] = ["docker", "podman", "nerdctl", "rkt", "systemd-nspawn", "ctr", "runc"];
@@ -32,9 +33,7 @@ pub(super) fn variables(command: &[String]) -> BTreeMap<String, String> {
 
 /// Whom the engine is told to run etcd as, uid and gid. A name is one of the image's, and says nothing here.
 pub(super) fn owner(command: &[String]) -> Option<(u32, u32)> {
-    let said = values(command, &["-u", "--user"]).last()?;
-    let (uid, gid) = said.split_once(':').unwrap_or((said, "0"));
-    Some((uid.parse().ok()?, gid.parse().ok()?))
+    container::user_ids(values(command, &["-u", "--user"]).last()?)
 }
 
 /// Where etcd's folders are on this node.

@@ -22,6 +22,12 @@ pub struct Image {
     pub program: Option<String>,
 }
 
+/// A user as engines and images write it, `232:233` or `232`: uid and gid. A name is one of the image's, and says nothing here.
+pub fn user_ids(said: &str) -> Option<(u32, u32)> {
+    let (uid, gid) = said.split_once(':').unwrap_or((said, "0"));
+    Some((uid.parse().ok()?, gid.parse().ok()?))
+}
+
 impl Image {
     /// The containers that an engine runs, by their first process and image.
     ///
@@ -48,15 +54,28 @@ impl Image {
     /// # Errors
     /// The engine cannot be asked.
     pub fn is_here(&self) -> Result<bool> {
+        Ok(self.says("{{.Id}}")?.is_some())
+    }
+
+    /// Whom the image runs its program as, uid and gid; `None` if it does not say, says a name, or is not on this node.
+    ///
+    /// # Errors
+    /// The engine cannot be asked.
+    pub fn user(&self) -> Result<Option<(u32, u32)>> {
+        Ok(self.says("{{.Config.User}}")?.and_then(|said| user_ids(said.trim())))
+    }
+
+    /// What the engine knows of the image; `None` if it is not on this node.
+    fn says(&self, what: &str) -> Result<Option<String>> {
         let mut inspect = self.engine();
-        inspect.args(["inspect", "--type", "image", "--format", "{{.Id}}", &self.name]);
+        inspect.args(["inspect", "--type", "image", "--format", what, &self.name]);
         let output = inspect.run_limited(&[], LIMIT)?;
         if output.status.success() {
-            return Ok(true);
+            return Ok(Some(output.text()));
         }
         let said = output.stderr.to_ascii_lowercase();
         match said.contains("no such") || said.contains("not known") {
-            true => Ok(false),
+            true => Ok(None),
             false => bail!("{} inspect ended with {}: {}", self.engine[0], output.status, output.stderr),
         }
     }
@@ -113,6 +132,9 @@ mod tests {
     const ENGINE: &str = r#"#!/bin/sh
 case "$*" in
 "--host=h inspect --type image --format {{.Id}} img") echo sha256:0 ;;
+"--host=h inspect --type image --format {{.Config.User}} img") echo 232:233 ;;
+"--host=h inspect --type image --format {{.Config.User}} root") echo ;;
+"--host=h inspect --type image --format {{.Config.User}} named") echo etcd ;;
 "--host=h inspect --type image"*" gone") echo "Error: No such image: gone" >&2; exit 1 ;;
 "--host=h inspect --type image"*" strange") echo "Error: inspecting object: strange: image not known" >&2; exit 125 ;;
 "--host=h inspect --type image"*) echo "Cannot connect to the daemon" >&2; exit 1 ;;
@@ -141,6 +163,15 @@ esac
             assert_eq!(image(name).is_here().ok(), expected, "{name}");
         }
         assert!(format!("{:#}", image("x").is_here().unwrap_err()).contains("Cannot connect to the daemon"));
+        for (name, expected) in [
+            ("img", Some(Some((232, 233)))),
+            ("root", Some(None)),
+            ("named", Some(None)),
+            ("gone", Some(None)),
+            ("x", None),
+        ] {
+            assert_eq!(image(name).user().ok(), expected, "{name}");
+        }
         for (name, expected) in [("up", Some(7)), ("made", None), ("none", None)] {
             assert_eq!(image("img").process(name).unwrap(), expected, "{name}");
         }
