@@ -7,7 +7,7 @@
 //! The member begins with a log that was written here, so that nothing of how etcd is started decides what it joins: a seed,
 //! where there is one (what the founding member was restored from), else one with nothing in it but the member's IDs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -18,7 +18,7 @@ use crate::cluster::plan::{self, Running, Situation, Step};
 use crate::cluster::{Membership, api, preflight};
 use crate::etcd::in_use::{self, Trace};
 use crate::etcd::proto::Metadata;
-use crate::exit::{Exit, OrFault, fault};
+use crate::exit::{Exit, OrFault};
 use crate::member_dir::aside::{self, Aside};
 use crate::member_dir::empty_log;
 use crate::member_dir::exchange;
@@ -28,7 +28,6 @@ use crate::recovery::guards;
 use crate::recovery::seed::Seed;
 use crate::settings::Settings;
 use crate::sys::http::is_unasked;
-use crate::sys::lock::Lock;
 use crate::sys::systemd;
 use crate::{cli, fence, identity};
 
@@ -38,6 +37,9 @@ mod watch;
 mod way_in;
 
 use turn::Ready;
+
+/// A backup that the timer has just begun is waited for, but not one that a slow remote holds up.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What every step needs.
 struct Join<'a> {
@@ -58,7 +60,7 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
     settings.own_name()?;
     settings.own_peer_urls()?;
     settings.founder()?;
-    let _lock = lock(&settings)?;
+    let _lock = guards::wait_for_lock(&settings, PATIENCE)?;
     let before = Trace::of(&settings.effective_wal_dir())?;
     let cluster = way_in::find(root, &settings)?;
     log::info!("the cluster is {:x}, asked at {}", cluster.id, cluster.via);
@@ -89,16 +91,6 @@ pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
     fence::lower(root)?;
     systemd::start_no_block(&join.settings.etcd_unit)?;
     join.watch(id, started)
-}
-
-fn lock(settings: &Settings) -> Result<Lock> {
-    settings.try_lock()?.ok_or_else(|| {
-        fault(
-            Exit::Refused,
-            "a backup, restore or join is running on this node",
-            "wait until it has ended (`systemctl list-units 'etcd2-*'`), then run join again",
-        )
-    })
 }
 
 impl Join<'_> {

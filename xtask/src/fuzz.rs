@@ -19,7 +19,7 @@ use crate::paths;
 use crate::test::cargo;
 
 /// Each is a file in `fuzz/fuzz_targets`; the slowest come first.
-const TARGETS: [&str; 9] = [
+const TARGETS: [&str; 10] = [
     "data_dir",
     "segment",
     "snapshot",
@@ -27,6 +27,7 @@ const TARGETS: [&str; 9] = [
     "record",
     "proto",
     "members_json",
+    "answers",
     "unit_environment",
     "etcd_config",
 ];
