@@ -20,18 +20,24 @@ more_in_remote() {
 half_made() { find "$archive" "$LAB_DIR/nodes/e1/upper$spool" -name '.*tmp*'; }
 was_sent() { more_in_remote && not_there e1 "$spool/*/*.part"; }
 
+# So much that sending it takes a moment; it cannot be compressed.
+write_much() {
+    head -c 1000000 /dev/urandom | base64 -w 0 >"$work_dir/large"
+    curl_etcd -X PUT "$(client_url e1)/v2/keys/large-$round" --data-urlencode "value@$work_dir/large" >"$work_dir/written"
+    dump_keys e1 "$work_dir/before"
+    count_parts
+    parts_before=$counted
+}
+# A backup that went through unseen leaves nothing to send.
+before_again() { write_much; }
+
 # backup_is_cut TEXT MOMENT…
 backup_is_cut() {
     local text=$1
     shift
     round=$((round + 1))
     write_keys e1 "round-$round" 5
-    # So much that sending it takes a moment; it cannot be compressed.
-    head -c 1000000 /dev/urandom | base64 -w 0 >"$work_dir/large"
-    curl_etcd -X PUT "$(client_url e1)/v2/keys/large-$round" --data-urlencode "value@$work_dir/large" >"$work_dir/written"
-    dump_keys e1 "$work_dir/before"
-    count_parts
-    parts_before=$counted
+    write_much
     cut_power_during e1 "$(start_soon etcd2-backup.service)" "$@"
     boot e1
     await_same_keys "$work_dir/before" e1

@@ -301,15 +301,17 @@ count_there() {
 # cut_power_during NODE COMMAND MOMENT…: runs the command on the node, which must not wait for its end, and cuts the
 # node's power as soon as MOMENT, a command of this shell, succeeds. The node freezes first: killing takes longer than a step.
 cut_power_during() {
-    local node=$1 command=$2 end=$((SECONDS + 60)) again=$((SECONDS + 15)) starter
+    local node=$1 command=$2 end=$((SECONDS + 120)) again=$((SECONDS + 10)) starter
     shift 2
     { on "$node" "$command" || true; } & # the connection may break
     starter=$!
     until "$@"; do
-        ((SECONDS < end)) || fail "no moment '$*' within 60 s of: $command"
-        # A moment may be over before a busy machine looks: it comes once more with the command.
+        ((SECONDS < end)) || fail "no moment '$*' within 120 s of: $command"
+        # A moment may be over before a busy machine looks: it comes once more with the command, and with what a scenario's
+        # `before_again` does for it.
         if ((SECONDS >= again)); then
-            again=$((SECONDS + 15))
+            again=$((SECONDS + 10))
+            if declare -F before_again >/dev/null; then before_again; fi
             on "$node" "$command" || true
         fi
     done
