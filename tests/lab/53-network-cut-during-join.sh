@@ -26,14 +26,14 @@ says_run_it_again() { ended_with e2 $unit Cluster && on e2 "sudo journalctl -o c
 
 # join_until_cut MOMENT…: the join has noticed that the cable is cut.
 join_until_cut() {
-    local end=$((SECONDS + 60))
+    local end=$((SECONDS + 180))
     fenced=no
     stop_all
     on e1 "sudo /opt/bin/etcd2-backup restore && sudo systemctl start etcd2.service"
     same_keys "$work_dir/before" e1
     since=$(date +%s)
     on e2 "$command" &
-    until "$@"; do ((SECONDS < end)) || fail "no moment '$*' within 60 s"; done
+    until "$@"; do ((SECONDS < end)) || fail "no moment '$*' within 180 s"; done
     freeze e2 1
     cut_network e1
     freeze e2 0

@@ -6,7 +6,7 @@ all=(core@e1 core@e2 core@e3)
 recover=("$dist_dir/etcd2-backup" recover --yes --ssh "ssh -F $LAB_DIR/ssh/config" "${all[@]}")
 # killed_at PATTERN: as soon as it has said that.
 killed_at() {
-    local end=$((SECONDS + 60)) pid
+    local end=$((SECONDS + 180)) pid
     : >"$work_dir/killed"
     "${recover[@]}" >"$work_dir/killed" 2>&1 &
     pid=$!
