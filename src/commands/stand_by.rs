@@ -23,11 +23,6 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     // What the settings go by is seen only while etcd runs.
     super::look::before(root);
     let settings = Settings::load(root)?;
-    // One that another verb put up says what that has to take back.
-    let who = match fence::is_up(root)? {
-        true => None,
-        false => Some(RECOVER),
-    };
     let stopped = || -> Result<()> {
         if root.is_live() {
             // The timer's own ones stop with it.
@@ -38,9 +33,10 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
         // What was started by hand goes on.
         guards::refuse_while_running(root, &settings)
     };
-    match who {
-        Some(who) => fence::raise_if(root, who, stopped)?,
-        None => stopped()?,
+    // One that another verb put up says what that has to take back.
+    match fence::is_up(root)? {
+        true => stopped()?,
+        false => fence::raise_if(root, RECOVER, stopped)?,
     }
     let _lock = guards::wait_for_lock(&settings, PATIENCE)?;
     swap::take_back(root, &settings, false)?;

@@ -97,7 +97,7 @@ fn newest(places: &Places) -> Result<Kept> {
     let all = kept::list(places)?;
     let newest = all.into_iter().rfind(|kept| kept.why == "restore");
     newest.filter(|kept| kept.is_whole(places)).ok_or_else(|| {
-        let what = format!("beside {} lies no member that a restore set aside", places.member.display());
+        let what = format!("there is no member directory that a restore moved aside next to {}", places.member.display());
         let hint = "etcd2-backup clean lists what is kept; restore --generation N brings an older state from the archive";
         fault(Exit::NotFound, what, hint)
     })

@@ -94,7 +94,7 @@ fn refuse_if_written(settings: &Settings, before: &Trace) -> Result<()> {
         "etcd ran here in the meantime, and wrote to its log in {}: nothing was changed",
         wal_dir.display()
     );
-    Err(fault(Exit::Refused, what, "run it again: it then goes by what is on the disk now"))
+    Err(fault(Exit::Refused, what, "run the same command again: it will start from what is on the disk now"))
 }
 
 /// The error of who finds behind the fence that etcd runs.

@@ -84,7 +84,7 @@ pub(super) fn hash_of(head: &Head) -> Option<String> {
 pub fn load(file: &Path) -> Result<Record> {
     let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
     let none = || format!("{} is no recovery record", file.display());
-    let hint = "restore --json prints it on the founding member, and it lies in the remote as recovery/TOKEN";
+    let hint = "give the record that `restore --json` printed on the founding member; the remote has it too, as MACHINE_ID/recovery/TOKEN";
     let Version { version, token } = serde_json::from_slice(&bytes).or_fault(Exit::Corrupt, none(), hint)?;
     if version != Record::VERSION {
         let what = format!("the record of recovery {token} is of version {version}");

@@ -323,10 +323,10 @@ pub fn refuse_if_replaceable(ours: &Path, theirs: &Path) -> Result<()> {
             continue;
         }
         let what = format!(
-            "what lies in {} can be exchanged by user {user}, who owns {} and {}",
-            ours.display(),
+            "user {user} owns {} and {}, and so can replace anything in {}",
             theirs.path.display(),
-            above.display()
+            above.display(),
+            ours.display()
         );
         let hint = format!("give {0} to root (sudo chown root: {0}), or set another folder", above.display());
         return Err(fault(Exit::Refused, what, hint));

@@ -15,7 +15,8 @@ left() {
     { pgrep -f "$inner_dir/remote" || true; }
 }
 is_gone() { [ -z "$(left)" ] && [ ! -e "$inner_dir/nodes" ]; }
-answers() { [ -e "$inner_dir/work/written" ]; }
+# As $work_dir is to this lab.
+answers() { [ -e "$inner_dir${work_dir#"$LAB_DIR"}/written" ]; }
 
 # run_and_kill: the run has a group of its own; all it prints goes to a reader in that group, which dies with it.
 run_and_kill() {

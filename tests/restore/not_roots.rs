@@ -95,7 +95,7 @@ fn a_name_that_is_taken_by_a_link_is_not_written_through() {
         link(&roots, &data.join(name));
     }
     link(&roots, &data.join("member.before-restore-20160131T235959Z"));
-    node.refused(&["restore", "--undo"], 12, &["lies no member that a restore set aside"]);
+    node.refused(&["restore", "--undo"], 12, &["there is no member directory that a restore moved aside"]);
     node.ok(&["restore"]);
     assert!((state(&roots), tree(&roots)) == before);
     node.ok(&["restore", "--undo"]);
@@ -151,7 +151,7 @@ fn a_backup_directory_in_a_folder_of_etcds_is_refused() {
         fs::set_permissions(&ours, fs::Permissions::from_mode(0o700)).unwrap();
         chown(&ours, Some(0), Some(0)).unwrap();
         node.environment.insert(variable.into(), words.into());
-        node.refused(&["restore"], 10, &["can be exchanged by user 65534", words]);
+        node.refused(&["restore"], 10, &["user 65534 owns ", words]);
         node.environment.remove(variable);
         assert!(!node.is_fenced());
     }

@@ -121,7 +121,7 @@ fn without_anything_to_put_back_nothing_is_changed() {
     node.refused(
         &["restore", "--undo"],
         12,
-        &["lies no member that a restore set aside", "clean lists what is kept"],
+        &["there is no member directory that a restore moved aside", "clean lists what is kept"],
     );
     for option in ["--accept-older", "--generation=1", "--at=-1h", "--source=local", "--for-etcd=2"] {
         node.refused(&["restore", "--undo", option], 2, &["--undo takes what is on this disk"]);

@@ -28,10 +28,9 @@ const ELECTION: Duration = Duration::from_secs(5);
 pub(super) fn find(root: &Root, settings: &Settings) -> Result<Cluster> {
     let access = Access::of(settings)?;
     let (own, founder) = (settings.own_peer_urls()?, settings.founder()?);
-    let others = others(root, settings, own, founder);
     if settings.is_founder() {
-        let found = living(root, settings, &access, &others)?;
-        return match found {
+        let others = others(root, settings, own, founder);
+        return match living(root, settings, &access, &others)? {
             Some(cluster) => {
                 log::info!(
                     "this node is the founding member by its settings, and its cluster lives without it: it joins through {}",
@@ -47,6 +46,8 @@ pub(super) fn find(root: &Root, settings: &Settings) -> Result<Cluster> {
         if is_unasked(&e) {
             return Err(e);
         }
+        // Only now: it takes reading the whole log.
+        let others = others(root, settings, own, founder);
         if let Some(cluster) = living(root, settings, &access, &others)? {
             log::info!(
                 "the founding member does not answer, {} of its cluster does: this node joins through it",
