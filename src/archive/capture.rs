@@ -222,13 +222,10 @@ fn read_once(dir: &DataDir, state: &State, reading: Reading) -> (Log, Result<Wal
 /// Whether somebody has the log open for writing. Where that cannot be told it is judged as if so: damage that is called so
 /// too often is looked at, the other kind is lost.
 fn is_held(dir: &DataDir) -> bool {
-    match in_use::held(&dir.wal) {
-        Ok(held) => held.is_some(),
-        Err(e) => {
-            log::warn!("cannot tell whether etcd has its log open: {e:#}");
-            true
-        }
-    }
+    in_use::is_held(&dir.wal).unwrap_or_else(|e| {
+        log::warn!("cannot tell whether etcd has its log open: {e:#}");
+        true
+    })
 }
 
 /// Whether a new generation pays: its restore replays less, and there is a newer snapshot to begin with.

@@ -76,13 +76,12 @@ impl Differs {
 /// The log does not say whose it is.
 pub fn ask(settings: &Settings, dir: &DataDir) -> Result<Asked> {
     let member_id = datadir::ids(&dir.wal)?.member_id;
-    let is_held = || in_use::held(&dir.wal).map(|held| held.is_some());
-    let before = is_held().ok();
+    let before = in_use::is_held(&dir.wal).ok();
     let mut asked = ask_member(settings, member_id);
     if let Asked::Answered(own) = &mut asked {
         // Of a segment that has just become the newest the lock may come a moment later.
         own.holds = match before {
-            Some(false) => is_held().ok(),
+            Some(false) => in_use::is_held(&dir.wal).ok(),
             before => before,
         };
     }

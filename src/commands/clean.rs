@@ -66,7 +66,7 @@ pub(super) fn run(root: &Root, options: &cli::Clean) -> Result<Exit> {
 
 /// Why nobody has seen yet that the present data is good.
 fn unproven(settings: &Settings) -> Result<Option<String>> {
-    if in_use::held(&settings.effective_wal_dir())?.is_some() {
+    if in_use::is_held(&settings.effective_wal_dir())? {
         return Ok(None);
     }
     Ok(match source::local(settings) {

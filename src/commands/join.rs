@@ -16,7 +16,7 @@ use crate::cluster::find::Cluster;
 use crate::cluster::local::{self, Ids};
 use crate::cluster::plan::{self, Running, Situation, Step};
 use crate::cluster::{Membership, api, preflight};
-use crate::etcd::in_use::{self, Trace};
+use crate::etcd::in_use::Trace;
 use crate::etcd::proto::Metadata;
 use crate::exit::{Exit, OrFault};
 use crate::member_dir::aside::{self, Aside};
@@ -213,17 +213,10 @@ impl Join<'_> {
         }
     }
 
-    /// An etcd that was started by hand, past the fence, goes on in what was set aside.
+    /// A directory that was set aside may be a log, or have one in it.
     fn refuse_if_held(&self, old: &[Aside]) -> Result<()> {
-        for Aside { now, .. } in old {
-            for log in [now, &now.join("wal")] {
-                if let Some(path) = in_use::held(log)? {
-                    let seen = format!("it has {} open", path.display());
-                    return Err(guards::started_meanwhile(&self.settings, &seen));
-                }
-            }
-        }
-        Ok(())
+        let mut logs = old.iter().flat_map(|Aside { now, .. }| [now.clone(), now.join("wal")]);
+        logs.try_for_each(|log| guards::refuse_if_old_log_is_held(&self.settings, &log))
     }
 
     fn say_kept(&self, old: &[Aside]) {

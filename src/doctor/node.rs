@@ -121,7 +121,7 @@ pub fn log_of_the_running_etcd(open: &Open, dir: &DataDir, unit: &str, is_active
         }
         Open::Here | Open::Unknown(_) | Open::Unasked(_) => {}
     }
-    match in_use::held(&dir.wal).map(|held| held.is_some()) {
+    match in_use::is_held(&dir.wal) {
         Ok(true) if matches!(open, Open::Unasked(_)) => Check::noted(
             "etcd",
             format!(

@@ -20,12 +20,20 @@ pub fn held(wal_dir: &Path) -> Result<Option<PathBuf>> {
     Ok(held::is_held(&segment)?.then_some(path))
 }
 
+/// Whether some process holds a log.
+///
+/// # Errors
+/// As [`held`].
+pub fn is_held(wal_dir: &Path) -> Result<bool> {
+    Ok(held(wal_dir)?.is_some())
+}
+
 /// How a log is to be read that may or may not be in use.
 ///
 /// # Errors
 /// As [`held`].
 pub fn reading(wal_dir: &Path) -> Result<Reading> {
-    Ok(if held(wal_dir)?.is_some() { Reading::Live } else { Reading::Still })
+    Ok(if is_held(wal_dir)? { Reading::Live } else { Reading::Still })
 }
 
 /// What every writer changes of a log: two that are equal say that none came in between.

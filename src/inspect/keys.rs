@@ -116,7 +116,7 @@ struct Walker<'a> {
 impl Walker<'_> {
     /// The top of the JSON: the root, and the history, which passes by.
     fn store(&mut self) -> Result<()> {
-        self.begin()?;
+        self.json.object()?;
         let mut found = false;
         loop {
             match self.json.some()? {
@@ -129,27 +129,17 @@ impl Walker<'_> {
                 _ => self.json.skip()?,
             }
         }
-        match self.json.token()? {
-            None => Ok(()),
-            Some(more) => bail!("{more:?} behind the store"),
-        }
-    }
-
-    fn begin(&mut self) -> Result<()> {
-        match self.json.some()? {
-            Token::Object => Ok(()),
-            other => bail!("{other:?} in place of a key or folder of the store"),
-        }
+        self.json.end()
     }
 
     fn root(&mut self) -> Result<()> {
-        self.begin()?;
+        self.json.object()?;
         self.open.push(Node::default());
         while let Some(node) = self.open.last_mut() {
             match (self.json.some()?, node.in_children) {
                 (Token::Name(name), true) if self.path.is_empty() && name != USERS => self.json.skip()?,
                 (Token::Name(name), true) => {
-                    self.begin()?;
+                    self.json.object()?;
                     self.path.push(name);
                     self.open.push(Node::default());
                 }

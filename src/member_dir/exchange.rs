@@ -159,16 +159,16 @@ fn put(step: &Step) -> Result<Option<PathBuf>> {
     let Step { from, place, kept, .. } = step;
     let was_there = look::is_there(place)?;
     if was_there {
-        rename(from, kept)?;
+        folder::rename(from, kept)?;
         if !folder::exchange(place, kept)? {
-            rename(kept, from)?;
-            rename(place, kept)?;
-            rename(from, place)?;
+            folder::rename(kept, from)?;
+            folder::rename(place, kept)?;
+            folder::rename(from, place)?;
         }
     } else {
-        rename(from, place)?;
+        folder::rename(from, place)?;
     }
-    sync(place)?;
+    folder::sync_above(place)?;
     Ok(was_there.then(|| kept.clone()))
 }
 
@@ -176,32 +176,24 @@ fn undo(journal: &Path, steps: &[Step]) -> Result<()> {
     for Step { inode: new, from, place, kept } in steps {
         for path in [kept, place] {
             if inode(path)? == Some(*new) {
-                rename(path, from)?;
+                folder::rename(path, from)?;
             }
         }
         if !look::is_there(place)? && look::is_there(kept)? {
-            rename(kept, place)?;
+            folder::rename(kept, place)?;
         }
-        sync(place)?;
+        folder::sync_above(place)?;
     }
     forget(journal)
 }
 
 fn forget(journal: &Path) -> Result<()> {
     files::remove_if_there(journal)?;
-    sync(journal)
+    folder::sync_above(journal)
 }
 
 fn inode(path: &Path) -> Result<Option<u64>> {
     Ok(look::at_name(path)?.map(|meta| meta.ino()))
-}
-
-fn sync(place: &Path) -> Result<()> {
-    folder::sync_above(place)
-}
-
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    folder::rename(from, to)
 }
 
 #[cfg(test)]
@@ -300,7 +292,7 @@ mod tests {
                         "place" => step.place.clone(),
                         _ => case.dir.path().join("tmp"),
                     };
-                    renames.iter().for_each(|(a, b)| rename(&path(a), &path(b)).unwrap());
+                    renames.iter().for_each(|(a, b)| folder::rename(&path(a), &path(b)).unwrap());
                 }
                 assert!(is_interrupted(case.dir.path()).unwrap());
                 take_back(case.dir.path()).unwrap();

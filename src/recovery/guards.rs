@@ -97,8 +97,19 @@ fn refuse_if_written(settings: &Settings, before: &Trace) -> Result<()> {
     Err(fault(Exit::Refused, what, "run the same command again: it will start from what is on the disk now"))
 }
 
+/// Sees to it that no process holds a log that was moved aside: an etcd that was started by hand, past the fence, goes on in it.
+///
+/// # Errors
+/// [`Exit::Refused`], or it cannot be asked.
+pub fn refuse_if_old_log_is_held(settings: &Settings, old_log: &Path) -> Result<()> {
+    match in_use::held(old_log)? {
+        Some(path) => Err(started_meanwhile(settings, &format!("it has {} open", path.display()))),
+        None => Ok(()),
+    }
+}
+
 /// The error of who finds behind the fence that etcd runs.
-pub fn started_meanwhile(settings: &Settings, seen: &str) -> anyhow::Error {
+fn started_meanwhile(settings: &Settings, seen: &str) -> anyhow::Error {
     let what = format!("etcd was started here in the meantime ({seen}): nothing was changed");
     let hint =
         format!("stop it, and what starts it: systemctl stop {}; then run it again", settings.etcd_unit);

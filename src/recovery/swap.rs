@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::guards;
-use crate::etcd::in_use::{self, Trace};
+use crate::etcd::in_use::Trace;
 use crate::exit::{Exit, fault};
 use crate::fence;
 use crate::member_dir::exchange::{self, Exchange};
@@ -30,11 +30,7 @@ pub fn carry_out(
 ) -> Result<Vec<PathBuf>> {
     let fenced = fence::is_up(root)?;
     guards::fence_off(root, settings, who, before).or_else(|e| exchange.forget().and(Err(e)))?;
-    let exchanged = exchange.carry_out(|old_log| match in_use::held(old_log)? {
-        // Started by hand, past the fence.
-        Some(path) => Err(guards::started_meanwhile(settings, &format!("it has {} open", path.display()))),
-        None => Ok(()),
-    });
+    let exchanged = exchange.carry_out(|old_log| guards::refuse_if_old_log_is_held(settings, old_log));
     let mut kept = exchanged.or_else(|e| {
         if !fenced && !exchange::is_interrupted(&settings.backup_dir)? {
             fence::lower(root)?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::sys::json::{Reader, Token};
 
@@ -44,7 +44,7 @@ struct Open {
 pub fn read(mut bytes: &[u8]) -> Result<Answer> {
     let mut json = Reader::new(&mut bytes as &mut dyn Read);
     let mut answer = None;
-    begin(&mut json)?;
+    json.object()?;
     loop {
         match json.some()? {
             Token::Name(field) if field == "node" => answer = Some(root(&mut json)?),
@@ -52,23 +52,13 @@ pub fn read(mut bytes: &[u8]) -> Result<Answer> {
             _ => break,
         }
     }
-    match (answer, json.token()?) {
-        (Some(answer), None) => Ok(answer),
-        (None, _) => bail!("it has no node"),
-        (_, Some(more)) => bail!("{more:?} behind it"),
-    }
-}
-
-fn begin(json: &mut Reader<&mut dyn Read>) -> Result<()> {
-    match json.some()? {
-        Token::Object => Ok(()),
-        other => bail!("{other:?} in place of an object"),
-    }
+    json.end()?;
+    answer.context("it has no node")
 }
 
 fn root(json: &mut Reader<&mut dyn Read>) -> Result<Answer> {
     let mut answer = Answer::default();
-    begin(json)?;
+    json.object()?;
     let mut open = vec![Open::default()];
     while let Some(last) = open.last_mut() {
         match (json.some()?, last.in_nodes) {

@@ -69,7 +69,7 @@ pub fn settle(root: &Root, settings: &mut Settings) -> Result<Option<Doubt>> {
     };
     let now = log_in(settings)?;
     // Somebody has it open: etcd runs there as the settings say, and was not looked at since.
-    if now.as_ref().is_some_and(|dir| in_use::held(&dir.wal).is_ok_and(|held| held.is_some())) {
+    if now.as_ref().is_some_and(|dir| in_use::is_held(&dir.wal).unwrap_or(false)) {
         return Ok(None);
     }
     let (data_dir, wal_dir) = (root.join(&seen.0), root.join(&seen.1));

@@ -131,7 +131,7 @@ fn moment(
     dir: &DataDir,
 ) -> Result<Option<Moment>> {
     let Some(Run { started, boot, uptime }) = node.etcd(&settings.etcd_unit)? else { return Ok(None) };
-    let (held, open) = (in_use::held(&dir.wal)?.is_some(), note::open(root, &dir.wal));
+    let (held, open) = (in_use::is_held(&dir.wal)?, note::open(root, &dir.wal));
     Ok(Some(Moment { wal_dir: dir.wal.clone(), held, open, started, boot, uptime }))
 }
 

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::decimal;
+
 /// A piece of JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Token {
@@ -82,6 +84,28 @@ impl<R: Read> Reader<R> {
     /// As [`Reader::token`], and the value is over.
     pub fn some(&mut self) -> Result<Token> {
         self.token()?.context("the JSON ends too early")
+    }
+
+    /// The beginning of an object that comes next.
+    ///
+    /// # Errors
+    /// As [`Reader::token`], and it is another thing.
+    pub fn object(&mut self) -> Result<()> {
+        match self.some()? {
+            Token::Object => Ok(()),
+            other => bail!("{other:?} in place of an object"),
+        }
+    }
+
+    /// The end: nothing but space comes next.
+    ///
+    /// # Errors
+    /// As [`Reader::token`], and the value is not over, or there is more.
+    pub fn end(&mut self) -> Result<()> {
+        match self.token()? {
+            None => Ok(()),
+            Some(more) => bail!("{more:?} in place of the end of the JSON"),
+        }
     }
 
     /// A text that comes next.
@@ -204,17 +228,11 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// By its looks: to read it would bring floating point into the program for this alone.
 fn is_number(text: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let text = text.strip_prefix('-').unwrap_or(text);
-    let (text, exponent) = match text.split_once(['e', 'E']) {
-        Some((text, exponent)) => (text, exponent.strip_prefix(['+', '-']).unwrap_or(exponent)),
-        None => (text, "0"),
-    };
-    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
-    let begins_well = whole == "0" || !whole.starts_with('0');
-    begins_well && [whole, part, exponent].into_iter().all(digits)
+    decimal::digits(text).is_some_and(|(whole, part)| {
+        (whole == "0" || !whole.is_empty() && !whole.starts_with('0')) && part != Some("")
+    })
 }
 
 #[cfg(test)]

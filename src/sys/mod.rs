@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod container;
+pub mod decimal;
 pub mod digest;
 pub mod folder;
 pub mod fs;

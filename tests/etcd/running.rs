@@ -20,7 +20,7 @@ fn ours() -> Vec<mounts::Mount> {
 }
 
 fn is_held(wal_dir: &Path) -> bool {
-    in_use::held(wal_dir).unwrap().is_some()
+    in_use::is_held(wal_dir).unwrap()
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Join<'_> {
         fence::lower(self.root)?;
         systemd::start_no_block(&self.settings.etcd_unit)?;
         let deadline = Instant::now() + OPENED_WITHIN;
-        while in_use::held(&dir.wal)?.is_none() {
+        while !in_use::is_held(&dir.wal)? {
             if Instant::now() >= deadline {
                 return Err(self.does_not_open(dir));
             }
@@ -99,7 +99,7 @@ impl Join<'_> {
 
     fn is_closed(&self, dir: &DataDir) -> Result<()> {
         let deadline = Instant::now() + CLOSED_WITHIN;
-        while in_use::held(&dir.wal)?.is_some() {
+        while in_use::is_held(&dir.wal)? {
             if Instant::now() >= deadline {
                 let unit = &self.settings.etcd_unit;
                 let what = format!(

@@ -47,7 +47,7 @@ impl Join<'_> {
             return Ok(());
         }
         let dir = DataDir::open(&self.settings.data_dir, self.settings.wal_dir.as_deref())?;
-        let what = if in_use::held(&dir.wal)?.is_some() {
+        let what = if in_use::is_held(&dir.wal)? {
             let other = self.settings.client_urls.iter().find_map(|url| self.answers_as(url));
             match other.filter(|ids| *ids != (self.cluster.id, id)) {
                 None => return Ok(()),

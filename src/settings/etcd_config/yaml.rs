@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
+use crate::sys::decimal;
+
 /// A text that was taken apart.
 #[derive(Debug)]
 pub(super) struct Document<'t> {
@@ -184,16 +186,10 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// `1`, `1.`, `.5`, `1.5e-3`: by its looks, since nothing else in the program needs floating point.
+/// `1`, `1.`, `.5`, `1.5e-3`.
 pub(super) fn is_decimal(text: &str) -> bool {
-    let (number, exponent) = match text.split_once(['e', 'E']) {
-        Some((number, exponent)) => (number, exponent.strip_prefix(['+', '-']).unwrap_or(exponent)),
-        None => (text, "0"),
-    };
-    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    !(whole.is_empty() && part.is_empty() || exponent.is_empty())
-        && [whole, part, exponent].into_iter().all(digits)
+    decimal::digits(text)
+        .is_some_and(|(whole, part)| !(whole.is_empty() && part.unwrap_or_default().is_empty()))
 }
 
 /// Whether etcd would take this for a number and write it in another way: `0x10`, `007`, `1_000`, `1e3`, `1.50`.
