@@ -11,7 +11,7 @@ use serde_json::Deserializer;
 
 use super::lineage::{Parent, Record};
 use crate::exit::{Exit, fault};
-use crate::remote::{Object, Remote, Seen};
+use crate::remote::{Object, Remote};
 
 /// Where the records of all machines are: [`Remote::walk`].
 pub const PATTERN: &str = "/*/recovery/*";
@@ -122,13 +122,8 @@ impl Found {
 }
 
 fn those(remote: &dyn Remote, wanted: impl Fn(&str) -> bool) -> Result<Found> {
-    let mut paths: Vec<String> = Vec::new();
-    remote.walk("", &[PATTERN.to_owned()], &mut |seen| match seen {
-        Seen::Start => paths.clear(),
-        Seen::Object(path, _) if is_record(path) && wanted(path) => paths.push(path.to_owned()),
-        Seen::Object(..) => {}
-    })?;
-    read(remote, paths)
+    let found = remote.list_only("", &[PATTERN.to_owned()], &|path| is_record(path) && wanted(path))?;
+    read(remote, found.into_iter().map(|object| object.path).collect())
 }
 
 /// The records at these paths below the endpoint.

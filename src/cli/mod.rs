@@ -19,7 +19,7 @@ use option::{Does, Opt, VerbTable, flag, into, valued, verb};
 pub use options::*;
 pub use parse::{Parsed, UsageError, parse};
 
-use crate::exit::Exit;
+use crate::exit::{Exit, fault};
 
 /// A whole command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -364,6 +364,11 @@ pub fn version() -> String {
     let commit = option_env!("ETCD2_BACKUP_COMMIT").unwrap_or("unknown");
     let target = option_env!("ETCD2_BACKUP_TARGET").unwrap_or(std::env::consts::ARCH);
     format!("{PROGRAM} {} (commit {commit}, {target})", env!("CARGO_PKG_VERSION"))
+}
+
+/// Two options of which one is one too many.
+pub fn both(one: &str, other: &str) -> anyhow::Error {
+    fault(Exit::Usage, format!("{one} and {other} exclude each other"), "leave one of them out")
 }
 
 /// Prints to stdout what was asked for. Who closed it does not want to read it.

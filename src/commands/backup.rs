@@ -12,7 +12,7 @@ use crate::archive::part::{self, Head};
 use crate::archive::recorded;
 use crate::archive::spool::Spool;
 use crate::archive::state::State;
-use crate::etcd::datadir::DataDir;
+use crate::etcd::datadir::{self, DataDir};
 use crate::etcd::wal::{Reading, Unfinished};
 use crate::exit::{Exit, exit_of, fault};
 use crate::fence;
@@ -136,7 +136,7 @@ fn send_new_part(
     let place = way.place_for_a_generation(state.as_ref(), &capture, listed)?;
     identity::record(root, &identity_of(root, settings, &capture))?;
     if capture.begins.is_some() || !capture.log.changes.is_empty() {
-        note_other_members(root, settings, dir);
+        note_other_members(root, settings, dir, &capture);
     }
 
     let head = head(way, state.as_ref(), &capture, place, looked)?;
@@ -209,9 +209,13 @@ fn identity_of(root: &Root, settings: &Settings, capture: &Capture) -> Identity 
 }
 
 /// Where the others are, for the day on which this node has lost its log: no backup fails for it.
-fn note_other_members(root: &Root, settings: &Settings, dir: &DataDir) {
+fn note_other_members(root: &Root, settings: &Settings, dir: &DataDir, capture: &Capture) {
     let noted = || {
-        let members = dir.scan(Reading::Live)?.members()?;
+        // What a generation begins with was read from the beginning; else the log before it tells, too.
+        let members = match capture.begins {
+            Some(_) => datadir::members_of(capture.base.as_ref(), &capture.log.changes),
+            None => dir.scan(Reading::Live)?.members(),
+        }?;
         let own = settings.own_peer_urls()?;
         let is_own = |url: &String| own.iter().any(|own| urls::same_place(own, url));
         let others =

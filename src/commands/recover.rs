@@ -110,12 +110,11 @@ fn wish(options: &cli::Recover) -> Result<Wish> {
             })
         })
     };
-    let two = |one: &str, other: &str| {
-        Err(fault(Exit::Usage, format!("{one} and {other} exclude each other"), "leave one of them out"))
-    };
     match options {
-        cli::Recover { at: Some(_), raft_index: Some(_), .. } => return two("--at", "--raft-index"),
-        cli::Recover { from: Some(_), source: Some(_), .. } => return two("--from", "--source"),
+        cli::Recover { at: Some(_), raft_index: Some(_), .. } => {
+            return Err(cli::both("--at", "--raft-index"));
+        }
+        cli::Recover { from: Some(_), source: Some(_), .. } => return Err(cli::both("--from", "--source")),
         cli::Recover { generation: Some(_), from: None, source: None, .. } => {
             let hint = "say whose: --from MACHINE_ID, or --source NODE; `etcd2-backup list --all` on a node shows them";
             return Err(fault(Exit::Usage, "--generation counts in one machine's folder", hint));

@@ -219,11 +219,8 @@ fn is_done(
 
 /// Which state is wanted.
 fn wanted(options: &cli::Restore) -> Result<Wanted> {
-    let two = |one: &str, other: &str| {
-        Err(fault(Exit::Usage, format!("{one} and {other} exclude each other"), "leave one of them out"))
-    };
     let point = match (options.at, options.raft_index) {
-        (Some(_), Some(_)) => return two("--at", "--raft-index"),
+        (Some(_), Some(_)) => return Err(cli::both("--at", "--raft-index")),
         (Some(Moment(at)), None) => Some(Point::At(at)),
         (None, Some(index)) => Some(Point::Index(index)),
         (None, None) => None,
@@ -232,7 +229,7 @@ fn wanted(options: &cli::Restore) -> Result<Wanted> {
     let chosen = elsewhere || options.accept_older || options.initial_cluster.is_some();
     let chosen = chosen || options.generation.is_some() || options.from.is_some() || point.is_some();
     if options.follows() && chosen || options.recovery.is_some() && options.recovery_file.is_some() {
-        return two("--recovery, --recovery-file", "whatever says which data is restored");
+        return Err(cli::both("--recovery, --recovery-file", "whatever says which data is restored"));
     }
     if options.source_file.is_some() && !options.follows() {
         let hint = "it is for a recovery that was begun elsewhere: give --recovery-file too";
@@ -240,7 +237,7 @@ fn wanted(options: &cli::Restore) -> Result<Wanted> {
     }
     let of_the_archive = options.generation.is_some() || options.from.is_some() || point.is_some();
     if of_the_archive && elsewhere {
-        return two("--source local or auto", "--generation, --at, --raft-index and --from");
+        return Err(cli::both("--source local or auto", "--generation, --at, --raft-index and --from"));
     }
     Ok(Wanted { generation: options.generation, accept_older: options.accept_older, point })
 }

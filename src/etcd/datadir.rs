@@ -331,18 +331,7 @@ impl Contents {
     /// # Errors
     /// As [`Contents::members_at`].
     pub fn members_by(&self, changes: &[Change]) -> Result<BTreeMap<u64, StoredMember>> {
-        let read = || {
-            let (voters, stored) = match &self.base {
-                Some(base) => (base.metadata.members.clone(), store::members(base.store()?)?),
-                None => (Vec::new(), BTreeMap::new()),
-            };
-            members::follow(&voters, stored, changes)
-        };
-        read().or_fault(
-            Exit::Corrupt,
-            "reading the member list",
-            "take another member's data or an older backup",
-        )
+        members_of(self.base.as_ref(), changes)
     }
 
     /// Whether the log's last write did not arrive whole; etcd repairs that itself.
@@ -362,4 +351,19 @@ impl Contents {
     pub fn base_size(&self) -> Result<u64> {
         self.base.as_ref().map_or(Ok(0), |b| Ok(fs::metadata(&b.path)?.len()))
     }
+}
+
+/// Members and their peer URLs when these membership entries are applied to a base, or to nothing.
+///
+/// # Errors
+/// [`Exit::Corrupt`] if the snapshot's store or a membership entry cannot be read.
+pub fn members_of(base: Option<&Snapshot>, changes: &[Change]) -> Result<BTreeMap<u64, StoredMember>> {
+    let read = || {
+        let (voters, stored) = match base {
+            Some(base) => (base.metadata.members.clone(), store::members(base.store()?)?),
+            None => (Vec::new(), BTreeMap::new()),
+        };
+        members::follow(&voters, stored, changes)
+    };
+    read().or_fault(Exit::Corrupt, "reading the member list", "take another member's data or an older backup")
 }

@@ -15,7 +15,7 @@ use crate::etcd::in_use;
 use crate::etcd::store::StoredMember;
 use crate::exit::{Exit, exit_of};
 use crate::paths::Root;
-use crate::remote::{Object, Remote, Seen};
+use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 use crate::sys::http::is_unasked;
 use crate::sys::{look, systemd, time};
@@ -91,15 +91,7 @@ pub fn report(
 /// What this machine's folder holds, and where everybody's recovery records are.
 fn own_and_records(remote: &dyn Remote, own: &str) -> Result<Vec<Object>> {
     let only = [format!("/{own}/**"), recorded::PATTERN.to_owned()];
-    let mut all: Vec<Object> = Vec::new();
-    remote.walk("", &only, &mut |seen| match seen {
-        Seen::Start => all.clear(),
-        Seen::Object(path, size) if is_of(path, own) || recorded::is_record(path) => {
-            all.push(Object { path: path.to_owned(), size });
-        }
-        Seen::Object(..) => {}
-    })?;
-    Ok(all)
+    remote.list_only("", &only, &|path| is_of(path, own) || recorded::is_record(path))
 }
 
 fn is_of(path: &str, folder: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::plan::{self, freshest};
+use super::plan;
 use super::refuse;
 use super::way::{Node, Take, Way, Wish};
 use crate::archive::lineage::Record;
@@ -20,19 +20,12 @@ pub fn place(nodes: &[Node], wish: Wish, from: Option<&str>) -> Result<(usize, S
         (None, None) => {
             let mut all = plan::candidates(nodes, wish);
             all.retain(|candidate| !candidate.is_disk);
-            match freshest(&all)[..] {
-                [best] => nodes[best.node].report.machine_id.clone(),
-                [] => {
-                    let hint = "name the machine whose backup is meant: --from MACHINE_ID; `etcd2-backup list --all` on a node shows them";
-                    return Err(fault(Exit::NotFound, "no node has a backup in the remote", hint));
-                }
-                [one, other, ..] => {
-                    let (one, other) = (one.describe(nodes), other.describe(nodes));
-                    let what = format!("two histories, neither of which continues the other: {one}; {other}");
-                    let hint = "name the node whose backup is meant: --source NODE";
-                    return Err(fault(Exit::Refused, what, hint));
-                }
-            }
+            let nothing = || {
+                let hint = "name the machine whose backup is meant: --from MACHINE_ID; `etcd2-backup list --all` on a node shows them";
+                fault(Exit::NotFound, "no node has a backup in the remote", hint)
+            };
+            let best = plan::of_one_history(&all, nodes, "backup", nothing)?;
+            nodes[best.node].report.machine_id.clone()
         }
     };
     let owner = nodes.iter().position(|node| node.report.machine_id == machine_id);

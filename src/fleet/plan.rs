@@ -172,21 +172,11 @@ impl Candidate<'_> {
 /// The freshest data of the one lineage there is.
 fn best<'a>(nodes: &'a [Node], wish: Wish) -> Result<Candidate<'a>> {
     let all = candidates(nodes, wish);
-    let best = match freshest(&all)[..] {
-        [best] => best,
-        [] => {
-            let hint = "is the remote there, and RCLONE_ENDPOINT right? `etcd2-backup sources` on a node shows what it has";
-            return Err(fault(Exit::NotFound, "no node has data on its disk or in the remote", hint));
-        }
-        [one, other, ..] => {
-            let what = format!(
-                "two histories, neither of which continues the other: {}; {}",
-                one.describe(nodes),
-                other.describe(nodes)
-            );
-            return Err(fault(Exit::Refused, what, "name the node whose data is meant: --source NODE"));
-        }
+    let nothing = || {
+        let hint = "is the remote there, and RCLONE_ENDPOINT right? `etcd2-backup sources` on a node shows what it has";
+        fault(Exit::NotFound, "no node has data on its disk or in the remote", hint)
     };
+    let best = of_one_history(&all, nodes, "data", nothing)?;
     let Some(founder) = wish.founder else { return Ok(best) };
     let reachable: Vec<_> = all.into_iter().filter(|c| !c.is_disk || c.node == founder).collect();
     let less = match freshest(&reachable)[..] {
@@ -207,6 +197,28 @@ fn best<'a>(nodes: &'a [Node], wish: Wish) -> Result<Candidate<'a>> {
     Err(fault(Exit::Refused, what, hint))
 }
 
+/// The freshest of these, where they are of one history; `what` they are, and what to say if there is none.
+///
+/// # Errors
+/// [`Exit::Refused`] for two histories; `nothing`.
+pub(super) fn of_one_history<'a>(
+    all: &[Candidate<'a>],
+    nodes: &[Node],
+    what: &str,
+    nothing: impl FnOnce() -> anyhow::Error,
+) -> Result<Candidate<'a>> {
+    match freshest(all)[..] {
+        [best] => Ok(best),
+        [] => Err(nothing()),
+        [one, other, ..] => {
+            let (one, other) = (one.describe(nodes), other.describe(nodes));
+            let histories = format!("two histories, neither of which continues the other: {one}; {other}");
+            let hint = format!("name the node whose {what} is meant: --source NODE");
+            Err(fault(Exit::Refused, histories, hint))
+        }
+    }
+}
+
 /// All that may be taken. What is equal lies best on a disk, where nothing has to be fetched, and on that of the founding member.
 pub(super) fn candidates(nodes: &[Node], wish: Wish) -> Vec<Candidate<'_>> {
     let of_node = |node: usize| {
@@ -222,7 +234,7 @@ pub(super) fn candidates(nodes: &[Node], wish: Wish) -> Vec<Candidate<'_>> {
 }
 
 /// What may be meant of them: one, unless there are several histories. Of equal ones the first.
-pub(super) fn freshest<'a>(all: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
+fn freshest<'a>(all: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
     let source = |c: &Candidate<'_>| Source {
         cluster_id: Some(c.found.cluster_id),
         term: Some(c.found.term),

@@ -2,7 +2,6 @@
 
 use std::io::{self, BufReader, Read, Write as _};
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -10,7 +9,7 @@ use anyhow::{Context, Result};
 use super::said;
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::PROGRAM;
-use crate::sys::command::{CommandRunExt, Output};
+use crate::sys::command::{self, CommandRunExt, Output};
 
 /// Nobody is asked for a password; a node that is gone, also while it works, must not hold up the others for long.
 const OPTIONS: [&str; 4] =
@@ -58,7 +57,7 @@ impl Ssh {
         let mut sink = self.command(to, &["sh", "-c", SAVE, "sh", file]);
         let sink = sink.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut sink = sink.spawn().context("starting ssh")?;
-        let (said, answered) = (read_all(source.stderr.take()), read_all(sink.stderr.take()));
+        let words = [command::end_of(source.stderr.take()), command::end_of(sink.stderr.take())];
         // One that does not read it has failed, and says why.
         drop(source.stdin.take().map(|mut stdin| stdin.write_all(input)));
         let passed = match (source.stdout.take(), sink.stdin.take()) {
@@ -70,9 +69,9 @@ impl Ssh {
         if sent.success() && saved.success() && passed.is_ok() {
             return Ok(());
         }
-        let words = [said, answered].map(|thread| thread.join().unwrap_or_default());
-        let words: Vec<String> =
-            words.iter().map(|text| said::last_words(text)).filter(|w| !w.is_empty()).collect();
+        let words =
+            words.map(|end| said::last_words(&String::from_utf8_lossy(&end.recv().unwrap_or_default())));
+        let words: Vec<String> = words.into_iter().filter(|words| !words.is_empty()).collect();
         let words = if words.is_empty() { "nothing was said".to_owned() } else { words.join("; ") };
         let what = format!("sending the data from {from} ({sent}) to {to} ({saved}) failed: {words}");
         Err(fault(Exit::Cluster, what, "run recover again: it goes on where it was"))
@@ -111,16 +110,6 @@ fn copy(output: impl Read, file: &mut impl io::Write) -> io::Result<()> {
     let mut output = BufReader::new(output);
     file.write_all(&said::skip_greeting(&mut output)?)?;
     io::copy(&mut output, file).map(drop)
-}
-
-/// Reads a child's stderr, so that it is never kept waiting.
-fn read_all(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
-    thread::spawn(move || {
-        let mut text = Vec::new();
-        // What cannot be read was not said.
-        let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut text));
-        String::from_utf8_lossy(&text).into_owned()
-    })
 }
 
 /// For the shell of the node's user, which may have greeted already.

@@ -70,10 +70,24 @@ pub trait Remote {
     /// # Errors
     /// The remote could not be asked. An absent folder is no error.
     fn list(&self, folder: &str) -> Result<Vec<Object>> {
+        self.list_only(folder, &[], &|_| true)
+    }
+
+    /// Of the same those that [`walk`](Remote::walk) sees with these patterns, and whose paths are wanted.
+    ///
+    /// # Errors
+    /// As there.
+    fn list_only(
+        &self,
+        folder: &str,
+        only: &[String],
+        is_wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<Object>> {
         let mut all: Vec<Object> = Vec::new();
-        self.walk(folder, &[], &mut |seen| match seen {
+        self.walk(folder, only, &mut |seen| match seen {
             Seen::Start => all.clear(),
-            Seen::Object(path, size) => all.push(Object { path: path.to_owned(), size }),
+            Seen::Object(path, size) if is_wanted(path) => all.push(Object { path: path.to_owned(), size }),
+            Seen::Object(..) => {}
         })?;
         Ok(all)
     }

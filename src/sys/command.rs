@@ -72,7 +72,7 @@ impl CommandRunExt for Command {
             .spawn()
             .with_context(|| format!("starting {name}"))?;
         let stdout = pieces(child.stdout.take());
-        let stderr = collect(child.stderr.take());
+        let stderr = end_of(child.stderr.take());
         if let Some(mut stdin) = child.stdin.take() {
             let input = input.to_vec();
             // A child that does not read its input is no error of ours: its exit status says what it thinks.
@@ -147,8 +147,8 @@ fn pieces(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
     receiver
 }
 
-/// The end of what comes out of a pipe.
-fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+/// The end of what comes out of a child's stderr, once that is closed; it is read all the while, so that the child never waits.
+pub fn end_of(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     let pieces = pieces(pipe);
     thread::spawn(move || {
