@@ -168,11 +168,21 @@ fn write_into(
 }
 
 fn write_to(path: &Path, head: &Head, payload: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Written> {
-    let mut file = Hashing {
-        inner: BufWriter::with_capacity(128 << 10, File::create(path)?),
-        hash: Sha256::new(),
-        size: 0,
-    };
+    let (file, written) = stream(File::create(path)?, head, payload)?;
+    file.sync_all()?;
+    Ok(written)
+}
+
+/// Writes a part to where it is read by what it says of itself, as it needs no name there; `out` is given back, all written.
+///
+/// # Errors
+/// The payload fails, or nobody takes it to its end.
+pub fn stream<W: Write>(
+    out: W,
+    head: &Head,
+    payload: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<(W, Written)> {
+    let mut file = Hashing { inner: BufWriter::with_capacity(128 << 10, out), hash: Sha256::new(), size: 0 };
     let json = serde_json::to_vec(head)?;
     file.write_all(MAGIC)?;
     file.write_all(&[VERSION, ZSTD, 0, 0])?;
@@ -183,9 +193,10 @@ fn write_to(path: &Path, head: &Head, payload: impl FnOnce(&mut dyn Write) -> Re
     let Hashing { mut inner, hash, size } = compressed.finish()?;
     let checksum = hash.finalize();
     inner.write_all(&checksum)?;
-    inner.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    let out = inner.into_inner().map_err(io::IntoInnerError::into_error)?;
     let checksum = to_hex(&checksum);
-    Ok(Written { name: head.part_name(size + CHECKSUM_BYTES, &checksum), checksum })
+    let written = Written { name: head.part_name(size + CHECKSUM_BYTES, &checksum), checksum };
+    Ok((out, written))
 }
 
 /// A part file that is whole and is what its name says.

@@ -376,12 +376,3 @@ pub fn print(text: &str) -> Exit {
     let _ = std::io::stdout().write_all(text.as_bytes());
     Exit::Done
 }
-
-/// Sends a file to stdout.
-///
-/// # Errors
-/// It cannot be read, or nobody takes it to its end.
-pub fn send(mut file: std::fs::File) -> anyhow::Result<Exit> {
-    std::io::copy(&mut file, &mut std::io::stdout().lock())?;
-    Ok(Exit::Done)
-}

@@ -1,8 +1,9 @@
 //! The data that a recovery took from a disk, as one part, for nodes that cannot get it from the remote.
 
+use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{record, source};
 use crate::archive::capture;
@@ -14,13 +15,13 @@ use crate::exit::{Exit, fault};
 use crate::member_dir::places::Places;
 use crate::member_dir::{aside, kept};
 use crate::settings::Settings;
-use crate::sys::{fs as files, look, time};
+use crate::sys::{look, time};
 
-/// Writes it into a file of its own, in a folder that is emptied first.
+/// Writes it to `out`; any number of nodes may ask for it at the same time.
 ///
 /// # Errors
-/// [`Exit::NotFound`] if this node's disk does not have it any more; it cannot be read, or not be written.
-pub fn write(settings: &Settings, record: &Record) -> Result<PathBuf> {
+/// [`Exit::NotFound`] if this node's disk does not have it any more; it cannot be read, or nobody takes it to its end.
+pub fn write(settings: &Settings, record: &Record, out: impl Write) -> Result<()> {
     let Some(dir) = disk(settings, record)? else { return Err(not_here(record)) };
     let looked = time::now();
     let capture = capture::anew(&dir, "an export")?;
@@ -47,11 +48,12 @@ pub fn write(settings: &Settings, record: &Record) -> Result<PathBuf> {
     if record::hash_of(&head).as_ref() != Some(&record.source_hash) {
         return Err(not_here(record));
     }
-    let folder = settings.restore_dir.join("export");
-    files::remove_dir_if_there(&folder)?;
-    files::create_dirs(&folder, 0o700)?;
-    let written = part::write(&folder, &head, |out| capture.write_payload(out))?;
-    Ok(folder.join(written.name.to_string()))
+    let stream = || -> Result<()> {
+        let (mut out, _) = part::stream(out, &head, |out| capture.write_payload(out))?;
+        // What stdout still holds back at the end of the process would be lost in silence.
+        Ok(out.flush()?)
+    };
+    stream().context("writing the data of the recovery")
 }
 
 /// Where the data is that the record names: in its place, or kept.

@@ -17,7 +17,7 @@
 //! - [`checkout`]: the clone that is worked in
 //! - [`files`]: files and trees
 //! - [`ports`]: ports nobody else gets
-//! - [`process`]: other programs, run within a time limit
+//! - [`wait`]: until something holds · [`process`]: other programs, run within a time limit
 
 pub mod bolt;
 pub mod certificates;
@@ -35,3 +35,4 @@ pub mod process;
 pub mod replay;
 pub mod store;
 pub mod tools;
+pub mod wait;

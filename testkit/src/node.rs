@@ -133,6 +133,15 @@ impl Node {
         node
     }
 
+    /// Has this node back up below the endpoint of another one, as a machine whose ID is this digit, again and again.
+    ///
+    /// # Panics
+    /// The ID cannot be written.
+    pub fn back_up_beside(&mut self, other: &Self, digit: char) {
+        self.environment.insert("RCLONE_ENDPOINT".into(), other.environment["RCLONE_ENDPOINT"].clone());
+        write(&self.path("/etc/machine-id"), String::from(digit).repeat(32) + "\n");
+    }
+
     /// The node's `/`.
     pub fn root(&self) -> PathBuf {
         self.root.clone()

@@ -4,21 +4,33 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use testkit::files::{tree, write};
 use testkit::keys::{self, Client, How};
 use testkit::node::{Node, Run};
 use testkit::tools::{Tools, etcd_version};
+use testkit::wait::until;
 
 use crate::PROGRAM;
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs it for its answer: exit code, JSON, log.
 fn rehearse(node: &Node, etcd: &Path, arguments: &[&str]) -> (i32, serde_json::Value, String) {
     let program = ["rehearse", "--json", "--etcd", etcd.to_str().unwrap()];
     let Run { code, log, answer } = node.run(&[&program[..], arguments].concat());
     (code, serde_json::from_str(&answer).unwrap_or_default(), log)
+}
+
+/// A node with a backup, whose etcd is stopped.
+fn backed_up(tools: &Tools) -> Node {
+    let mut node = Node::new(PROGRAM, tools);
+    node.etcd.start().unwrap();
+    keys::write_sample(&node.etcd.client_url).unwrap();
+    node.ok(&["backup"]);
+    node.etcd.stop().unwrap();
+    node
 }
 
 /// What is left of a rehearsal, and must not be.
@@ -107,11 +119,7 @@ fn folders_deep_in_folders_are_compared_as_well() {
 #[test]
 fn a_damaged_archive_and_a_script_for_etcd_are_refused() {
     let Some(tools) = Tools::from_env() else { return };
-    let mut node = Node::new(PROGRAM, tools);
-    node.etcd.start().unwrap();
-    keys::write_sample(&node.etcd.client_url).unwrap();
-    node.ok(&["backup"]);
-    node.etcd.stop().unwrap();
+    let node = backed_up(tools);
     node.refused(&["rehearse"], 15, &["nothing says which program", "--etcd PATH"]);
     let script = node.path("/etcd-wrapper");
     write(&script, "#!/bin/sh\nexec docker run etcd\n");
@@ -130,15 +138,6 @@ fn a_damaged_archive_and_a_script_for_etcd_are_refused() {
     assert_eq!(code, 11, "{log}");
     assert!(log.contains("its checksum is wrong"), "{log}");
     assert!(!scratch(&node).exists() && !node.path("/var/lib/etcd2-backup/rehearsed.json").exists());
-}
-
-/// Waits until something holds.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// etcd of a rehearsal of this node, once it is that: `/proc/PID`.
@@ -173,11 +172,7 @@ fn signal(child: &Child, name: &str) {
 #[test]
 fn nobody_else_on_the_node_reaches_what_is_rehearsed() {
     let Some(tools) = Tools::from_env() else { return };
-    let mut node = Node::new(PROGRAM, tools);
-    node.etcd.start().unwrap();
-    keys::write_sample(&node.etcd.client_url).unwrap();
-    node.ok(&["backup"]);
-    node.etcd.stop().unwrap();
+    let node = backed_up(tools);
     let arguments = ["rehearse", "--etcd", tools.etcd.to_str().unwrap()];
     // With root's rights, or in a user namespace: without those that make a network, and without the one that sets it up.
     let without = |right: &str| {
@@ -188,7 +183,7 @@ fn nobody_else_on_the_node_reaches_what_is_rehearsed() {
     for mut run in [node.command(&arguments), without("sys_admin"), without("net_admin")] {
         let mut run = run.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut etcd = None;
-        until("etcd was not started", || {
+        until("etcd was not started", LIMIT, || {
             assert_eq!(run.try_wait().unwrap(), None);
             etcd = rehearsed_etcd(&node, &tools.etcd);
             etcd.is_some()
@@ -198,7 +193,7 @@ fn nobody_else_on_the_node_reaches_what_is_rehearsed() {
         signal(&run, "-STOP");
         for flag in ["--listen-client-urls", "--listen-peer-urls"] {
             let port = port_of(&etcd, flag);
-            until("etcd does not listen", || listens(&etcd, port));
+            until("etcd does not listen", LIMIT, || listens(&etcd, port));
             let reached =
                 TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), Duration::from_secs(5));
             assert!(reached.is_err(), "{flag} is reached from the node: {reached:?}");
@@ -235,17 +230,13 @@ fn without_a_network_of_its_own_nothing_is_rehearsed() {
 #[test]
 fn etcd_of_a_rehearsal_that_is_killed_ends_with_it() {
     let Some(tools) = Tools::from_env() else { return };
-    let mut node = Node::new(PROGRAM, tools);
-    node.etcd.start().unwrap();
-    keys::write_sample(&node.etcd.client_url).unwrap();
-    node.ok(&["backup"]);
-    node.etcd.stop().unwrap();
+    let node = backed_up(tools);
     let mut first = node.command(&["rehearse", "--etcd", tools.etcd.to_str().unwrap()]);
     let mut first = first.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    until("etcd was not started", || rehearsed_etcd(&node, &tools.etcd).is_some());
+    until("etcd was not started", LIMIT, || rehearsed_etcd(&node, &tools.etcd).is_some());
     first.kill().unwrap();
     first.wait().unwrap();
-    until("etcd did not end", || rehearsed_etcd(&node, &tools.etcd).is_none());
+    until("etcd did not end", LIMIT, || rehearsed_etcd(&node, &tools.etcd).is_none());
     assert!(scratch(&node).exists());
     let (code, _, log) = rehearse(&node, &tools.etcd, &[]);
     assert_eq!(code, 0, "{log}");

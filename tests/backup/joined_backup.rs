@@ -1,7 +1,6 @@
 //! What a node backs up after it joined a recovered cluster: its folder says what that continues, as the recovery record of the
 //! founding member does.
 
-use testkit::files::write;
 use testkit::keys;
 use testkit::node::Node;
 use testkit::tools::Tools;
@@ -13,9 +12,7 @@ fn pair() -> Option<(Node, Node)> {
     let tools = Tools::from_env()?;
     let founder = Node::named(PROGRAM, tools, "e1");
     let mut second = Node::joining(tools, "e2", &founder);
-    let endpoint = founder.environment["RCLONE_ENDPOINT"].clone();
-    second.environment.insert("RCLONE_ENDPOINT".into(), endpoint);
-    write(&second.path("/etc/machine-id"), "22222222222222222222222222222222\n");
+    second.back_up_beside(&founder, '2');
     Some((founder, second))
 }
 

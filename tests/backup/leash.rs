@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::process::Stdio;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use etcd2_backup::paths::BUNDLED_RCLONE;
 use testkit::faults::wrapper::Wrapper;
 use testkit::files::{tree, write_program};
 use testkit::node::Node;
 use testkit::tools::Tools;
+use testkit::wait::until;
 
 use crate::PROGRAM;
 
@@ -22,15 +22,6 @@ fn node(tools: &Tools) -> (Node, Wrapper) {
     (node, wrapper)
 }
 
-#[track_caller]
-fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !is() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn a_backup_that_is_killed_leaves_no_rclone() {
     let Some(tools) = Tools::from_env() else { return };
@@ -39,7 +30,7 @@ fn a_backup_that_is_killed_leaves_no_rclone() {
     // The same process goes on as one that never ends.
     wrapper.instead(&format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 600", file.display()));
     let mut backup = node.command(&["backup"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_until("rclone is started", || file.exists());
+    until("rclone is started", LIMIT, || file.exists());
     let pid = fs::read_to_string(&file).unwrap();
     // One that has ended may wait for somebody to ask how.
     let runs = || {
@@ -49,7 +40,7 @@ fn a_backup_that_is_killed_leaves_no_rclone() {
     assert!(runs());
     backup.kill().unwrap();
     backup.wait().unwrap();
-    wait_until("rclone runs on", || !runs());
+    until("rclone runs on", LIMIT, || !runs());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use etcd2_backup::archive::lineage::Record;
 use etcd2_backup::etcd::datadir;
 use testkit::faults::kill::{Step, kill_at, steps};
-use testkit::files::{tree, write};
+use testkit::files::tree;
 use testkit::keys::{self, Keys};
 use testkit::node::Node;
 use testkit::tools::{self, Tools};
@@ -44,9 +44,7 @@ impl Pair {
         let keys = keys::dump(&founder.etcd.client_url).unwrap();
         founder.etcd.stop().unwrap();
 
-        let endpoint = founder.environment["RCLONE_ENDPOINT"].clone();
-        node.environment.insert("RCLONE_ENDPOINT".into(), endpoint);
-        write(&node.path("/etc/machine-id"), "22222222222222222222222222222222\n");
+        node.back_up_beside(&founder, '2');
         node.put_fixture("v3423-single-snap-trimmed");
         node.save();
         Some(Self { strace, founder, node, keys })

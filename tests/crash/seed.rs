@@ -4,7 +4,7 @@
 use etcd2_backup::etcd::datadir;
 use testkit::etcd::Listed;
 use testkit::faults::kill::{kill_at, steps};
-use testkit::files::{tree, write};
+use testkit::files::tree;
 use testkit::keys::{self, Client};
 use testkit::node::Node;
 use testkit::tools::{self, Tools};
@@ -41,9 +41,7 @@ fn a_seeded_join_of_a_node_that_has_other_data() {
     founder.etcd.stop().unwrap();
     founder.save();
     let mut node = Node::joining(tools, "e2", &founder);
-    let endpoint = founder.environment["RCLONE_ENDPOINT"].clone();
-    node.environment.insert("RCLONE_ENDPOINT".into(), endpoint);
-    write(&node.path("/etc/machine-id"), "22222222222222222222222222222222\n");
+    node.back_up_beside(&founder, '2');
     node.put_fixture("v3423-single-snap-trimmed");
     node.save();
     let member = node.path("/var/lib/etcd2/member");

@@ -26,9 +26,7 @@ impl Shared {
         let tools = Tools::from_env()?;
         let mut founder = Node::named(PROGRAM, tools, "e1");
         let mut stranger = Node::named(PROGRAM, tools, "stranger");
-        let endpoint = founder.environment["RCLONE_ENDPOINT"].clone();
-        stranger.environment.insert("RCLONE_ENDPOINT".into(), endpoint);
-        write(&stranger.path("/etc/machine-id"), format!("{STRANGER}\n"));
+        stranger.back_up_beside(&founder, 'f');
         for (node, value) in [(&mut founder, "ours"), (&mut stranger, "his")] {
             node.etcd.start().unwrap();
             Client::new(&node.etcd.client_url).unwrap().put("/value", value).unwrap();
@@ -64,9 +62,7 @@ impl Shared {
     /// A second member of the founding member's cluster: what its join says, and the value that it serves.
     fn join(&mut self) -> (String, String) {
         let mut second = Node::joining(self.tools, "e2", &self.founder);
-        let endpoint = self.founder.environment["RCLONE_ENDPOINT"].clone();
-        second.environment.insert("RCLONE_ENDPOINT".into(), endpoint);
-        write(&second.path("/etc/machine-id"), "22222222222222222222222222222222\n");
+        second.back_up_beside(&self.founder, '2');
         let log = second.ok(&["join"]);
         second.start_etcd();
         second.ok(&["join"]);

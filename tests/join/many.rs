@@ -69,8 +69,7 @@ fn what_others_have_below_the_endpoint_costs_a_recovery_neither_memory_nor_the_a
     let Some(tools) = Tools::from_env() else { return };
     let mut founder = Node::named(PROGRAM, tools, "e1");
     let mut second = Node::joining(tools, "e2", &founder);
-    second.environment.insert("RCLONE_ENDPOINT".into(), founder.environment["RCLONE_ENDPOINT"].clone());
-    write(&second.path("/etc/machine-id"), "22222222222222222222222222222222\n");
+    second.back_up_beside(&founder, '2');
     founder.etcd.start().unwrap();
     keys::write_many(&founder.etcd.client_url, "/many", 20).unwrap();
     founder.ok(&["backup"]);

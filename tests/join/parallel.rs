@@ -132,10 +132,20 @@ fn a_source_that_is_a_disk_is_exported() {
     three.nodes[1].refused(&["restore", "--recovery", &record.token], 12, &["was a disk", "export"]);
     let file = save(&record, &three.nodes[0].path("/record"));
     let part = three.nodes[0].path("/part").to_str().unwrap().to_owned();
-    let mut export = three.nodes[0].command(&["export", "--recovery-file", &file]);
-    let status = export.stdout(fs::File::create(&part).unwrap()).stderr(Stdio::inherit()).status().unwrap();
-    assert!(status.success());
-    assert!(!three.nodes[0].path("/var/lib/etcd2-restore/export").exists());
+    let export = |part: &str| {
+        let mut export = three.nodes[0].command(&["export", "--recovery-file", &file]);
+        export.stdout(fs::File::create(part).unwrap()).stderr(Stdio::inherit()).spawn().unwrap()
+    };
+    // All nodes ask at the same time.
+    let parts: Vec<String> = (0..8).map(|n| format!("{part}{n}")).collect();
+    let exports: Vec<_> = parts.iter().map(|part| export(part)).collect();
+    for mut export in exports {
+        assert!(export.wait().unwrap().success());
+    }
+    // The heads differ by the time that it was looked at, at most.
+    let sizes: Vec<u64> = parts.iter().map(|part| fs::metadata(part).unwrap().len()).collect();
+    assert!(sizes.iter().all(|size| *size > 0), "{sizes:?}");
+    fs::rename(&parts[0], &part).unwrap();
     three.nodes[1].refused(&["export", "--recovery-file", &file], 12, &["is not on this node's disk"]);
 
     let arguments = ["restore", "--recovery-file", &file, "--source-file", &part];
@@ -232,15 +242,13 @@ fn two_recoveries_from_one_point_do_not_mix() {
     three.nodes.iter_mut().for_each(|n| n.etcd.spawn(&[]).unwrap());
     three.nodes[0].etcd.wait_healthy().unwrap();
     three.nodes[2].etcd.wait_healthy().unwrap();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let mismatch = |node: &Node| {
         let log = fs::read_to_string(&node.etcd.log).unwrap();
         log.contains("cluster ID mismatch") || log.contains("cluster-id mismatch")
     };
-    while !mismatch(&three.nodes[1]) && !mismatch(&three.nodes[0]) {
-        assert!(std::time::Instant::now() < deadline, "nobody says that the cluster IDs differ");
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    let somebody_says_so = || mismatch(&three.nodes[1]) || mismatch(&three.nodes[0]);
+    let minute = std::time::Duration::from_secs(60);
+    testkit::wait::until("nobody says that the cluster IDs differ", minute, somebody_says_so);
     assert!(!three.nodes[1].etcd.is_healthy());
     three.nodes[1].etcd.kill().unwrap();
     three.nodes[1].ok(&["restore", "--recovery", &second.token]);

@@ -36,6 +36,17 @@ fn ssh(nodes: &[Node], dir: &Path) -> String {
     format!("sh {}", path.display())
 }
 
+/// What a run that changes nothing says; it ends with this code, and with these words among others.
+#[track_caller]
+fn planned(ssh: &str, arguments: &[&str], code: i32, words: &[&str]) -> String {
+    let mut recover = Command::new(PROGRAM);
+    let output = recover.args(["recover", "--dry-run", "--ssh", ssh]).args(arguments).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{log}");
+    words.iter().for_each(|word| assert!(log.contains(word), "no {word:?} in {log}"));
+    log
+}
+
 #[test]
 fn the_plan_says_what_the_nodes_have_and_what_is_made_of_it() {
     let Some(tools) = Tools::from_env() else { return };
@@ -46,17 +57,12 @@ fn the_plan_says_what_the_nodes_have_and_what_is_made_of_it() {
     keys::write_many(&first.etcd.client_url, "/more", 5).unwrap();
     first.etcd.stop().unwrap();
     let mut second = Node::joining(tools, "e2", &first);
-    second.environment.insert("RCLONE_ENDPOINT".into(), first.environment["RCLONE_ENDPOINT"].clone());
-    write(&second.path("/etc/machine-id"), "22222222222222222222222222222222\n");
+    second.back_up_beside(&first, '2');
     let nodes = [first, second];
     let dir = tempfile::tempdir().unwrap();
     let ssh = ssh(&nodes, dir.path());
-    let plan = |targets: &[&str], code: i32, words: &[&str]| {
-        let mut recover = Command::new(PROGRAM);
-        let output = recover.args(["recover", "--dry-run", "--ssh", &ssh]).args(targets).output().unwrap();
-        let log = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{log}");
-        words.iter().for_each(|word| assert!(log.contains(word), "no {word:?} in {log}"));
+    let plan = |targets: &[&str], code, words: &[&str]| {
+        planned(&ssh, targets, code, words);
     };
     let both = ["core@e1", "core@e2"];
     plan(
@@ -102,18 +108,12 @@ fn all_nodes_go_back_to_a_point_in_the_past() {
     keys::write_many(&first.etcd.client_url, "/wrong", 5).unwrap();
     first.ok(&["backup"]);
     let mut second = Node::joining(tools, "e2", &first);
-    second.environment.insert("RCLONE_ENDPOINT".into(), first.environment["RCLONE_ENDPOINT"].clone());
-    write(&second.path("/etc/machine-id"), "22222222222222222222222222222222\n");
+    second.back_up_beside(&first, '2');
     let nodes = [first, second];
     let dir = tempfile::tempdir().unwrap();
     let ssh = ssh(&nodes, dir.path());
-    let plan = |arguments: &[&str], code: i32, words: &[&str]| {
-        let mut recover = Command::new(PROGRAM);
-        recover.args(["recover", "--dry-run", "--ssh", &ssh]).args(arguments).args(["core@e1", "core@e2"]);
-        let output = recover.output().unwrap();
-        let log = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{log}");
-        words.iter().for_each(|word| assert!(log.contains(word), "no {word:?} in {log}"));
+    let plan = |arguments: &[&str], code, words: &[&str]| {
+        let log = planned(&ssh, &[arguments, &["core@e1", "core@e2"]].concat(), code, words);
         assert!(!log.contains("another program"), "{log}");
     };
     plan(&[], 10, &["it is healed, not recovered; not healthy: core@e2"]);
@@ -141,18 +141,11 @@ fn what_no_node_could_find_out_is_not_that_there_is_nothing() {
     let Some(tools) = Tools::from_env() else { return };
     let first = Node::named(PROGRAM, tools, "e1");
     let mut second = Node::joining(tools, "e2", &first);
-    second.environment.insert("RCLONE_ENDPOINT".into(), first.environment["RCLONE_ENDPOINT"].clone());
-    write(&second.path("/etc/machine-id"), "22222222222222222222222222222222\n");
+    second.back_up_beside(&first, '2');
     let mut nodes = [first, second];
     let dir = tempfile::tempdir().unwrap();
-    let recover = |nodes: &[Node], code: i32, words: &[&str]| {
-        let ssh = ssh(nodes, dir.path());
-        let mut recover = Command::new(PROGRAM);
-        recover.args(["recover", "--dry-run", "--ssh", &ssh, "core@e1", "core@e2"]);
-        let output = recover.output().unwrap();
-        let log = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{log}");
-        words.iter().for_each(|word| assert!(log.contains(word), "no {word:?} in {log}"));
+    let recover = |nodes: &[Node], code, words: &[&str]| {
+        planned(&ssh(nodes, dir.path()), &["core@e1", "core@e2"], code, words);
     };
     recover(&nodes, 12, &["no node has data on its disk or in the remote"]);
     // The remote is down.

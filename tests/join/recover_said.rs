@@ -4,9 +4,11 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::files::write;
+use testkit::wait;
 
 use crate::PROGRAM;
 
@@ -196,11 +198,7 @@ fn an_interrupt_says_what_it_leaves_behind() {
     let mut child = nodes.start(&["--yes", "a", "b"]);
     let mut said = until(&mut child, "etcd is fenced");
     // The restore has begun, and will not end.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !nodes.calls().contains("'restore'") {
-        assert!(std::time::Instant::now() < deadline, "{}", nodes.calls());
-        std::thread::yield_now();
-    }
+    wait::until("no restore was called", Duration::from_secs(30), || nodes.calls().contains("'restore'"));
     interrupt(&child);
     said += &until(&mut child, "the end");
     let status = child.wait().unwrap();

@@ -41,9 +41,7 @@ impl Pair {
             founder.etcd.set("ETCD_DEBUG", "true");
         }
         let mut second = Node::joining(tools, "e2", &founder);
-        let endpoint = founder.environment["RCLONE_ENDPOINT"].clone();
-        second.environment.insert("RCLONE_ENDPOINT".into(), endpoint);
-        write(&second.path("/etc/machine-id"), "22222222222222222222222222222222\n");
+        second.back_up_beside(&founder, '2');
         founder.etcd.start().unwrap();
         keys::write_sample(&founder.etcd.client_url).unwrap();
         keys::write_many(&founder.etcd.client_url, "/many", 150).unwrap();

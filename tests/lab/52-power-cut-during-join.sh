@@ -20,14 +20,21 @@ may_start() { has_one_entry && not_there e2 /etc/etcd2-backup/fence; }
 waits() { on e2 "systemctl is-active $LAB_ETCD_UNIT | grep activ" && ! curl_etcd -o /dev/null "$(client_url e2)/v2/keys/"; }
 is_safe() { was_fenced e2 || same_keys "$work_dir/before" e2 || waits; }
 
+to_be_joined() {
+    fenced=no
+    on e2 sudo systemctl stop etcd2-join.service
+    stop_all
+    on e1 "sudo /opt/bin/etcd2-backup restore && sudo systemctl start etcd2.service"
+    same_keys "$work_dir/before" e1
+}
+# A join that got in while nobody looked finds nothing to do the next time.
+before_again() { to_be_joined; }
+
 # join_is_cut TEXT MOMENT…
 join_is_cut() {
     local text=$1 state
     shift
-    fenced=no
-    stop_all
-    on e1 "sudo /opt/bin/etcd2-backup restore && sudo systemctl start etcd2.service"
-    same_keys "$work_dir/before" e1
+    to_be_joined
     cut_power_during e2 "$(start_soon etcd2-join.service)" "$@"
     state=$(there e2 /etc/etcd2-backup/fence && echo "fence up" || echo "fence down")
     boot e2

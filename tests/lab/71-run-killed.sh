@@ -16,10 +16,12 @@ left() {
 }
 is_gone() { [ -z "$(left)" ] && [ ! -e "$inner_dir/nodes" ]; }
 # As $work_dir is to this lab.
-answers() { [ -e "$inner_dir${work_dir#"$LAB_DIR"}/written" ]; }
+written=$inner_dir${work_dir#"$LAB_DIR"}/written
+answers() { [ -e "$written" ]; }
 
 # run_and_kill: the run has a group of its own; all it prints goes to a reader in that group, which dies with it.
 run_and_kill() {
+    rm -f "$written" # that of the run before
     setsid bash -c '"$0" lab --lab "$1" run 10 2>&1 | cat' "$LAB_XTASK" "$inner" &
     local group=$!
     # Also where it gets no further; it may have to compile what a node runs first.

@@ -39,6 +39,16 @@ dump_keys e1 "$work_dir/before"
 for node in "${nodes[@]}"; do await_same_keys "$work_dir/before" "$node"; done
 on e1 sudo systemctl start etcd2-backup.service
 
+# timed_recover FROM: etcd is stopped on all nodes.
+timed_recover() {
+    local began
+    began=$(now)
+    claim "round $round: recover $1" recover
+    wait_for 120 "answer of all three" all_serve
+    took "round $round: recover $1, until each serves the last key" "$began"
+    on e1 sudo systemctl start etcd2-backup.service
+}
+
 for round in 1 2 3; do
     stop_all
     began=$(now)
@@ -53,17 +63,8 @@ for round in 1 2 3; do
 
     stop_all
     lose e1 e2 e3
-    began=$(now)
-    claim "round $round: recover from the remote" recover
-    wait_for 120 "answer of all three" all_serve
-    took "round $round: recover of three lost disks, until each serves the last key" "$began"
-    on e1 sudo systemctl start etcd2-backup.service
-
+    timed_recover "from the remote"
     stop_all
-    began=$(now)
-    claim "round $round: recover from the disks" recover
-    wait_for 120 "answer of all three" all_serve
-    took "round $round: recover from the disks, until each serves the last key" "$began"
-    on e1 sudo systemctl start etcd2-backup.service
+    timed_recover "from the disks"
 done
 all_keys_on e1 e2 e3

@@ -300,26 +300,30 @@ count_there() {
     if [ -e "${files[0]}" ]; then counted=${#files[@]}; fi
 }
 
-# cut_power_during NODE COMMAND MOMENT…: runs the command on the node, which must not wait for its end, and cuts the
-# node's power as soon as MOMENT, a command of this shell, succeeds. The node freezes first: killing takes longer than a step.
-cut_power_during() {
-    local node=$1 command=$2 end=$((SECONDS + 120)) again=$((SECONDS + 10)) starter
+# run_until NODE COMMAND MOMENT…: runs the command on the node, which must not wait for its end, until MOMENT, a command of
+# this shell, succeeds. A moment may be over before a busy machine looks: it comes once more with the command, and with what a
+# scenario's `before_again` does for it. $starter may still run.
+run_until() {
+    local node=$1 command=$2 end=$((SECONDS + 300)) again=$((SECONDS + 15))
     shift 2
     { on "$node" "$command" || true; } & # the connection may break
     starter=$!
     until "$@"; do
-        ((SECONDS < end)) || fail "no moment '$*' within 120 s of: $command"
-        # A moment may be over before a busy machine looks: it comes once more with the command, and with what a scenario's
-        # `before_again` does for it.
+        ((SECONDS < end)) || fail "no moment '$*' within 300 s of: $command"
         if ((SECONDS >= again)); then
-            again=$((SECONDS + 10))
             if declare -F before_again >/dev/null; then before_again; fi
             on "$node" "$command" || true
+            again=$((SECONDS + 15))
         fi
     done
-    freeze "$node" 1
-    power_cut "$node"
-    freeze "$node" 0 # or it would boot frozen
+}
+# cut_power_during NODE COMMAND MOMENT…: as run_until, and cuts the node's power at that moment. The node freezes first:
+# killing takes longer than a step.
+cut_power_during() {
+    run_until "$@"
+    freeze "$1" 1
+    power_cut "$1"
+    freeze "$1" 0 # or it would boot frozen
     kill "$starter" 2>/dev/null || true
     wait "$starter" || true
 }

@@ -70,8 +70,7 @@ fn a_copy_of_a_living_cluster_is_made_on_purpose_only_and_leaves_it_alone() {
     let led = raft(&old.etcd.client_url).unwrap();
 
     let mut new = Node::named(PROGRAM, tools, "q1");
-    new.environment.insert("RCLONE_ENDPOINT".into(), old.environment["RCLONE_ENDPOINT"].clone());
-    testkit::files::write(&new.path("/etc/machine-id"), "22222222222222222222222222222222\n");
+    new.back_up_beside(&old, '2');
     let from = ["restore", "--from", "0123456789abcdef0123456789abcdef"];
     new.refused(&from, 10, &["which lives elsewhere and has a quorum", "--clone"]);
     assert!(!new.path("/var/lib/etcd2").exists() && !new.is_fenced());

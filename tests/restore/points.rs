@@ -5,13 +5,14 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use testkit::files::write;
 use testkit::http::Connection;
 use testkit::keys::{self, Client, How, Keys, address_of};
 use testkit::node::Node;
 use testkit::tools::Tools;
+use testkit::wait::until;
 
 use crate::PROGRAM;
 
@@ -59,11 +60,8 @@ impl Writer {
             let reply = self.connection.request("GET", "/v2/keys/", None).unwrap();
             reply.header("x-raft-index").unwrap().parse().unwrap()
         };
-        let (wanted, deadline) = (index() + 2, Instant::now() + Duration::from_secs(60));
-        while index() < wanted {
-            assert!(Instant::now() < deadline, "no SYNC");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let wanted = index() + 2;
+        until("no SYNC", Duration::from_secs(60), || index() >= wanted);
     }
 }
 

@@ -2,14 +2,14 @@
 //! would go on in the directory that was set aside, and what it acknowledged would be gone at its next start.
 
 use std::process::{Child, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use testkit::faults::wrapper::Wrapper;
 use testkit::files::{tree, write};
 use testkit::keys::{self, Client};
 use testkit::node::{Node, Run};
 use testkit::tools::Tools;
+use testkit::wait::until;
 
 use crate::PROGRAM;
 
@@ -35,12 +35,13 @@ fn begin(node: &Node, arguments: &[&str]) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn wait_for_the_download(node: &Node) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !node.path("/here").exists() {
-        assert!(Instant::now() < deadline, "nothing is downloaded");
-        thread::sleep(Duration::from_millis(5));
-    }
+/// A restore that has begun to download, and etcd, which was started since.
+fn started_while_it_restores(tools: &Tools) -> (Node, Wrapper, Child) {
+    let (mut node, wrapper) = node_with_a_slow_remote(tools);
+    let restore = begin(&node, &["restore"]);
+    until("nothing is downloaded", Duration::from_secs(60), || node.path("/here").exists());
+    node.start_etcd();
+    (node, wrapper, restore)
 }
 
 fn go_on(node: &Node, run: Child) -> Run {
@@ -59,10 +60,7 @@ fn assert_refused(node: &Node, run: &Run, words: &str) {
 #[test]
 fn what_it_acknowledged_while_a_restore_downloads_is_there_when_it_starts_again() {
     let Some(tools) = Tools::from_env() else { return };
-    let (mut node, _wrapper) = node_with_a_slow_remote(tools);
-    let restore = begin(&node, &["restore"]);
-    wait_for_the_download(&node);
-    node.start_etcd();
+    let (mut node, _wrapper, restore) = started_while_it_restores(tools);
     let mut client = Client::new(&node.etcd.client_url).unwrap();
     client.put("/acknowledged", "1").unwrap();
     let run = go_on(&node, restore);
@@ -77,10 +75,7 @@ fn what_it_acknowledged_while_a_restore_downloads_is_there_when_it_starts_again(
 #[test]
 fn what_it_acknowledged_before_it_was_stopped_again_is_noticed_too() {
     let Some(tools) = Tools::from_env() else { return };
-    let (mut node, _wrapper) = node_with_a_slow_remote(tools);
-    let restore = begin(&node, &["restore"]);
-    wait_for_the_download(&node);
-    node.start_etcd();
+    let (mut node, _wrapper, restore) = started_while_it_restores(tools);
     Client::new(&node.etcd.client_url).unwrap().put("/acknowledged", "1").unwrap();
     let all = keys::dump(&node.etcd.client_url).unwrap();
     node.etcd.stop().unwrap();
