@@ -6,11 +6,10 @@
 
 mod place;
 
-use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use place::{Place, VALUE_BYTES, asked, run};
 use testkit::tools::Tools;

@@ -1,7 +1,6 @@
 //! How a command ended: the exit codes a unit, a script or a person can act on, and the error that carries one.
 
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 /// What the process says to whoever started it. The numbers are part of the public interface (README, "Exit codes").
 ///

@@ -2,15 +2,15 @@
 //! so that an empty one is noticed.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::PathBuf;
+use std::{fs, io};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::paths::{ALLOW_EMPTY, IDENTITY, Root, STAMP_DIR};
+use crate::paths::{ALLOW_EMPTY, IDENTITY, STAMP_DIR};
 use crate::sys::fs::{create_dirs, remove_if_there, write_atomic};
+use crate::sys::root::Root;
 use crate::sys::summed;
 
 const VERSION: u32 = 1;

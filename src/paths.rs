@@ -1,10 +1,8 @@
-//! Every fixed path on a node, relative to a [`Root`]. No other file spells one out.
+//! Every fixed path on a node, relative to a [`Root`](crate::sys::root::Root). No other file spells one out.
 
 use std::path::{Path, PathBuf};
 
-/// The root of the node's file system: `/`, or a tree given with `--root`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Root(PathBuf);
+use crate::sys::root::Root;
 
 /// The installed node program.
 pub const PROGRAM: &str = "/opt/bin/etcd2-backup";
@@ -41,32 +39,9 @@ pub const OS_RELEASE: &str = "/etc/os-release";
 /// The same, where os-release(5) looks if the first one is missing.
 pub const OS_RELEASE_VENDOR: &str = "/usr/lib/os-release";
 
-impl Root {
-    /// The tree at `path`; `/` is the running node.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
-    }
-
-    /// Whether this is the running node itself, so that systemd may be asked.
-    pub fn is_live(&self) -> bool {
-        self.0 == Path::new("/")
-    }
-
-    /// An absolute path of the node, inside this root.
-    pub fn join(&self, absolute: impl AsRef<Path>) -> PathBuf {
-        let path = absolute.as_ref();
-        self.0.join(path.strip_prefix("/").unwrap_or(path))
-    }
-
-    /// The inverse of [`Root::join`]: the path as the node itself sees it.
-    pub fn strip(&self, path: &Path) -> PathBuf {
-        path.strip_prefix(&self.0).map_or_else(|_| path.to_path_buf(), |p| Path::new("/").join(p))
-    }
-
-    /// The folder of drop-ins of a unit, for example `/etc/systemd/system/etcd2.service.d`.
-    pub fn drop_ins(&self, unit: &str) -> PathBuf {
-        self.join(UNIT_DIR).join(format!("{unit}.d"))
-    }
+/// The directory of drop-ins of a unit, for example `/etc/systemd/system/etcd2.service.d`.
+pub fn drop_ins(root: &Root, unit: &str) -> PathBuf {
+    root.join(UNIT_DIR).join(format!("{unit}.d"))
 }
 
 /// What the last rehearsal found, in `ETCD_BACKUP_DIR`.
@@ -77,17 +52,6 @@ pub fn rehearsed(backup_dir: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn absolute_paths_stay_inside_the_root() {
-        let root = Root::new("/tmp/e1");
-        assert_eq!(root.join("/etc/rclone.conf"), Path::new("/tmp/e1/etc/rclone.conf"));
-        assert_eq!(root.drop_ins("etcd2.service"), Path::new("/tmp/e1/etc/systemd/system/etcd2.service.d"));
-        assert!(!root.is_live());
-        assert_eq!(root.strip(&root.join("/var/lib/etcd2")), Path::new("/var/lib/etcd2"));
-        assert_eq!(Root::new("/").strip(Path::new("/var/lib/etcd2")), Path::new("/var/lib/etcd2"));
-        assert_eq!(Root::new("/").join(MACHINE_ID), Path::new("/etc/machine-id"));
-    }
 
     #[test]
     fn the_drop_in_of_set_founder_sorts_behind_the_settings_and_before_an_operators() {

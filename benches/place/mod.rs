@@ -1,11 +1,10 @@
 //! A node with a filled etcd and a remote of type `local`, for benchmarks of whole commands.
 #![allow(dead_code, reason = "each benchmark uses its part of it")]
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use testkit::etcd::Member;
 use testkit::keys::Client;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use etcd2_backup::etcd::boltdb;
+use etcd2_backup::etcd::bolt;
 use etcd2_backup::etcd::snap::SnapshotName;
 use etcd2_backup::etcd::wal::SegmentName;
 use etcd2_backup::etcd::wire::{Encoder, Fields};
@@ -44,7 +44,7 @@ pub fn write(mut input: Input<'_>, data_dir: &Path) {
 
 /// A `snap/db`: the stub that a restore writes, with some places overwritten.
 fn db(input: &mut Input<'_>) -> Vec<u8> {
-    let mut content = boltdb::stub(input.number(4));
+    let mut content = bolt::stub(input.number(4));
     for _ in 0..input.byte() % 8 {
         let at = input.number(2) as usize % content.len();
         let patch = input.sized(1);

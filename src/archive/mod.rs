@@ -5,31 +5,25 @@
 //! is there completely, and the checksum of its predecessor, so that it shows the chain. docs/format.md has it all.
 //!
 //! - [`names`]: names of generations and parts · [`part`]: the bytes of a part · [`chain`]: what a listing means
-//! - [`capture`]: what the next part holds · [`state`]: what is known of the last one · [`spool`]: parts on their way
-//! - [`recheck`]: whether the folder is as this node left it · [`arrival`]: looking until it is
 //! - [`catalog`]: the generations of a folder, and what their bases say
 //! - [`unpack`]: parts back into a data directory · [`lineage`]: which history follows which · [`history`]: whether a
-//!   member's generations are of one · [`recorded`]: what other machines' recovery records say of it
+//!   member's generations are of one · [`recovery_records`]: what other machines' recovery records say of it
 //! - [`ids`]: the IDs of a recovered cluster, and whether a record is the one that they follow from
 //! - [`check`]: whether parts, read one after the other, could be restored · [`verified`]: which ones were
 //! - [`migration`]: whether one folder may be copied into another
-//! - [`retention`]: which generations are kept, and why
+//! - [`retention`]: which generations are kept, and why · [`listing`]: the restore points of machines
 
-pub mod arrival;
-pub mod capture;
 pub mod catalog;
 pub mod chain;
 pub mod check;
 pub mod history;
 pub mod ids;
 pub mod lineage;
+pub mod listing;
 pub mod migration;
 pub mod names;
 pub mod part;
-pub mod recheck;
-pub mod recorded;
+pub mod recovery_records;
 pub mod retention;
-pub mod spool;
-pub mod state;
 pub mod unpack;
 pub mod verified;

@@ -169,7 +169,8 @@ mod tests {
     use sha2::{Digest as _, Sha256};
 
     use super::*;
-    use crate::archive::part::{self, tests::head};
+    use crate::archive::part;
+    use crate::archive::part::tests::head;
     use crate::etcd::wal::Place;
 
     struct Nothing;

@@ -1,20 +1,15 @@
 //! A running cluster, seen through its members' HTTP API.
 //!
 //! - [`access`]: what opens its ports to us · [`api`]: the calls and their answers · [`find`]: the founder's cluster and its leader
-//! - [`gate`]: has a member caught up? · [`plan`]: what a node that wants in has to do, as a pure decision
-//! - [`preflight`]: can a member start on this node? · [`admit`]: adding and removing a member
+//! - [`membership`]: adding and removing a member · [`catch_up`]: has a member caught up?
 //! - [`own`]: what the etcd of this node says of itself, beside its log
-//! - [`local`]: which members this node's disk has been
 
 pub mod access;
-pub mod admit;
 pub mod api;
+pub mod catch_up;
 pub mod find;
-pub mod gate;
-pub mod local;
+pub mod membership;
 pub mod own;
-pub mod plan;
-pub mod preflight;
 
 use crate::settings::urls::share_a_place;
 

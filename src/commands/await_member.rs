@@ -4,9 +4,9 @@ use anyhow::Result;
 
 use crate::cli;
 use crate::exit::Exit;
-use crate::fleet::await_member::serving;
-use crate::paths::Root;
+use crate::fleet::serving::serving;
 use crate::settings::Settings;
+use crate::sys::root::Root;
 
 pub(super) fn run(root: &Root, options: &cli::Await) -> Result<Exit> {
     let settings = Settings::load(root)?;

@@ -7,12 +7,12 @@ use anyhow::Result;
 use crate::cli;
 use crate::etcd::in_use;
 use crate::exit::{Exit, fault};
-use crate::fence;
-use crate::member_dir::kept::{self, Kept};
-use crate::member_dir::places::Places;
-use crate::paths::Root;
-use crate::recovery::{guards, source};
+use crate::node::member_dir::kept::{self, Kept};
+use crate::node::member_dir::places::Places;
+use crate::node::{fence, guards};
+use crate::restore::source;
 use crate::settings::Settings;
+use crate::sys::root::Root;
 use crate::sys::time;
 
 pub(super) fn run(root: &Root, options: &cli::Clean) -> Result<Exit> {

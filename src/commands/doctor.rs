@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::archive::capture::{self, Capture};
-use crate::archive::state::State;
+use crate::backup::capture::{self, Capture};
+use crate::backup::doctor::object::Trial;
+use crate::backup::doctor::{self, Check, founder, node};
+use crate::backup::state::State;
 use crate::cli;
 use crate::cluster::own::{self, Asked};
-use crate::doctor::object::Trial;
-use crate::doctor::{self, Check, founder, node};
 use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, exit_of, fault};
-use crate::paths::Root;
+use crate::node::running::{note, place};
 use crate::remote::DOCTOR;
 use crate::remote::rclone::Rclone;
-use crate::running::{note, place};
 use crate::settings::{Settings, endpoint};
 use crate::sys::fs::{create_dirs, remove_dir_if_there};
 use crate::sys::lock::Lock;
+use crate::sys::root::Root;
 use crate::sys::{random, systemd, time};
 
 /// Somebody waits for the answer: an installation, half a minute.

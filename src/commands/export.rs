@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use crate::cli;
 use crate::exit::{Exit, fault};
-use crate::paths::Root;
-use crate::recovery::{export, record};
+use crate::restore::{export, from_record};
 use crate::settings::Settings;
+use crate::sys::root::Root;
 
 pub(super) fn run(root: &Root, options: &cli::Export) -> Result<Exit> {
     let Some(file) = &options.recovery_file else {
@@ -16,7 +16,7 @@ pub(super) fn run(root: &Root, options: &cli::Export) -> Result<Exit> {
         return Err(fault(Exit::Usage, "which recovery is meant is not said", hint));
     };
     let settings = Settings::load(root)?;
-    let record = record::load(file)?;
+    let record = from_record::load(file)?;
     export::write(&settings, &record, io::stdout().lock())?;
     Ok(Exit::Done)
 }

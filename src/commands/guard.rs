@@ -1,15 +1,15 @@
 //! `guard`: before etcd starts, notice a data directory that was lost. Runs in etcd's unit, with its user and variables.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use anyhow::Result;
 
 use crate::exit::{Exit, fault};
 use crate::identity::{self, Identity};
 use crate::install::payload::SETTINGS;
-use crate::paths::{ALLOW_EMPTY, Root};
+use crate::paths::{self, ALLOW_EMPTY};
+use crate::sys::root::Root;
 use crate::sys::unit_file;
 
 pub(super) fn run(root: &Root) -> Result<Exit> {
@@ -67,7 +67,7 @@ fn wal_dir_of(variable: impl Fn(&str) -> Option<String>, root: &Root) -> Option<
     let data = |dir: String| Path::new(&dir).join("member/wal");
     let own = variable("ETCD_WAL_DIR").map(PathBuf::from);
     own.or_else(|| variable("ETCD_DATA_DIR").map(data)).or_else(|| {
-        let drop_in = root.drop_ins("etcd2-backup.service").join(SETTINGS);
+        let drop_in = paths::drop_ins(root, "etcd2-backup.service").join(SETTINGS);
         let settings = unit_file::parse_environment(&fs::read_to_string(drop_in).ok()?);
         settings.into_iter().find(|(n, _)| n == "ETCD_DATA_DIR").map(|(_, dir)| data(dir))
     })

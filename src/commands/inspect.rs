@@ -4,10 +4,10 @@ use anyhow::Result;
 
 use crate::cli;
 use crate::exit::{Exit, fault};
-use crate::inspect::output::Output;
 use crate::inspect::report::{Report, State};
 use crate::inspect::subject::Subject;
 use crate::inspect::{entries, keys, table};
+use crate::sys::terminal::output::Output;
 
 pub(super) fn run(options: &cli::Inspect) -> Result<Exit> {
     if options.keys && options.entries.is_some() {

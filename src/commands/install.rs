@@ -6,15 +6,17 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::{refuse_edited, tell};
+use crate::cli;
 use crate::exit::{Exit, OrFault, fault};
 use crate::install::payload::{self, DOCTOR, Payload, TIMER};
 use crate::install::plan::{Action, Plan};
 use crate::install::record::{Entry, Record};
-use crate::install::{settle, system, transaction};
-use crate::paths::{FENCE, Root};
+use crate::install::{post_install, system, transaction};
+use crate::node::fence;
+use crate::paths::FENCE;
 use crate::remote::version;
+use crate::sys::root::Root;
 use crate::sys::{fs, look, privilege, systemd};
-use crate::{cli, fence};
 
 /// What the tarball is called, and its checksum.
 const TARBALL: [&str; 2] = ["etcd2-backup.tgz", "etcd2-backup.tgz.sha256"];
@@ -54,7 +56,7 @@ pub(super) fn run(root: &Root, options: &cli::Install) -> Result<Exit> {
     for target in plan.edited() {
         log::warn!("{target} was edited: what it was is now {target}{}", transaction::KEPT);
     }
-    settle::settle(root, &plan)?;
+    post_install::settle(root, &plan)?;
     drop(lock);
     if options.enable_timer {
         systemd::enable_now(TIMER).or_fault(

@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 
+use crate::archive::listing::{self, Listing, text};
 use crate::archive::verified::Verified;
 use crate::cli;
 use crate::exit::{Exit, fault};
-use crate::inspect::output::Output;
-use crate::listing::{self, Listing, table};
-use crate::paths::Root;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
+use crate::sys::root::Root;
+use crate::sys::terminal::output::Output;
 
 pub(super) fn run(root: &Root, options: &cli::List, verbose: bool) -> Result<Exit> {
     if options.all && options.from.is_some() {
@@ -41,7 +41,7 @@ pub(super) fn run(root: &Root, options: &cli::List, verbose: bool) -> Result<Exi
     let printed = if options.json {
         out.json(&listing)
     } else {
-        out.text(&table::render(&listing, options.points || verbose))
+        out.text(&text::render(&listing, options.points || verbose))
     };
     // Who closed our output has seen enough.
     if out.finish()? { printed.map(|()| Exit::Done) } else { Ok(Exit::Done) }

@@ -3,13 +3,12 @@
 
 use anyhow::Result;
 
-use crate::cli;
 use crate::exit::{Exit, OrFault, fault};
-use crate::paths::Root;
-use crate::running::look::{self, Looked};
-use crate::running::note::{self, Seen};
-use crate::settings;
+use crate::node::running::look::{self, Looked};
+use crate::node::running::note::{self, Seen};
+use crate::sys::root::Root;
 use crate::sys::{privilege, systemd};
+use crate::{cli, settings};
 
 pub(super) fn run(root: &Root, options: &cli::Look) -> Result<Exit> {
     if !root.is_live() {

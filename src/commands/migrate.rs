@@ -2,16 +2,17 @@
 
 use anyhow::{Context, Result};
 
-use crate::archive::catalog::Entry;
+use crate::archive::catalog::{self, Entry};
 use crate::archive::lineage::Parent;
-use crate::archive::{catalog, chain, migration};
+use crate::archive::{chain, migration};
 use crate::cli;
 use crate::exit::{Exit, OrFault, fault};
-use crate::paths::Root;
-use crate::recovery::{guards, original};
+use crate::node::guards;
 use crate::remote::rclone::Rclone;
 use crate::remote::{Object, Remote};
+use crate::restore::legacy;
 use crate::settings::Settings;
+use crate::sys::root::Root;
 
 pub(super) fn run(root: &Root, options: &cli::Migrate) -> Result<Exit> {
     let settings = Settings::load(root)?;
@@ -33,7 +34,7 @@ pub(super) fn run(root: &Root, options: &cli::Migrate) -> Result<Exit> {
     }
     let mut folders = vec![(from.clone(), to.clone(), objects)];
     if chain::is_original(&folders[0].2) {
-        let (from, to) = (original::before_of(&from), original::before_of(&to));
+        let (from, to) = (legacy::before_of(&from), legacy::before_of(&to));
         let objects = remote.list(&from)?;
         folders.push((from, to, objects));
     }

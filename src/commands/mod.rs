@@ -7,7 +7,7 @@ use crate::exit::{Exit, fault};
 use crate::install::plan::{Action, Plan};
 use crate::install::record::Record;
 use crate::install::transaction;
-use crate::paths::Root;
+use crate::sys::root::Root;
 
 mod await_member;
 pub mod backup;
@@ -21,7 +21,6 @@ mod join;
 mod list;
 mod look;
 mod migrate;
-mod no_member;
 mod prune;
 mod recover;
 mod rehearse;

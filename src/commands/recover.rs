@@ -18,9 +18,8 @@ use crate::exit::{Exit, OrFault, fault};
 use crate::fleet::progress::Progress;
 use crate::fleet::ssh::Ssh;
 use crate::fleet::steps::Fleet;
-use crate::fleet::text;
 use crate::fleet::way::{Node, Take, Way, Wish};
-use crate::fleet::{past, plan};
+use crate::fleet::{past, plan, text};
 use crate::install::payload::TIMER;
 
 struct Recover<'a> {

@@ -6,9 +6,9 @@ use crate::cli;
 use crate::exit::Exit;
 use crate::fleet::gather;
 use crate::install::payload::TIMER;
-use crate::paths::Root;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
+use crate::sys::root::Root;
 
 pub(super) fn run(root: &Root) -> Result<Exit> {
     let settings = Settings::load(root)?;

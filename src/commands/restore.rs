@@ -11,32 +11,30 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::archive::lineage::Record;
-use crate::archive::state::State;
+use crate::backup::state::State;
 use crate::cli::{self, Major, Moment};
-use crate::cluster::local;
 use crate::etcd::datadir::Family;
 use crate::etcd::in_use::Trace;
 use crate::exit::{Exit, fault};
-use crate::fence;
 use crate::identity::{self, Identity};
-use crate::inspect::outlook::Outlook;
-use crate::member_dir::exchange::{self, Exchange};
-use crate::member_dir::places::Places;
-use crate::member_dir::workshop;
-use crate::paths::Root;
-use crate::recovery::fetch::Wanted;
-use crate::recovery::plan::{Plan, own_of};
-use crate::recovery::point::Point;
-use crate::recovery::source::{self, Origin, Source};
-use crate::recovery::{build, guards, heal, notes, ran, record, swap};
+use crate::node::member_dir::exchange::{self, Exchange};
+use crate::node::member_dir::places::Places;
+use crate::node::member_dir::workshop;
+use crate::node::{fence, guards, past_members, under_fence};
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
+use crate::restore::candidates::fresher;
+use crate::restore::expiry::Outlook;
+use crate::restore::fetch::Wanted;
+use crate::restore::plan::{Plan, own_of};
+use crate::restore::point::Point;
+use crate::restore::source::{self, Origin, Source};
+use crate::restore::{build, from_record, has_run, living_cluster, publish};
 use crate::settings::Settings;
 use crate::settings::source::Choice;
-use crate::sources::beyond;
-use crate::sys::fs as files;
 use crate::sys::room::Leave;
-use crate::sys::time;
+use crate::sys::root::Root;
+use crate::sys::{fs as files, time};
 
 /// A backup takes seconds.
 const PLAN_PATIENCE: Duration = Duration::from_secs(60);
@@ -62,7 +60,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     }
     let places = Places::of(&settings)?;
     places.refuse_unmovable()?;
-    swap::take_back(root, &settings, options.plan)?;
+    under_fence::take_back(root, &settings, options.plan)?;
     let before = Trace::of(&settings.effective_wal_dir())?;
 
     // Where all comes from files, the remote may be away: the record waits for the next backup.
@@ -81,7 +79,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let incoming = source::incoming(&settings, leave)?;
     let (source, beyond) = thread::scope(|scope| {
         let (own, settings) = (&settings.machine_id, &settings);
-        let look = move |cluster| beyond::look(&Rclone::at_a_glance(settings, root), own, cluster);
+        let look = move |cluster| fresher::look(&Rclone::at_a_glance(settings, root), own, cluster);
         // Who takes part in a recovery goes by what its founding member decided. Where this node knows of which cluster the source
         // will be, one need not wait for the other.
         let likely = if followed.is_none() { likely_cluster(settings) } else { None };
@@ -91,8 +89,8 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
                 let from = (&remote as &dyn Remote, &incoming);
                 source::open(settings, from, source_of(options, settings), folder, wanted)?
             }
-            (Some(record), None) => record::source(&remote, record, &incoming)?,
-            (Some(record), Some(file)) => record::source_in(file, record, &incoming)?,
+            (Some(record), None) => from_record::source(&remote, record, &incoming)?,
+            (Some(record), Some(file)) => from_record::source_in(file, record, &incoming)?,
         };
         let cluster = source.contents.metadata.cluster_id;
         let beyond = beyond.filter(|_| likely == Some(cluster)).and_then(|beyond| beyond.join().ok());
@@ -106,9 +104,12 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
         // Who takes part in a recovery goes by what its founding member decided.
         let source_id = Some(source.contents.metadata.cluster_id);
         let instead_of = source_id.filter(|_| !options.clone && followed.is_none());
-        let new = heal::New { cluster_id, peer_urls: &peer_urls, instead_of };
-        guards::unless_plan(options.plan, guards::refuse_clock_behind(&source, time::now()))?;
-        guards::unless_plan(options.plan, heal::refuse_if_cluster_answers(&settings, &present, new))?;
+        let new = living_cluster::New { cluster_id, peer_urls: &peer_urls, instead_of };
+        guards::unless_plan(options.plan, guards::refuse_clock_behind(source.synced(), time::now()))?;
+        guards::unless_plan(
+            options.plan,
+            living_cluster::refuse_if_cluster_answers(&settings, &present, new),
+        )?;
     }
     let present: Vec<u64> = present.into_keys().collect();
     let family = options.for_etcd.map(family);
@@ -121,7 +122,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     };
     plan.say(&source, &places)?;
     if let Some(beyond) = beyond {
-        beyond::say(&Rclone::at_a_glance(&settings, root), beyond, &settings.machine_id, &source);
+        fresher::say(&Rclone::at_a_glance(&settings, root), beyond, &settings.machine_id, &source);
     }
     if options.plan {
         say_outlook(&settings, &source)?;
@@ -134,7 +135,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let prepare = || {
         build::build(&settings, &source, &plan.rewrite, plan.own.id, &places)
             .context("writing the new member directory")?;
-        let staged = notes::note(&settings, record)?;
+        let staged = publish::note(&settings, record)?;
         let exchange = Exchange::prepare(&settings.backup_dir, &places, workshop::new_dir)?;
         anyhow::Ok((staged, exchange))
     };
@@ -143,7 +144,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
         exchange::clear(&places)?;
     }
     let (staged, exchange) = prepared.context("the old data is untouched")?;
-    let exchanged = swap::carry_out(root, &settings, &exchange, (swap::RESTORE, &before));
+    let exchanged = under_fence::carry_out(root, &settings, &exchange, (under_fence::RESTORE, &before));
     if exchanged.is_err() && !exchange::is_interrupted(&settings.backup_dir)? {
         exchange::clear(&places)?;
     }
@@ -153,7 +154,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     staged.add()?;
     fence::lower(root)?;
 
-    notes::publish(&settings, &remote, record);
+    publish::publish(&settings, &remote, record);
     drop(incoming);
     report(&settings, &source, &plan, &kept, started);
     done(options, record)
@@ -169,7 +170,7 @@ fn done(options: &cli::Restore, record: &Record) -> Result<Exit> {
 
 /// The cluster that this node's disk is of, or that it backed up last.
 fn likely_cluster(settings: &Settings) -> Option<u64> {
-    let ids = local::local_ids(settings).ok().flatten();
+    let ids = past_members::local_ids(settings).ok().flatten();
     let state = || State::load(&settings.backup_dir).ok().flatten();
     ids.map(|(cluster, _)| cluster).or_else(|| state().map(|state| state.cluster_id))
 }
@@ -178,8 +179,8 @@ fn likely_cluster(settings: &Settings) -> Option<u64> {
 fn followed(settings: &Settings, remote: &Rclone, options: &cli::Restore) -> Result<Option<Record>> {
     let record = match (&options.recovery, &options.recovery_file) {
         (None, None) => return Ok(None),
-        (_, Some(file)) => record::load(file)?,
-        (Some(token), None) => record::find(settings, remote, &token.0)?,
+        (_, Some(file)) => from_record::load(file)?,
+        (Some(token), None) => from_record::find(settings, remote, &token.0)?,
     };
     log::info!("recovery {} makes cluster {:x}", record.token, record.cluster_id);
     Ok(Some(record))
@@ -195,14 +196,14 @@ fn is_done(
     options: &cli::Restore,
 ) -> Result<bool> {
     let (own, only_plan) = (own_of(settings, record)?, options.plan);
-    if local::local_ids(settings)? != Some((record.cluster_id, own.id)) {
-        if !heal::refuse_if_member_ran(root, settings, record, own.id)? {
+    if past_members::local_ids(settings)? != Some((record.cluster_id, own.id)) {
+        if !living_cluster::refuse_if_member_ran(root, settings, record, own.id)? {
             // Where all comes from files, the remote need not be there.
             let may_be_away = options.source_file.is_some();
             let glance = Rclone::at_a_glance(settings, root);
             let remote: &dyn Remote = if may_be_away { &glance } else { remote };
-            let looked = ran::refuse_if_cluster_ran(remote, record, time::now(), may_be_away);
-            ran::unless_forced(options.force, guards::unless_plan(only_plan, looked))?;
+            let looked = has_run::refuse_if_cluster_ran(remote, record, time::now(), may_be_away);
+            has_run::unless_forced(options.force, guards::unless_plan(only_plan, looked))?;
         }
         return Ok(false);
     }

@@ -5,9 +5,9 @@ use anyhow::Result;
 use super::installed;
 use crate::cli;
 use crate::exit::{Exit, fault};
-use crate::install::{founder, settle, transaction};
-use crate::paths::Root;
+use crate::install::{founder, post_install, transaction};
 use crate::settings::urls::{founder_doubt, peer_url_problem};
+use crate::sys::root::Root;
 use crate::sys::{privilege, systemd};
 
 /// The services have the same drop-ins.
@@ -21,7 +21,7 @@ pub(super) fn run(root: &Root, options: &cli::SetFounder) -> Result<Exit> {
     let plan = founder::plan(root, &record, &options.urls)?;
     transaction::apply(root, &plan)?;
     if founder::changes(&plan) {
-        settle::settle(root, &plan)?;
+        post_install::settle(root, &plan)?;
     }
     let urls = options.urls.join(",");
     if root.is_live() {

@@ -5,12 +5,12 @@ use serde::Serialize;
 
 use crate::cli;
 use crate::exit::{Exit, fault};
-use crate::inspect::output::Output;
-use crate::paths::Root;
 use crate::remote::rclone::Rclone;
+use crate::restore::candidates::rank::{self, Verdict};
+use crate::restore::candidates::{Source, find, text};
 use crate::settings::Settings;
-use crate::sources::judge::{self, Verdict};
-use crate::sources::{Source, find, table};
+use crate::sys::root::Root;
+use crate::sys::terminal::output::Output;
 use crate::sys::time;
 
 /// What is printed.
@@ -38,7 +38,7 @@ pub(super) fn run(root: &Root, options: &cli::Sources) -> Result<Exit> {
         }
         Err(e) => Some(e),
     };
-    let verdict = judge::judge(&mut sources, &known);
+    let verdict = rank::judge(&mut sources, &known);
     print(options, &sources, &verdict)?;
     if let Some(e) = away {
         return Err(e.context("the remote is not in this list, only this disk"));
@@ -65,7 +65,7 @@ fn print(options: &cli::Sources, sources: &[Source], verdict: &Verdict) -> Resul
         let (freshest, clear) = (&verdict.candidates[..], verdict.is_clear());
         out.json(&Answer { format: 1, sources, freshest, clear, unseen })
     } else {
-        out.text(&table::render(sources, verdict))
+        out.text(&text::render(sources, verdict))
     };
     // Who closed our output has seen enough.
     if out.finish()? { printed } else { Ok(()) }

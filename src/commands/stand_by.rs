@@ -6,12 +6,11 @@ use anyhow::Result;
 
 use crate::cli;
 use crate::exit::Exit;
-use crate::fence;
 use crate::fleet::gather;
 use crate::install::payload::TIMER;
-use crate::paths::Root;
-use crate::recovery::{guards, swap};
+use crate::node::{fence, guards, under_fence};
 use crate::settings::Settings;
+use crate::sys::root::Root;
 use crate::sys::systemd;
 
 /// What the fence says of who put it up.
@@ -39,7 +38,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
         false => fence::raise_if(root, RECOVER, stopped)?,
     }
     let _lock = guards::wait_for_lock(&settings, PATIENCE)?;
-    swap::take_back(root, &settings, false)?;
+    under_fence::take_back(root, &settings, false)?;
     fence::raise(root, RECOVER)?;
     // One that is damaged, or cannot be read, is told of by `report`, which is asked again where it had something before.
     let disk = gather::disk(&settings).unwrap_or_default();

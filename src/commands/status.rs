@@ -2,26 +2,25 @@
 
 use anyhow::Result;
 
-use super::no_member::no_member;
-use crate::archive::capture;
 use crate::archive::lineage::Parent;
-use crate::archive::state::State;
 use crate::archive::verified::Verified;
+use crate::backup::no_member::no_member;
+use crate::backup::state::State;
+use crate::backup::status::{self, Facts, New};
+use crate::backup::{capture, outcome};
 use crate::cli;
 use crate::cluster::own;
 use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, exit_of};
-use crate::fence;
-use crate::inspect::output::Output;
 use crate::install::payload::TIMER;
-use crate::paths::Root;
+use crate::node::fence;
+use crate::node::running::note;
+use crate::node::running::place::{self, Doubt};
 use crate::remote::rclone::Rclone;
-use crate::running::note;
-use crate::running::place::{self, Doubt};
 use crate::settings::Settings;
-use crate::status::{self, Facts, New};
+use crate::sys::root::Root;
+use crate::sys::terminal::output::Output;
 use crate::sys::{systemd, time};
-use crate::telling;
 
 pub(super) fn run(root: &Root, options: &cli::Status) -> Result<Exit> {
     super::look::before(root);
@@ -72,7 +71,7 @@ fn facts(
         in_recovery,
         timer: if root.is_live() { Some(systemd::is_active(TIMER)?) } else { None },
         verified,
-        rehearsed: telling::rehearsed(&settings.backup_dir),
+        rehearsed: outcome::rehearsed(&settings.backup_dir),
         moved: is_moved(root, settings, state.as_ref())?,
         folder,
         state,

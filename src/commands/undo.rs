@@ -9,16 +9,16 @@ use crate::etcd::datadir::{Contents, DataDir};
 use crate::etcd::in_use::Trace;
 use crate::etcd::wal::Reading;
 use crate::exit::{Exit, fault};
-use crate::fence;
 use crate::identity::{self, Identity};
-use crate::member_dir::aside;
-use crate::member_dir::exchange::Exchange;
-use crate::member_dir::kept::{self, Kept};
-use crate::member_dir::places::Places;
-use crate::paths::Root;
-use crate::recovery::{guards, heal, source, swap};
+use crate::node::member_dir::aside;
+use crate::node::member_dir::exchange::Exchange;
+use crate::node::member_dir::kept::{self, Kept};
+use crate::node::member_dir::places::Places;
+use crate::node::{fence, guards, under_fence};
+use crate::restore::{living_cluster, source};
 use crate::settings::Settings;
 use crate::sys::look;
+use crate::sys::root::Root;
 
 pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let alone =
@@ -36,8 +36,8 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let places = Places::of(&settings)?;
     places.refuse_unmovable()?;
 
-    let mine = fence::is_up_for(root, swap::UNDO)?;
-    let taken_back = swap::take_back(root, &settings, options.plan)?;
+    let mine = fence::is_up_for(root, under_fence::UNDO)?;
+    let taken_back = under_fence::take_back(root, &settings, options.plan)?;
     // An interrupted restore is undone by that, and an exchange of mine that is not in the journal any more is done.
     if mine != taken_back {
         return if options.plan { unfinished() } else { finish(root, &settings) };
@@ -58,8 +58,15 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
             members.extend(present.contents.members()?);
         }
         let own = old.metadata.cluster_id;
-        let new = heal::New { cluster_id: Some(own), peer_urls: settings.own_peer_urls()?, instead_of: None };
-        guards::unless_plan(options.plan, heal::refuse_if_cluster_answers(&settings, &members, new))?;
+        let new = living_cluster::New {
+            cluster_id: Some(own),
+            peer_urls: settings.own_peer_urls()?,
+            instead_of: None,
+        };
+        guards::unless_plan(
+            options.plan,
+            living_cluster::refuse_if_cluster_answers(&settings, &members, new),
+        )?;
     }
     say(&kept, &old, present.as_ref().map(|source| &source.contents), &places)?;
     if options.plan {
@@ -79,7 +86,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     }
     let from = |place: &_| aside::with_suffix(place, &kept.suffix);
     let exchange = Exchange::prepare(&settings.backup_dir, &places, from)?;
-    for path in swap::carry_out(root, &settings, &exchange, (swap::UNDO, &before))? {
+    for path in under_fence::carry_out(root, &settings, &exchange, (under_fence::UNDO, &before))? {
         log::info!("what was there until now is in {}", path.display());
     }
     finish(root, &settings)

@@ -3,13 +3,14 @@
 use anyhow::Result;
 
 use super::{installed, tell};
+use crate::cli;
 use crate::exit::{Exit, exit_of, fault};
-use crate::install::payload;
 use crate::install::plan::{self, Action, Plan};
-use crate::install::{settle, transaction};
-use crate::paths::{FENCE, Root};
+use crate::install::{payload, post_install, transaction};
+use crate::node::fence;
+use crate::paths::FENCE;
+use crate::sys::root::Root;
 use crate::sys::{privilege, systemd};
-use crate::{cli, fence};
 
 pub(super) fn run(root: &Root, options: &cli::Uninstall) -> Result<Exit> {
     privilege::become_root(root)?;
@@ -41,7 +42,7 @@ pub(super) fn run(root: &Root, options: &cli::Uninstall) -> Result<Exit> {
     for step in plan.steps.iter().filter(|s| s.action == Action::Keep) {
         log::warn!("{} was edited and stays; --force removes it too", step.target);
     }
-    settle::settle(root, &plan)?;
+    post_install::settle(root, &plan)?;
     log::info!("etcd's data, the backups, what is known of the member, and the remote are untouched");
     Ok(Exit::Done)
 }

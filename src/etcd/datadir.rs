@@ -6,19 +6,18 @@
 //! fits are read.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use anyhow::{Context, Result};
 
 use super::frame::{Kind, Stop};
 use super::log::Log;
-use super::marks::{Mark, Marks};
 use super::members::{self, Change};
 use super::proto::{HardState, LogPosition, Metadata};
 use super::snap::{self, Snapshot, SnapshotName};
+use super::snapshot_offsets::{Mark, Marks};
 use super::store::{self, StoredMember};
 use super::v3::{Db, Seen};
 use super::wal::{self, Place, Reading, Walk};

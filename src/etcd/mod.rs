@@ -6,15 +6,15 @@
 //! - [`wire`], [`proto`]: the few protobuf messages · [`frame`]: one WAL record at a time · [`wal`]: segments and their order
 //! - [`snap`]: a snapshot file · [`store`]: the member list inside a v2 store's JSON
 //! - [`log`]: what the records of a log add up to · [`terms`]: the terms of its entries ·
-//!   `marks`: where in it the entries behind a snapshot begin
+//!   `snapshot_offsets`: where in it the entries behind a snapshot begin
 //! - [`datadir`]: which snapshot and which log a data directory really holds
 //! - [`members`]: who is a voter, following the log · [`rewrite`]: the restored member directory ·
 //!   [`empty_log`]: that of a member that has nothing but its IDs
 //! - [`in_use`]: whether a log is held, or was written to since · [`file`]: opened only if it is one · `tail`: what lies behind a log's last record
-//! - [`boltdb`]: the `snap/db` that 3.x wants beside a snapshot, and whether one has keys
+//! - [`bolt`]: the `snap/db` that 3.x wants beside a snapshot, and whether one has keys
 //! - [`clock`]: when entries were written · [`request`]: what an entry asks of the store · [`v3`]: whether a member holds data of the v3 store
 
-pub mod boltdb;
+pub mod bolt;
 pub mod clock;
 pub mod datadir;
 pub mod empty_log;
@@ -22,12 +22,12 @@ pub mod file;
 pub mod frame;
 pub mod in_use;
 pub mod log;
-mod marks;
 pub mod members;
 pub mod proto;
 pub mod request;
 pub mod rewrite;
 pub mod snap;
+mod snapshot_offsets;
 pub mod store;
 mod tail;
 pub mod terms;

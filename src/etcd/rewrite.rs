@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::boltdb;
+use super::bolt;
 use super::datadir::{Contents, DataDir, Family};
 use super::frame::{FrameWriter, Kind, Stop};
 use super::log::Log;
@@ -118,7 +118,7 @@ pub fn write_base(contents: &Contents, family: Family, path: &Path) -> Result<()
     copied().with_context(|| format!("copying {}", base.path.display()))?;
     if family == Family::Three {
         let mut db = create_private(&snap.join("db")).context("creating snap/db")?;
-        db.write_all(&boltdb::stub(base.metadata.position.index)).context("writing snap/db")?;
+        db.write_all(&bolt::stub(base.metadata.position.index)).context("writing snap/db")?;
     }
     Ok(())
 }

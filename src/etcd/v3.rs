@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::boltdb::read::first_filled;
+use super::bolt::read::first_filled;
 use super::file;
 
 /// The buckets of `snap/db` that hold what users wrote. etcd makes all of them at its first start, empty.
@@ -77,14 +77,14 @@ impl fmt::Display for Seen<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::etcd::boltdb;
+    use crate::etcd::bolt;
     use crate::sys::fs::write_atomic;
 
     #[test]
     fn a_db_is_looked_into_without_failing() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Db::look(dir.path()), Db::Empty);
-        write_atomic(&dir.path().join("db"), &boltdb::stub(7), 0o600).unwrap();
+        write_atomic(&dir.path().join("db"), &bolt::stub(7), 0o600).unwrap();
         assert_eq!(Db::look(dir.path()), Db::Empty);
         write_atomic(&dir.path().join("db"), b"no bolt", 0o600).unwrap();
         assert_eq!(Db::look(dir.path()), Db::Unreadable("no valid meta page".into()));

@@ -7,17 +7,17 @@ use anyhow::{Context, Result};
 use super::report::{About, Doubt, Found, PROTOCOL, Report};
 use crate::archive::catalog::by_folder;
 use crate::archive::lineage::{Parent, Record, RecordedMember};
-use crate::archive::{chain, recorded};
+use crate::archive::{chain, recovery_records};
 use crate::cluster::access::Access;
 use crate::cluster::api;
 use crate::etcd::datadir::DataDir;
 use crate::etcd::in_use;
 use crate::etcd::store::StoredMember;
 use crate::exit::{Exit, exit_of};
-use crate::paths::Root;
 use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 use crate::sys::http::is_unasked;
+use crate::sys::root::Root;
 use crate::sys::{look, systemd, time};
 
 /// Looks at this node.
@@ -56,14 +56,15 @@ pub fn report(
     let mut archive = doubts.usable(About::Archive, archive(settings, &folders));
     let mut all = folders.iter().map(|(name, objects)| (name.as_str(), &objects[..]));
     let mut records = staged(settings, &mut doubts);
-    let found = doubts.usable(About::Records, recorded::in_folders(remote, &mut all));
+    let found = doubts.usable(About::Records, recovery_records::in_folders(remote, &mut all));
     if let Some(why) = found.doubt() {
         doubts.note(About::Records, &anyhow::anyhow!(why));
     }
     records.extend(found.records);
     for found in disk.iter_mut().chain(&mut archive) {
         let noted = doubts.usable(About::Records, Parent::of(&settings.backup_dir, found.cluster_id));
-        found.parents = noted.into_iter().chain(recorded::continued(&records, found.cluster_id)).collect();
+        found.parents =
+            noted.into_iter().chain(recovery_records::continued(&records, found.cluster_id)).collect();
     }
     let of_disk = |record: &Record| disk.as_ref().is_some_and(|disk| disk.cluster_id == record.cluster_id);
     Ok(Report {
@@ -90,8 +91,8 @@ pub fn report(
 
 /// What this machine's folder holds, and where everybody's recovery records are.
 fn own_and_records(remote: &dyn Remote, own: &str) -> Result<Vec<Object>> {
-    let only = [format!("/{own}/**"), recorded::PATTERN.to_owned()];
-    remote.list_only("", &only, &|path| is_of(path, own) || recorded::is_record(path))
+    let only = [format!("/{own}/**"), recovery_records::PATTERN.to_owned()];
+    remote.list_only("", &only, &|path| is_of(path, own) || recovery_records::is_record(path))
 }
 
 fn is_of(path: &str, folder: &str) -> bool {

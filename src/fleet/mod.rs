@@ -6,9 +6,8 @@
 //!   [`past`]: the same for a point in the past · [`text`]: for people
 //! - [`steps`]: what is run on which node · [`ssh`]: this program on another node · [`said`]: what that says ·
 //!   [`progress`]: how far it is, for whoever is interrupted
-//! - [`await_member`]: until etcd serves on this one
+//! - [`serving`]: until etcd serves on this one
 
-pub mod await_member;
 pub mod gather;
 pub mod past;
 pub mod plan;
@@ -16,6 +15,7 @@ pub mod progress;
 pub mod refuse;
 pub mod report;
 pub mod said;
+pub mod serving;
 pub mod ssh;
 pub mod steps;
 pub mod text;

@@ -2,9 +2,8 @@
 
 use anyhow::Result;
 
-use super::plan;
-use super::refuse;
 use super::way::{Node, Take, Way, Wish};
+use super::{plan, refuse};
 use crate::archive::lineage::Record;
 use crate::exit::{Exit, fault};
 

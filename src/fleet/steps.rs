@@ -8,12 +8,11 @@ use anyhow::Result;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::plan;
 use super::progress::{Progress, Stage};
 use super::report::{Found, PROTOCOL, Report, Serving};
-use super::said;
 use super::ssh::Ssh;
 use super::way::{Node, Take};
+use super::{plan, said};
 use crate::archive::lineage::Record;
 use crate::exit::{Exit, OrFault, exit_of, fault, hint_of};
 

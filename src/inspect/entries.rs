@@ -7,9 +7,7 @@ use std::io::Read;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::output::Output;
 use super::subject::Subject;
-use super::text;
 use crate::archive::unpack::Sink;
 use crate::cli::IndexRange;
 use crate::etcd::frame::{Kind, Record};
@@ -18,6 +16,8 @@ use crate::etcd::proto::{ConfChangeKind, Entry, EntryKind};
 use crate::etcd::request::{Payload, Request};
 use crate::etcd::snap::SnapshotName;
 use crate::etcd::wal::SegmentName;
+use crate::sys::terminal::output::Output;
+use crate::sys::terminal::text;
 
 /// Lists the entries of a range, in the order of the log: one that overwrites others comes behind them.
 ///

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::mem;
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
+use std::{mem, thread};
 
 use anyhow::{Result, ensure};
 

@@ -6,14 +6,14 @@ use std::io::Read;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use super::output::Output;
 use super::subject::Subject;
-use super::text;
 use crate::archive::unpack::Sink;
 use crate::etcd::frame::Record;
 use crate::etcd::snap::{self, SnapshotName};
 use crate::etcd::wal::SegmentName;
 use crate::sys::json::{Reader, Token};
+use crate::sys::terminal::output::Output;
+use crate::sys::terminal::text;
 
 /// The subtree of the users' keys. `/0` is the cluster's own, `/2` has users and roles.
 const USERS: &str = "1";

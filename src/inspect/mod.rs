@@ -3,15 +3,11 @@
 //!
 //! - [`subject`]: what a path is, and its content as one stream of snapshot and records
 //! - [`gather`]: the content read through · [`report`]: what it adds up to · [`table`]: the same for people
-//! - [`entries`], [`keys`]: the lists · [`text`]: values as they can be shown · [`output`]: stdout
-//! - [`outlook`]: what will have expired when etcd starts
+//! - [`entries`], [`keys`]: the lists
 
 pub mod entries;
 pub mod gather;
 pub mod keys;
-pub mod outlook;
-pub mod output;
 pub mod report;
 pub mod subject;
 pub mod table;
-pub mod text;

@@ -1,8 +1,8 @@
 //! A report for people.
 
 use super::report::{LogSummary, Report, State};
-use super::text;
 use crate::etcd::datadir::Family;
+use crate::sys::terminal::text;
 
 /// Width of the left column.
 const LABEL: usize = 14;

@@ -5,8 +5,9 @@ use anyhow::Result;
 use super::plan::{Action, Content, Plan, Step, Wanted, drop_in, services};
 use super::record::{Entry, Record};
 use super::sums::of_bytes;
-use crate::paths::{FOUNDER_DROP_IN, Root};
+use crate::paths::FOUNDER_DROP_IN;
 use crate::sys::look;
+use crate::sys::root::Root;
 
 /// The variable it is about.
 pub const VARIABLE: &str = "ETCD_RESTORE_MASTER_ADV_PEER_URLS";

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use super::payload;
 use super::plan::{drop_in, services};
-use crate::paths::{RUNTIME_UNIT_DIR, Root};
+use crate::paths::RUNTIME_UNIT_DIR;
+use crate::sys::root::Root;
 
 /// Why it is removed.
 pub const WHY: &str = "etcd2-backup-coreos left it";

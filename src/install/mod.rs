@@ -3,14 +3,14 @@
 //! A [`plan`] says what is to be done to which file; [`transaction`] does it all or not at all; [`record`] remembers what
 //! was placed.
 
-pub mod found;
+pub mod existing;
 pub mod founder;
 mod json;
 pub mod leftovers;
 pub mod payload;
 pub mod plan;
+pub mod post_install;
 pub mod record;
-pub mod settle;
 pub mod sums;
 pub mod system;
 pub mod transaction;

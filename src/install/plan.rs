@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::found::{self, Found, look, our_user};
-use super::json;
-use super::leftovers;
+use super::existing::{self, Found, look, our_user};
 use super::payload::{self, Payload};
 use super::record::{Entry, Record};
 use super::sums::Digest;
+use super::{json, leftovers};
 use crate::exit::{Exit, fault};
-use crate::paths::{self, Root};
+use crate::paths;
 use crate::remote::conf::is_encrypted;
 use crate::sys::digest::to_hex;
 use crate::sys::look as look_at;
+use crate::sys::root::Root;
 
 /// What is done to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl Plan {
         placed: Option<&Entry>,
         why: &'static str,
     ) -> Result<()> {
-        if let Some(reason) = found::obstacle(root, &target)? {
+        if let Some(reason) = existing::obstacle(root, &target)? {
             let hint = "move it away and run this again; no file has been changed";
             return Err(fault(Exit::Refused, format!("cannot place {target}: {reason}"), hint));
         }

@@ -1,19 +1,19 @@
 //! What was placed on this node: the installer's memory, for the next version, for `--check` and for `uninstall`.
 
-use std::fs;
-use std::io;
+use std::{fs, io};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::found::{Found, look, our_user};
+use super::existing::{Found, look, our_user};
 use super::json;
 use super::plan::{Content, Wanted};
 use super::sums::of_bytes;
 use crate::exit::{Exit, OrFault};
-use crate::paths::{FOUNDER_DROP_IN, RECORD, Root};
+use crate::paths::{FOUNDER_DROP_IN, RECORD};
 use crate::remote::conf::digest_of_the_operators;
 use crate::sys::digest::to_hex;
+use crate::sys::root::Root;
 
 /// All that was placed, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,14 +1,14 @@
 //! Which systems this is made for.
 
-use std::fs;
-use std::io;
+use std::{fs, io};
 
 use anyhow::Result;
 
 use crate::exit::{Exit, OrFault, fault};
-use crate::paths::{OS_RELEASE, OS_RELEASE_VENDOR, Root};
+use crate::paths::{OS_RELEASE, OS_RELEASE_VENDOR};
 use crate::sys::look;
 use crate::sys::os_release::{self, OsRelease};
+use crate::sys::root::Root;
 
 /// Refuses a system that is none of those this is made for, unless `force` is given.
 ///

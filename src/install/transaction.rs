@@ -14,18 +14,18 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::found::{Found, look};
-use super::json;
+use super::existing::{Found, look};
 use super::plan::{Action, Content, Plan, Step, Wanted};
 use super::record::Record;
-use super::sums;
+use super::{json, sums};
 use crate::exit::{Exit, OrFault, fault};
-use crate::paths::{INSTALL_JOURNAL, RECORD, Root, STAMP_DIR};
+use crate::paths::{INSTALL_JOURNAL, RECORD, STAMP_DIR};
 use crate::sys::digest::to_hex;
 use crate::sys::fs::{create_dirs, parent, remove_if_there, sweep, sync_dir, write_atomic};
 use crate::sys::lock::Lock;
 use crate::sys::look as look_at;
 use crate::sys::room::{self, Leave};
+use crate::sys::root::Root;
 
 /// Secret: it tells checksums of rclone.conf.
 const MODE: u32 = 0o600;

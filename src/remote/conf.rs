@@ -3,8 +3,8 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::settings::section::ENCRYPTED;
-pub use crate::settings::section::is_encrypted;
+use crate::settings::rclone_section::ENCRYPTED;
+pub use crate::settings::rclone_section::is_encrypted;
 
 /// The checksum of what an operator writes into a rclone.conf: without the keys that rclone sets itself, empty lines, and
 /// the spaces that rclone lays out anew when it writes the file. Of an encrypted one, that it is encrypted.

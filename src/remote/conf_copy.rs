@@ -4,16 +4,15 @@
 //! Some refresh tokens serve once: a new one that is lost ends all backups. So what a killed run left is taken back by the
 //! next one, and of two that ran side by side the token stays that expires last.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
+use std::{fs, thread};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::settings::section::is_encrypted;
+use crate::settings::rclone_section::is_encrypted;
 use crate::sys::fs::{create_dirs, remove_dir_if_there, remove_if_there, write_atomic};
 use crate::sys::lock::Lock;
 use crate::sys::time::parse_rfc3339;

@@ -1,7 +1,7 @@
 //! An upload that was denied, although the key may write: rclone makes sure of the bucket before it, by creating it.
 
 use crate::settings::endpoint::bucket_of;
-use crate::settings::section::{Lookup, Section};
+use crate::settings::rclone_section::{Lookup, Section};
 
 /// What the remotes say of a right that is missing.
 const DENIED: [&str; 8] = [
@@ -51,7 +51,7 @@ fn option_of(kind: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::section::parse_sections;
+    use crate::settings::rclone_section::parse_sections;
 
     fn in_conf(name: &str) -> Option<Section> {
         parse_sections(CONF).into_iter().find(|section| section.name == name)

@@ -16,16 +16,16 @@ use super::route::{Facts, Route};
 use super::variables::Variables;
 use super::{denied, mounts, password, version};
 use crate::exit::{Exit, OrFault, fault};
-use crate::paths::{BUNDLED_RCLONE, Root};
+use crate::paths::BUNDLED_RCLONE;
+use crate::settings::rclone_section::parse_sections;
 use crate::settings::reach::Place;
-use crate::settings::section::parse_sections;
 use crate::settings::{Runner, Settings};
 use crate::sys::command::{CommandRunExt, Output};
 use crate::sys::fs::write_atomic;
-use crate::sys::leash;
 use crate::sys::privilege::is_root;
 use crate::sys::redact::redact;
-use crate::sys::{look, random};
+use crate::sys::root::Root;
+use crate::sys::{leash, look, random};
 
 /// One name for all our containers: a client that was killed leaves its container running, and the next one of this
 /// name is only started once that is gone.

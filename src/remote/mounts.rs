@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::exit::{Exit, OrFault, fault};
+use crate::settings::rclone_section::{configured, is_encrypted, names_a_file, parse_sections};
 use crate::settings::reach::{self, Place, Reach};
-use crate::settings::section::{configured, is_encrypted, names_a_file, parse_sections};
 use crate::sys::fs::create_dirs;
 
 /// Names of rclone's variables, and what they say.

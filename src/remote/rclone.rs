@@ -12,11 +12,11 @@ use super::retry::{FULL, Retry};
 use super::route::Route;
 use super::{Object, Proof, Remote, Seen};
 use crate::exit::{Exit, OrFault, fault};
-use crate::paths::Root;
 use crate::settings::{Settings, endpoint};
 use crate::sys::fs::{create_dirs, remove_if_there};
 use crate::sys::look;
 use crate::sys::room::{self, Leave};
+use crate::sys::root::Root;
 
 /// How long a look may take that is of no need.
 const GLANCE: Duration = Duration::from_secs(30);

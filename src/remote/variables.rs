@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::process::Command;
 use std::sync::Once;
 
-use crate::settings::flags;
+use crate::settings::rclone_flags;
 
 /// Settings that look like rclone's own variables, but are ours.
 const OURS: [&str; 2] = ["RCLONE_ENDPOINT", "RCLONE_CONFIG_PATH"];
@@ -103,7 +103,9 @@ fn is_passed(name: &str) -> bool {
         return false;
     }
     let flag = rest.replace('_', "-");
-    if name == super::password::VARIABLE || flags::ALLOWED.iter().chain(&MORE_FLAGS).any(|f| *f == flag) {
+    if name == super::password::VARIABLE
+        || rclone_flags::ALLOWED.iter().chain(&MORE_FLAGS).any(|f| *f == flag)
+    {
         return true;
     }
     // RCLONE_CONFIG_<REMOTE>_<OPTION>, or RCLONE_<BACKEND>_<OPTION>.

@@ -1,6 +1,6 @@
 //! Settings for a first start that etcd heeds although it finds a log, so that it does not become the member that it was made.
 
-use super::unit::{UnitEnvironment, as_flag};
+use super::etcd_unit::{UnitEnvironment, as_flag};
 
 /// The one flag that founds a new cluster out of any log.
 const FORCE: &str = "force-new-cluster";

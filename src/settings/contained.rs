@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::etcd_unit::{UnitEnvironment, flag_value, variable_of};
 use super::parse::{OURS, absolute};
-use super::unit::{UnitEnvironment, flag_value, variable_of};
 use crate::exit::{Exit, fault};
 use crate::sys::container;
 

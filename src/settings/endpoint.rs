@@ -1,8 +1,8 @@
 //! Where the backups lie, `remote:path`: its normal form, the same for the workstation's program, which reads it in the
 //! site, and for the node's, which reads it in a drop-in. What is kept of a folder is kept under this text.
 
+use super::rclone_section::{Lookup, Section};
 use super::reach::places;
-use super::section::{Lookup, Section};
 
 /// What is wrong with an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -297,7 +297,7 @@ pub fn join(endpoint: &str, folder: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::section::parse_sections;
+    use super::super::rclone_section::parse_sections;
     use super::*;
 
     const CONF: &str = "[s3]\ntype = s3\n; type = x\n[disk]\r\ntype = local\r\n[gcs]\ntype = google cloud storage\n\

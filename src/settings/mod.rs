@@ -9,39 +9,38 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::archive::retention::Rules;
+use self::retention::Rules;
 use crate::exit::{Exit, OrFault, fault};
 use crate::identity;
-use crate::paths::{MACHINE_ID, Root};
-use crate::sys::folder;
+use crate::paths::MACHINE_ID;
 use crate::sys::fs::create_dirs;
 use crate::sys::http::Tls;
 use crate::sys::lock::Lock;
-use crate::sys::look;
-use crate::sys::systemd;
+use crate::sys::root::Root;
+use crate::sys::{folder, look, systemd};
 
 pub mod bootstrap;
 mod contained;
 pub mod endpoint;
 pub mod etcd_config;
-pub mod flags;
+pub mod etcd_unit;
 mod parse;
+pub mod rclone_flags;
+pub mod rclone_section;
 pub mod reach;
-mod retention;
-pub mod section;
+pub mod retention;
 pub mod source;
 pub mod started;
 mod tls;
-pub mod unit;
 pub mod urls;
 
+pub use etcd_unit::UnitEnvironment;
 pub use parse::parse;
-pub use unit::UnitEnvironment;
 
 /// Our unit whose drop-in holds our settings, for a command that was started by hand.
 const OUR_UNIT: &str = "etcd2-backup.service";
 
-/// Everything the commands need to know of this node. Paths are inside the [`Root`](crate::paths::Root) already.
+/// Everything the commands need to know of this node. Paths are inside the [`Root`](crate::sys::root::Root) already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// etcd's unit, for example `etcd2.service` (`ETCD2_BACKUP_ETCD_UNIT`).
@@ -138,7 +137,7 @@ impl Settings {
         refuse_folder_inside(&settings.data_dir)?;
         // Only root may read it; whoever else asks is told by rclone what is wrong.
         if let Ok(conf) = fs::read(&settings.rclone_conf) {
-            parse::endpoint(&ours, &section::parse_sections(&String::from_utf8_lossy(&conf)))?;
+            parse::endpoint(&ours, &rclone_section::parse_sections(&String::from_utf8_lossy(&conf)))?;
         }
         Ok(settings)
     }

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::endpoint;
-use super::section::{Section, configured};
-use super::{Runner, Settings, UnitEnvironment, bootstrap, contained, flags, retention, source, tls, urls};
+use super::rclone_section::{Section, configured};
+use super::{
+    Runner, Settings, UnitEnvironment, bootstrap, contained, endpoint, rclone_flags, retention, source, tls,
+    urls,
+};
 use crate::exit::{Exit, OrFault, fault};
-use crate::paths::{AUTH, RCLONE_CONF, Root};
+use crate::paths::{AUTH, RCLONE_CONF};
+use crate::sys::root::Root;
 
 const DEFAULT_DATA_DIR: &str = "/var/lib/etcd2";
 const DEFAULT_BACKUP_DIR: &str = "/var/lib/etcd2-backup";
@@ -216,7 +219,7 @@ fn rclone_flags(ours: &BTreeMap<String, String>) -> Result<Vec<String>> {
     const NAME: &str = "ETCD2_BACKUP_RCLONE_FLAGS";
     let words = get(ours, NAME).unwrap_or_default().split_ascii_whitespace();
     words
-        .map(|flag| match flags::objection(flag) {
+        .map(|flag| match rclone_flags::objection(flag) {
             None => Ok(flag.to_owned()),
             // It may hold what nobody should see.
             Some((problem, hint)) => {
@@ -261,8 +264,8 @@ fn initial_cluster(unit: &UnitEnvironment) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::retention::Rules;
     use crate::exit::{exit_of, hint_of};
+    use crate::settings::retention::Rules;
     use crate::settings::source::Choice;
 
     const ID: &str = "0123456789abcdef0123456789abcdef\n";

@@ -4,7 +4,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::section::{Lookup, Section, names_a_file};
+use super::rclone_section::{Lookup, Section, names_a_file};
 
 /// A place on the node that a remote needs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -204,7 +204,7 @@ fn shortest(path: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::section::parse_sections;
+    use super::super::rclone_section::parse_sections;
     use super::*;
 
     const CONF: &str = "[s3]\ntype = s3\nkey = x\n[disk]\ntype: local\n[drive]\ntype = drive\ntoken = {}\n\

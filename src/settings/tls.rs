@@ -10,8 +10,8 @@ use anyhow::Result;
 
 use super::UnitEnvironment;
 use super::parse::{absolute, get};
-use crate::paths::Root;
 use crate::sys::http::Tls;
+use crate::sys::root::Root;
 
 /// For the ports of peers: what etcd shows its peers.
 ///

@@ -84,7 +84,8 @@ fn names(locks: &str, (major, minor): (u64, u64), inode: u64) -> bool {
 mod tests {
     use super::*;
     use std::fs::OpenOptions;
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::Relaxed;
     use std::thread;
 
     #[test]

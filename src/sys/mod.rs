@@ -1,4 +1,4 @@
-//! The outside world: processes, files, locks, systemd, HTTP. Knows nothing of etcd.
+//! The outside world: processes, files, locks, systemd, HTTP, the terminal. Knows nothing of etcd.
 
 pub mod command;
 pub mod container;
@@ -19,8 +19,10 @@ pub mod privilege;
 pub mod random;
 pub mod redact;
 pub mod room;
+pub mod root;
 pub mod secret_file;
 pub mod summed;
 pub mod systemd;
+pub mod terminal;
 pub mod time;
 pub mod unit_file;

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::exit::{Exit, OrFault};
-use crate::paths::Root;
+use crate::sys::root::Root;
 
 /// Whether this process may do what root may.
 pub fn is_root() -> bool {

@@ -2,7 +2,9 @@
 //!
 //! - [`plan`]: which parts a run reads · [`read`]: bringing and checking them · [`finding`]: what is wrong, and what that
 //!   means · [`outcome`]: what is noted of it on the node
+//! - [`drill`]: a restore that is tried out
 
+pub mod drill;
 pub mod finding;
 pub mod outcome;
 pub mod plan;

@@ -10,8 +10,8 @@ use super::finding::Finding;
 use super::plan::Scope;
 use crate::archive::chain::Generation;
 use crate::archive::names::GenerationName;
-use crate::archive::state::State;
 use crate::archive::verified::{Round, Seen, Verified};
+use crate::backup::state::State;
 use crate::settings::Settings;
 
 /// A backup takes seconds; one that takes longer leaves the note to the next run.

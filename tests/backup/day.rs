@@ -10,13 +10,13 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::Result;
-use etcd2_backup::commands::backup;
+use etcd2_backup::backup::cycle;
+use etcd2_backup::backup::outcome::Cycle;
 use etcd2_backup::etcd::frame::FrameReader;
 use etcd2_backup::exit::{Exit, exit_of};
-use etcd2_backup::paths::Root;
-use etcd2_backup::running::surroundings::{Run, Surroundings};
+use etcd2_backup::node::running::surroundings::{Run, Surroundings};
 use etcd2_backup::settings::{self, Settings, UnitEnvironment};
-use etcd2_backup::telling::Cycle;
+use etcd2_backup::sys::root::Root;
 use testkit::files::write;
 use testkit::node::Node;
 use testkit::replay;
@@ -205,7 +205,7 @@ impl Day {
     fn backup(&self) -> (Result<Exit>, Cycle) {
         let mut said = Cycle::default();
         let root = Root::new(self.node.root());
-        let ended = backup::send_what_is_new(&self.made, &root, &self.settings, None, &mut said);
+        let ended = cycle::run(&self.made, &root, &self.settings, None, &mut said);
         (ended, said)
     }
 
@@ -332,7 +332,7 @@ fn a_proxy_is_no_alarm_either() {
     let mut made = Made { now: MIDNIGHT, run };
     for cycle in 0..CYCLES {
         let root = Root::new(node.root());
-        let ended = backup::send_what_is_new(&made, &root, &settings, None, &mut Cycle::default());
+        let ended = cycle::run(&made, &root, &settings, None, &mut Cycle::default());
         assert_eq!(ended.unwrap(), Exit::NoMember, "{cycle}");
         made.now += CYCLE;
         made.run.uptime += CYCLE;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use etcd2_backup::etcd::datadir::{Contents, DataDir};
 use etcd2_backup::etcd::wal::Reading;
 use etcd2_backup::identity;
-use etcd2_backup::paths::Root;
+use etcd2_backup::sys::root::Root;
 use testkit::faults::kill::{Step, kill_at, steps};
 use testkit::files::{alter_json, tree, write};
 use testkit::keys::{self, Keys};

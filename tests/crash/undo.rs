@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use etcd2_backup::etcd::datadir;
 use etcd2_backup::identity;
-use etcd2_backup::paths::Root;
+use etcd2_backup::sys::root::Root;
 use testkit::faults::kill::{kill_at, steps};
 use testkit::files::tree;
 use testkit::keys;

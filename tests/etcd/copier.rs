@@ -6,11 +6,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use etcd2_backup::archive::capture::{self, Look};
 use etcd2_backup::archive::names::{GenerationName, PartName};
 use etcd2_backup::archive::part::{self, Head, Part};
-use etcd2_backup::archive::state::State;
 use etcd2_backup::archive::unpack::unpack;
+use etcd2_backup::backup::capture::{self, Look};
+use etcd2_backup::backup::state::State;
 use etcd2_backup::etcd::datadir::DataDir;
 use etcd2_backup::sys::room::Leave;
 use testkit::replay::{self, Entry};

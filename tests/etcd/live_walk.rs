@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use etcd2_backup::archive::capture;
+use etcd2_backup::backup::capture;
 use etcd2_backup::etcd::datadir::DataDir;
 use etcd2_backup::etcd::frame::{FrameReader, FrameWriter, Kind};
 use etcd2_backup::etcd::proto::{Entry, EntryKind, LogPosition, Metadata};

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::{fs, io};
 
 use etcd2_backup::etcd::in_use;
-use etcd2_backup::running::member::Member as Seen;
-use etcd2_backup::running::which::{Found, Sought};
-use etcd2_backup::running::{mounts, process, theirs};
+use etcd2_backup::node::running::member::Member as Seen;
+use etcd2_backup::node::running::which::{Found, Sought};
+use etcd2_backup::node::running::{mounts, process, theirs};
 use testkit::etcd::Member;
 use testkit::files::write;
 use testkit::node::Node;

@@ -3,16 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::{io, thread};
 
 use anyhow::Result;
-use etcd2_backup::archive::capture::{self, Capture, Look};
-use etcd2_backup::archive::state::{Checked, State};
+use etcd2_backup::backup::capture::{self, Capture, Look};
+use etcd2_backup::backup::state::{Checked, State};
 use etcd2_backup::etcd::datadir::DataDir;
 use etcd2_backup::etcd::frame::{FrameReader, FrameWriter, Kind};
 use etcd2_backup::etcd::proto::{Entry, EntryKind, LogPosition};

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use etcd2_backup::paths::Root;
 use etcd2_backup::settings::{UnitEnvironment, parse};
 use etcd2_backup::sys::lock::Lock;
+use etcd2_backup::sys::root::Root;
 use etcd2_backup::sys::unit_file::parse_environment;
 use testkit::faults::disk::{Disk, PAGE};
 use testkit::faults::inject::calls;

@@ -1,13 +1,12 @@
 //! `join` against real etcd: who comes in, who is kept out, and what is on the disk and in the member list afterwards.
 
-use std::fs;
 use std::process::{Child, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use etcd2_backup::etcd::datadir;
 use etcd2_backup::identity;
-use etcd2_backup::paths::Root;
+use etcd2_backup::sys::root::Root;
 use testkit::etcd::Listed;
 use testkit::files::tree;
 use testkit::keys::{self, Client, Keys};

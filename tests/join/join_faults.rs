@@ -1,8 +1,7 @@
 //! `join` when the cluster, or an answer of it, fails at the worst moment.
 
-use std::fs;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use testkit::etcd::Listed;
 use testkit::faults::curl::Curl;

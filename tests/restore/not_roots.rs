@@ -1,10 +1,9 @@
 //! The data directory belongs to etcd's user, who may put anything under any name in it, at any moment; and root works there.
 
-use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::{fs, thread};
 
 use testkit::files::{tree, write};
 use testkit::keys::Keys;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use etcd2_backup::etcd::datadir;
 use etcd2_backup::identity;
-use etcd2_backup::paths::Root;
+use etcd2_backup::sys::root::Root;
 use testkit::files::tree;
 use testkit::keys::{self, Client, Keys};
 use testkit::node::Node;

@@ -10,10 +10,10 @@ use etcd2_backup::exit::{Exit, OrFault, fault};
 use etcd2_backup::sys::command::CommandRunExt;
 use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 
-use crate::bundle::Bundle;
+use crate::bundle::{self, Bundle};
 use crate::facts::{Facts, first_line};
 use crate::site::{self, Site};
-use crate::{bundle, inspect, paths, prebuilt, rules, tarball};
+use crate::{inspect, paths, prebuilt, rules, tarball};
 
 /// What the node program is compiled for unless somebody says otherwise: small, and its libc comes with the compiler.
 pub(crate) const MUSL: &str = "x86_64-unknown-linux-musl";

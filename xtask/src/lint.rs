@@ -1,11 +1,10 @@
 //! `cargo xtask lint`: what a build would refuse, what systemd itself says of the units, how the operator's templates
 //! differ from the built-in ones, and whether the program may ship.
 
-use std::env;
-use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use std::{env, io};
 
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, fault};

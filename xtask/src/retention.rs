@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use etcd2_backup::archive::retention::Rules;
 use etcd2_backup::exit::{Exit, OrFault};
+use etcd2_backup::settings::retention::Rules;
 use humantime::format_duration;
 use serde::Serialize;
 

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use etcd2_backup::nearest::nearest;
-use etcd2_backup::settings::flags::objection;
+use etcd2_backup::settings::rclone_flags::objection;
+use etcd2_backup::settings::rclone_section::Section;
 use etcd2_backup::settings::reach;
-use etcd2_backup::settings::section::Section;
 
 use crate::bundle;
 use crate::check::{self, refuse};
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_a_container_cannot_be_given_is_refused() {
-        let sections = etcd2_backup::settings::section::parse_sections(
+        let sections = etcd2_backup::settings::rclone_section::parse_sections(
             "[d]\ntype = local\n[s]\ntype = sftp\nkey_file = ~/id\n",
         );
         let docker = Runner::Docker(STOCK_IMAGE.into());

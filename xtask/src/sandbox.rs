@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use etcd2_backup::paths;
+use etcd2_backup::settings::rclone_section::{is_encrypted, parse_sections};
 use etcd2_backup::settings::reach::{Reach, reach};
-use etcd2_backup::settings::section::{is_encrypted, parse_sections};
 use serde::Serialize;
 
 use crate::runner::Runner;

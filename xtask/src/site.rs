@@ -10,19 +10,17 @@ use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, OrFault};
 use etcd2_backup::remote::conf::is_encrypted;
 
-use crate::bundle;
 use crate::check::{self, refuse};
 use crate::finding::Finding;
 use crate::fragment::{Fragment, OneOrMany, parse_fragment};
 use crate::input::{self, TEXT};
-use crate::rclone_conf;
 use crate::retention::{self, Retention};
 use crate::runner::{self, Runner};
 use crate::schedule::{self, Schedule};
 use crate::templates::{self, Texts};
 use crate::vars::{self, Vars};
 use crate::verify::{self, Verify};
-use crate::warn;
+use crate::{bundle, rclone_conf, warn};
 
 /// The settings' file.
 pub(crate) const SETTINGS: &str = "etcd2-backup.toml";

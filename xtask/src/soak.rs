@@ -3,14 +3,13 @@
 //! acknowledged before the last reported point must be there.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use anyhow::{Context, Result, bail, ensure};
 use etcd2_backup::sys::fs::{create_dirs, remove_dir_if_there, write_atomic};

@@ -8,9 +8,11 @@ use std::time::Duration;
 use super::catalog::Entry;
 use super::names::{GenerationName, PartName};
 use super::verified::Verified;
+use crate::settings::retention::Rules;
 use crate::sys::time;
 
 pub mod accepted;
+pub mod apply;
 mod doubts;
 mod needs;
 #[cfg(test)]
@@ -25,32 +27,6 @@ const UPLOAD: u64 = 24 * 3600;
 const DAY: u64 = 24 * 3600;
 /// 1970-01-01 was a Thursday.
 const SINCE_MONDAY: u64 = 3 * DAY;
-
-/// What is kept (`[retention]` in the site).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
-    /// This many of the newest generations.
-    pub last: u64,
-    /// All that are needed to go back this far, to any moment.
-    pub within: Duration,
-    /// The newest of a day, for this many days.
-    pub daily: u64,
-    /// The newest of a week, for this many weeks.
-    pub weekly: u64,
-    /// The newest of a cluster, or a member, that is not there any more, for so long.
-    pub other_clusters: Duration,
-}
-
-impl Rules {
-    /// What holds when nothing is set.
-    pub const DEFAULT: Self = Self {
-        last: 3,
-        within: Duration::from_secs(7 * DAY),
-        daily: 7,
-        weekly: 4,
-        other_clusters: Duration::from_secs(30 * DAY),
-    };
-}
 
 /// What becomes of one generation.
 #[derive(Debug, Clone, PartialEq, Eq)]

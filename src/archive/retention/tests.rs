@@ -1,12 +1,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::archive::catalog;
 use crate::archive::chain::Generation;
 use crate::archive::lineage::{self, Parent};
 use crate::archive::part::Head;
 use crate::archive::part::tests::head;
-use crate::archive::verified;
+use crate::archive::{catalog, verified};
 
 const HOUR: u64 = 3600;
 /// 2026-11-16, a Monday.

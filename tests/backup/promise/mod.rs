@@ -20,15 +20,13 @@ mod judge;
 mod remote;
 
 use std::collections::BTreeMap;
-use std::env;
-use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::{env, fs, thread};
 
-use etcd2_backup::archive::state::State;
+use etcd2_backup::backup::state::State;
 use etcd2_backup::etcd::proto::LogPosition;
 use testkit::faults::wrapper::Wrapper;
 use testkit::keys;

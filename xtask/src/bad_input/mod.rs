@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use anyhow::Result;
 use etcd2_backup::exit::{Exit, exit_of, hint_of};
-use etcd2_backup::settings::section::is_encrypted;
+use etcd2_backup::settings::rclone_section::is_encrypted;
 use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 use etcd2_backup::sys::unit_file::{parse_environment, parse_settings};
 use serde::Deserialize;

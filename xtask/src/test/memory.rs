@@ -1,10 +1,9 @@
 //! A folder in memory for what tests write: thousands of times they sync a file, and a disk makes each of them wait.
 
-use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use std::{env, fs};
 
 use etcd2_backup::sys::command::CommandRunExt as _;
 use etcd2_backup::sys::fs::{create_dirs, write_atomic};

@@ -8,11 +8,10 @@ mod memory;
 mod programs;
 mod side_by_side;
 
-use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, fault};

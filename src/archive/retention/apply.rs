@@ -1,0 +1,72 @@
+//! Removing what no rule keeps.
+
+use anyhow::Result;
+
+use crate::archive::catalog::{self, Entry};
+use crate::archive::retention::accepted::Accepted;
+use crate::archive::retention::{self, Plan};
+use crate::archive::verified::Verified;
+use crate::exit::hint_of;
+use crate::remote::Remote;
+use crate::settings::Settings;
+use crate::sys::time;
+
+/// What somebody types who has seen that all is as it should be.
+pub const ACCEPT: &str =
+    "look at the data (list, restore --plan); if it is as it should be: etcd2-backup prune --accept";
+
+/// What a backup removes by itself, which must not fail for it. Its lock is held.
+pub fn by_itself(settings: &Settings, remote: &dyn Remote) {
+    if settings.prune
+        && let Err(e) = try_by_itself(settings, remote)
+    {
+        log::warn!("older generations cannot be removed: {e:#}");
+        if let Some(hint) = hint_of(&e) {
+            log::warn!("hint: {hint}; or set prune = false below [retention] in the site");
+        }
+    }
+}
+
+fn try_by_itself(settings: &Settings, remote: &dyn Remote) -> Result<()> {
+    let entries = catalog::read(remote, &settings.machine_id)?;
+    let accepted = Accepted::load(&settings.backup_dir, &settings.folder());
+    let plan = plan(settings, &entries, &accepted)?;
+    for doubt in &plan.doubts {
+        log::warn!("older generations stay until somebody has looked: {doubt}");
+    }
+    if !plan.doubts.is_empty() {
+        log::warn!("hint: {ACCEPT}");
+    }
+    remove(remote, &settings.machine_id, &entries, &plan)
+}
+
+/// What the rules of this node keep and do not keep now.
+///
+/// # Errors
+/// What was verified cannot be read, or is lost.
+pub fn plan(settings: &Settings, entries: &[Entry], accepted: &Accepted) -> Result<Plan> {
+    let verified = Verified::load(&settings.backup_dir, &settings.folder())?;
+    verified.refuse_if_lost(&settings.backup_dir)?;
+    Ok(retention::plan(entries, &settings.keep, time::now(), accepted, &verified))
+}
+
+/// Bases first: what is interrupted leaves generations without one, which nobody can take for whole, and which the next
+/// run removes.
+///
+/// # Errors
+/// The remote does not do it.
+pub fn remove(remote: &dyn Remote, folder: &str, entries: &[Entry], plan: &Plan) -> Result<()> {
+    let objects = retention::objects(entries, plan);
+    if objects.bases.is_empty() && objects.others.is_empty() {
+        return Ok(());
+    }
+    remote.remove(folder, &objects.bases)?;
+    remote.remove(folder, &objects.others)?;
+    for verdict in plan.verdicts.iter().filter(|v| !v.keep) {
+        log::info!("generation {} was removed: {}", verdict.name.number, verdict.reason);
+    }
+    if let Err(e) = remote.remove_empty_folders(folder) {
+        log::debug!("empty folders are left: {e:#}");
+    }
+    Ok(())
+}

@@ -1,0 +1,291 @@
+//! One cycle: what is new in the log becomes a part, is sent, and is remembered.
+
+use anyhow::{Context, Result};
+
+use crate::archive::lineage::Parent;
+use crate::archive::part::{self, Head};
+use crate::archive::recovery_records;
+use crate::archive::retention::apply;
+use crate::backup::capture::{self, Capture, Look};
+use crate::backup::no_member::no_member;
+use crate::backup::outcome::Cycle;
+use crate::backup::spool::Spool;
+use crate::backup::state::State;
+use crate::backup::way::{Place, Way};
+use crate::etcd::datadir::{self, DataDir};
+use crate::etcd::wal::{Reading, Unfinished};
+use crate::exit::{Exit, exit_of, fault};
+use crate::identity::{self, Identity};
+use crate::node::fence;
+use crate::node::running::place::Doubt;
+use crate::node::running::surroundings::Surroundings;
+use crate::node::running::unheld;
+use crate::remote::rclone::Rclone;
+use crate::remote::{Object, Remote};
+use crate::settings::{Settings, urls};
+use crate::sys::root::Root;
+use crate::sys::{random, time};
+
+/// So many generations in a row are begun, if each is found not to be as it was sent.
+const GENERATIONS: u32 = 3;
+
+/// Sends what is new, if it is worth it; `cycle` says how far it came. `doubt` is why what is read may not be what etcd wrote last.
+///
+/// # Errors
+/// The log or the remote is not as it should be, or not to be read or reached.
+pub fn run(
+    node: &dyn Surroundings,
+    root: &Root,
+    settings: &Settings,
+    doubt: Option<&Doubt>,
+    cycle: &mut Cycle,
+) -> Result<Exit> {
+    // The timer must not disturb a recovery, nor a slow backup.
+    let Some(_lock) = settings.try_lock()? else {
+        log::info!("nothing done: a recovery or another backup is in progress");
+        return Ok(Exit::Done);
+    };
+    if fence::is_up(root)? {
+        log::info!(
+            "nothing done: a recovery is in progress ({} exists)",
+            root.join(crate::paths::FENCE).display()
+        );
+        return Ok(Exit::Done);
+    }
+    let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
+        Err(e) if exit_of(&e) == Exit::NotFound => return no_member(root, settings, e),
+        dir => dir?,
+    };
+    let remote = Rclone::new(settings, root);
+    let spool = Spool::open(&settings.backup_dir)?;
+    let folder = settings.folder();
+    let mut state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
+    let before = state.as_ref().and_then(|s| s.seen.as_ref());
+    let route = remote.route(before.map(|seen| &seen.route))?;
+    let way = Way { node, doubt, settings, remote: &remote, spool: &spool, folder: &folder, route };
+
+    let mut listed =
+        way.look_first(state.as_mut()).inspect_err(|_| read_what_waits(&dir, state.as_ref(), cycle))?;
+    cycle.sent(finish_earlier(&way, &mut state)?);
+    // A generation that turns out not to be whole, or not to be ours alone, is followed by another one at once.
+    for _ in 0..GENERATIONS {
+        if send_new_part(root, &way, &dir, &mut state, listed.take(), cycle)? {
+            // What was read is sent in any case: if etcd has its data elsewhere, it may still be the last there is.
+            unheld::refuse_if_elsewhere(node, root, settings, &dir)?;
+            return Ok(Exit::Done);
+        }
+    }
+    Err(fault(
+        Exit::Remote,
+        format!("{GENERATIONS} generations in a row were not left as they were sent to {folder}"),
+        "etcd2-backup list shows what is there: find out who else writes to that folder, or removes from it",
+    ))
+}
+
+/// How much is not sent is told, whatever keeps it from being sent.
+fn read_what_waits(dir: &DataDir, state: Option<&State>, cycle: &mut Cycle) {
+    match capture::next(dir, state) {
+        Ok(Look { new, .. }) => new.iter().for_each(|capture| cycle.read(capture)),
+        Err(e) => log::warn!("{e:#}"),
+    }
+}
+
+/// Sends what is new, if it is worth it; `false` if another generation has to begin.
+fn send_new_part(
+    root: &Root,
+    way: &Way<'_>,
+    dir: &DataDir,
+    state: &mut Option<State>,
+    listed: Option<Vec<Object>>,
+    cycle: &mut Cycle,
+) -> Result<bool> {
+    let settings = way.settings;
+    let looked = way.node.now();
+    let Look { new, unfinished } = capture::next(dir, state.as_ref())?;
+    let Some(capture) = new else {
+        remember(settings, state.as_mut(), unfinished)?;
+        cycle.at("nothing new", state.as_ref(), looked);
+        return Ok(true);
+    };
+    cycle.read(&capture);
+    // A log that goes on from what was sent was moved with its data; any other one may be an old one.
+    if let Some(doubt) = way.doubt.filter(|_| capture.begins.is_some()) {
+        return Err(doubt.refusal());
+    }
+    let young = |s: &State| s.is_younger_than(settings.quiet_interval, looked);
+    if capture.is_quiet() && state.as_ref().is_some_and(young) {
+        remember(settings, state.as_mut(), unfinished)?;
+        tell_held_back(settings, &capture);
+        cycle.at("held back", state.as_ref(), looked);
+        return Ok(true);
+    }
+    refuse_v3_data(settings, &capture)?;
+    let place = way.place_for_a_generation(state.as_ref(), &capture, listed)?;
+    identity::record(root, &identity_of(root, settings, &capture))?;
+    if capture.begins.is_some() || !capture.log.changes.is_empty() {
+        note_other_members(root, settings, dir, &capture);
+    }
+
+    let head = head(way, state.as_ref(), &capture, place, looked)?;
+    let to = way.spool.generation(head.generation_name())?;
+    let written = part::write(&to, &head, |out| capture.write_payload(out))?;
+    let now = state.insert(capture.state_behind(state.as_ref(), &settings.folder(), &head, &written, looked));
+    now.save(&settings.backup_dir)?;
+    if !way.send(now)? {
+        return Ok(false);
+    }
+    cycle.sent(written.name.size);
+    cycle.at("sent", Some(now), looked);
+    if head.sequence == 0 && head.generation > 2 {
+        apply::by_itself(settings, way.remote);
+    }
+    Ok(true)
+}
+
+/// What an earlier run could not send, or did not see arrive, goes first and as it was. Gives its bytes. If it is not as it was
+/// any more, the generation ends: what it held is in the next one.
+fn finish_earlier(way: &Way<'_>, state: &mut Option<State>) -> Result<u64> {
+    way.spool.drop_damaged_records()?;
+    let waiting = state.as_mut().and_then(|state| state.pending.clone().map(|path| (state, path)));
+    let Some((state, path)) = waiting else { return way.spool.drop_parts().map(|()| 0) };
+    if let Some(why) = way.spool.objection(&path, state.generation_name(), &state.checksum)? {
+        log::warn!("{path} was to be sent and {why}: it is dropped, with no loss");
+        way.lose(state, &format!("the part that was to be sent {why}"))?;
+        return Ok(0);
+    }
+    log::info!("sending part {} of generation {} again", state.sequence, state.generation);
+    let bytes = std::fs::metadata(way.spool.dir().join(&path))?.len();
+    way.send(state).map(|arrived| if arrived { bytes } else { 0 })
+}
+
+/// A part that is sent takes what was seen unfinished along in its state; without one it is noted alone.
+fn remember(settings: &Settings, state: Option<&mut State>, unfinished: Option<Unfinished>) -> Result<()> {
+    state.map_or(Ok(()), |state| state.remember(unfinished, &settings.backup_dir))
+}
+
+/// A cluster is never idle: 2.x logs a SYNC every 500 ms. What only that brought is not worth a call of rclone.
+fn tell_held_back(settings: &Settings, capture: &Capture) {
+    let synced = capture.log.synced();
+    log::info!(
+        "held back: {} entries up to index {} that write nothing{}; sent {} after the last part, or with the next write",
+        capture.log.entries,
+        capture.last().index,
+        synced.map_or(String::new(), |time| format!(", the newest SYNC of {}", time::rfc3339(time))),
+        humantime::format_duration(settings.quiet_interval),
+    );
+}
+
+/// Only v2 data is backed up. Who has v3 data too must know, and say that it may be left out.
+fn refuse_v3_data(settings: &Settings, capture: &Capture) -> Result<()> {
+    let Some(seen) = &capture.v3_data else { return Ok(()) };
+    if settings.v2_only {
+        log::warn!("this member holds data of the v3 store, which is not backed up: {seen}");
+        return Ok(());
+    }
+    Err(fault(
+        Exit::Refused,
+        format!("this member holds data of the v3 store, which cannot be backed up: {seen}"),
+        "to back up the v2 store alone, set v2_only = true in the site, or ETCD2_BACKUP_V2_ONLY=true in \
+         30-etcd2-backup-restore.conf; the v3 store needs etcdctl snapshot save",
+    ))
+}
+
+fn identity_of(root: &Root, settings: &Settings, capture: &Capture) -> Identity {
+    let wal_dir = root.strip(&settings.effective_wal_dir());
+    Identity { cluster_id: capture.metadata.cluster_id, member_id: capture.metadata.member_id, wal_dir }
+}
+
+/// Where the others are, for the day on which this node has lost its log: no backup fails for it.
+fn note_other_members(root: &Root, settings: &Settings, dir: &DataDir, capture: &Capture) {
+    let noted = || {
+        // What a generation begins with was read from the beginning; else the log before it tells, too.
+        let members = match capture.begins {
+            Some(_) => datadir::members_of(capture.base.as_ref(), &capture.log.changes),
+            None => dir.scan(Reading::Live)?.members(),
+        }?;
+        let own = settings.own_peer_urls()?;
+        let is_own = |url: &String| own.iter().any(|own| urls::same_place(own, url));
+        let others =
+            members.into_values().map(|member| member.peer_urls).filter(|urls| !urls.iter().any(is_own));
+        identity::record_peers(root, others.flatten().collect())
+    };
+    if let Err(e) = noted() {
+        log::debug!("the other members are not noted: {e:#}");
+    }
+}
+
+/// What the cluster continues: by this node's own notes, or, where it joined a recovered one and the folder has what it was a
+/// member of before, by the records of the others.
+fn parent(settings: &Settings, remote: &dyn Remote, cluster_id: u64, others: bool) -> Result<Option<Parent>> {
+    let noted = match Parent::of(&settings.backup_dir, cluster_id) {
+        // The backups must not wait for somebody to remove a file.
+        Err(e) if exit_of(&e) == Exit::Corrupt => {
+            log::warn!("{e:#}; the recovery records are asked instead");
+            None
+        }
+        noted => noted?,
+    };
+    if noted.is_some() || !others {
+        return Ok(noted);
+    }
+    match recovery_records::parent(remote, cluster_id) {
+        Ok(Some(parent)) => {
+            log::info!(
+                "cluster {cluster_id:x} continues {:x}, as its recovery record says",
+                parent.cluster_id
+            );
+            parent.clone().save(&settings.backup_dir)?;
+            Ok(Some(parent))
+        }
+        Ok(None) => Ok(None),
+        Err(e) => {
+            log::warn!("whether cluster {cluster_id:x} continues another one could not be looked up: {e:#}");
+            Ok(None)
+        }
+    }
+}
+
+/// The part's head: its place in the chain, or the start of a new generation behind all that the remote has.
+fn head(
+    way: &Way<'_>,
+    state: Option<&State>,
+    capture: &Capture,
+    place: Option<Place>,
+    looked: u64,
+) -> Result<Head> {
+    let settings = way.settings;
+    let cluster_id = capture.metadata.cluster_id;
+    let (generation, writer, sequence, predecessor, parent) = match (state, &capture.begins) {
+        (Some(state), None) => {
+            (state.generation, state.writer, state.sequence + 1, state.checksum.clone(), None)
+        }
+        (_, why) => {
+            let Place { number, others } = place.context("no number for a generation")?;
+            log::info!("generation {number} begins: {}", why.as_deref().unwrap_or("the first one"));
+            let parent = parent(settings, way.remote, cluster_id, others)?;
+            (number, u32::from_ne_bytes(random::bytes()?), 0, String::new(), parent)
+        }
+    };
+    let snapshot = capture.base.as_ref().map(|b| (b.name.to_string(), b.size));
+    Ok(Head {
+        generation,
+        sequence,
+        cluster_id,
+        member_id: capture.metadata.member_id,
+        writer,
+        member_name: settings.name.clone(),
+        peer_urls: settings.peer_urls.clone(),
+        family: capture.family,
+        // Within a generation times never go back, whatever the clock does.
+        time: state.filter(|_| sequence > 0).map_or(0, |s| s.time).max(looked),
+        first: capture.first,
+        last: capture.last(),
+        commit: Some(capture.commit()),
+        start_state: capture.start_state,
+        predecessor,
+        parent,
+        v3_data: capture.v3_data.is_some(),
+        snapshot,
+        log: capture.tail.extents.clone(),
+    })
+}

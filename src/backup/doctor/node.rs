@@ -1,0 +1,246 @@
+//! This node's clock, its room, and etcd's log as a backup reads it.
+
+use std::path::Path;
+
+use super::Check;
+use crate::backup::capture::Capture;
+use crate::backup::state::State;
+use crate::cluster::own::{self, Asked, Differs};
+use crate::etcd::datadir::DataDir;
+use crate::etcd::in_use;
+use crate::etcd::proto::{LogPosition, Metadata};
+use crate::exit::{Exit, fault};
+use crate::node::running::note::Open;
+use crate::sys::room::{self, Leave, Room};
+use crate::sys::time;
+
+/// A restore refuses a clock that is further behind.
+const BEHIND: u64 = 3600;
+/// Clocks of two nodes are never the same; at that distance something is wrong.
+const APART: u64 = 300;
+
+/// What a backup of all would read.
+pub fn log(all: &Capture) -> Check {
+    let (ids, last) = (all.metadata, all.last().index);
+    let says =
+        format!("whole up to index {last}, of member {:x} of cluster {:x}", ids.member_id, ids.cluster_id);
+    Check::good("log", says)
+}
+
+/// Whether that is all that etcd has applied.
+pub fn log_as_far_as_etcd_says(etcd: &Asked, all: &Capture) -> Check {
+    judge_index(etcd, all.metadata, all.last())
+}
+
+fn judge_index(etcd: &Asked, log: Metadata, last: LogPosition) -> Check {
+    let own = match etcd {
+        Asked::Answered(own) => own,
+        Asked::Silent => {
+            return Check::noted("index", "etcd here does not answer", "run it again while etcd runs here");
+        }
+        Asked::Unknown(why) => {
+            let says = format!("how far etcd here is could not be asked: {why}");
+            return Check::noted(
+                "index",
+                says,
+                "backups do not need that; status and doctor compare the log with it",
+            );
+        }
+    };
+    match (own::compare(own, log, last), own.applied) {
+        (Some(Differs::OtherMember(id)), _) => Check::failed(
+            "index",
+            &fault(
+                Exit::Settings,
+                format!(
+                    "the etcd that answers here is member {id:x}, and the log is of member {:x}",
+                    log.member_id
+                ),
+                "a backup would be of a log that nobody writes to: where does etcd keep its data? \
+                 sudo etcd2-backup look says which log it has open",
+            ),
+        ),
+        (Some(Differs::EndsBefore(applied)), _) => Check::failed(
+            "index",
+            &fault(
+                Exit::Corrupt,
+                format!(
+                    "etcd has applied index {applied}, and the log can be read up to index {} only",
+                    last.index
+                ),
+                "writes behind that cannot be backed up; sudo etcd2-backup inspect shows where the log ends",
+            ),
+        ),
+        (Some(Differs::Unapplied(applied)), _) => Check::failed(
+            "index",
+            &fault(
+                Exit::Settings,
+                format!(
+                    "etcd has a quorum and has applied index {applied} only, and the log went up to index {} seconds ago: it is \
+                     another log, or etcd hangs",
+                    last.index
+                ),
+                "sudo etcd2-backup look says which log etcd has open",
+            ),
+        ),
+        (Some(Differs::Unheld), _) => Check::failed(
+            "index",
+            &fault(
+                Exit::Settings,
+                "etcd answers here and does not have the log open that is backed up: it keeps its data elsewhere",
+                "sudo etcd2-backup look says which log it has open",
+            ),
+        ),
+        (None, Some(applied)) => {
+            Check::good("index", format!("etcd has applied index {applied}, and the log has it"))
+        }
+        (None, None) => Check::noted(
+            "index",
+            "etcd here does not say which index it has applied",
+            "fine with etcd's authentication on, or without its v2 API",
+        ),
+    }
+}
+
+/// Whether the log that a backup reads is the one that the running etcd has open.
+pub fn log_of_the_running_etcd(open: &Open, dir: &DataDir, unit: &str, is_active: bool) -> Check {
+    let log = dir.wal.display();
+    match open {
+        Open::Elsewhere(said) => {
+            let what = format!("{said}, and a backup reads the log in {log}");
+            let hint = format!(
+                "correct {unit}, or ETCD_DATA_DIR in 30-etcd2-backup-restore.conf: systemctl cat {unit}"
+            );
+            return Check::failed("etcd", &fault(Exit::Settings, what, hint));
+        }
+        Open::Untold(said) => {
+            let hint = format!(
+                "set ETCD_INITIAL_ADVERTISE_PEER_URLS in a drop-in of {unit}, which tells them apart: systemctl cat {unit}"
+            );
+            return Check::noted("etcd", format!("{said}; a backup reads the log in {log}"), hint);
+        }
+        Open::Here | Open::Unknown(_) | Open::Unasked(_) => {}
+    }
+    match in_use::is_held(&dir.wal) {
+        Ok(true) if matches!(open, Open::Unasked(_)) => Check::noted(
+            "etcd",
+            format!(
+                "a process holds the log in {log}, and whether it is this node's etcd is not known{}",
+                looked(open)
+            ),
+            "run it as root: sudo etcd2-backup look",
+        ),
+        Ok(true) => Check::good("etcd", format!("a process holds the log in {log}")),
+        Ok(false) if is_active => Check::noted(
+            "etcd",
+            format!("{unit} runs, and nobody holds the log in {log}{}", looked(open)),
+            format!("is it starting, only a proxy, or does it keep its data elsewhere? systemctl cat {unit}"),
+        ),
+        Ok(false) => {
+            Check::noted("etcd", format!("nobody holds the log in {log}"), format!("systemctl start {unit}"))
+        }
+        Err(e) => {
+            Check::noted("etcd", format!("cannot tell who holds the log in {log}: {e:#}"), "run it as root")
+        }
+    }
+}
+
+/// What the last look at the running etcd found, which the unit of `doctor` has taken just before.
+fn looked(open: &Open) -> String {
+    match open {
+        Open::Unknown(said) | Open::Unasked(said) if !said.is_empty() => format!("; {said}"),
+        _ => String::new(),
+    }
+}
+
+/// Compares this node's clock with the leader's in the newest SYNC of the log, and with the last backup's.
+pub fn clock(now: u64, synced: Option<u64>, state: Option<&State>) -> Check {
+    let captured = state.map(|s| s.clock);
+    let newest = synced.max(captured).filter(|newest| *newest > now);
+    let behind = newest.map_or(0, |newest| newest - now);
+    let says = match newest {
+        None => format!("{} by this node", time::rfc3339(now)),
+        Some(newest) => {
+            format!("{} by this node, and {} was seen already", time::rfc3339(now), time::rfc3339(newest))
+        }
+    };
+    let hint = "set the clock (timedatectl shows it, and whether it is synchronised): ages of backups are counted by it";
+    match behind {
+        0..=APART => Check::good("clock", says),
+        _ if behind <= BEHIND => Check::noted("clock", says, hint),
+        _ => Check::failed("clock", &fault(Exit::Refused, says, hint)),
+    }
+}
+
+/// Whether a folder has room for what a backup of all makes, at worst as much as it reads.
+pub fn room(dir: &Path, needed: u64) -> Check {
+    let ask = || {
+        room::check(dir, needed, Leave::Reserve, "a new generation")?;
+        Room::of(dir)
+    };
+    match ask() {
+        Err(e) => Check::failed("room", &e),
+        Ok(Room { free, .. }) => {
+            Check::good("room", format!("{free} bytes are left in {}, {needed} may be needed", dir.display()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Outcome;
+    use super::*;
+    use crate::backup::state::tests::state;
+    use crate::cluster::own::Own;
+
+    #[test]
+    fn a_clock_that_is_behind_is_told_of_and_far_behind_it_fails() {
+        let refused = Outcome::Failed(Exit::Refused);
+        for (now, synced, captured, want) in [
+            (10_000, None, None, Outcome::Good),
+            (10_000, Some(9_000), Some(9_990), Outcome::Good),
+            (10_000, Some(10_300), None, Outcome::Good),
+            (10_000, Some(10_301), None, Outcome::Noted),
+            (10_000, None, Some(13_600), Outcome::Noted),
+            (10_000, None, Some(13_601), refused),
+            (10_000, Some(13_601), Some(1), refused),
+            (0, Some(1_700_000_000), None, refused),
+        ] {
+            let state = captured.map(state);
+            let check = clock(now, synced, state.as_ref());
+            assert_eq!(check.outcome, want, "{check:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_not_all_that_etcd_has_fails() {
+        let own =
+            |member_id, applied| Own { member_id, is_healthy: true, applied, holds: Some(true), lags: false };
+        let unheld = Own { holds: Some(false), ..own(7, Some(9)) };
+        let lags = Own { lags: true, ..own(7, Some(9)) };
+        let own = |member_id, applied| Asked::Answered(own(member_id, applied));
+        for (etcd, want) in [
+            (own(7, Some(10)), Outcome::Good),
+            (own(7, Some(11)), Outcome::Failed(Exit::Corrupt)),
+            (own(8, Some(1)), Outcome::Failed(Exit::Settings)),
+            (own(7, None), Outcome::Noted),
+            (Asked::Answered(unheld), Outcome::Failed(Exit::Settings)),
+            (Asked::Answered(lags), Outcome::Failed(Exit::Settings)),
+            (Asked::Silent, Outcome::Noted),
+            (Asked::Unknown("(58)".into()), Outcome::Noted),
+        ] {
+            let log = Metadata { member_id: 7, cluster_id: 1 };
+            let check = judge_index(&etcd, log, LogPosition { index: 10, term: 2 });
+            assert_eq!(check.outcome, want, "{check:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_room_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(room(dir.path(), 1).outcome, Outcome::Good);
+        assert_eq!(room(dir.path(), u64::MAX).outcome, Outcome::Failed(Exit::NoSpace));
+        // One that is to be made lies in what is there.
+        assert_eq!(room(&dir.path().join("none"), 1).outcome, Outcome::Good);
+    }
+}

@@ -1,0 +1,21 @@
+//! One backup cycle, and what it says of itself.
+//!
+//! - [`cycle`]: the steps of one · [`capture`]: what is new in the log · [`spool`]: the parts that wait on this disk · [`way`]: from there to the remote
+//! - [`state`]: what is remembered until the next cycle · [`arrival`]: looking for what was sent
+//! - [`folder_check`]: whether the machine's directory in the remote still has what was sent
+//! - [`no_member`]: a node that has no log
+//! - [`outcome`]: what a cycle did, in the journal · [`metrics`]: the same for a monitor
+//! - [`status`]: what would be lost now, and why · [`doctor`]: would a backup of this node do?
+
+pub mod arrival;
+pub mod capture;
+pub mod cycle;
+pub mod doctor;
+pub mod folder_check;
+pub mod metrics;
+pub mod no_member;
+pub mod outcome;
+pub mod spool;
+pub mod state;
+pub mod status;
+mod way;

@@ -1,0 +1,35 @@
+//! What a verb that reads etcd's log says where there is none.
+
+use anyhow::Result;
+
+use crate::backup::state::State;
+use crate::exit::{Exit, fault};
+use crate::settings::Settings;
+use crate::sys::root::Root;
+use crate::sys::{look, systemd};
+
+/// A node without a member is no failure, and nothing to be told of every 30 s; a member whose data is gone is.
+pub fn no_member(root: &Root, settings: &Settings, no_log: anyhow::Error) -> Result<Exit> {
+    let data_dir = settings.data_dir.display();
+    let stamp = root.join(crate::paths::IDENTITY);
+    if look::is_there(&stamp)? || look::is_there(&State::path(&settings.backup_dir))? {
+        let hint = format!(
+            "restore or join this node (docs/restore.md); or, if it is to be none any more, remove {} and {}",
+            stamp.display(),
+            State::path(&settings.backup_dir).display()
+        );
+        let what = format!("this node was a member, and its data is gone: {no_log}");
+        return Err(fault(Exit::NotFound, what, hint));
+    }
+    let why = match look::is_there(&settings.data_dir)? {
+        true if look::is_dir(&settings.data_dir.join("proxy"))? => {
+            format!("in {data_dir} etcd is only a proxy")
+        }
+        // Its data lies elsewhere then: the settings are wrong.
+        _ if root.is_live() && systemd::is_active(&settings.etcd_unit)? => return Err(no_log),
+        false => format!("{data_dir} is not there"),
+        true => format!("etcd never ran as a member in {data_dir}"),
+    };
+    log::info!("nothing to back up on this node: {why}");
+    Ok(Exit::NoMember)
+}

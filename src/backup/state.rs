@@ -1,0 +1,328 @@
+//! What this node knows of the last part it made, in `ETCD_BACKUP_DIR/state.json`. It only speeds things up: without it
+//! the next backup begins a new generation. What it says is sent on and believed, so that it carries a checksum.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::archive::names::GenerationName;
+use crate::etcd::proto::{HardState, LogPosition, Metadata};
+use crate::etcd::wal::{Place, Unfinished};
+use crate::remote::route::Route;
+use crate::sys::fs::{remove_if_there, write_atomic};
+use crate::sys::summed;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Format of this file, [`State::VERSION`]; another one counts as lost.
+    pub version: u32,
+    /// The folder the parts went to, `<endpoint>/<machine-id>`; another one begins a new generation there.
+    pub folder: String,
+    /// The generation being written.
+    pub generation: u64,
+    /// Its writer, as its folder's name says it.
+    pub writer: u32,
+    /// The last part's place in it.
+    pub sequence: u64,
+    /// The last part's checksum, 64 hex digits.
+    pub checksum: String,
+    /// Whose log it is.
+    pub cluster_id: u64,
+    /// The member.
+    pub member_id: u64,
+    /// The base's index and size.
+    pub base_index: u64,
+    /// The base's size in bytes.
+    pub base_size: u64,
+    /// Bytes of the log behind the base, all parts together.
+    pub log_bytes: u64,
+    /// Entries behind the base.
+    pub entries: u64,
+    /// Behind the last shipped record.
+    pub place: Place,
+    /// The last shipped record, to be found again as it was.
+    pub last_record: Option<LastRecord>,
+    /// The last shipped entry.
+    pub last: LogPosition,
+    /// The last shipped hard state.
+    pub hard_state: HardState,
+    /// The last part's time, as its name says it.
+    pub time: u64,
+    /// What this node's clock said then: it may have been set back since an earlier part.
+    pub clock: u64,
+    /// The leader's clock in the last shipped SYNC, in nanoseconds since 1970.
+    pub sync_time: Option<i64>,
+    /// The part up to which the remote was seen to have all of the generation.
+    pub checked: Checked,
+    /// The newest point that the remote took, of whatever cluster it was.
+    #[serde(default)]
+    pub sent: Option<Sent>,
+    /// What the last look at the log saw unfinished, to be compared with what is there at the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<Unfinished>,
+    /// Path of the last part in the spool, while its upload did not end or its end was not seen.
+    pub pending: Option<String>,
+    /// By which way the folder was last seen to have all of the generation; `None`: it was not seen yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
+    /// Why the generation cannot go on: something of it is gone, or it is not this node's alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<String>,
+}
+
+/// A look at the folder in which everything was there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// What decided where the folder is.
+    pub route: Route,
+    /// Whether a part was seen to arrive by it, and not only those of before to be there.
+    pub arrived: bool,
+    /// What this node's clock said.
+    pub clock: u64,
+}
+
+/// A part that the folder was seen to have, or that was sent when it was last looked at; in a new generation its base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// Its place in the generation.
+    pub sequence: u64,
+    /// Its checksum, 64 hex digits.
+    pub checksum: String,
+}
+
+/// A point that the remote took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// Whose log it is of.
+    pub cluster_id: u64,
+    /// Its last entry.
+    pub index: u64,
+    /// What this node's clock said when it was captured.
+    pub clock: u64,
+    /// The leader's clock in the newest SYNC by then, in nanoseconds since 1970.
+    pub sync_time: Option<i64>,
+}
+
+/// A record that must still be where it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRecord {
+    /// Where it begins.
+    pub at: Place,
+    /// Offset behind it.
+    pub end: u64,
+    /// The rolling CRC behind it.
+    pub crc: u32,
+}
+
+impl State {
+    /// The current format.
+    pub const VERSION: u32 = 1;
+
+    /// The path of the file in the backup directory.
+    pub fn path(backup_dir: &Path) -> PathBuf {
+        backup_dir.join("state.json")
+    }
+
+    /// The generation being written.
+    pub fn generation_name(&self) -> GenerationName {
+        let Self { generation: number, cluster_id, member_id, writer, .. } = *self;
+        GenerationName { number, cluster_id, member_id, writer }
+    }
+
+    /// Whose log it is, as the log says it.
+    pub fn metadata(&self) -> Metadata {
+        Metadata { member_id: self.member_id, cluster_id: self.cluster_id }
+    }
+
+    /// The last part that counts as sent; `None` before the base does.
+    pub fn last_sent(&self) -> Option<u64> {
+        if self.pending.is_some() { self.sequence.checked_sub(1) } else { Some(self.sequence) }
+    }
+
+    /// Notes that the remote took the last part.
+    pub fn arrived(&mut self) {
+        let Self { cluster_id, last, clock, sync_time, .. } = *self;
+        self.pending = None;
+        self.sent = Some(Sent { cluster_id, index: last.index, clock, sync_time });
+    }
+
+    /// Notes that the folder, reached by this route, was seen to have all that was sent; with the last part, if it was looked
+    /// for behind its upload.
+    pub fn seen_whole(&mut self, route: &Route, arrived: bool, now: u64) {
+        // Of an encrypted rclone.conf every token makes another one, by which nobody has to see a part arrive.
+        let before = self.seen.as_ref().is_some_and(|seen| seen.arrived && !seen.route.is_other(route));
+        self.seen = Some(Seen { route: route.clone(), arrived: arrived || before, clock: now });
+        self.looked_through();
+    }
+
+    /// The next look has to find what was sent by now.
+    pub fn looked_through(&mut self) {
+        if self.pending.is_none() {
+            self.checked = Checked { sequence: self.sequence, checksum: self.checksum.clone() };
+        }
+    }
+
+    /// Ends the generation: another one begins with all that this one has, also a part that is still to be sent. Until that has
+    /// arrived no point counts as sent: what is there may be another machine's, or nothing.
+    pub fn give_up(&mut self, why: &str) {
+        (self.given_up, self.pending, self.sent) = (Some(why.to_owned()), None, None);
+    }
+
+    /// Keeps what a look at the log saw unfinished, where it is not known yet.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn remember(&mut self, unfinished: Option<Unfinished>, backup_dir: &Path) -> Result<()> {
+        if self.unfinished == unfinished {
+            return Ok(());
+        }
+        self.unfinished = unfinished;
+        self.save(backup_dir)
+    }
+
+    /// Whether the last part was captured less than `interval` ago. A clock that was set back says nothing: it was not.
+    pub fn is_younger_than(&self, interval: Duration, now: u64) -> bool {
+        now.checked_sub(self.clock).is_some_and(|age| age < interval.as_secs())
+    }
+
+    /// Reads it; `None` if there is none, or one that this program cannot use.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub fn load(backup_dir: &Path) -> Result<Option<Self>> {
+        let path = Self::path(backup_dir);
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.with_context(|| format!("reading {}", path.display()))?,
+        };
+        match summed::from_slice::<Self>(&bytes) {
+            Ok(state) if state.version == Self::VERSION => Ok(Some(state)),
+            Ok(state) => {
+                log::warn!("{} has format {}: a new generation begins", path.display(), state.version);
+                Ok(None)
+            }
+            Err(e) => {
+                log::warn!("{} cannot be read ({e}): a new generation begins", path.display());
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes it, durably.
+    ///
+    /// # Errors
+    /// It cannot be written; the old one is still there then.
+    pub fn save(&self, backup_dir: &Path) -> Result<()> {
+        write_atomic(&Self::path(backup_dir), &summed::to_vec(self)?, 0o600)
+    }
+
+    /// Forgets it: the next backup begins a new generation.
+    ///
+    /// # Errors
+    /// It is there and cannot be removed.
+    pub fn forget(backup_dir: &Path) -> Result<()> {
+        remove_if_there(&Self::path(backup_dir))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::etcd::wal::SegmentName;
+    use crate::sys::summed::tests::with_each_bit_flipped;
+
+    pub(crate) fn state(clock: u64) -> State {
+        let place = Place::start_of(SegmentName { sequence: 0, index: 0 });
+        State {
+            version: State::VERSION,
+            folder: "r:p/id".into(),
+            generation: 1,
+            writer: 2,
+            sequence: 0,
+            checksum: String::new(),
+            cluster_id: 3,
+            member_id: 4,
+            base_index: 0,
+            base_size: 0,
+            log_bytes: 0,
+            entries: 0,
+            place,
+            last_record: None,
+            last: LogPosition::default(),
+            hard_state: HardState::default(),
+            time: clock,
+            clock,
+            sync_time: None,
+            checked: Checked { sequence: 0, checksum: String::new() },
+            sent: None,
+            unfinished: None,
+            pending: None,
+            seen: None,
+            given_up: None,
+        }
+    }
+
+    #[test]
+    fn a_part_is_young_until_the_interval_is_over_or_the_clock_goes_back() {
+        let table = [
+            (0, 0, false),
+            (0, 600, true),
+            (599, 600, true),
+            (600, 600, false),
+            (u64::MAX - 1000, 600, false),
+        ];
+        for (age, interval, young) in table {
+            let is = state(1000).is_younger_than(Duration::from_secs(interval), 1000 + age);
+            assert_eq!(is, young, "{age} of {interval}");
+        }
+        assert!(!state(1000).is_younger_than(Duration::from_secs(600), 999));
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_what_cannot_be_used_counts_as_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = || State::load(dir.path()).unwrap();
+        assert_eq!(load(), None);
+        state(7).save(dir.path()).unwrap();
+        assert_eq!(load(), Some(state(7)));
+        let mut remembering = state(7);
+        let unfinished = Some(Unfinished { at: remembering.place, reach: 9, more: true });
+        remembering.remember(unfinished, dir.path()).unwrap();
+        assert_eq!(load(), Some(State { unfinished, ..state(7) }));
+        State { version: 2, ..state(7) }.save(dir.path()).unwrap();
+        assert_eq!(load(), None);
+        for text in ["", "{}", "{\"version\": 1}"] {
+            write_atomic(&State::path(dir.path()), text.as_bytes(), 0o600).unwrap();
+            assert_eq!(load(), None, "{text:?}");
+        }
+        State::forget(dir.path()).unwrap();
+        assert_eq!(load(), None);
+    }
+
+    #[test]
+    fn one_flipped_bit_makes_it_lost_or_alters_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let checksum = "0123456789abcdef".repeat(4);
+        let checked = Checked { sequence: 3, checksum: checksum.clone() };
+        let sent = Some(Sent { cluster_id: 3, index: 70, clock: 7, sync_time: Some(8) });
+        let state = State { checksum, checked, sent, sequence: 3, pending: Some("a/b".into()), ..state(7) };
+        state.save(dir.path()).unwrap();
+        let path = State::path(dir.path());
+        let mut read = 0;
+        with_each_bit_flipped(&path, |text| {
+            if let Some(believed) = State::load(dir.path()).unwrap() {
+                assert_eq!(believed, state, "{text}");
+                read += 1;
+            }
+        });
+        assert!(read < 40, "{read}");
+        // As before there was a checksum.
+        write_atomic(&path, &serde_json::to_vec_pretty(&state).unwrap(), 0o600).unwrap();
+        assert_eq!(State::load(dir.path()).unwrap(), Some(state));
+    }
+}

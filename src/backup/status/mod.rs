@@ -1,0 +1,331 @@
+//! What would be lost if this node's disk died now, and why: judged from what the log holds and what was last sent.
+//!
+//! The remote is not asked: what it holds is what it said it took. `verify` reads it again.
+
+use std::time::Duration;
+
+use crate::backup::state::{Sent, State};
+use crate::cluster::own::{self, Asked, Differs};
+use crate::etcd::datadir::Family;
+use crate::etcd::proto::{LogPosition, Metadata};
+use crate::node::running::note::Open;
+
+mod text;
+
+pub use text::{json, text};
+
+/// All that is looked at.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Seconds since 1970.
+    pub now: u64,
+    /// Older than this, what was not sent is worth a warning.
+    pub max_age: Duration,
+    /// Where the parts go, `<endpoint>/<machine-id>`.
+    pub folder: String,
+    /// What was last made for that folder.
+    pub state: Option<State>,
+    /// Whether what decides where that folder is was changed since it was last seen to have all that was sent.
+    pub moved: bool,
+    /// What the log has behind that.
+    pub new: New,
+    /// Whether a recovery recorded what the log's cluster continues.
+    pub has_parent: bool,
+    /// What etcd said of itself, before the log was read.
+    pub etcd: Asked,
+    /// Whether the etcd that runs has the log open that was read, by the last look.
+    pub open: Open,
+    /// Why the log may not be the one that etcd last wrote to.
+    pub doubt: Option<String>,
+    /// A restore or join is at work, or was interrupted.
+    pub in_recovery: bool,
+    /// Whether the timer runs; `None`: systemd was not asked.
+    pub timer: Option<bool>,
+    /// When a part was last read again from the remote and found whole.
+    pub verified: Option<u64>,
+    /// When a rehearsal last found nothing wrong.
+    pub rehearsed: Option<u64>,
+}
+
+/// What the log has behind the last part that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct New {
+    /// Whose log it is.
+    pub metadata: Metadata,
+    /// Its last entry.
+    pub last: LogPosition,
+    /// Entries behind that part that may alter what a member holds.
+    pub writes: u64,
+    /// The leader's clock in the newest SYNC behind that part, in nanoseconds since 1970.
+    pub sync_time: Option<i64>,
+    /// Which etcd wrote it.
+    pub family: Family,
+    /// Why the next backup begins a new generation, if it does.
+    pub begins: Option<String>,
+}
+
+impl New {
+    /// The log ends where the last part did.
+    pub fn nothing_behind(state: &State) -> Self {
+        Self {
+            metadata: state.metadata(),
+            last: state.last,
+            writes: 0,
+            sync_time: None,
+            // Not known, nor whether it logs clocks.
+            family: Family::Three,
+            begins: None,
+        }
+    }
+}
+
+/// Something that somebody has to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// One word for a program.
+    pub kind: &'static str,
+    /// One line.
+    pub text: String,
+    /// The next step.
+    pub hint: &'static str,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The newest restore point of this cluster that the remote took.
+    pub sent: Option<Sent>,
+    /// So many entries would be lost, at most: those that write nothing are not counted where they can be told.
+    pub lost_entries: u64,
+    /// Writes of so many seconds would be lost, at most; `None`: all there ever were.
+    pub lost_seconds: Option<u64>,
+    /// Why something would be lost although nothing is wrong.
+    pub because: Option<&'static str>,
+    /// What is wrong.
+    pub warnings: Vec<Warning>,
+}
+
+/// Judges.
+pub fn judge(facts: &Facts) -> Judgement {
+    let cluster_id = facts.new.metadata.cluster_id;
+    let sent = facts.state.as_ref().filter(|_| !facts.moved).and_then(|s| s.sent);
+    let sent = sent.filter(|sent| sent.cluster_id == cluster_id);
+    let lost_entries = lost_entries(facts, sent);
+    let lost_seconds = match (lost_entries, sent) {
+        _ if is_another_log(facts) => None,
+        (0, Some(_)) => Some(0),
+        (_, Some(sent)) => Some(lost_seconds(facts, sent)),
+        (_, None) => None,
+    };
+    let because = (lost_entries > 0 || lost_seconds.is_none()).then(|| because(facts));
+    let mut warnings = Vec::new();
+    let mut warn = |kind, text: String, hint| warnings.push(Warning { kind, text, hint });
+    if let Some(state) = &facts.state {
+        history(facts, state, &mut warn);
+    }
+    match (sent, lost_seconds) {
+        (None, _) => unsent(facts, &mut warn),
+        (_, Some(seconds)) if seconds > facts.max_age.as_secs() => warn(
+            "old",
+            format!("writes of the last {seconds} s are not in the remote"),
+            "journalctl -u etcd2-backup.service says why",
+        ),
+        _ => {}
+    }
+    if facts.in_recovery {
+        let hint =
+            "the file /etc/etcd2-backup/fence says which command ends it; until then there are no backups";
+        warn("recovery", "a restore or join is at work, or was interrupted".into(), hint);
+    }
+    if let Some(doubt) = &facts.doubt {
+        let hint = "start etcd, and ask again: which log it has open is looked at then; or correct its unit";
+        warn("other-place", doubt.clone(), hint);
+    }
+    running(facts, &mut warn);
+    if facts.timer == Some(false) {
+        let hint = "systemctl enable --now etcd2-backup.timer";
+        warn("timer", "etcd2-backup.timer does not run: there are no backups by themselves".into(), hint);
+    }
+    if let Asked::Answered(own) = &facts.etcd {
+        if !own.is_healthy {
+            warn(
+                "cut-off",
+                "etcd here has no quorum: what the others acknowledge without it is not in its backups"
+                    .into(),
+                "etcdctl cluster-health; the other members' backups are fresher",
+            );
+        }
+        if let Some(differs) = differs(facts) {
+            unlike(facts, differs, &mut warn);
+        }
+    }
+    Judgement { sent, lost_entries, lost_seconds, because, warnings }
+}
+
+/// What is wrong with the log, by what etcd says.
+fn differs(facts: &Facts) -> Option<Differs> {
+    let Asked::Answered(own) = &facts.etcd else { return None };
+    own::compare(own, facts.new.metadata, facts.new.last)
+}
+
+/// Whether etcd writes to another log than the one that was read: then nothing of what it has was sent.
+fn is_another_log(facts: &Facts) -> bool {
+    matches!(facts.open, Open::Elsewhere(_)) || differs(facts).is_some_and(Differs::is_another_log)
+}
+
+/// What the last look says of the log that was read.
+fn running(facts: &Facts, warn: &mut impl FnMut(&'static str, String, &'static str)) {
+    match &facts.open {
+        Open::Elsewhere(said) => warn(
+            "elsewhere",
+            format!("{said}: that is not the log that is backed up"),
+            "correct etcd's unit, or ETCD_DATA_DIR in 30-etcd2-backup-restore.conf",
+        ),
+        Open::Untold(said) => warn(
+            "untold",
+            said.clone(),
+            "set ETCD_INITIAL_ADVERTISE_PEER_URLS in a drop-in of etcd's unit: it tells them apart",
+        ),
+        // Whoever asks was told so before.
+        Open::Here | Open::Unknown(_) | Open::Unasked(_) => {}
+    }
+}
+
+/// The log is not that of the etcd that answers, or not all of it.
+fn unlike(facts: &Facts, differs: Differs, warn: &mut impl FnMut(&'static str, String, &'static str)) {
+    let New { metadata, last, .. } = &facts.new;
+    let hint = "sudo systemctl start etcd2-backup-doctor.service; journalctl -u etcd2-backup-doctor.service says which log \
+        etcd has open, and whether this one is whole";
+    match differs {
+        Differs::OtherMember(id) => warn(
+            "other-log",
+            format!(
+                "the etcd that answers here is member {id:x}, and the log is of member {:x}",
+                metadata.member_id
+            ),
+            hint,
+        ),
+        Differs::EndsBefore(applied) => warn(
+            "ends-early",
+            format!(
+                "etcd has applied index {applied}, and its log can be read up to index {} only",
+                last.index
+            ),
+            hint,
+        ),
+        Differs::Unheld => warn(
+            "unheld",
+            "etcd answers here and does not have the log open that is backed up: it keeps its data elsewhere"
+                .into(),
+            hint,
+        ),
+        Differs::Unapplied(applied) => warn(
+            "unapplied",
+            format!(
+                "etcd has a quorum and has applied index {applied} only, and the log went up to index {} seconds ago: it is \
+                 another log, or etcd hangs",
+                last.index
+            ),
+            hint,
+        ),
+    }
+}
+
+/// Why nothing counts as sent.
+fn unsent(facts: &Facts, warn: &mut impl FnMut(&'static str, String, &'static str)) {
+    let hint = "systemctl start etcd2-backup.service, and look at its journal";
+    match facts.state.as_ref().and_then(|s| s.given_up.as_ref()) {
+        _ if facts.moved => warn(
+            "moved",
+            format!(
+                "rclone.conf or the runner was changed, and {} was not looked at since: what was sent before may be elsewhere",
+                facts.folder
+            ),
+            "systemctl start etcd2-backup.service looks, and sends what is not there",
+        ),
+        Some(why) => warn("gone", format!("{why}; all is to be sent again"), hint),
+        None => {
+            let text = format!(
+                "nothing of cluster {:x} was seen to arrive in {}",
+                facts.new.metadata.cluster_id, facts.folder
+            );
+            warn("never", text, hint);
+        }
+    }
+}
+
+/// Entries between what the remote has and the end of the log, or what etcd has applied behind that.
+fn lost_entries(facts: &Facts, sent: Option<Sent>) -> u64 {
+    let New { last, writes, begins, .. } = &facts.new;
+    let unread = match differs(facts) {
+        _ if is_another_log(facts) => return own_index(facts).unwrap_or(last.index),
+        Some(Differs::EndsBefore(applied)) => applied - last.index,
+        _ => 0,
+    };
+    let (Some(state), Some(sent)) = (&facts.state, sent) else { return last.index + unread };
+    unread
+        + match begins {
+            // What was made and did not arrive is not looked into again.
+            None => state.last.index.saturating_sub(sent.index) + writes,
+            Some(_) => last.index.saturating_sub(sent.index),
+        }
+}
+
+/// How far etcd says it is.
+fn own_index(facts: &Facts) -> Option<u64> {
+    let Asked::Answered(own) = &facts.etcd else { return None };
+    own.applied
+}
+
+/// etcd 2.x logs the leader's clock every 500 ms, which no jump of this node's clock alters, nor a stop of etcd. Elsewhere it
+/// is what this node's clock says.
+fn lost_seconds(facts: &Facts, sent: Sent) -> u64 {
+    let shipped = facts.state.as_ref().and_then(|s| s.sync_time);
+    match (facts.new.family, facts.new.sync_time.or(shipped), sent.sync_time) {
+        (Family::Two, Some(newest), Some(shipped)) => {
+            u64::try_from(newest.saturating_sub(shipped)).unwrap_or(0).div_ceil(1_000_000_000).max(1)
+        }
+        _ => facts.now.saturating_sub(sent.clock).max(1),
+    }
+}
+
+fn because(facts: &Facts) -> &'static str {
+    match &facts.state {
+        _ if is_another_log(facts) => "etcd does not write to the log that is backed up",
+        None => "no backup was made",
+        Some(_) if facts.moved => "what was sent may be elsewhere",
+        Some(state) if state.pending.is_some() => "the last part was not seen to arrive",
+        _ if matches!(differs(facts), Some(Differs::EndsBefore(_))) => {
+            "etcd has more than can be read of its log"
+        }
+        _ if facts.new.begins.is_some() => "the next backup has to begin a new generation",
+        _ => "they came after the last backup",
+    }
+}
+
+/// Whether the log is still that of the backups.
+fn history(facts: &Facts, state: &State, warn: &mut impl FnMut(&'static str, String, &'static str)) {
+    let (was, is) = (state.metadata(), facts.new.metadata);
+    if was.cluster_id != is.cluster_id && !facts.has_parent {
+        warn(
+            "other-cluster",
+            format!(
+                "etcd's data is of cluster {:x} now, and the backups are of {:x}",
+                is.cluster_id, was.cluster_id
+            ),
+            "if nobody meant this, an empty cluster may have been founded: docs/restore.md",
+        );
+    } else if was == is && facts.new.last.index < state.last.index {
+        warn(
+            "went-back",
+            format!(
+                "the log ends at index {}, and {} was backed up: it started over, or older data was put back",
+                facts.new.last.index, state.last.index
+            ),
+            "list shows what is in the remote; restore --generation takes it back",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! What follows once files were placed or removed: SELinux's labels, and systemd reading its units again.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::plan::{Action, Plan};
+use crate::exit::{Exit, OrFault};
+use crate::paths::RECORD;
+use crate::sys::command::CommandRunExt;
+use crate::sys::root::Root;
+use crate::sys::systemd;
+
+/// A few files; a node under load gets some more.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Tells the running node; a tree is nobody's concern.
+///
+/// # Errors
+/// systemd did not read its units again.
+pub fn settle(root: &Root, plan: &Plan) -> Result<()> {
+    if !root.is_live() {
+        return Ok(());
+    }
+    let there = |s: &&super::plan::Step| matches!(s.action, Action::Create | Action::Replace | Action::Same);
+    let targets = plan.steps.iter().filter(there).map(|s| s.target.as_str());
+    let mut placed: Vec<PathBuf> = targets.map(PathBuf::from).collect();
+    if !placed.is_empty() {
+        placed.push(RECORD.into());
+        if let Err(e) = restore_labels(&placed, None) {
+            log::warn!("the SELinux labels of the placed files may be wrong: {e:#}");
+        }
+    }
+    systemd::daemon_reload().or_fault(
+        Exit::Failed,
+        "the files are as they should be, but systemd did not read them",
+        "run: sudo systemctl daemon-reload",
+    )
+}
+
+/// Gives files the labels that the node's policy has for their paths, where there is a `restorecon`. Files keep the label
+/// of the process that wrote them when they are renamed; systemd may not read them then.
+fn restore_labels(paths: &[PathBuf], search: Option<&OsStr>) -> Result<()> {
+    let search = search.map_or_else(|| std::env::var_os("PATH").unwrap_or_default(), OsStr::to_owned);
+    match std::env::split_paths(&search).map(|dir| dir.join("restorecon")).find(|p| p.is_file()) {
+        Some(program) => Command::new(program).args(paths).run_ok(LIMIT).map(drop),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fs::write_atomic;
+
+    #[test]
+    fn restorecon_is_run_once_with_all_paths_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = dir.path().join("said");
+        let paths = [PathBuf::from("/etc/a b"), PathBuf::from("/opt/bin/c")];
+        restore_labels(&paths, Some(dir.path().as_os_str())).unwrap();
+        let script = |status: u8| {
+            let text = format!(
+                "#!/bin/sh\nprintf '%s|' \"$@\" >>{}\necho wrong >&2\nexit {status}\n",
+                said.display()
+            );
+            write_atomic(&dir.path().join("restorecon"), text.as_bytes(), 0o755).unwrap();
+        };
+        script(0);
+        restore_labels(&paths, Some(dir.path().as_os_str())).unwrap();
+        assert_eq!(std::fs::read_to_string(&said).unwrap(), "/etc/a b|/opt/bin/c|");
+        script(1);
+        let error = restore_labels(&paths, Some(dir.path().as_os_str())).unwrap_err();
+        assert!(error.to_string().ends_with("wrong"), "{error}");
+    }
+}

@@ -1,0 +1,120 @@
+//! From the fence to a node on which etcd starts as a new member of the cluster.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::Join;
+use crate::cluster::api;
+use crate::cluster::membership::{self, Admission};
+use crate::etcd::proto::Metadata;
+use crate::identity;
+use crate::join::plan::Step;
+use crate::join::seed::Seed;
+use crate::node::member_dir::aside::{self, Aside};
+use crate::node::member_dir::empty_log;
+use crate::node::member_dir::places::Places;
+use crate::node::past_members::{self};
+use crate::node::{fence, guards};
+
+impl Join<'_> {
+    /// From the fence to a node on which etcd starts as a new member.
+    ///
+    /// # Errors
+    /// etcd here does not start on what it is given, or the cluster did not take the member, or did not say so.
+    pub fn enter(&self, step: Step, seed: Option<Seed>) -> Result<u64> {
+        let was_fenced = fence::is_up(self.root)?;
+        guards::fence_off(self.root, &self.settings, "join", &self.before)?;
+        if empty_log::is_nobodys(&self.settings)? {
+            empty_log::take_away(&self.settings)?;
+        }
+        let other =
+            past_members::local_ids(&self.settings).ok().flatten().filter(|ids| ids.0 != self.cluster.id);
+        if let Some((cluster, member)) = other {
+            log::info!(
+                "the data here is that of member {member:x} of cluster {cluster:x}, and goes into no other"
+            );
+        }
+        let old = aside::set_aside(&Places::of(&self.settings)?, "join")?;
+        if let Err(e) = self.refuse_if_held(&old).and_then(|()| self.trial()) {
+            self.undo(&old, was_fenced)?;
+            return Err(e);
+        }
+        let id = match self.become_member(step)? {
+            Admission::Done(id) => id,
+            Admission::Refused(why) => {
+                self.undo(&old, was_fenced)?;
+                return Err(api::not_changed("the cluster did not take this node as a member", &why));
+            }
+            Admission::Unknown(why) => {
+                self.say_kept(&old);
+                let what =
+                    "the cluster did not say whether it took this node as a member; etcd stays fenced here";
+                return Err(api::not_changed(what, &why));
+            }
+        };
+        log::info!("this node is member {id:x}");
+        self.say_kept(&old);
+        identity::forget(self.root)?;
+        if !seed.is_some_and(|seed| self.begins_with(&seed, id)) {
+            empty_log::place(&self.settings, Metadata { member_id: id, cluster_id: self.cluster.id })?;
+        }
+        Ok(id)
+    }
+
+    /// Whether the member begins with the seed.
+    fn begins_with(&self, seed: &Seed, id: u64) -> bool {
+        match seed.finish(&self.settings, id).and_then(|()| seed.place()) {
+            Ok(()) => true,
+            Err(e) => {
+                log::warn!("the member begins empty after all, and the leader sends it everything: {e:#}");
+                false
+            }
+        }
+    }
+
+    /// A directory that was set aside may be a log, or have one in it.
+    fn refuse_if_held(&self, old: &[Aside]) -> Result<()> {
+        let mut logs = old.iter().flat_map(|Aside { now, .. }| [now.clone(), now.join("wal")]);
+        logs.try_for_each(|log| guards::refuse_if_old_log_is_held(&self.settings, &log))
+    }
+
+    fn say_kept(&self, old: &[Aside]) {
+        for old in old {
+            log::info!("the old data is kept as {}", old.now.display());
+        }
+    }
+
+    fn become_member(&self, step: Step) -> Result<Admission> {
+        if let Step::Reuse(id) = step {
+            log::info!("the entry {id:x} waits for this node and was never started: it is used");
+            return Ok(Admission::Done(id));
+        }
+        if let Step::Replace(id) = step {
+            log::info!("the entry {id:x} is this node's, but its data is gone: it is removed first");
+            match membership::remove(&self.cluster, id)? {
+                Admission::Done(_) => {}
+                other => return Ok(other),
+            }
+        }
+        let deadline = Instant::now() + self.wait;
+        let own_urls = self.settings.own_peer_urls()?;
+        loop {
+            match membership::add(&self.cluster, own_urls)? {
+                // Another node was added at the same moment; until it has started there may be no quorum.
+                Admission::Unknown(_) if Instant::now() < deadline && self.somebody_is_half_in() => {}
+                other => return Ok(other),
+            }
+        }
+    }
+
+    fn somebody_is_half_in(&self) -> bool {
+        self.cluster.members().is_ok_and(|m| m.members.iter().any(|m| !m.has_started()))
+    }
+
+    /// Nothing was changed in the cluster: the node becomes what it was.
+    fn undo(&self, old: &[Aside], was_fenced: bool) -> Result<()> {
+        aside::put_back(old)?;
+        if was_fenced { Ok(()) } else { fence::lower(self.root) }
+    }
+}

@@ -1,0 +1,86 @@
+//! What is there before a join: in the cluster, on the disk, in the processes.
+
+use anyhow::Result;
+
+use super::Join;
+use crate::cluster::{Membership, api};
+use crate::exit::{Exit, OrFault};
+use crate::identity;
+use crate::join::plan::{self, Running, Situation, Step};
+use crate::join::preflight;
+use crate::node::fence;
+use crate::node::member_dir::empty_log;
+use crate::node::past_members::{self, Ids};
+use crate::paths::IDENTITY;
+use crate::sys::http::is_unasked;
+use crate::sys::systemd;
+
+impl Join<'_> {
+    /// Looks at everything, and decides what to do.
+    pub(super) fn decide(&self, members: &Membership) -> Result<Step> {
+        let own_urls = self.settings.own_peer_urls()?;
+        let entry = members.by_peer_urls(own_urls);
+        // Without a leader nobody knows; the plan takes that into account.
+        let status = self.cluster.leader_status(members);
+        let status = match status {
+            Err(e) if is_unasked(&e) => return Err(e),
+            status => status,
+        };
+        let matched = entry.and_then(|e| Some(status.as_ref().ok()?.progress.get(&e.id)?.matched));
+        let local = past_members::local_ids(&self.settings)?;
+        let local = if self.end_trial()? { None } else { local };
+        plan::decide(&Situation {
+            own_name: self.settings.own_name()?,
+            own_urls,
+            etcd_unit: &self.settings.etcd_unit,
+            members,
+            matched,
+            local,
+            set_aside: &self.earlier_ids()?,
+            running: self.running()?,
+            unfinished: fence::is_up_for(self.root, "join")?,
+        })
+    }
+
+    /// Ends a trial that was interrupted, as by a reboot: etcd waits for a cluster that nobody has. Says whether one was.
+    fn end_trial(&self) -> Result<bool> {
+        if !empty_log::is_nobodys(&self.settings)? {
+            return Ok(false);
+        }
+        let unit = &self.settings.etcd_unit;
+        if self.root.is_live() && systemd::is_active(unit)? {
+            log::info!("{unit} was started by an earlier join for a trial: it is stopped first");
+            fence::raise(self.root, "join")?;
+            systemd::stop(unit)?;
+        }
+        Ok(true)
+    }
+
+    /// Whose data this node had, as far as it is there or remembered.
+    fn earlier_ids(&self) -> Result<Vec<Ids>> {
+        let mut ids = past_members::ids_set_aside(&self.settings)?;
+        // One that cannot be read may say that an ID must not be used again.
+        let stamp = identity::load(self.root).or_fault(
+            Exit::Failed,
+            "finding out which member this node was",
+            format!("if this node was none of this cluster, remove it: sudo rm {IDENTITY}"),
+        )?;
+        ids.extend(stamp.map(|i| (i.cluster_id, i.member_id)));
+        Ok(ids)
+    }
+
+    fn running(&self) -> Result<Running> {
+        if let Some(ids) = self.settings.client_urls.iter().find_map(|url| self.answers_as(url)) {
+            return Ok(Running::As(ids));
+        }
+        let active = self.root.is_live() && systemd::is_active(&self.settings.etcd_unit)?;
+        let taken = preflight::peer_port_is_taken(self.settings.own_peer_urls()?);
+        Ok(if active || taken { Running::Silent } else { Running::No })
+    }
+
+    pub(super) fn answers_as(&self, client_url: &str) -> Option<Ids> {
+        let cluster = api::members(&self.cluster.http, client_url).ok()?.cluster_id;
+        let (member, _) = api::self_and_leader(&self.cluster.http, client_url).ok()?;
+        Some((cluster, member))
+    }
+}

@@ -1,0 +1,133 @@
+//! From the start of etcd until the new member has caught up, or is given up.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::Join;
+use crate::cluster::catch_up::{self, Who};
+use crate::cluster::membership::{self, Admission};
+use crate::cluster::{Member, Membership};
+use crate::etcd::datadir::DataDir;
+use crate::etcd::in_use;
+use crate::exit::{Exit, Fault, fault};
+use crate::identity;
+use crate::node::fence;
+use crate::sys::systemd;
+
+/// As for a trial, but for what a container's engine may take at a first start.
+const OPENED_WITHIN: Duration = Duration::from_secs(60);
+
+impl Join<'_> {
+    /// Waits until the member has caught up, then tidies up.
+    pub fn watch(&self, id: u64, started: Instant) -> Result<Exit> {
+        // Not from the start of the join, which may have waited for its turn.
+        let watched = Instant::now();
+        let look = |_: &Membership| self.is_the_one_that_runs(id, watched);
+        if let Err(error) = catch_up::wait_and(&self.cluster, Who::Member(id), self.wait, look) {
+            return Err(self.give_up(id, error));
+        }
+        identity::record(
+            self.root,
+            &identity::Identity {
+                cluster_id: self.cluster.id,
+                member_id: id,
+                wal_dir: self.root.strip(&self.settings.effective_wal_dir()),
+            },
+        )?;
+        log::info!(
+            "member {id:x} ({}) has caught up with cluster {:x} after {} ms",
+            self.settings.name,
+            self.cluster.id,
+            started.elapsed().as_millis()
+        );
+        Ok(Exit::Done)
+    }
+
+    /// What runs here has to have our log open, and to be that member; else it is stopped and fenced.
+    fn is_the_one_that_runs(&self, id: u64, watched: Instant) -> Result<()> {
+        if !self.root.is_live() {
+            return Ok(());
+        }
+        let dir = DataDir::open(&self.settings.data_dir, self.settings.wal_dir.as_deref())?;
+        let what = if in_use::is_held(&dir.wal)? {
+            let other = self.settings.client_urls.iter().find_map(|url| self.answers_as(url));
+            match other.filter(|ids| *ids != (self.cluster.id, id)) {
+                None => return Ok(()),
+                Some((cluster, member)) => format!(
+                    "answers as member {member:x} of cluster {cluster:x}, not as {id:x} of {:x}",
+                    self.cluster.id
+                ),
+            }
+        } else if watched.elapsed() >= OPENED_WITHIN && systemd::is_active(&self.settings.etcd_unit)? {
+            format!(
+                "runs, and has not opened the log in {} within {} s",
+                dir.wal.display(),
+                OPENED_WITHIN.as_secs()
+            )
+        } else {
+            return Ok(());
+        };
+        let unit = &self.settings.etcd_unit;
+        fence::raise(self.root, "join")?;
+        systemd::stop(unit)?;
+        let hint = format!(
+            "where does it keep its data? systemctl cat {unit}; put it right, then run join again, which takes the fence down"
+        );
+        Err(fault(Exit::Settings, format!("{unit} {what}: it was stopped, and is fenced"), hint))
+    }
+
+    /// The member did not catch up in time. One that never started is taken out of the cluster again where that is
+    /// safe; one that did only needs more time.
+    fn give_up(&self, id: u64, error: anyhow::Error) -> anyhow::Error {
+        let Ok(members) = self.cluster.members() else { return error };
+        let matched =
+            self.cluster.leader_status(&members).ok().and_then(|s| Some(s.progress.get(&id)?.matched));
+        let others = members.members.iter().filter(|m| m.id != id && m.has_started()).count();
+        let has_started = members.by_id(id).is_some_and(Member::has_started);
+        if has_started || matched.is_some_and(|m| m > 0) || !self.root.is_live() {
+            return error;
+        }
+        let journal = format!("look at `journalctl -u {}`", self.settings.etcd_unit);
+        if others < 2 {
+            return error.context(Fault {
+                exit: Exit::Cluster,
+                what: format!("{} did not start as member {id:x}, and the cluster has no quorum without it", self.settings.etcd_unit),
+                hint: Some(format!(
+                    "{journal}, put it right and run join again; or take the cluster back on the founding member: \
+                     stop etcd there, `etcd2-backup restore --source local`, start etcd"
+                )),
+            });
+        }
+        match self.withdraw(id, matched) {
+            Ok(()) => error.context(Fault {
+                exit: Exit::Cluster,
+                what: format!(
+                    "{} did not start as member {id:x}, which was removed again; etcd is fenced here",
+                    self.settings.etcd_unit
+                ),
+                hint: Some(format!("{journal}, put it right and run join again")),
+            }),
+            Err(e) => error.context(format!("removing member {id:x} again: {e:#}")),
+        }
+    }
+
+    /// Fences and stops etcd first: a removal that is carried out under a starting member kills it.
+    fn withdraw(&self, id: u64, matched: Option<u64>) -> Result<()> {
+        if matched != Some(0) {
+            anyhow::bail!("the leader does not say that it never started, so its entry is left alone");
+        }
+        fence::raise(self.root, "join")?;
+        systemd::stop(&self.settings.etcd_unit)?;
+        // It may have started since that was asked, and now it does so no more.
+        let members = self.cluster.members()?;
+        let matched = self.cluster.leader_status(&members)?.progress.get(&id).map(|p| p.matched);
+        if members.by_id(id).is_some_and(Member::has_started) || matched != Some(0) {
+            anyhow::bail!("it started after all, so its entry is left alone; run join again");
+        }
+        match membership::remove(&self.cluster, id)? {
+            Admission::Done(_) => Ok(()),
+            Admission::Refused(why) | Admission::Unknown(why) => anyhow::bail!(why),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What keeps a recovery from doing harm, each with what to do about it. Nothing was changed when one of them refuses.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::etcd::in_use::{self, Trace};
+use crate::exit::{Exit, exit_of, fault, hint_of};
+use crate::node::fence;
+use crate::node::running::place;
+use crate::settings::Settings;
+use crate::sys::http::is_unasked;
+use crate::sys::lock::Lock;
+use crate::sys::root::Root;
+use crate::sys::{systemd, time};
+
+/// Clocks of two machines are believed not to differ by more, in seconds.
+const CLOCK_SLACK: u64 = 3600;
+
+/// One at a time.
+///
+/// # Errors
+/// [`Exit::Refused`], or there is no folder for the lock.
+pub fn take_lock(settings: &Settings) -> Result<Lock> {
+    settings.try_lock()?.ok_or_else(|| {
+        let hint = "stop the timer (systemctl stop etcd2-backup.timer), wait for it to end, and try again";
+        fault(Exit::Refused, "a backup or another recovery is in progress on this node", hint)
+    })
+}
+
+/// The same, for who may wait until a backup has ended.
+///
+/// # Errors
+/// As [`take_lock`], after `limit`.
+pub fn wait_for_lock(settings: &Settings, limit: Duration) -> Result<Lock> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match take_lock(settings) {
+            Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(50)),
+            taken => return taken,
+        }
+    }
+}
+
+/// Sees to it that etcd does not run.
+///
+/// # Errors
+/// [`Exit::Refused`].
+pub fn refuse_while_running(root: &Root, settings: &Settings) -> Result<()> {
+    let unit = &settings.etcd_unit;
+    if root.is_live() && systemd::is_active(unit)? {
+        let hint = format!("stop it on all nodes first: systemctl stop {unit} etcd2-backup.timer");
+        return Err(fault(Exit::Refused, format!("{unit} is running"), hint));
+    }
+    refuse_if_held(&settings.effective_wal_dir())
+}
+
+/// Sees to it that no process holds a log, however it was started.
+///
+/// # Errors
+/// [`Exit::Refused`], or it cannot be asked.
+pub fn refuse_if_held(wal_dir: &Path) -> Result<()> {
+    let Some(path) = in_use::held(wal_dir)? else { return Ok(()) };
+    let what = format!("a running etcd has {} open", path.display());
+    Err(fault(Exit::Refused, what, "stop it first: systemctl stop etcd2.service (or the unit you use)"))
+}
+
+/// Puts the fence up for `who`, and asks again there: etcd may have been started in all the time since it was asked first, and
+/// behind the fence nobody starts it any more. `before` is what its log looked like then: an etcd that was stopped again may have
+/// acknowledged writes that the verb knows nothing of.
+///
+/// # Errors
+/// [`Exit::Refused`]: it was; then the fence is what it was before.
+pub fn fence_off(root: &Root, settings: &Settings, who: &str, before: &Trace) -> Result<()> {
+    fence::raise_if(root, who, || {
+        refuse_while_running(root, settings).map_err(|e| match exit_of(&e) {
+            Exit::Refused => started_meanwhile(settings, &format!("{e:#}")),
+            _ => e,
+        })?;
+        refuse_if_written(settings, before)
+    })
+}
+
+fn refuse_if_written(settings: &Settings, before: &Trace) -> Result<()> {
+    let wal_dir = settings.effective_wal_dir();
+    if Trace::of(&wal_dir)? == *before {
+        return Ok(());
+    }
+    let what = format!(
+        "etcd ran here in the meantime, and wrote to its log in {}: nothing was changed",
+        wal_dir.display()
+    );
+    Err(fault(Exit::Refused, what, "run the same command again: it will start from what is on the disk now"))
+}
+
+/// Sees to it that no process holds a log that was moved aside: an etcd that was started by hand, past the fence, goes on in it.
+///
+/// # Errors
+/// [`Exit::Refused`], or it cannot be asked.
+pub fn refuse_if_old_log_is_held(settings: &Settings, old_log: &Path) -> Result<()> {
+    match in_use::held(old_log)? {
+        Some(path) => Err(started_meanwhile(settings, &format!("it has {} open", path.display()))),
+        None => Ok(()),
+    }
+}
+
+/// The error of who finds behind the fence that etcd runs.
+fn started_meanwhile(settings: &Settings, seen: &str) -> anyhow::Error {
+    let what = format!("etcd was started here in the meantime ({seen}): nothing was changed");
+    let hint =
+        format!("stop it, and what starts it: systemctl stop {}; then run it again", settings.etcd_unit);
+    fault(Exit::Refused, what, hint)
+}
+
+/// Sees to it that data is written to where etcd was last seen to have it: started with its data elsewhere, it would be empty.
+///
+/// # Errors
+/// [`Exit::Refused`], unless `force` is given.
+pub fn refuse_other_place(root: &Root, settings: &Settings, force: bool) -> Result<()> {
+    let what = match place::other_than_seen(root, settings) {
+        Ok(Some((_, what))) => what,
+        Ok(None) => return Ok(()),
+        Err(e) => {
+            log::warn!("where etcd was last seen to have its data is not known: {e:#}");
+            return Ok(());
+        }
+    };
+    let unit = &settings.etcd_unit;
+    if force {
+        log::warn!("{what}");
+        return Ok(());
+    }
+    let hint = format!(
+        "if {unit} was changed on purpose since then, give --force; else correct the unit, or ETCD_DATA_DIR in \
+         30-etcd2-backup-restore.conf: systemctl cat {unit} etcd2-backup.service"
+    );
+    Err(fault(Exit::Refused, what, hint))
+}
+
+/// Sees to it that etcd, started on the data that it is given, becomes the member that the data says.
+///
+/// # Errors
+/// [`Exit::Refused`].
+pub fn refuse_bootstrap(settings: &Settings) -> Result<()> {
+    match &settings.bootstrap {
+        None => Ok(()),
+        Some(what) => Err(bootstrap_refused(&settings.etcd_unit, what.clone())),
+    }
+}
+
+/// The error of [`refuse_bootstrap`].
+pub fn bootstrap_refused(unit: &str, what: String) -> anyhow::Error {
+    let hint = format!(
+        "take it out of {unit} (systemctl cat {unit}), or of what that starts, and run `sudo systemctl daemon-reload`; \
+         then try again"
+    );
+    fault(Exit::Refused, what, hint)
+}
+
+/// Sees to it that this is the node to restore on.
+///
+/// # Errors
+/// [`Exit::Refused`].
+pub fn refuse_unless_founder(settings: &Settings) -> Result<()> {
+    if settings.is_founder() {
+        return Ok(());
+    }
+    let what = format!(
+        "this node ({}) is not the founding member ({})",
+        settings.own_peer_urls()?.join(","),
+        settings.founder()?.join(",")
+    );
+    let hint = "if its cluster lives, or was restored on the founding member: sudo systemctl start etcd2-join.service here; if it is \
+                dead: etcd2-restore.service on the founding member, or --as-founder restores here";
+    Err(fault(Exit::Refused, what, hint))
+}
+
+/// A plan changes nothing, so it only says what would keep a restore from being done now.
+///
+/// # Errors
+/// What was found, unless it is only a plan.
+pub fn unless_plan(only_plan: bool, found: Result<()>) -> Result<()> {
+    let Err(error) = found else { return Ok(()) };
+    let refusal = exit_of(&error) == Exit::Refused || is_unasked(&error);
+    if !only_plan || !refusal {
+        return Err(error);
+    }
+    log::warn!("a restore would be refused now: {error:#}");
+    hint_of(&error).inspect(|hint| log::info!("hint: {hint}"));
+    Ok(())
+}
+
+/// A clock that is behind the data, whose newest SYNC is `synced`: etcd would let keys live that long after their time, and lineages and moments would
+/// be told wrong.
+///
+/// # Errors
+/// [`Exit::Refused`].
+pub fn refuse_clock_behind(synced: Option<u64>, now: u64) -> Result<()> {
+    let Some(synced) = synced.filter(|synced| *synced > now.saturating_add(CLOCK_SLACK)) else {
+        return Ok(());
+    };
+    let what = format!(
+        "this node's clock says {}, the newest SYNC of the source is of {}: it is {} minutes behind",
+        time::rfc3339(now),
+        time::rfc3339(synced),
+        (synced - now) / 60
+    );
+    Err(fault(Exit::Refused, what, "set the clock (timedatectl), or restore anyway with --force"))
+}

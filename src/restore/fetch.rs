@@ -1,0 +1,325 @@
+//! A generation's parts: which ones, brought from the remote, checked, and made into a data directory.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::point::{Place, Point};
+use crate::archive::chain::{self, Generation};
+use crate::archive::lineage::{self, Parent};
+use crate::archive::names::PartName;
+use crate::archive::part::{self, Part};
+use crate::archive::{catalog, unpack};
+use crate::etcd::datadir::Family;
+use crate::exit::{Exit, exit_of, fault};
+use crate::remote::{Object, Proof, Remote};
+use crate::sys::fs::{remove_dir_if_there, remove_if_there};
+use crate::sys::room::Scratch;
+
+/// What the operator asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// This generation instead of the newest.
+    pub generation: Option<u64>,
+    /// The newest undamaged point, when the newest is damaged.
+    pub accept_older: bool,
+    /// Not the newest point, but this one; no other takes its place.
+    pub point: Option<Point>,
+}
+
+/// A restore point that was brought and proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    /// The generation.
+    pub generation: u64,
+    /// The newest part used.
+    pub part: PartName,
+    /// The newest part's checksum, 64 hex digits.
+    pub checksum: String,
+    /// Which etcd the data is of: its frames do not say so any more.
+    pub family: Family,
+    /// Bytes of the parts that make it up.
+    pub bytes: u64,
+    /// What its cluster continues, if its base says so.
+    pub parent: Option<Parent>,
+    /// What was given up, and why.
+    pub given_up: Vec<String>,
+    /// The member held data of the v3 store, which was not backed up.
+    pub v3_data: bool,
+}
+
+/// Brings a restore point of `folder` into `scratch`, which is emptied first.
+///
+/// # Errors
+/// [`Exit::NotFound`] without a restore point, [`Exit::Corrupt`] when the newest is damaged and older ones were not
+/// accepted, [`Exit::Refused`] for unrelated histories, [`Exit::Remote`].
+pub fn fetch(
+    remote: &dyn Remote,
+    folder: &str,
+    objects: &[Object],
+    wanted: Wanted,
+    scratch: &Scratch,
+) -> Result<Fetched> {
+    let all = chain::generations(objects);
+    let mut given_up = Vec::new();
+    let mut candidates: Vec<&Generation> = match wanted.generation {
+        Some(number) => all.iter().filter(|g| g.name.number == number).collect(),
+        None => all.iter().collect(),
+    };
+    let Some(&newest) = candidates.last() else { return Err(nothing(&all, wanted)) };
+    candidates.retain(|g| g.name.cluster_id == newest.name.cluster_id);
+    if wanted.generation.is_none() {
+        let parent = if lineage::is_mixed(&all) { parent(remote, folder, &candidates)? } else { None };
+        let committed = catalog::committed(remote, folder, &all)?;
+        lineage::check(&all, newest, parent.as_ref(), &committed)?;
+    }
+
+    while let Some(generation) = candidates.pop() {
+        if let Some(why) = incomplete(generation) {
+            give_up(wanted, &mut given_up, why)?;
+        }
+        let mut count = generation.parts.len();
+        while count > 0 {
+            let opened = match bring(remote, folder, generation, &generation.parts[..count], scratch) {
+                Ok(opened) => opened,
+                Err(Damaged { at, error }) => {
+                    give_up_if_corrupt(wanted, &mut given_up, error)?;
+                    count = at;
+                    continue;
+                }
+            };
+            match unpacked(&opened, scratch) {
+                Ok(()) => return Ok(fetched(&opened, &generation.parts[..count], scratch, given_up)),
+                Err(error) => give_up_if_corrupt(wanted, &mut given_up, error)?,
+            }
+            count -= 1;
+        }
+    }
+    let what = format!("no undamaged restore point is left in {folder}: {}", given_up.join("; "));
+    Err(fault(
+        Exit::Corrupt,
+        what,
+        "another member's folder or surviving disk may have one (restore --source local)",
+    ))
+}
+
+/// The generations of a folder that lead to the newest, oldest first; or only the one that is wanted.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn related<'a>(
+    remote: &dyn Remote,
+    folder: &str,
+    all: &'a [Generation],
+    wanted: Wanted,
+) -> Result<Vec<&'a Generation>> {
+    let asked: Vec<&Generation> =
+        all.iter().filter(|g| wanted.generation.is_none_or(|number| g.name.number == number)).collect();
+    let Some(&newest) = asked.last() else { return Err(nothing(all, wanted)) };
+    if wanted.generation.is_some() {
+        return Ok(asked);
+    }
+    let mut parents: Vec<Parent> = Vec::new();
+    if lineage::is_mixed(all) {
+        let bases: Vec<_> = all.iter().rev().filter_map(|g| catalog::Wanted::base(g, "")).collect();
+        let heads = catalog::heads(remote, folder, &bases)?.into_iter().flatten();
+        parents.extend(heads.filter_map(|head| head.parent));
+    }
+    let parent = parents.iter().find(|p| p.for_cluster == newest.name.cluster_id);
+    lineage::check(all, newest, parent, &catalog::committed(remote, folder, all)?)?;
+    let clusters = lineage::ancestry(newest.name.cluster_id, &parents);
+    Ok(asked.into_iter().filter(|g| clusters.contains(&g.name.cluster_id)).collect())
+}
+
+/// Brings the first `count` parts of the generation that a point lies in, or fewer if a damaged one is not needed for it.
+///
+/// # Errors
+/// [`Exit::Corrupt`] when one that is needed is damaged, with what can be restored instead; [`Exit::Remote`].
+pub fn exactly(
+    remote: &dyn Remote,
+    folder: &str,
+    place: &Place<'_>,
+    count: usize,
+    scratch: &Scratch,
+) -> Result<Fetched> {
+    let parts = &place.generation.parts[..count];
+    let (at, error) = match bring(remote, folder, place.generation, parts, scratch) {
+        Ok(opened) => match unpacked(&opened, scratch) {
+            Ok(()) => return Ok(fetched(&opened, parts, scratch, Vec::new())),
+            // It does not say which part is the one.
+            Err(error) => (count - 1, error),
+        },
+        Err(Damaged { at, error }) => (at, error),
+    };
+    if exit_of(&error) != Exit::Corrupt {
+        return Err(error);
+    }
+    if at >= place.needed {
+        log::warn!("{error:#}: the point lies before it");
+        return exactly(remote, folder, place, at, scratch);
+    }
+    let number = place.generation.name.number;
+    let hint = match parts[..at].last() {
+        Some(p) => {
+            let time = crate::sys::time::rfc3339(p.time);
+            let index = p.last;
+            format!("before it, up to {time}: restore --generation {number} --raft-index {index}")
+        }
+        None => "list --points has the points of other generations".to_owned(),
+    };
+    Err(fault(Exit::Corrupt, format!("the point cannot be reached: {error:#}"), hint))
+}
+
+/// Brings exactly what a recovery was made of: a generation up to the part with this checksum.
+///
+/// # Errors
+/// [`Exit::NotFound`] if it is not in the folder any more, [`Exit::Corrupt`] if it is damaged; [`Exit::Remote`].
+pub fn recorded(
+    remote: &dyn Remote,
+    folder: &str,
+    objects: &[Object],
+    (generation, checksum): (u64, &str),
+    scratch: &Scratch,
+) -> Result<Fetched> {
+    let all = chain::generations(objects);
+    let last = |g: &Generation| g.parts.iter().position(|p| p.checksum == part::prefix(checksum));
+    let mut numbered = all.iter().filter(|g| g.name.number == generation);
+    let Some((generation, last)) = numbered.find_map(|g| Some((g, last(g)?))) else {
+        let what =
+            format!("the point of generation {generation} that was restored is not in {folder} any more");
+        return Err(fault(Exit::NotFound, what, "was it pruned? list --from MACHINE_ID shows what is there"));
+    };
+    let parts = &generation.parts[..=last];
+    let opened = bring(remote, folder, generation, parts, scratch).map_err(|damaged| damaged.error)?;
+    unpacked(&opened, scratch)?;
+    Ok(fetched(&opened, parts, scratch, Vec::new()))
+}
+
+/// What a cluster's generations say that they continue, the newest that says anything. A node that lost what it knew of
+/// its recovery writes bases without it.
+fn parent(remote: &dyn Remote, folder: &str, generations: &[&Generation]) -> Result<Option<Parent>> {
+    let bases: Vec<_> = generations.iter().rev().filter_map(|g| catalog::Wanted::base(g, "")).collect();
+    Ok(catalog::heads(remote, folder, &bases)?.into_iter().flatten().find_map(|head| head.parent))
+}
+
+fn fetched(opened: &[Part], parts: &[PartName], scratch: &Scratch, given_up: Vec<String>) -> Fetched {
+    let (last, part) = (&opened[opened.len() - 1], parts[parts.len() - 1]);
+    Fetched {
+        data_dir: data_dir(scratch),
+        generation: last.head.generation,
+        part,
+        checksum: last.checksum.clone(),
+        // A part of few records need not show what wrote it, and a member may have been upgraded in between.
+        family: opened.iter().map(|p| p.head.family).find(|f| *f == Family::Three).unwrap_or(Family::Two),
+        bytes: parts.iter().map(|p| p.size).sum(),
+        parent: opened[0].head.parent.clone(),
+        given_up,
+        v3_data: opened.iter().any(|p| p.head.v3_data),
+    }
+}
+
+fn data_dir(scratch: &Scratch) -> PathBuf {
+    scratch.dir().join("data")
+}
+
+fn objects_dir(scratch: &Scratch) -> PathBuf {
+    scratch.dir().join("parts")
+}
+
+/// Makes a data directory of the parts, which are not needed any more then.
+fn unpacked(opened: &[Part], scratch: &Scratch) -> Result<()> {
+    unpack::unpack(opened, &data_dir(scratch), scratch.leave())?;
+    remove_dir_if_there(&objects_dir(scratch))
+}
+
+/// Why a generation's newest point is not what was once sent. An upload that was killed (only the very last object is
+/// not complete) is no damage: that backup never was.
+fn incomplete(generation: &Generation) -> Option<String> {
+    let name = generation.name;
+    for path in &generation.beyond {
+        log::warn!("{path} is not complete or not linked to the part before it: it counts as absent");
+    }
+    generation.is_broken().then(|| match generation.last() {
+        None => format!("the base of generation {} is missing or truncated", name.number),
+        Some(last) => format!("generation {} is broken behind part {}", name.number, last.sequence),
+    })
+}
+
+fn give_up(wanted: Wanted, given_up: &mut Vec<String>, why: String) -> Result<()> {
+    if !wanted.accept_older {
+        let hint =
+            "restore --accept-older takes the newest undamaged point; restore --generation N a certain one";
+        return Err(fault(Exit::Corrupt, why, hint));
+    }
+    log::warn!("{why}: looking for an older point");
+    given_up.push(why);
+    Ok(())
+}
+
+fn give_up_if_corrupt(wanted: Wanted, given_up: &mut Vec<String>, error: anyhow::Error) -> Result<()> {
+    if exit_of(&error) == Exit::Corrupt {
+        give_up(wanted, given_up, format!("{error:#}"))
+    } else {
+        Err(error)
+    }
+}
+
+/// A part that could not be brought, and how many before it could.
+struct Damaged {
+    at: usize,
+    error: anyhow::Error,
+}
+
+/// Brings all parts in one call, and opens each.
+fn bring(
+    remote: &dyn Remote,
+    folder: &str,
+    generation: &Generation,
+    parts: &[PartName],
+    scratch: &Scratch,
+) -> Result<Vec<Part>, Damaged> {
+    let whole = |error| Damaged { at: 0, error };
+    scratch.empty().map_err(whole)?;
+    let (dir, wanted) = (objects_dir(scratch), generation.objects(parts));
+    let get = |wanted: &[Object]| remote.get(folder, wanted, &dir, scratch.leave(), Proof::Own);
+    get(&wanted).map_err(whole)?;
+    let mut opened = Vec::new();
+    for (at, (object, name)) in wanted.iter().zip(parts).enumerate() {
+        let path = dir.join(&object.path);
+        let open = || Part::open(&path, generation.name, *name);
+        let part = open().or_else(|error| {
+            if exit_of(&error) != Exit::Corrupt {
+                return Err(error);
+            }
+            log::warn!("{error:#}: it is brought once more, as it may be the way that damaged it");
+            remove_if_there(&path)?;
+            match get(std::slice::from_ref(object)) {
+                Ok(()) => open(),
+                // That says nothing of the part.
+                Err(again) if exit_of(&again) == Exit::NoSpace => Err(again),
+                Err(again) => {
+                    log::warn!("it did not come a second time: {again:#}");
+                    Err(error)
+                }
+            }
+        });
+        opened.push(part.map_err(|error| Damaged { at, error })?);
+    }
+    Ok(opened)
+}
+
+fn nothing(all: &[Generation], wanted: Wanted) -> anyhow::Error {
+    let numbers: Vec<String> = all.iter().map(|g| g.name.number.to_string()).collect();
+    match wanted.generation {
+        Some(number) => {
+            let hint = format!(
+                "generations there: {}",
+                if numbers.is_empty() { "none".into() } else { numbers.join(", ") }
+            );
+            fault(Exit::NotFound, format!("generation {number} is not in the archive"), hint)
+        }
+        None => fault(Exit::NotFound, "the archive holds no generation", "is RCLONE_ENDPOINT the right one?"),
+    }
+}

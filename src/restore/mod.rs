@@ -1,0 +1,26 @@
+//! From a source to a new member directory: where the data comes from, and who the new members are.
+//!
+//! - [`source`]: the archive or the local disk, read and proven · [`fetch`]: a generation's parts, downloaded and checked
+//! - [`candidates`]: what a restore could begin with, ranked
+//! - [`point`]: where a point in the past lies · [`legacy`]: what etcd2-backup-coreos left
+//! - [`other_history`]: whether another generation has another entry there
+//! - [`plan`]: what is going to be made · [`living_cluster`]: is the cluster really dead?
+//! - [`has_run`]: whether a recovered cluster has run, by what it left
+//! - [`from_record`]: what a recovery record names · [`export`]: data of this disk for the other nodes
+//! - [`build`]: the new member directory, beside the old one · [`publish`]: what later backups and everyone else must know
+//! - [`expiry`]: which keys will have expired when etcd starts
+
+pub mod build;
+pub mod candidates;
+pub mod expiry;
+pub mod export;
+pub mod fetch;
+pub mod from_record;
+pub mod has_run;
+pub mod legacy;
+pub mod living_cluster;
+pub mod other_history;
+pub mod plan;
+pub mod point;
+pub mod publish;
+pub mod source;
