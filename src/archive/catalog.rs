@@ -290,7 +290,7 @@ mod tests {
         }
     }
 
-    /// Compared with each other they would take many minutes.
+    /// Compared with each other they would take longer than a test may (.config/nextest.toml).
     #[test]
     fn very_many_bases_cost_each_as_little_as_a_few() {
         let (mut memory, many) = (Memory::default(), 30_000);
@@ -302,12 +302,10 @@ mod tests {
             bytes[at..at + 6].copy_from_slice(number.to_string().as_bytes());
             memory.0.insert(path.replacen("00100000", &format!("{number:08}"), 1), bytes);
         }
-        let began = std::time::Instant::now();
         let all = read(&memory, "m").unwrap();
         let right =
             |e: &Entry| e.base.as_ref().is_some_and(|base| base.generation == e.generation.name.number);
         assert_eq!(all.iter().filter(|e| right(e)).count(), many);
-        assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
     }
 
     #[test]

@@ -202,11 +202,10 @@ mod tests {
         }
     }
 
-    /// Compared with each other they would take many minutes.
+    /// Compared with each other they would take longer than a test may (.config/nextest.toml).
     #[test]
     fn very_many_parts_or_generations_cost_each_as_little_as_a_few() {
         let many = 100_000;
-        let began = std::time::Instant::now();
         let objects: Vec<Object> = (0..many).map(|sequence| object(&part(sequence), 10)).collect();
         let all = generations(&objects);
         assert_eq!((all.len(), all[0].parts.len()), (1, many as usize));
@@ -219,7 +218,6 @@ mod tests {
         let at = |number| Object { path: format!("{}/{base}", GenerationName { number, ..NAME }), size: 10 };
         let objects: Vec<Object> = (1..=many).map(at).collect();
         assert_eq!(generations(&objects).len(), many as usize);
-        assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
     }
 
     #[test]

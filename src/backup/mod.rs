@@ -4,7 +4,7 @@
 //! - [`state`]: what is remembered until the next cycle · [`arrival`]: looking for what was sent
 //! - [`folder_check`]: whether the machine's directory in the remote still has what was sent
 //! - [`no_member`]: a node that has no log
-//! - [`outcome`]: what a cycle did, in the journal · [`metrics`]: the same for a monitor
+//! - [`outcome`]: what a cycle did · [`summary`]: the same in the journal · [`metrics`]: the same for a monitor
 //! - [`status`]: what would be lost now, and why · [`doctor`]: would a backup of this node do?
 
 pub mod arrival;
@@ -18,4 +18,5 @@ pub mod outcome;
 pub mod spool;
 pub mod state;
 pub mod status;
+pub mod summary;
 mod way;

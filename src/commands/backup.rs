@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::backup::cycle;
-use crate::backup::outcome::{self, Cycle};
+use crate::backup::outcome::Cycle;
+use crate::backup::{cycle, summary};
 use crate::exit::Exit;
-use crate::node::running::place::{self};
+use crate::node::running::place;
 use crate::node::running::surroundings::Here;
 use crate::settings::Settings;
 use crate::sys::root::Root;
@@ -18,6 +18,6 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     let doubt = place::settle(root, &mut settings)?;
     let mut done = Cycle::default();
     let ended = cycle::run(&Here(root), root, &settings, doubt.as_ref(), &mut done);
-    outcome::finish(&settings, &done, started, &ended);
+    summary::finish(&settings, &done, started, &ended);
     ended
 }

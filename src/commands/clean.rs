@@ -10,7 +10,7 @@ use crate::exit::{Exit, fault};
 use crate::node::member_dir::kept::{self, Kept};
 use crate::node::member_dir::places::Places;
 use crate::node::{fence, guards};
-use crate::restore::source;
+use crate::restore::open;
 use crate::settings::Settings;
 use crate::sys::root::Root;
 use crate::sys::time;
@@ -69,7 +69,7 @@ fn unproven(settings: &Settings) -> Result<Option<String>> {
     if in_use::is_held(&settings.effective_wal_dir())? {
         return Ok(None);
     }
-    Ok(match source::local(settings) {
+    Ok(match open::local(settings) {
         Err(e) => Some(format!("the present data cannot be read ({e:#})")),
         // What a restore wrote has no vote in it.
         Ok(present) if present.contents.log.hard_state.vote == 0 => {

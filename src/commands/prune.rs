@@ -3,10 +3,9 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::archive::catalog::{self};
+use crate::archive::catalog;
 use crate::archive::retention::accepted::Accepted;
-use crate::archive::retention::apply;
-use crate::archive::retention::{self, Plan, Verdict};
+use crate::archive::retention::{self, Plan, Verdict, apply};
 use crate::cli;
 use crate::exit::{Exit, fault};
 use crate::remote::rclone::Rclone;

@@ -1,6 +1,6 @@
 //! `rehearse`: restore the newest point beside the data, start an etcd on it, and compare.
 
-use std::path::{self};
+use std::path;
 
 use anyhow::Result;
 

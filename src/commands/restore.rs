@@ -28,8 +28,8 @@ use crate::restore::expiry::Outlook;
 use crate::restore::fetch::Wanted;
 use crate::restore::plan::{Plan, own_of};
 use crate::restore::point::Point;
-use crate::restore::source::{self, Origin, Source};
-use crate::restore::{build, from_record, has_run, living_cluster, publish};
+use crate::restore::source::{Origin, Source};
+use crate::restore::{build, from_record, has_run, living_cluster, open, publish};
 use crate::settings::Settings;
 use crate::settings::source::Choice;
 use crate::sys::room::Leave;
@@ -76,7 +76,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     }
     // While a plan is made, etcd may live here.
     let leave = if options.plan { Leave::Reserve } else { Leave::Nothing };
-    let incoming = source::incoming(&settings, leave)?;
+    let incoming = open::incoming(&settings, leave)?;
     let (source, beyond) = thread::scope(|scope| {
         let (own, settings) = (&settings.machine_id, &settings);
         let look = move |cluster| fresher::look(&Rclone::at_a_glance(settings, root), own, cluster);
@@ -87,7 +87,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
         let source = match (&followed, &options.source_file) {
             (None, _) => {
                 let from = (&remote as &dyn Remote, &incoming);
-                source::open(settings, from, source_of(options, settings), folder, wanted)?
+                open::open(settings, from, source_of(options, settings), folder, wanted)?
             }
             (Some(record), None) => from_record::source(&remote, record, &incoming)?,
             (Some(record), Some(file)) => from_record::source_in(file, record, &incoming)?,

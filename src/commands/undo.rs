@@ -15,7 +15,7 @@ use crate::node::member_dir::exchange::Exchange;
 use crate::node::member_dir::kept::{self, Kept};
 use crate::node::member_dir::places::Places;
 use crate::node::{fence, guards, under_fence};
-use crate::restore::{living_cluster, source};
+use crate::restore::{living_cluster, open};
 use crate::settings::Settings;
 use crate::sys::look;
 use crate::sys::root::Root;
@@ -47,7 +47,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let kept = newest(&places)?;
     let old = of(&kept, &places)?;
     // What is damaged can be given up, what cannot be read may be good.
-    let present = match source::local(&settings) {
+    let present = match open::local(&settings) {
         Err(e) if look::is_unread(&e) => return Err(e.context("reading the data that is there now")),
         present => present.ok(),
     };
@@ -142,7 +142,7 @@ fn describe(contents: &Contents) -> String {
 /// From the moment on that the old data is in its place.
 fn finish(root: &Root, settings: &Settings) -> Result<Exit> {
     guards::refuse_if_held(&settings.effective_wal_dir())?;
-    let now = source::local(settings).context("etcd stays fenced")?.contents;
+    let now = open::local(settings).context("etcd stays fenced")?.contents;
     let wal_dir = root.strip(&settings.effective_wal_dir());
     let (cluster_id, member_id) = (now.metadata.cluster_id, now.metadata.member_id);
     identity::record(root, &Identity { cluster_id, member_id, wal_dir })?;

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{installed, tell};
 use crate::cli;
 use crate::exit::{Exit, exit_of, fault};
-use crate::install::plan::{self, Action, Plan};
+use crate::install::plan::{Action, Plan};
 use crate::install::{payload, post_install, transaction};
 use crate::node::fence;
 use crate::paths::FENCE;
@@ -66,7 +66,7 @@ fn refuse_in_a_recovery(root: &Root) -> Result<()> {
         return Err(fault(Exit::Refused, what, "finish it first: the file says which command"));
     }
     if root.is_live() {
-        for service in plan::services() {
+        for service in payload::services() {
             if systemd::is_active(service)? {
                 let hint = format!("wait until it has ended, or stop it: sudo systemctl stop {service}");
                 return Err(fault(Exit::Refused, format!("{service} is running"), hint));

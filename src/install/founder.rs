@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use super::plan::{Action, Content, Plan, Step, Wanted, drop_in, services};
+use super::payload::{Content, Wanted, drop_in, services};
+use super::plan::{Action, Plan, Step};
 use super::record::{Entry, Record};
 use super::sums::of_bytes;
 use crate::paths::FOUNDER_DROP_IN;

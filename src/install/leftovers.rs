@@ -5,8 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::payload;
-use super::plan::{drop_in, services};
+use super::payload::{self, drop_in, services};
 use crate::paths::RUNTIME_UNIT_DIR;
 use crate::sys::root::Root;
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::sums::{self, Digest};
 use crate::exit::{Exit, OrFault, fault};
+use crate::paths;
 use crate::sys::unit_file;
 
 /// This program, under the name it has in the tarball.
@@ -209,6 +210,36 @@ fn etcd_unit(value: Option<&str>) -> Result<String> {
     };
     let hint = "set etcd_unit in etcd2-backup.toml (for example \"etcd2.service\"), build and copy the tarball again";
     Err(fault(Exit::Settings, problem, hint))
+}
+
+/// Where a file's content comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A file of the unpacked tarball.
+    Copy(PathBuf),
+    /// These bytes.
+    Bytes(Vec<u8>),
+}
+
+/// What a file should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its content.
+    pub content: Content,
+    /// The content's checksum.
+    pub digest: Digest,
+    /// Its mode.
+    pub mode: u32,
+}
+
+/// Our services, without the timer.
+pub fn services() -> impl Iterator<Item = &'static str> {
+    UNITS.into_iter().filter(|u| u.ends_with(".service"))
+}
+
+/// The path of a drop-in of a unit.
+pub fn drop_in(unit: &str, name: &str) -> String {
+    format!("{}/{unit}.d/{name}", paths::UNIT_DIR)
 }
 
 #[cfg(test)]

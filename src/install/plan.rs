@@ -1,14 +1,13 @@
 //! What is to be done to which file: worked out by looking, shown, and carried out by [`super::transaction`].
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::existing::{self, Found, look, our_user};
-use super::payload::{self, Payload};
+use super::payload::{self, Content, Payload, Wanted, drop_in, services};
 use super::record::{Entry, Record};
-use super::sums::Digest;
 use super::{json, leftovers};
 use crate::exit::{Exit, fault};
 use crate::paths;
@@ -30,26 +29,6 @@ pub enum Action {
     Remove,
     /// It should not be there, but was edited, and stays.
     Keep,
-}
-
-/// Where a file's content comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    /// A file of the unpacked tarball.
-    Copy(PathBuf),
-    /// These bytes.
-    Bytes(Vec<u8>),
-}
-
-/// What a file should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    /// Its content.
-    pub content: Content,
-    /// The content's checksum.
-    pub digest: Digest,
-    /// Its mode.
-    pub mode: u32,
 }
 
 /// One file and what is done to it.
@@ -260,16 +239,6 @@ fn targets(payload: &Payload) -> Vec<(&'static str, String, u32)> {
     all.extend(payload::UNITS.map(|unit| (unit, format!("{}/{unit}", paths::UNIT_DIR), 0o644)));
     all.push((payload::FENCE, drop_in(payload.etcd_unit(), payload::FENCE), 0o644));
     all
-}
-
-/// Our services, without the timer.
-pub fn services() -> impl Iterator<Item = &'static str> {
-    payload::UNITS.into_iter().filter(|u| u.ends_with(".service"))
-}
-
-/// The path of a drop-in of a unit.
-pub fn drop_in(unit: &str, name: &str) -> String {
-    format!("{}/{unit}.d/{name}", paths::UNIT_DIR)
 }
 
 /// The links that `systemctl enable` made for our units.

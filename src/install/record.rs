@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::existing::{Found, look, our_user};
 use super::json;
-use super::plan::{Content, Wanted};
+use super::payload::{Content, Wanted};
 use super::sums::of_bytes;
 use crate::exit::{Exit, OrFault};
 use crate::paths::{FOUNDER_DROP_IN, RECORD};

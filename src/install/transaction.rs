@@ -15,7 +15,8 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::existing::{Found, look};
-use super::plan::{Action, Content, Plan, Step, Wanted};
+use super::payload::{Content, Wanted};
+use super::plan::{Action, Plan, Step};
 use super::record::Record;
 use super::{json, sums};
 use crate::exit::{Exit, OrFault, fault};

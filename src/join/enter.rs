@@ -14,8 +14,7 @@ use crate::join::seed::Seed;
 use crate::node::member_dir::aside::{self, Aside};
 use crate::node::member_dir::empty_log;
 use crate::node::member_dir::places::Places;
-use crate::node::past_members::{self};
-use crate::node::{fence, guards};
+use crate::node::{fence, guards, past_members};
 
 impl Join<'_> {
     /// From the fence to a node on which etcd starts as a new member.

@@ -21,8 +21,8 @@ use crate::node::member_dir::places::Places;
 use crate::node::member_dir::{exchange, workshop};
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
-use crate::restore::source::{self, Source};
-use crate::restore::{build, fetch, from_record};
+use crate::restore::source::Source;
+use crate::restore::{build, fetch, from_record, open};
 use crate::settings::Settings;
 use crate::sys::room::{Leave, Scratch};
 use crate::sys::root::Root;
@@ -68,7 +68,7 @@ pub fn look(root: &Root, settings: &Settings, cluster: &Cluster, members: &Membe
 /// It cannot be removed.
 pub fn clear(settings: &Settings) -> Result<()> {
     exchange::clear(&Places::of(settings)?)?;
-    source::incoming(settings, Leave::Reserve).map(drop)
+    open::incoming(settings, Leave::Reserve).map(drop)
 }
 
 impl Seed {
@@ -90,7 +90,7 @@ impl Seed {
             bail!("it is at index {committed}, too far behind {}, where it was restored", record.index);
         }
         files::create_dirs(&settings.restore_dir, 0o700)?;
-        let incoming = source::incoming(settings, Leave::Reserve)?;
+        let incoming = open::incoming(settings, Leave::Reserve)?;
         let (source, last) = source_of(remote, &record, &incoming)?;
         let family = family.unwrap_or(source.contents.family);
         let rewrite = Rewrite { cluster_id, purpose: Purpose::Seed, up_to: Some(last), family };
@@ -148,7 +148,7 @@ fn source_of(remote: &dyn Remote, record: &Record, incoming: &Scratch) -> Result
     let part =
         record.backed_up.as_ref().context("it was restored from a disk, of which no backup is known")?;
     let wanted = (part.generation, part.checksum.as_str());
-    let source = source::opened(fetch::recorded(remote, folder, &objects, wanted, incoming)?)?;
+    let source = open::opened(fetch::recorded(remote, folder, &objects, wanted, incoming)?)?;
     ensure!(
         source.hash == part.checksum && source.contents.metadata.cluster_id == record.source_cluster_id,
         "the backup is not the one that the record names"

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::plan::own_of;
 use super::source::{self, Origin, Source};
-use super::{fetch, legacy};
+use super::{fetch, legacy, open};
 use crate::archive::lineage::Record;
 use crate::archive::part::{Head, Part};
 use crate::archive::{chain, recovery_records, unpack};
@@ -31,7 +31,7 @@ pub fn source(remote: &dyn Remote, record: &Record, scratch: &Scratch) -> Result
     let objects = remote.list(folder)?;
     let source = if record.generation > 0 {
         let wanted = (record.generation, record.source_hash.as_str());
-        source::opened(fetch::recorded(remote, folder, &objects, wanted, scratch)?)?
+        open::opened(fetch::recorded(remote, folder, &objects, wanted, scratch)?)?
     } else if chain::is_original(&objects) {
         legacy::bring(remote, folder, &objects, scratch)?
     } else {

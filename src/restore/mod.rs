@@ -1,6 +1,6 @@
 //! From a source to a new member directory: where the data comes from, and who the new members are.
 //!
-//! - [`source`]: the archive or the local disk, read and proven · [`fetch`]: a generation's parts, downloaded and checked
+//! - [`open`]: the archive or the local disk, read and proven · [`source`]: what came of it · [`fetch`]: a generation's parts, downloaded and checked
 //! - [`candidates`]: what a restore could begin with, ranked
 //! - [`point`]: where a point in the past lies · [`legacy`]: what etcd2-backup-coreos left
 //! - [`other_history`]: whether another generation has another entry there
@@ -19,6 +19,7 @@ pub mod from_record;
 pub mod has_run;
 pub mod legacy;
 pub mod living_cluster;
+pub mod open;
 pub mod other_history;
 pub mod plan;
 pub mod point;

@@ -22,6 +22,7 @@ use crate::sys::{folder, look, systemd};
 pub mod bootstrap;
 mod contained;
 pub mod endpoint;
+mod engine;
 pub mod etcd_config;
 pub mod etcd_unit;
 mod parse;
@@ -33,6 +34,7 @@ pub mod source;
 pub mod started;
 mod tls;
 pub mod urls;
+mod values;
 
 pub use etcd_unit::UnitEnvironment;
 pub use parse::parse;
@@ -247,8 +249,8 @@ fn refuse_folder_inside(data_dir: &Path) -> Result<()> {
         return Ok(());
     };
     let hint = match outer {
-        Some(outer) => format!("write ETCD_DATA_DIR={} in {}", outer.display(), parse::OURS),
-        None => format!("write as ETCD_DATA_DIR in {} what etcd is given with --data-dir", parse::OURS),
+        Some(outer) => format!("write ETCD_DATA_DIR={} in {}", outer.display(), values::OURS),
+        None => format!("write as ETCD_DATA_DIR in {} what etcd is given with --data-dir", values::OURS),
     };
     Err(fault(Exit::Settings, format!("{} {what}, not the data directory", data_dir.display()), hint))
 }

@@ -1,12 +1,13 @@
 //! Variables to [`Settings`]; pure.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 
 use super::rclone_section::{Section, configured};
+use super::values::{OURS, absolute, get, truth};
 use super::{
     Runner, Settings, UnitEnvironment, bootstrap, contained, endpoint, rclone_flags, retention, source, tls,
     urls,
@@ -22,9 +23,6 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 const DEFAULT_QUIET: Duration = Duration::from_secs(600);
 const PASSWORD_FILE: &str = "ETCD2_BACKUP_RCLONE_PASSWORD_FILE";
 const METRICS_FILE: &str = "ETCD2_BACKUP_METRICS_FILE";
-/// Where an operator changes our settings.
-pub(super) const OURS: &str = "30-etcd2-backup-restore.conf";
-
 /// The unit that runs etcd, which must be known before it can be asked.
 pub(super) fn etcd_unit(ours: &BTreeMap<String, String>) -> Result<String> {
     let unit = get(ours, "ETCD2_BACKUP_ETCD_UNIT").unwrap_or("etcd2.service");
@@ -132,27 +130,6 @@ pub fn parse(
     })
 }
 
-/// A variable that is set to something.
-pub(super) fn get<'a>(ours: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
-    ours.get(name).map(|v| v.trim()).filter(|v| !v.is_empty())
-}
-
-pub(super) fn absolute(name: &str, value: &str) -> Result<PathBuf> {
-    let path = Path::new(value);
-    let strange = value.chars().any(char::is_control)
-        || path.components().any(|c| c == std::path::Component::ParentDir)
-        || path.parent().is_none();
-    if !path.is_absolute() || strange {
-        return Err(fault(
-            Exit::Settings,
-            format!("{name}={value:?} is not an absolute path of a folder or file"),
-            "write the whole path, beginning with / and without any ..",
-        ));
-    }
-    // A trailing slash must not make two equal paths different.
-    Ok(path.components().collect())
-}
-
 /// The endpoint in its normal form; `sections` are those of rclone.conf, as far as they are known.
 pub(super) fn endpoint(ours: &BTreeMap<String, String>, sections: &[Section]) -> Result<String> {
     let Some(endpoint) = get(ours, "RCLONE_ENDPOINT") else {
@@ -228,18 +205,6 @@ fn rclone_flags(ours: &BTreeMap<String, String>) -> Result<Vec<String>> {
             }
         })
         .collect()
-}
-
-/// A switch, off when it is not set.
-pub(super) fn truth(ours: &BTreeMap<String, String>, name: &str) -> Result<bool> {
-    match get(ours, name) {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(other) => {
-            let hint = format!("write true or false in {OURS}");
-            Err(fault(Exit::Settings, format!("{name}={other:?} is neither true nor false"), hint))
-        }
-    }
 }
 
 fn parse_machine_id(text: &str) -> Result<String> {

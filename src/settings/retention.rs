@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::parse::{OURS, get, truth};
+use super::values::{OURS, get, truth};
 use crate::exit::{Exit, OrFault};
 
 const DAY: u64 = 24 * 3600;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::parse::{OURS, get};
+use super::values::{OURS, get};
 use crate::exit::{Exit, fault};
 
 /// Where a restore is told to take its data from.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::contained::engine_at;
+use super::engine::engine_at;
 use crate::sys::container::Image;
 
 /// Engines whose `run` takes an image, a name and a network as docker's does.

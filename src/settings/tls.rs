@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::UnitEnvironment;
-use super::parse::{absolute, get};
+use super::values::{absolute, get};
 use crate::sys::http::Tls;
 use crate::sys::root::Root;
 

@@ -3,6 +3,7 @@
 mod asked;
 mod command_line;
 mod docs;
+mod order;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use testkit::files::{write, write_program};
@@ -78,7 +77,6 @@ fn what_others_have_below_the_endpoint_costs_a_recovery_neither_memory_nor_the_a
     for node in [&mut founder, &mut second] {
         crowded(node, tools);
     }
-    let began = Instant::now();
     let (code, answer, log) = within(&founder, 64 << 10, &["restore", "--json", "--initial-cluster", &list]);
     assert_eq!(code, 0, "{log}");
     let record: Value = serde_json::from_str(&answer).unwrap();
@@ -90,7 +88,5 @@ fn what_others_have_below_the_endpoint_costs_a_recovery_neither_memory_nor_the_a
     let token = record["token"].as_str().unwrap();
     let (code, _, log) = within(&second, 64 << 10, &["restore", "--recovery", token]);
     assert_eq!(code, 0, "{log}");
-    // Not a time to be proud of: this is a program that was not optimized, and two of them go on beside it.
-    assert!(began.elapsed() < Duration::from_secs(300));
     assert!(fs::metadata(second.path("/var/lib/etcd2/member/wal")).is_ok());
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use glob::MatchOptions;
 use sha2::{Digest as _, Sha256};
 
-use super::contained;
+use super::engine;
 use super::etcd_config::{ConfigFile, Problem};
 use crate::exit::{Exit, OrFault, fault};
 use crate::identity::Setup;
@@ -91,11 +91,11 @@ impl UnitEnvironment {
             variables.extend(parse_environment_file(text));
         }
         let command = expand(&service.command, &variables);
-        variables.extend(contained::variables(&command));
+        variables.extend(engine::variables(&command));
         // Flatcar's unit runs as root, and its wrapper becomes this user.
         let wrapper = || variables.get("ETCD_USER").cloned().unwrap_or_default();
         let user = if service.user.is_empty() { wrapper() } else { service.user.clone() };
-        let owner = contained::owner(&command);
+        let owner = engine::owner(&command);
         Self { variables, command, user, owner, ..Self::default() }
     }
 

@@ -16,7 +16,8 @@ use crate::inspect::keys;
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
 use crate::restore::fetch::Wanted;
-use crate::restore::source::{self, Source};
+use crate::restore::open;
+use crate::restore::source::Source;
 use crate::settings::Settings;
 use crate::settings::source::Choice;
 use crate::sys::fs::create_dirs;
@@ -84,7 +85,7 @@ pub fn rehearse(
     let remote = Rclone::beside(settings, root, "rehearse");
     let incoming = Scratch::new(scratch.dir().join("incoming"), scratch.leave())?;
     let from = (&remote as &dyn Remote, &incoming);
-    let source = source::open(settings, from, Choice::Archive, &settings.machine_id, Wanted::default())?;
+    let source = open::open(settings, from, Choice::Archive, &settings.machine_id, Wanted::default())?;
     let read = started.elapsed();
     let bytes = source.contents.base_size()?.saturating_add(source.log_size()).saturating_add(OF_ETCD);
     room::check(scratch.dir(), bytes, scratch.leave(), "an etcd with the restored data")?;

@@ -1,0 +1,261 @@
+//! Where the data of a restore comes from: a restore point of the archive, or the disk of this node.
+
+use std::thread;
+
+use anyhow::{Context, Result};
+
+use super::fetch::{self, Fetched, Wanted};
+use super::point::{Place, Point};
+use super::source::{self, Origin, Source};
+use super::{legacy, other_history};
+use crate::archive::chain;
+use crate::archive::lineage::Parent;
+use crate::etcd::datadir::{Contents, DataDir};
+use crate::etcd::proto::LogPosition;
+use crate::etcd::wal::Reading;
+use crate::etcd::{clock, in_use};
+use crate::exit::{Exit, OrFault, exit_of, fault};
+use crate::remote::{Object, Remote};
+use crate::settings::Settings;
+use crate::settings::source::Choice;
+use crate::sys::room::{Leave, Scratch};
+use crate::sys::{folder, look};
+
+/// Where this node brings what it needs from the remote. The folder goes with the value: whatever is made of it, it lives
+/// as long.
+///
+/// # Errors
+/// What an earlier attempt left there cannot be removed.
+pub fn incoming(settings: &Settings, leave: Leave) -> Result<Scratch> {
+    look::if_there(folder::refuse_if_replaceable(&settings.restore_dir, &settings.data_dir))?;
+    Scratch::new(settings.restore_dir.join("incoming"), leave)
+}
+
+/// Reads the source that was asked for; what is brought for it lies in `scratch`.
+///
+/// # Errors
+/// It is not there, damaged, or (for `auto`) neither is usable.
+pub fn open(
+    settings: &Settings,
+    (remote, scratch): (&dyn Remote, &Scratch),
+    source: Choice,
+    folder: &str,
+    wanted: Wanted,
+) -> Result<Source> {
+    match source {
+        Choice::Local => local(settings),
+        Choice::Archive => {
+            // The disk is read while the remote is waited for.
+            let (source, own) = thread::scope(|scope| {
+                let own = scope.spawn(|| local(settings));
+                (archive(settings, (remote, scratch), folder, wanted), own.join())
+            });
+            let source = source?;
+            match own {
+                Ok(Ok(own)) => say_what_local_has(&own, &source),
+                Ok(Err(e)) if look::is_unread(&e) => {
+                    log::warn!("whether this node's own data is newer is not known: {e:#}");
+                }
+                // There is none, or it is damaged.
+                _ => {}
+            }
+            Ok(source)
+        }
+        Choice::Auto => auto(settings, (remote, scratch), wanted),
+    }
+}
+
+/// Nothing is fresher than a surviving disk: the local data if it is whole, of the same cluster and not older.
+fn auto(settings: &Settings, from: (&dyn Remote, &Scratch), wanted: Wanted) -> Result<Source> {
+    let own = match local(settings) {
+        Ok(own) => own,
+        Err(e) if look::is_unread(&e) => {
+            let hint = "it may be the newest: make it readable; or restore --source archive takes the archive in any case";
+            return Err(e).or_fault(Exit::Failed, "reading the local data", hint);
+        }
+        Err(e) => {
+            log::info!("the local data cannot be used: {e:#}");
+            return archive(settings, from, &settings.machine_id, wanted);
+        }
+    };
+    match archive(settings, from, &settings.machine_id, wanted) {
+        // There is none, or it is damaged. One that could not be asked may be newer.
+        Err(e) if matches!(exit_of(&e), Exit::NotFound | Exit::Corrupt) => {
+            log::warn!("the archive cannot be used, the local data can: {e:#}");
+            Ok(own)
+        }
+        Err(e) => {
+            let exit = exit_of(&e);
+            let hint = "wait for the remote; or restore --source local takes the local data in any case";
+            Err(e).or_fault(exit, "comparing the local data, which can be used, with the archive", hint)
+        }
+        Ok(remote) if same_cluster(&own, &remote) && raft_order(&own) >= raft_order(&remote) => Ok(own),
+        Ok(remote) => {
+            log::info!("the archive is used: the local data is older or of another cluster");
+            Ok(remote)
+        }
+    }
+}
+
+fn same_cluster(a: &Source, b: &Source) -> bool {
+    a.contents.metadata.cluster_id == b.contents.metadata.cluster_id
+}
+
+/// Raft's own rule for which log is newer: term first.
+fn raft_order(source: &Source) -> (u64, u64) {
+    let LogPosition { index, term } = source.contents.last();
+    (term, index)
+}
+
+/// The node's own data directory.
+///
+/// # Errors
+/// There is none, or it is damaged.
+pub fn local(settings: &Settings) -> Result<Source> {
+    let dir = DataDir::open(&settings.data_dir, settings.wal_dir.as_deref())?;
+    // A plan is made while etcd runs, too.
+    let contents = dir.scan(in_use::reading(&dir.wal)?)?;
+    let parent = Parent::of(&settings.backup_dir, contents.metadata.cluster_id)?;
+    Ok(Source { parent, ..source::read(dir, contents, Origin::Local) })
+}
+
+/// Says what a restore from the archive would leave behind on this disk. It is kept aside in any case.
+fn say_what_local_has(own: &Source, archive: &Source) {
+    let (ours, point) = (own.contents.last(), archive.point);
+    if !same_cluster(own, archive) || raft_order(own) <= (point.term, point.index) {
+        return;
+    }
+    let more = ours.index.saturating_sub(point.index);
+    if point == archive.contents.last() {
+        log::warn!(
+            "this node's own data directory is whole and {more} entries newer; restore --source local keeps them"
+        );
+    } else {
+        log::info!("this node's own data directory is whole and goes {more} entries further than the point");
+    }
+}
+
+fn archive(
+    settings: &Settings,
+    (remote, scratch): (&dyn Remote, &Scratch),
+    folder: &str,
+    wanted: Wanted,
+) -> Result<Source> {
+    let objects = remote.list(folder)?;
+    if objects.is_empty() {
+        let before =
+            if wanted == Wanted::default() { legacy::before(remote, folder, scratch)? } else { None };
+        return before.ok_or_else(|| nothing_there(settings, remote, folder));
+    }
+    if wanted.generation.is_none() && chain::is_original(&objects) {
+        if wanted.point.is_some() {
+            let what = "etcd2-backup-coreos kept one state only: there is no other point to go back to";
+            return Err(fault(Exit::NotFound, what, "restore without --at or --raft-index takes that one"));
+        }
+        return legacy::either(remote, folder, &objects, scratch);
+    }
+    if let Some(point) = wanted.point {
+        return past((remote, scratch), folder, &objects, wanted, point);
+    }
+    opened(fetch::fetch(remote, folder, &objects, wanted, scratch)?)
+}
+
+/// A point in the past.
+fn past(
+    (remote, scratch): (&dyn Remote, &Scratch),
+    folder: &str,
+    objects: &[Object],
+    wanted: Wanted,
+    point: Point,
+) -> Result<Source> {
+    let all = chain::generations(objects);
+    let related = fetch::related(remote, folder, &all, wanted)?;
+    for place in Place::of(point, &related)? {
+        if let Some(source) = at_place((remote, scratch), folder, point, &place)? {
+            // Who names the generation means its entry.
+            if wanted.generation.is_none() {
+                other_history::tell(&source, point, place.generation, &related)?;
+            }
+            return Ok(source);
+        }
+    }
+    Err(fault(
+        Exit::NotFound,
+        "the point is nowhere in the archive",
+        "list --points has those that are there",
+    ))
+}
+
+/// The point, if it lies in this place.
+fn at_place(
+    (remote, scratch): (&dyn Remote, &Scratch),
+    folder: &str,
+    point: Point,
+    place: &Place<'_>,
+) -> Result<Option<Source>> {
+    let mut count = place.better;
+    loop {
+        let source = opened(fetch::exactly(remote, folder, place, count, scratch)?)?;
+        let Some((index, why)) = index_of(point, place, &source)? else { return Ok(None) };
+        // What is not known to be committed, a new leader may have overwritten in a later part.
+        if index > source.contents.log.hard_state.commit && count < place.generation.parts.len() {
+            count = place.generation.parts.len();
+            continue;
+        }
+        if !why.is_empty() {
+            log::info!("the last entry before that time has the index {index}, {why}");
+        }
+        let point = source.contents.at(index).context("the point is not in its generation")?;
+        return Ok(Some(Source { point, ..source }));
+    }
+}
+
+/// The index of a point, and how it was found.
+fn index_of(point: Point, place: &Place<'_>, source: &Source) -> Result<Option<(u64, &'static str)>> {
+    match point {
+        Point::Index(index) => Ok(Some((index, ""))),
+        Point::At(moment) => {
+            let start = source.contents.start;
+            place.index(clock::around(&source.dir.wal, start, place.floor(), moment)?)
+        }
+    }
+}
+
+/// Parts that were brought, read through.
+///
+/// # Errors
+/// They are not a source that can be restored.
+pub fn opened(fetched: Fetched) -> Result<Source> {
+    let dir = DataDir::open(&fetched.data_dir, None)?;
+    let contents = Contents { family: fetched.family, ..dir.scan(Reading::Still)? };
+    let last = contents.last();
+    if (last.index, last.term) != (fetched.part.last, fetched.part.term) {
+        let what =
+            format!("the restore point ends at index {}, its name says {}", last.index, fetched.part.last);
+        return Err(fault(Exit::Corrupt, what, "restore another generation with --generation N"));
+    }
+    let part = fetched.part;
+    let origin = Origin::Archive { generation: fetched.generation, part: part.sequence, time: part.time };
+    // The archive has no snap/db that would say it.
+    let noted = fetched.v3_data.then(|| "the backup says so".to_owned());
+    let v3_data = contents.v3_data().or(noted);
+    let (hash, given_up) = (fetched.checksum, fetched.given_up);
+    let (bytes, parent) = (fetched.bytes, fetched.parent);
+    Ok(Source { dir, contents, origin, hash, point: last, bytes, parent, given_up, v3_data })
+}
+
+fn nothing_there(settings: &Settings, remote: &dyn Remote, folder: &str) -> anyhow::Error {
+    let whose = if folder == settings.machine_id { "this machine" } else { "that machine" };
+    let what = format!("there is no backup of {whose} in {}", settings.folder_of(folder));
+    let hint = match remote.folders() {
+        Ok(folders) if folders.is_empty() => {
+            "the endpoint holds no machine's backup at all: is RCLONE_ENDPOINT right?".into()
+        }
+        Ok(folders) => format!(
+            "machines with a folder there: {}; restore --from MACHINE_ID takes another one's",
+            folders.join(", ")
+        ),
+        Err(e) => format!("the endpoint could not be listed either: {e:#}"),
+    };
+    fault(Exit::NotFound, what, hint)
+}
