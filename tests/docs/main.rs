@@ -1,6 +1,7 @@
 //! What is printed and written for people: against the code.
 
 mod asked;
+mod book;
 mod command_line;
 mod docs;
 
