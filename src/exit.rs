@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-/// What the process says to whoever started it. The numbers are part of the public interface (README, "Exit codes").
+/// What the process says to whoever started it. The numbers are part of the public interface (docs/reference/exit-codes.md).
 ///
 /// From 3 on they begin at 10: `systemctl status` calls 3 to 7 by the names that init scripts gave them, and a refusal
 /// would read as NOTIMPLEMENTED.
