@@ -1,4 +1,4 @@
-//! README and docs/ say what the code does: exit codes, keys, files, variables, command lines, the archive's fields.
+//! README and docs/ say what the code does: keys, files, variables, command lines, the archive's fields.
 //!
 //! The code is read as text where it has no list of its own names.
 
@@ -10,11 +10,9 @@ use etcd2_backup::install::payload;
 use etcd2_backup::paths;
 
 const SETTINGS: &str = include_str!("../../docs/reference/settings.md");
-const EXIT_CODES: &str = include_str!("../../docs/reference/exit-codes.md");
 const FILES: &str = include_str!("../../docs/reference/files.md");
 const INSPECT: &str = include_str!("../../docs/inspect.md");
 const FORMAT: &str = include_str!("../../docs/format.md");
-const EXIT: &str = include_str!("../../src/exit.rs");
 const FRAGMENT: &str = include_str!("../../xtask/src/fragment.rs");
 const STARTER: &str = include_str!("../../xtask/src/starter/etcd2-backup.toml");
 const DROP_IN: &str = include_str!(
@@ -57,24 +55,6 @@ fn row<'a>(text: &'a str, first: &str) -> Option<Vec<&'a str>> {
     let cells = |line: &'a str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>();
     let code = format!("`{first}`");
     text.lines().filter(|l| l.starts_with('|')).map(cells).find(|c| c[0].contains(&code))
-}
-
-#[test]
-fn every_exit_code_is_in_the_table_and_no_other() {
-    let codes: Vec<(&str, &str)> = body(EXIT, "pub enum Exit")
-        .filter_map(|l| l.strip_suffix(',')?.split_once(" = "))
-        .map(|(name, number)| (number, name))
-        .collect();
-    let listed: Vec<(&str, &str)> = EXIT_CODES
-        .lines()
-        .filter_map(|l| {
-            let mut cells = l.strip_prefix("| ")?.split(" | ");
-            Some((cells.next()?, cells.next()?.trim_matches('`')))
-        })
-        .filter(|(number, _)| number.parse::<u8>().is_ok())
-        .collect();
-    assert!(codes.len() >= 10, "{codes:?}");
-    assert_eq!(listed, codes);
 }
 
 #[test]

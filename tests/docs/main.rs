@@ -4,6 +4,7 @@ mod asked;
 mod book;
 mod command_line;
 mod docs;
+mod reference;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");
