@@ -11,6 +11,7 @@ use etcd2_backup::paths;
 
 const SETTINGS: &str = include_str!("../../docs/reference/settings.md");
 const FILES: &str = include_str!("../../docs/reference/files.md");
+const RUNBOOK: &str = include_str!("../../docs/recovery.md");
 const INSPECT: &str = include_str!("../../docs/inspect.md");
 const FORMAT: &str = include_str!("../../docs/format.md");
 const FRAGMENT: &str = include_str!("../../xtask/src/fragment.rs");
@@ -167,6 +168,38 @@ fn every_command_line_is_understood() {
         }
     }
     assert!(count >= 20, "only {count} command lines were found");
+}
+
+/// The messages that the runbook explains, each cut where it says `…`, which stands for what differs.
+#[test]
+fn every_message_of_the_runbook_is_one_of_the_programs() {
+    // systemd's and the kernel's.
+    let of_others = ["Assertion failed", "Permission denied", "Input/output error"];
+    let mut sources = String::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+            match path.is_dir() {
+                true => folders.push(path),
+                false => sources += &fs::read_to_string(&path).unwrap(),
+            }
+        }
+    }
+    // A text that goes on in the next line of the source.
+    let lines = sources.split("\\\n").enumerate();
+    let sources: String = lines.map(|(n, l)| if n == 0 { l } else { l.trim_start() }).collect();
+    let said = |cell: &str| {
+        ["restore", "join", "recover", "backup", "sources", "etcd", "`"]
+            .iter()
+            .any(|who| cell.starts_with(who))
+    };
+    let cells = RUNBOOK.lines().filter_map(|l| l.strip_prefix("| ")?.split_once(" | ")).map(|(cell, _)| cell);
+    let quoted = cells.filter(|c| said(c)).flat_map(|c| c.split('`').skip(1).step_by(2));
+    let quoted: Vec<&str> = quoted.filter(|q| !q.starts_with("--") && !of_others.contains(q)).collect();
+    assert!(quoted.len() >= 40, "{quoted:?}");
+    for text in quoted.iter().flat_map(|q| q.split('…')).map(str::trim).filter(|t| !t.is_empty()) {
+        assert!(sources.contains(text), "the program does not say {text:?}");
+    }
 }
 
 #[test]
