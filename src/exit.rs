@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-/// What the process says to whoever started it. The numbers are part of the public interface (README, "Exit codes").
+/// What the process says to whoever started it. The numbers are part of the public interface (docs/reference/exit-codes.md).
 ///
 /// From 3 on they begin at 10: `systemctl status` calls 3 to 7 by the names that init scripts gave them, and a refusal
 /// would read as NOTIMPLEMENTED.
@@ -15,27 +15,30 @@ pub enum Exit {
     Failed = 1,
     /// The command line was not understood.
     Usage = 2,
-    /// Refused, since going on could destroy data or a healthy cluster. Nothing was changed.
+    /// Refused: going on could destroy data or a healthy cluster. Nothing was changed.
     Refused = 10,
-    /// Data was read that is damaged, or not what its checksum or its name says.
+    /// Data is corrupt: it is not what its checksum or its name says.
     Corrupt = 11,
     /// There is nothing to work on: no data directory, no backup, no member.
     NotFound = 12,
-    /// The remote, rclone or its container did not do what was asked within its time limit.
+    /// The remote, rclone or its container did not do what was asked in time.
     Remote = 13,
-    /// A file system has no room.
+    /// A file system is full, or has too little room for what is announced. Nothing of it was written.
     NoSpace = 14,
-    /// A setting is missing, malformed, or contradicts what etcd's unit says.
+    /// A setting is missing, malformed, or contradicts what etcd's unit says; or etcd's configuration file cannot be
+    /// read or understood.
     Settings = 15,
     /// The cluster did not answer, or did not reach the awaited state in time.
     Cluster = 16,
-    /// What was inspected is whole but for its last write, which did not arrive whole; etcd and restore leave it out.
+    /// `inspect` only: intact except for the last write or upload, which is incomplete. etcd and a restore leave it
+    /// out.
     Torn = 17,
-    /// Nothing was removed from the remote, or no source named: somebody has to look first, and accept or choose.
+    /// `prune` and `sources` only: nothing was removed, or no source was named. Somebody has to look first, and accept
+    /// or choose.
     Paused = 18,
-    /// There is no member on this node, and never was one: it is only a proxy, or etcd never ran here.
+    /// `backup` and `status` only: this node is only a proxy, or etcd never ran as a member here.
     NoMember = 19,
-    /// Nothing failed, and somebody has to look at something.
+    /// `status` only: it reported something that somebody has to look at.
     Warned = 20,
 }
 

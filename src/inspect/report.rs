@@ -1,4 +1,4 @@
-//! What the content of a subject adds up to. Its JSON is public: README, "Inspect".
+//! What the content of a subject adds up to. Its JSON is public: docs/inspect.md.
 
 use serde::Serialize;
 

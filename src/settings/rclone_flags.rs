@@ -59,8 +59,8 @@ pub fn objection(flag: &str) -> Option<(&'static str, &'static str)> {
         _ if ALLOWED.contains(&name) => None,
         _ => Some((
             "is not one that may be added",
-            "options of the backend, and all secrets, go into rclone.conf, without the backend's prefix; README lists \
-             the flags that may be added: no other can be relied on to change nothing but speed and connections",
+            "options of the backend, and all secrets, go into rclone.conf, without the backend's prefix; \
+             docs/configuration.md lists the flags that may be added: no other can be relied on to change nothing but speed and connections",
         )),
     }
 }

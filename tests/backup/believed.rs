@@ -101,7 +101,7 @@ fn flip(path: &Path, bit: usize) {
     write(path, bytes);
 }
 
-/// Every bit alone, without a backup of it: `src/archive/state.rs`.
+/// Every bit alone, without a backup of it: `src/backup/state.rs`.
 #[test]
 fn one_flipped_bit_in_the_state_costs_no_point() {
     let Some((mut node, _)) = backed_up_twice() else { return };

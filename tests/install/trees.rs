@@ -150,7 +150,7 @@ fn said(command: &mut Command, from: &Path, root: &Path) -> String {
     format!("exit {}\n{text}", output.status.code().unwrap())
 }
 
-/// Whether the case is run with the program that it installs, as the README says.
+/// Whether the case is run with the program that it installs, as docs/installation.md says.
 fn is_real(case: &Path) -> bool {
     case.ends_with("01-flatcar")
 }

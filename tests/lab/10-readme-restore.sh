@@ -1,6 +1,6 @@
 #!/bin/bash
-# The README's example as a user types it: from build to recovery, with backups made by the timer. The commands that stand in
-# the README stand here in the same words; claims come between them.
+# The example of docs/installation.md and docs/recovery.md as a user types it: from build to recovery, with backups made by the
+# timer. The commands that stand there stand here in the same words; claims come between them.
 source "$(dirname "$0")/lib.sh"
 
 remote_up
@@ -29,7 +29,7 @@ claim "a later backup adds to it" has_more_parts e1 "$parts_before"
 claim "3 members are healthy with the package installed" is_healthy e1 3
 dump_keys e1 "$work_dir/before"
 
-# The mischievous friend: first everything stops, as the README says, then the data goes.
+# The mischievous friend: first everything stops, as docs/recovery.md says, then the data goes.
 for node in e1 e2 e3; do
     ssh core@$node "sudo systemctl stop etcd2-backup.timer etcd2-backup.service etcd2.service"
 done

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The README's migration to new machines, in its words: the three machines of a cluster die, three others with names, addresses
+# The migration of docs/migration.md, in its words: the three machines of a cluster die, three others with names, addresses
 # and machine IDs of their own take its data over. Then old members are revived: the two clusters must not meet.
 # nodes: 6
 # settings: none
@@ -67,7 +67,7 @@ ok "q1, q2, q3 are a cluster of their own, with etcd2-backup not installed"
 claim "rclone lsf names the old machine IDs" \
     grep -qx "$OLD/" <(rclone --config "$site_dir/rclone.conf" lsf lab:backups)
 NEW=$(ssh core@q1 cat /etc/machine-id)
-refuses "purge of a folder that is not there says so, as the README says" '[Nn]ot [Ff]ound' \
+refuses "purge of a folder that is not there says so, as docs/migration.md says" '[Nn]ot [Ff]ound' \
     rclone --config "$site_dir/rclone.conf" purge "lab:backups/$NEW"
 rclone --config "$site_dir/rclone.conf" copy "lab:backups/$OLD" "lab:backups/$NEW"
 generations_copied=$(generations "$NEW" "$old_cluster")

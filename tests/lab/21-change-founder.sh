@@ -1,5 +1,5 @@
 #!/bin/bash
-# The founding member is changed from e1 to e2, as the README says: the site is changed, built, and installed again on all nodes.
+# The founding member is changed from e1 to e2, as docs/recovery.md says: the site is changed, built, and installed again on all nodes.
 # Then e2's backup is what is restored, and e1 is one that joins.
 source "$(dirname "$0")/lib.sh"
 

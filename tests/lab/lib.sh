@@ -228,7 +228,7 @@ write_site() {
 # build_tarball: of the site; $dist_dir/etcd2-backup.tgz.
 build_tarball() { "$LAB_XTASK" build --site "$site_dir" --dist "$dist_dir"; }
 
-# install_on NODE…: as the README says.
+# install_on NODE…: as docs/installation.md says.
 install_on() {
     local node
     for node in "$@"; do

@@ -313,7 +313,7 @@ fn history(facts: &Facts, state: &State, warn: &mut impl FnMut(&'static str, Str
                 "etcd's data is of cluster {:x} now, and the backups are of {:x}",
                 is.cluster_id, was.cluster_id
             ),
-            "if nobody meant this, an empty cluster may have been founded: docs/restore.md",
+            "if nobody meant this, an empty cluster may have been founded: docs/recovery.md",
         );
     } else if was == is && facts.new.last.index < state.last.index {
         warn(
