@@ -12,8 +12,8 @@ use etcd2_backup::paths;
 const README: &str = include_str!("../../README.md");
 const FORMAT: &str = include_str!("../../docs/format.md");
 const EXIT: &str = include_str!("../../src/exit.rs");
-const FRAGMENT: &str = include_str!("../../xtask/src/fragment.rs");
-const STARTER: &str = include_str!("../../xtask/src/starter/etcd2-backup.toml");
+const FRAGMENT: &str = include_str!("../../xtask/src/site/fragment.rs");
+const STARTER: &str = include_str!("../../xtask/src/init/starter/etcd2-backup.toml");
 const DROP_IN: &str = include_str!(
     "../../templates/etc/systemd/system/etcd2-backup.service.d/30-etcd2-backup-restore.conf.tera"
 );
@@ -105,7 +105,7 @@ fn every_key_of_the_site_is_in_the_readme_with_its_default() {
 
 #[test]
 fn every_value_of_the_templates_is_described() {
-    let render = include_str!("../../xtask/src/render.rs");
+    let render = include_str!("../../xtask/src/units/render.rs");
     let customize = include_str!("../../docs/customize.md");
     let names: Vec<&str> =
         body(render, "struct Values").filter_map(|l| l.split_once(": ").map(|(name, _)| name)).collect();

@@ -10,10 +10,13 @@ use etcd2_backup::exit::{Exit, OrFault, fault};
 use etcd2_backup::sys::command::CommandRunExt;
 use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 
-use crate::bundle::Bundle;
-use crate::facts::{Facts, first_line};
+use crate::checkout;
+use crate::package::tarball;
+use crate::program::provenance::{Facts, first_line};
+use crate::program::rclone::Bundle;
+use crate::program::{checks, prebuilt, rclone};
 use crate::site::{self, Site};
-use crate::{bundle, inspect, paths, prebuilt, rules, tarball};
+use crate::units::rules;
 
 /// What the node program is compiled for unless somebody says otherwise: small, and its libc comes with the compiler.
 pub(crate) const MUSL: &str = "x86_64-unknown-linux-musl";
@@ -51,7 +54,7 @@ impl Source {
     pub(crate) fn load(&self) -> Result<(Option<Vec<u8>>, Facts)> {
         match &self.prebuilt {
             Some(path) => prebuilt::load(path).map(|(program, facts)| (Some(program), facts)),
-            None => Ok((None, Facts::gather(paths::root(), &target_or(self.target.as_deref()))?)),
+            None => Ok((None, Facts::gather(checkout::root(), &target_or(self.target.as_deref()))?)),
         }
     }
 }
@@ -66,7 +69,7 @@ pub(crate) fn target() -> &'static str {
     static CHOSEN: OnceLock<&str> = OnceLock::new();
     CHOSEN.get_or_init(|| {
         let mut rustc = Command::new("rustc");
-        rustc.args(["--print", "target-libdir", "--target", MUSL]).current_dir(paths::root());
+        rustc.args(["--print", "target-libdir", "--target", MUSL]).current_dir(checkout::root());
         let libdir = first_line(&mut rustc).ok();
         let chosen = choose(libdir.as_deref().map(Path::new));
         if chosen != MUSL {
@@ -106,7 +109,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     // Before the compiler is started.
     let warnings = rules::judge(&site)?;
     let (program, facts) = options.program.load()?;
-    let built = package(&site, program, &facts, options.dist.as_deref().unwrap_or(&paths::dist()))?;
+    let built = package(&site, program, &facts, options.dist.as_deref().unwrap_or(&checkout::dist()))?;
     report(&site, &facts, &built);
     for warning in warnings {
         eprintln!("\n{warning}");
@@ -118,14 +121,14 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 /// Builds the tarball of the site in `site_dir` and leaves it, its checksum and the node program in `dist`.
 pub(crate) fn run(site_dir: &Path, dist: &Path) -> Result<Built> {
     let site = site::load(&site::Options::of(site_dir))?;
-    package(&site, None, &Facts::gather(paths::root(), target())?, dist)
+    package(&site, None, &Facts::gather(checkout::root(), target())?, dist)
 }
 
 /// Packs a program for a site, compiled now if there is none yet, and leaves the tarball, its checksum and the program in
 /// `dist`.
 fn package(site: &Site, prebuilt: Option<Vec<u8>>, facts: &Facts, dist: &Path) -> Result<Built> {
-    let cache = paths::cache();
-    let rclone = bundle::examine_of(&site.runner, &facts.target, &cache)?;
+    let cache = checkout::cache();
+    let rclone = rclone::examine_of(&site.runner, &facts.target, &cache)?;
     let program = prebuilt.map_or_else(|| program(facts).map(|(shipped, _)| shipped), Ok)?;
     create_dirs(dist, 0o755)?;
     let tarball = dist.join("etcd2-backup.tgz");
@@ -154,7 +157,7 @@ fn c_flags(target: &str) -> String {
 pub(crate) fn program(facts: &Facts) -> Result<(Vec<u8>, Vec<u8>)> {
     let linked = compile(facts)?;
     let symbols = std::fs::read(&linked).with_context(|| format!("reading {}", linked.display()))?;
-    inspect::check_linked(&symbols)?;
+    checks::check_linked(&symbols)?;
     // A file of its own: another build of this checkout may be stripping at this moment.
     let stripped = tempfile::NamedTempFile::new().context("making a file for the stripped program")?;
     // binutils came with the linker. For another machine's programs STRIP names the right one.
@@ -166,7 +169,7 @@ pub(crate) fn program(facts: &Facts) -> Result<(Vec<u8>, Vec<u8>)> {
         .run_ok(std::time::Duration::from_secs(60))
         .or_fault(Exit::Failed, "stripping the node program", "set STRIP to a strip that knows the target")?;
     let bytes = std::fs::read(stripped.path()).context("reading the stripped node program")?;
-    inspect::check_stripped(&bytes, &facts.target).map_err(|why| {
+    checks::check_stripped(&bytes, &facts.target).map_err(|why| {
         fault(
             Exit::Failed,
             format!("the node program: {why}"),
@@ -184,8 +187,8 @@ fn compile(facts: &Facts) -> Result<PathBuf> {
         .args(["build", "--release", "--locked", "--package", PROGRAM, "--bin", PROGRAM, "--target"])
         .arg(&facts.target)
         .arg("--target-dir")
-        .arg(paths::target())
-        .current_dir(paths::root())
+        .arg(checkout::target())
+        .current_dir(checkout::root())
         .env("CARGO_ENCODED_RUSTFLAGS", flags(&facts.target)?)
         .env(variable("CFLAGS"), c_flags(&facts.target))
         // `inspect` needs the symbols of the very link that ships.
@@ -207,14 +210,14 @@ fn compile(facts: &Facts) -> Result<PathBuf> {
             hint,
         ));
     }
-    Ok(paths::target().join(&facts.target).join("release").join(PROGRAM))
+    Ok(checkout::target().join(&facts.target).join("release").join(PROGRAM))
 }
 
 /// The compiler's flags, as cargo wants a list that may contain blanks. They apply to the target alone, since one is
 /// named: a static procedural macro could not be loaded. No path of this machine is left in the program.
 fn flags(target: &str) -> Result<String> {
     let rustc = |argument: &str| {
-        first_line(Command::new("rustc").args(["--print", argument]).current_dir(paths::root()))
+        first_line(Command::new("rustc").args(["--print", argument]).current_dir(checkout::root()))
     };
     let sysroot = rustc("sysroot").context("asking the Rust compiler for its folder")?;
     let mut flags: Vec<String> =
@@ -254,7 +257,7 @@ fn flags(target: &str) -> Result<String> {
     // A later mapping wins where two fit, so the checkout comes first: everything else may lie inside it.
     let mut remap =
         |from: &Path, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
-    remap(paths::root(), "/etcd2-backup");
+    remap(checkout::root(), "/etcd2-backup");
     if let Some(home) = cargo_home() {
         remap(&home, "/cargo");
     }
@@ -299,7 +302,7 @@ Backups go to {}/<machine-id>/ {}. Founding member: {}",
         built.sha256,
         built.program.display(),
         built.size,
-        inspect::max_bytes(&facts.target),
+        checks::max_bytes(&facts.target),
         rclone,
         site.endpoint,
         site.schedule.when,

@@ -15,14 +15,15 @@ use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 use etcd2_backup::sys::unit_file::parse_settings;
 use similar::TextDiff;
 
-use crate::check::refuse;
-use crate::exposure::{self, Exposure};
-use crate::finding::Finding;
-use crate::render::{Rendered, expand};
-use crate::rules::{self, base};
+use crate::program::{checks, rclone};
+use crate::site::finding::Finding;
+use crate::site::templates::{SUFFIX, Texts};
+use crate::site::validate::refuse;
 use crate::site::{self, Site};
-use crate::templates::{SUFFIX, Texts};
-use crate::{build, bundle, inspect, paths as checkout};
+use crate::units::exposure::{self, Exposure};
+use crate::units::render::{Rendered, expand};
+use crate::units::rules::{self, base};
+use crate::{build, checkout};
 
 /// `lint`: judge a site without building its tarball.
 #[derive(Debug, clap::Args)]
@@ -41,7 +42,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) fn main(options: &Options) -> Result<()> {
     let site = site::load(&options.site)?;
     let (prebuilt, facts) = options.program.load()?;
-    bundle::examine_of(&site.runner, &facts.target, &checkout::cache())?;
+    rclone::examine_of(&site.runner, &facts.target, &checkout::cache())?;
     let mut findings = look(&site)?;
     let files = expand(&site, &site.templates)?;
     match systemd(&files, &site.etcd_unit)? {
@@ -56,7 +57,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         println!("{line}");
     }
     let program = prebuilt.map_or_else(|| build::program(&facts).map(|(shipped, _)| shipped), Ok)?;
-    let max = inspect::max_bytes(&facts.target);
+    let max = checks::max_bytes(&facts.target);
     println!("program: {} bytes of at most {max}, static, resolves no names", program.len());
     match findings.iter().filter(|f| f.refused).count() {
         0 => {

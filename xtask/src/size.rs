@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use crate::elf;
-use crate::inspect::max_bytes;
+use crate::program::checks::max_bytes;
+use crate::program::elf;
 
 /// How many of the largest are shown.
 const ROWS: usize = 8;

@@ -16,13 +16,13 @@ use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 use etcd2_backup::sys::unit_file::{parse_environment, parse_settings};
 use serde::Deserialize;
 
-use crate::fragment::parse_fragment;
-use crate::import::import;
-use crate::render::{Rendered, render};
-use crate::rules;
+use crate::init::import::import;
+use crate::site::fragment::parse_fragment;
+use crate::site::templates::stock;
 use crate::site::tests::{CONF, MINIMAL};
 use crate::site::{self, Content, Options, RCLONE_CONF, SETTINGS, Site};
-use crate::templates::stock;
+use crate::units::render::{Rendered, render};
+use crate::units::rules;
 
 #[derive(Debug, Deserialize)]
 struct Corpus {
@@ -103,7 +103,7 @@ fn outcome(case: &Case, dir: &Path) -> Result<(Site, Vec<Rendered>)> {
             if let Some(timer) = &case.timer {
                 put(&dir.join("etcd2-backup.timer"), timer.as_bytes());
             }
-            let imported = import(dir, include_str!("../starter/etcd2-backup.toml"))?;
+            let imported = import(dir, include_str!("../init/starter/etcd2-backup.toml"))?;
             site::resolve(parse_fragment(&imported.settings)?, imported.conf, dir)?
         }
     };

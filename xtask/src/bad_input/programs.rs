@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::files::{folder, link, pipe};
 use super::{Case, lay_out, put, words};
-use crate::facts::tests::facts;
-use crate::prebuilt;
+use crate::program::prebuilt;
+use crate::program::provenance::tests::facts;
 use crate::site::{self, Options};
 
 /// An ELF header and nothing else, of a machine.

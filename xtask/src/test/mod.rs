@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, fault};
 use testkit::tools::{FOLDER_VARIABLE, Missing, Tools, nextest_or_fetch, strace_or_fetch};
 
-use crate::{fuzz, lab, paths, release};
+use crate::{checkout, fuzz, lab, release};
 use memory::Memory;
 use side_by_side::Section;
 
@@ -92,7 +92,7 @@ impl Given {
 /// A tool or (in CI) a component is missing, or a check failed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
-    let root = paths::root();
+    let root = checkout::root();
     let given = find_tools()?;
     if options.quick {
         return run_quick(root, &given, started);
@@ -202,7 +202,7 @@ fn other_lanes() -> Result<Vec<Vec<Section>>> {
             Decision::Run => {
                 let mut command = Command::new(&own);
                 // It looks for its checkout from there.
-                command.args(arguments).current_dir(paths::root());
+                command.args(arguments).current_dir(checkout::root());
                 Ok(Some(Section { name, prefix, command }))
             }
             Decision::Skip(why) => {
@@ -223,7 +223,7 @@ fn other_lanes() -> Result<Vec<Vec<Section>>> {
 
 /// This program under another name: the tests build it again. The kernel still has the file that runs.
 fn own_copy() -> Result<PathBuf> {
-    let copy = paths::target().join("test-xtask");
+    let copy = checkout::target().join("test-xtask");
     if let Err(e) = fs::remove_file(&copy)
         && e.kind() != std::io::ErrorKind::NotFound
     {
@@ -239,7 +239,7 @@ fn find_tools() -> Result<Given> {
     println!(
         "== etcd, etcdctl, rclone, strace, nextest: from PATH, else fetched to target/tools (nothing is installed)"
     );
-    let folder = paths::target().join("tools");
+    let folder = checkout::target().join("tools");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let tools = Tools::locate_or_fetch(&folder).map_err(with_hint)?;
     for path in [&tools.etcd, &tools.etcdctl, &tools.rclone] {
