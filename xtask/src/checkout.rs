@@ -1,11 +1,14 @@
-//! Where things are in the checkout.
+//! Where things are in the checkout, and the tools that the tasks are given.
 
+use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::Result;
 use etcd2_backup::exit::{Exit, OrFault as _, fault};
 use testkit::checkout;
+use testkit::tools::Missing;
 
 static ROOT: OnceLock<PathBuf> = OnceLock::new();
 
@@ -48,4 +51,31 @@ pub(crate) fn target() -> PathBuf {
 /// What a build need not find out twice, each under the checksum of what it is about.
 pub(crate) fn cache() -> PathBuf {
     target().join("cache")
+}
+
+/// The cargo that runs us, so that its toolchain is used throughout.
+pub(crate) fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// The error of a missing tool, with what to install as its hint.
+pub(crate) fn with_hint(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<Missing>() {
+        Ok(missing) => fault(Exit::NotFound, missing.what, missing.hint),
+        Err(other) => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_tool_keeps_its_hint_and_other_errors_pass() {
+        let missing = anyhow::Error::new(Missing { what: "rclone: none".into(), hint: "install it" });
+        let error = with_hint(missing);
+        assert_eq!(error.to_string(), "rclone: none");
+        assert_eq!(etcd2_backup::exit::hint_of(&error), Some("install it"));
+        assert_eq!(with_hint(anyhow::anyhow!("other")).to_string(), "other");
+    }
 }

@@ -14,9 +14,8 @@ use anyhow::{Context, Result};
 use clap::builder::PossibleValuesParser;
 use etcd2_backup::exit::{Exit, fault};
 
-use crate::build::GNU;
-use crate::checkout;
-use crate::test::cargo;
+use crate::checkout::{self, cargo};
+use crate::program::compile::GNU;
 
 /// Each is a file in `fuzz/fuzz_targets`; the slowest come first.
 const TARGETS: [&str; 10] = [

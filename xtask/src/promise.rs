@@ -4,8 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use testkit::tools::Tools;
 
-use crate::checkout;
-use crate::test::{cargo, with_hint};
+use crate::checkout::{self, cargo, with_hint};
 
 /// What `promise` is told.
 #[derive(Debug, clap::Args)]

@@ -13,8 +13,8 @@ use etcd2_backup::sys::fs::{create_dirs, remove_dir_if_there, write_atomic};
 
 use crate::package::tarball;
 use crate::program::provenance::Facts;
-use crate::program::{prebuilt, sbom};
-use crate::{build, checkout, site, size};
+use crate::program::{compile, prebuilt, sbom};
+use crate::{checkout, site, size};
 
 /// A whole build of another checkout.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -42,7 +42,7 @@ pub(crate) struct Options {
 /// The task.
 pub(crate) fn main(options: &Options) -> Result<()> {
     check_tag(options.tag.as_deref())?;
-    let facts = Facts::gather(checkout::root(), &build::target_or(options.target.as_deref()))?;
+    let facts = Facts::gather(checkout::root(), &compile::target_or(options.target.as_deref()))?;
     if !options.allow_dirty {
         check_commit(&facts.commit)?;
     }
@@ -64,7 +64,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 
 /// Why what is here cannot be made twice, if so: a clone has what is committed.
 pub(crate) fn obstacle() -> Result<Option<String>> {
-    let facts = Facts::gather(checkout::root(), build::target())?;
+    let facts = Facts::gather(checkout::root(), compile::target())?;
     Ok(check_commit(&facts.commit).err().map(|e| e.to_string()))
 }
 
@@ -89,7 +89,7 @@ fn check_commit(commit: &str) -> Result<()> {
 
 /// Fills `dist`; gives the checksums of all of it.
 fn make(facts: &Facts, dist: &Path) -> Result<String> {
-    let (program, linked) = build::program(facts)?;
+    let (program, linked) = compile::program(facts)?;
     let stock = stock()?;
     remove_dir_if_there(dist)?;
     create_dirs(dist, 0o755)?;
@@ -151,7 +151,7 @@ fn elsewhere(facts: &Facts) -> Result<String> {
     run(Command::new("git").args(["clone", "--quiet"]).args([checkout::root(), &checkout]))?;
     run(Command::new("git").arg("-C").arg(&checkout).args(["checkout", "--quiet", &facts.commit]))?;
     // Crates are as good as their checksums in Cargo.lock, so they need not be fetched twice.
-    let cargo_home = build::cargo_home().context("neither CARGO_HOME nor HOME is set")?;
+    let cargo_home = compile::cargo_home().context("neither CARGO_HOME nor HOME is set")?;
     for name in ["registry", "config.toml"] {
         if cargo_home.join(name).exists() {
             std::os::unix::fs::symlink(cargo_home.join(name), home.join(".cargo").join(name))?;

@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_report_names_total_budget_sections_and_crates() {
         let bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        let report = report(&bytes, crate::build::MUSL, 1 << 20).unwrap();
+        let report = report(&bytes, crate::program::compile::MUSL, 1 << 20).unwrap();
         let lines: Vec<&str> = report.lines().collect();
         assert_eq!(lines[0], "node program: 1048576 of 2621440 bytes (40 %), 1572864 left");
         assert!(lines[1].starts_with("  sections: ") && lines[1].contains(" .text "), "{report}");

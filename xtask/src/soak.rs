@@ -64,7 +64,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     create_dirs(&dir, 0o700)?;
     // A copy: somebody may build while it runs.
     fs::copy(checkout::target().join("debug/etcd2-backup"), dir.join("etcd2-backup"))?;
-    let tools = Tools::locate_or_fetch(&checkout::target().join("tools")).map_err(crate::test::with_hint)?;
+    let tools = Tools::locate_or_fetch(&checkout::target().join("tools")).map_err(checkout::with_hint)?;
     let mut cluster = Cluster::new(&tools, &NAMES.map(|name| (name, dir.join(name).join("var/lib/etcd2"))))?;
     // Snapshots, purges and new generations come by often.
     cluster.set("ETCD_SNAPSHOT_COUNT", "2000");

@@ -18,9 +18,10 @@ use serde::Deserialize;
 
 use crate::init::import::import;
 use crate::site::fragment::parse_fragment;
+use crate::site::input::Content;
 use crate::site::templates::stock;
 use crate::site::tests::{CONF, MINIMAL};
-use crate::site::{self, Content, Options, RCLONE_CONF, SETTINGS, Site};
+use crate::site::{self, Options, RCLONE_CONF, SETTINGS, Site};
 use crate::units::render::{Rendered, render};
 use crate::units::rules;
 

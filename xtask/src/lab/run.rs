@@ -21,8 +21,7 @@ use super::node;
 use super::place::Lab;
 use super::scenario::{self, Scenario};
 use super::watchdog::Watchdog;
-use crate::checkout;
-use crate::test::with_hint;
+use crate::checkout::{self, with_hint};
 
 /// How much of a failed scenario's output is shown.
 const LAST_LINES: usize = 15;

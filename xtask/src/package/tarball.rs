@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn the_checksums_cover_every_other_file() {
         let mut site = site();
-        site.runner = Runner::Bundled(crate::site::Content(b"rclone".to_vec()));
+        site.runner = Runner::Bundled(crate::site::input::Content(b"rclone".to_vec()));
         let mut files = unpacked(&made(&site));
         assert_eq!(files["rclone"], Unpacked { content: b"rclone".to_vec(), mode: 0o755 });
         let sums = String::from_utf8(files.remove(SUMS).unwrap().content).unwrap();
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(write(&site(), b"program", 1), first);
         // What is made of anything else is another one, though all of them are known by now.
         let mut other = site();
-        other.rclone_conf = crate::site::Content(b"[s3]\ntype = s4\n".to_vec());
+        other.rclone_conf = crate::site::input::Content(b"[s3]\ntype = s4\n".to_vec());
         let sums = [
             first,
             write(&other, b"program", 1),

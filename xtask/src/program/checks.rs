@@ -102,8 +102,8 @@ pub(crate) fn ask(program: &[u8], argument: &str, scratch: &Path) -> Result<Stri
 
 #[cfg(test)]
 mod tests {
+    use super::super::compile::{GNU, MUSL};
     use super::*;
-    use crate::build::{GNU, MUSL};
     use etcd2_backup::sys::fs::write_atomic;
 
     fn this_test() -> Vec<u8> {

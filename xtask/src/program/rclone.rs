@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use etcd2_backup::exit::{Exit, OrFault};
 use etcd2_backup::remote::version::{self, OLDEST};
 use etcd2_backup::sys::fs::{create_dirs, write_atomic};
@@ -12,13 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{checks, elf};
 use crate::package::tarball;
-use crate::site::Content;
-use crate::site::fragment::RcloneFragment;
-use crate::site::input;
-use crate::site::runner::Runner;
+use crate::site::runner::{BUNDLE_HINT, Runner};
 use crate::site::validate::refuse;
-
-const HINT: &str = "take the static rclone of its own releases; a distribution's is linked against libraries";
 
 /// What the manifest says of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,39 +24,14 @@ pub(crate) struct Bundle {
     pub(crate) sha256: String,
 }
 
-/// `--bundle-rclone PATH` over what the file says: the flag chooses the runner `bundled`.
-pub(crate) fn put_into(said: &mut RcloneFragment, path: &Path) -> Result<()> {
-    if let Some(other) = said.runner.as_deref().filter(|r| *r != "bundled") {
-        let what = format!("--bundle-rclone contradicts rclone.runner {other:?}");
-        return Err(refuse(what, "remove runner from etcd2-backup.toml, or leave --bundle-rclone out"));
-    }
-    let path = std::path::absolute(path)?;
-    let Some(text) = path.to_str() else {
-        return Err(refuse(
-            format!("--bundle-rclone {path:?} is not UTF-8"),
-            "rename the file or its folder",
-        ));
-    };
-    said.runner = Some("bundled".into());
-    said.bundle = Some(text.into());
-    Ok(())
-}
-
-/// Reads an rclone that runs on any node: nothing of the node's may be needed. The path is relative to the site's folder.
-pub(crate) fn read(dir: &Path, path: &Path) -> Result<Content> {
-    let what = format!("rclone.bundle {}", dir.join(path).display());
-    let bytes = input::read(dir, path, input::PROGRAM, HINT).context("rclone.bundle")?;
-    let program = elf::parse_elf(&bytes).or_fault(Exit::Settings, what.clone(), HINT)?;
-    if program.needs_loader {
-        return Err(refuse(format!("{what} is not static"), HINT));
-    }
-    Ok(Content(bytes))
-}
-
-/// Refuses an rclone that is for another machine than `target`, does not run, or is too old. What it said is
+/// Refuses an rclone that needs anything of the node's, is for another machine than `target`, does not run, or is too old. What it said is
 /// kept in `cache` under its checksum, so that the same one is asked once.
 pub(crate) fn examine(rclone: &[u8], target: &str, cache: &Path) -> Result<Bundle> {
-    let machine = elf::parse_elf(rclone)?.machine;
+    let program = elf::parse_elf(rclone).or_fault(Exit::Settings, "rclone.bundle", BUNDLE_HINT)?;
+    if program.needs_loader {
+        return Err(refuse("rclone.bundle is not static", BUNDLE_HINT));
+    }
+    let machine = program.machine;
     if checks::machine_of(target).is_some_and(|nodes| nodes != machine) {
         let what = format!("rclone.bundle is for another machine (ELF machine {machine}) than {target}");
         return Err(refuse(what, "take the rclone for the nodes' machine, or name another --target"));
@@ -73,9 +43,11 @@ pub(crate) fn examine(rclone: &[u8], target: &str, cache: &Path) -> Result<Bundl
     let known = cache.join(format!("rclone-{sha256}"));
     let said = match fs::read_to_string(&known) {
         Ok(said) => said,
-        Err(_) => {
-            checks::ask(rclone, "version", cache).or_fault(Exit::Settings, "running rclone.bundle", HINT)?
-        }
+        Err(_) => checks::ask(rclone, "version", cache).or_fault(
+            Exit::Settings,
+            "running rclone.bundle",
+            BUNDLE_HINT,
+        )?,
     };
     let version = supported(&said)?.to_owned();
     create_dirs(cache, 0o700)?;
@@ -95,11 +67,11 @@ pub(crate) fn examine_of(runner: &Runner, target: &str, cache: &Path) -> Result<
 fn supported(printed: &str) -> Result<&str> {
     let Some((version, numbers)) = version::parse(printed) else {
         let first = printed.lines().next().unwrap_or_default();
-        return Err(refuse(format!("rclone.bundle is no rclone: it says {first:?}"), HINT));
+        return Err(refuse(format!("rclone.bundle is no rclone: it says {first:?}"), BUNDLE_HINT));
     };
     if numbers < OLDEST {
         let what = format!("rclone.bundle is rclone {version}, older than v{}.{}", OLDEST.0, OLDEST.1);
-        return Err(refuse(what, HINT));
+        return Err(refuse(what, BUNDLE_HINT));
     }
     Ok(version)
 }
@@ -108,6 +80,18 @@ fn supported(printed: &str) -> Result<&str> {
 mod tests {
     use super::*;
     use etcd2_backup::exit::hint_of;
+
+    #[test]
+    fn what_is_no_static_program_does_not_ship() {
+        for (path, want) in [
+            ("/bin/sh", "rclone.bundle is not static"),
+            ("/etc/passwd", "rclone.bundle: not a 64-bit little-endian ELF program"),
+        ] {
+            let error = examine(&fs::read(path).unwrap(), "x86_64-unknown-linux-gnu", Path::new("/no/such"));
+            let error = error.unwrap_err();
+            assert_eq!((format!("{error:#}").as_str(), hint_of(&error)), (want, Some(BUNDLE_HINT)));
+        }
+    }
 
     #[test]
     fn another_machines_rclone_does_not_ship() {
@@ -142,28 +126,11 @@ mod tests {
         ] {
             match (supported(printed), want) {
                 (Ok(got), Ok(want)) => assert_eq!(got, want),
-                (Err(e), Err(want)) => assert_eq!((e.to_string().as_str(), hint_of(&e)), (want, Some(HINT))),
+                (Err(e), Err(want)) => {
+                    assert_eq!((e.to_string().as_str(), hint_of(&e)), (want, Some(BUNDLE_HINT)));
+                }
                 (got, want) => panic!("{printed:?}: {got:?}, expected {want:?}"),
             }
-        }
-    }
-
-    #[test]
-    fn the_flag_chooses_the_runner_unless_the_file_chose_another() {
-        let said = |runner: Option<&str>| RcloneFragment {
-            runner: runner.map(Into::into),
-            bundle: Some("other".into()),
-            ..RcloneFragment::default()
-        };
-        for runner in [None, Some("bundled")] {
-            let mut fragment = said(runner);
-            put_into(&mut fragment, Path::new("/r/rclone")).unwrap();
-            assert_eq!(fragment.runner.as_deref(), Some("bundled"));
-            assert_eq!(fragment.bundle.as_deref(), Some("/r/rclone"));
-        }
-        for runner in ["docker", "podman", "host", "x\"y"] {
-            let error = put_into(&mut said(Some(runner)), Path::new("/r")).unwrap_err();
-            assert_eq!(error.to_string(), format!("--bundle-rclone contradicts rclone.runner {runner:?}"));
         }
     }
 }

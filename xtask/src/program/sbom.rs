@@ -2,7 +2,6 @@
 //! linked into it, as CycloneDX 1.5.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -15,7 +14,7 @@ use crate::checkout;
 
 /// Asks cargo what the program is made of.
 pub(crate) fn make(facts: &Facts) -> Result<String> {
-    let mut tree = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut tree = checkout::cargo();
     tree.args(["tree", "--locked", "--package", "etcd2-backup", "--edges", "normal,no-proc-macro"])
         .args(["--prefix", "none", "--no-dedupe", "--format", "{p}|{l}", "--target", &facts.target])
         .current_dir(checkout::root());

@@ -2,8 +2,15 @@
 //!
 //! A timer whose expression systemd does not take is not loaded, and then no backup is ever made: so it is read here too.
 
-use super::schedule::{CLOSEST_SECS, START_LIMIT};
 use super::validate::refuse;
+
+/// The closest together that a timer may start its service, in seconds. systemd fails a service that is started more often
+/// than 5 times in 10 s, and its timer with it. A timer that is late, by its accuracy or its jitter, skips what came due in
+/// between and waits for what comes due next: of six starts in a row, the first and the last are more than four times this
+/// apart.
+pub(crate) const CLOSEST_SECS: u32 = 5;
+/// Why.
+pub(crate) const START_LIMIT: &str = "systemd refuses to start a service more than 5 times in 10 s";
 
 /// The words that stand for a whole expression.
 const SHORTHANDS: [&str; 9] =

@@ -1,5 +1,6 @@
 //! Reading what an operator wrote: regular files, of a size that makes sense, inside the folder they were said to be in.
 
+use std::fmt;
 use std::fs::{self, File, FileType};
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
@@ -29,6 +30,15 @@ pub(crate) const PROGRAM: Limit = Limit {
     bytes: 256 << 20,
     why: "rclone has about 60 MB, a node program 2 MB, and the tarball goes to every node",
 };
+
+/// A file's content; too long or too secret to be shown.
+pub(crate) struct Content(pub(crate) Vec<u8>);
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes>", self.0.len())
+    }
+}
 
 /// The file `name` of the folder `dir`, which it may not leave by a symbolic link. `missing` is the hint if there is none.
 ///

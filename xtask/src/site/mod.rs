@@ -17,7 +17,6 @@ pub(crate) mod vars;
 pub(crate) mod verify;
 pub(crate) mod warn;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,10 +24,9 @@ use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, OrFault};
 use etcd2_backup::remote::conf::is_encrypted;
 
-use crate::program::rclone;
 use finding::Finding;
 use fragment::{Fragment, OneOrMany, parse_fragment};
-use input::TEXT;
+use input::{Content, TEXT};
 use retention::Retention;
 use runner::Runner;
 use schedule::Schedule;
@@ -122,15 +120,6 @@ impl Options {
     }
 }
 
-/// A file's content; too long or too secret to be shown.
-pub(crate) struct Content(pub(crate) Vec<u8>);
-
-impl fmt::Debug for Content {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<{} bytes>", self.0.len())
-    }
-}
-
 /// Reads and checks a site.
 pub(crate) fn load(options: &Options) -> Result<Site> {
     let dir = &options.dir;
@@ -142,7 +131,7 @@ pub(crate) fn load(options: &Options) -> Result<Site> {
     let text = input::read_text(dir, Path::new(SETTINGS), TEXT, &hint)?;
     let mut fragment = parse_fragment(&text).with_context(|| settings.display().to_string())?;
     if let Some(rclone) = &options.bundle_rclone {
-        rclone::put_into(&mut fragment.rclone, rclone).with_context(|| settings.display().to_string())?;
+        runner::bundle(&mut fragment.rclone, rclone).with_context(|| settings.display().to_string())?;
     }
     let hint = format!("make one with: rclone config --config {shown}/{RCLONE_CONF}");
     let conf = input::read(dir, Path::new(RCLONE_CONF), input::CONF, &hint)?;

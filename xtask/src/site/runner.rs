@@ -2,19 +2,22 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use etcd2_backup::nearest::nearest;
 use etcd2_backup::settings::flags::objection;
 use etcd2_backup::settings::reach;
 use etcd2_backup::settings::section::Section;
 
-use super::Content;
 use super::fragment::RcloneFragment;
+use super::input::{self, Content};
 use super::validate::{self, refuse};
-use crate::program::rclone;
 
 /// rclone's own image, of the version that the tests run with. podman takes no name without a registry everywhere.
 pub(crate) const STOCK_IMAGE: &str = "docker.io/rclone/rclone:1.75.2";
+
+/// Where an rclone for the tarball comes from. Whether it is static is seen when it is packed.
+pub(crate) const BUNDLE_HINT: &str =
+    "take the static rclone of its own releases; a distribution's is linked against libraries";
 
 /// How rclone is run on a node.
 #[derive(Debug)]
@@ -64,7 +67,9 @@ pub(crate) fn resolve(said: RcloneFragment, dir: &Path) -> Result<Runner> {
                 let what = "the runner bundled needs a static rclone to put into the tarball";
                 refuse(what, "write bundle = \"path/of/rclone\", relative to this file")
             })?;
-            rclone::read(dir, Path::new(&bundle)).map(Runner::Bundled)
+            let bytes =
+                input::read(dir, Path::new(&bundle), input::PROGRAM, BUNDLE_HINT).context("rclone.bundle")?;
+            Ok(Runner::Bundled(Content(bytes)))
         }
         _ => {
             let hint = match nearest(name, RUNNERS) {
@@ -74,6 +79,24 @@ pub(crate) fn resolve(said: RcloneFragment, dir: &Path) -> Result<Runner> {
             Err(refuse(format!("rclone.runner {name:?} is not known"), hint))
         }
     }
+}
+
+/// `--bundle-rclone PATH` over what the file says: the flag chooses the runner `bundled`.
+pub(crate) fn bundle(said: &mut RcloneFragment, path: &Path) -> Result<()> {
+    if let Some(other) = said.runner.as_deref().filter(|r| *r != "bundled") {
+        let what = format!("--bundle-rclone contradicts rclone.runner {other:?}");
+        return Err(refuse(what, "remove runner from etcd2-backup.toml, or leave --bundle-rclone out"));
+    }
+    let path = std::path::absolute(path)?;
+    let Some(text) = path.to_str() else {
+        return Err(refuse(
+            format!("--bundle-rclone {path:?} is not UTF-8"),
+            "rename the file or its folder",
+        ));
+    };
+    said.runner = Some("bundled".into());
+    said.bundle = Some(text.into());
+    Ok(())
 }
 
 /// What a container cannot be given of the node would be missed by each backup, or go down with the container.
@@ -223,5 +246,24 @@ mod tests {
         }
         assert_eq!(bwlimit(Some("off")).unwrap(), None);
         assert_eq!(bwlimit(Some("2M")).unwrap().as_deref(), Some("2M"));
+    }
+
+    #[test]
+    fn the_flag_chooses_the_runner_unless_the_file_chose_another() {
+        let said = |runner: Option<&str>| RcloneFragment {
+            runner: runner.map(Into::into),
+            bundle: Some("other".into()),
+            ..RcloneFragment::default()
+        };
+        for runner in [None, Some("bundled")] {
+            let mut fragment = said(runner);
+            bundle(&mut fragment, Path::new("/r/rclone")).unwrap();
+            assert_eq!(fragment.runner.as_deref(), Some("bundled"));
+            assert_eq!(fragment.bundle.as_deref(), Some("/r/rclone"));
+        }
+        for runner in ["docker", "podman", "host", "x\"y"] {
+            let error = bundle(&mut said(Some(runner)), Path::new("/r")).unwrap_err();
+            assert_eq!(error.to_string(), format!("--bundle-rclone contradicts rclone.runner {runner:?}"));
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::Result;
 use etcd2_backup::nearest::nearest;
 
-use super::calendar::check_calendar;
+use super::calendar::{CLOSEST_SECS, START_LIMIT, check_calendar};
 use super::fragment::Fragment;
 use super::span::{check_span, parse_span};
 use super::validate::refuse;
@@ -42,14 +42,6 @@ pub(crate) struct Schedule {
     /// The service's class at the disk.
     pub(crate) io_class: String,
 }
-
-/// The closest together that a timer may start its service, in seconds. systemd fails a service that is started more often
-/// than 5 times in 10 s, and its timer with it. A timer that is late, by its accuracy or its jitter, skips what came due in
-/// between and waits for what comes due next: of six starts in a row, the first and the last are more than four times this
-/// apart.
-pub(crate) const CLOSEST_SECS: u32 = 5;
-/// Why.
-pub(crate) const START_LIMIT: &str = "systemd refuses to start a service more than 5 times in 10 s";
 
 /// The classes that leave etcd its disk.
 const IO_CLASSES: [&str; 2] = ["best-effort", "idle"];

@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, fault};
-use testkit::tools::{FOLDER_VARIABLE, Missing, Tools, nextest_or_fetch, strace_or_fetch};
+use testkit::tools::{FOLDER_VARIABLE, Tools, nextest_or_fetch, strace_or_fetch};
 
-use crate::{checkout, fuzz, lab, release};
+use crate::checkout::{self, cargo, with_hint};
+use crate::{fuzz, lab, release};
 use memory::Memory;
 use side_by_side::Section;
 
@@ -273,14 +274,6 @@ fn find_tools() -> Result<Given> {
     Ok(Given { folder, nextest, memory })
 }
 
-/// The error of a missing tool, with what to install as its hint.
-pub(crate) fn with_hint(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast::<Missing>() {
-        Ok(missing) => fault(Exit::NotFound, missing.what, missing.hint),
-        Err(other) => other,
-    }
-}
-
 fn decide(check: &Check, is_installed: impl Fn(&str) -> bool, ci: bool) -> Decision {
     let part = &check.needs;
     if is_installed(part.probe) {
@@ -304,11 +297,6 @@ fn is_installed(subcommand: &str) -> bool {
     let mut probe = cargo();
     probe.args([subcommand, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
     probe.status().is_ok_and(|status| status.success())
-}
-
-/// The cargo that runs us, so that its toolchain is used throughout.
-pub(crate) fn cargo() -> Command {
-    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 fn seconds(duration: Duration) -> String {
@@ -344,14 +332,5 @@ mod tests {
         ] {
             assert_eq!(decide_section(obstacle, ci), expected, "{obstacle:?} {ci}");
         }
-    }
-
-    #[test]
-    fn a_missing_tool_keeps_its_hint_and_other_errors_pass() {
-        let missing = anyhow::Error::new(Missing { what: "rclone: none".into(), hint: "install it" });
-        let error = with_hint(missing);
-        assert_eq!(error.to_string(), "rclone: none");
-        assert_eq!(etcd2_backup::exit::hint_of(&error), Some("install it"));
-        assert_eq!(with_hint(anyhow::anyhow!("other")).to_string(), "other");
     }
 }

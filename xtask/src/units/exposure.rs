@@ -70,9 +70,10 @@ mod tests {
 
     use etcd2_backup::sys::unit_file::parse_settings;
 
+    use crate::site::Site;
+    use crate::site::input::Content;
     use crate::site::runner::Runner;
     use crate::site::tests::load_of;
-    use crate::site::{Content, Site};
     use crate::units::render::{Rendered, render};
 
     const CONF: &str = "[s3]\ntype = s3\n[disk]\ntype = local\n[drive]\ntype = drive\ntoken = {}\n";

@@ -5,3 +5,4 @@ pub(crate) mod exposure;
 pub(crate) mod render;
 pub(crate) mod rules;
 mod sandbox;
+pub(crate) mod systemd;

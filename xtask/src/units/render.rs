@@ -290,7 +290,8 @@ mod tests {
     fn systemd_accepts_every_unit() {
         for case in cases() {
             let site = load(&case.join("site"));
-            if let Some(said) = crate::lint::systemd(&render(&site).unwrap(), &site.etcd_unit).unwrap() {
+            if let Some(said) = super::super::systemd::ask(&render(&site).unwrap(), &site.etcd_unit).unwrap()
+            {
                 assert_eq!(said, [], "{}", case.display());
             }
         }

@@ -10,10 +10,9 @@ use etcd2_backup::sys::unit_file::{Setting, parse_environment, parse_settings};
 use super::directives::{OLDEST, is_protection, since};
 use super::render::{Rendered, expand};
 use crate::site::Site;
-use crate::site::calendar::{closest, parse_calendar};
+use crate::site::calendar::{CLOSEST_SECS, START_LIMIT, closest, parse_calendar};
 use crate::site::finding::Finding;
 use crate::site::runner::Runner;
-use crate::site::schedule::{CLOSEST_SECS, START_LIMIT};
 use crate::site::span::parse_span;
 use crate::site::validate::refuse;
 
