@@ -13,7 +13,8 @@ use crate::program::provenance::Facts;
 use crate::program::rclone::Bundle;
 use crate::program::{Source, checks, compile, rclone};
 use crate::site::{self, Site};
-use crate::units::rules;
+use crate::units::judged;
+use crate::units::rendered::Rendered;
 
 /// `build`: make the tarball of a site.
 #[derive(Debug, clap::Args)]
@@ -47,11 +48,12 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     let started = Instant::now();
     let site = site::load(&options.site)?;
     // Before the compiler is started.
-    let warnings = rules::judge(&site)?;
+    let rendered = judged(&site)?;
     let (program, facts) = options.program.load()?;
-    let built = package(&site, program, &facts, options.dist.as_deref().unwrap_or(&checkout::dist()))?;
+    let dist = options.dist.clone().unwrap_or_else(checkout::dist);
+    let built = package(&site, &rendered, program, &facts, &dist)?;
     report(&site, &facts, &built);
-    for warning in warnings {
+    for warning in &rendered.findings {
         eprintln!("\n{warning}");
     }
     println!("\nBuilt in {:.2} s.", started.elapsed().as_secs_f64());
@@ -61,19 +63,26 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 /// Builds the tarball of the site in `site_dir` and leaves it, its checksum and the node program in `dist`.
 pub(crate) fn run(site_dir: &Path, dist: &Path) -> Result<Built> {
     let site = site::load(&site::Options::of(site_dir))?;
-    package(&site, None, &Facts::gather(checkout::root(), compile::target())?, dist)
+    package(&site, &judged(&site)?, None, &Facts::gather(checkout::root(), compile::target())?, dist)
 }
 
 /// Packs a program for a site, compiled now if there is none yet, and leaves the tarball, its checksum and the program in
 /// `dist`.
-fn package(site: &Site, prebuilt: Option<Vec<u8>>, facts: &Facts, dist: &Path) -> Result<Built> {
+fn package(
+    site: &Site,
+    rendered: &Rendered,
+    prebuilt: Option<Vec<u8>>,
+    facts: &Facts,
+    dist: &Path,
+) -> Result<Built> {
     let cache = checkout::cache();
     let rclone = rclone::examine_of(&site.runner, &facts.target, &cache)?;
     let program = prebuilt.map_or_else(|| compile::program(facts).map(|(shipped, _)| shipped), Ok)?;
     create_dirs(dist, 0o755)?;
     let tarball = dist.join("etcd2-backup.tgz");
     let manifest = facts.manifest(&program, rclone.clone())?;
-    let sha256 = tarball::write(site, &program, &manifest, facts.source_date_epoch, &tarball, &cache)?;
+    let sha256 =
+        tarball::write(site, rendered, &program, &manifest, facts.source_date_epoch, &tarball, &cache)?;
     let sum = format!("{sha256}  etcd2-backup.tgz\n");
     write_atomic(&dist.join("etcd2-backup.tgz.sha256"), sum.as_bytes(), 0o644)?;
     let copy = dist.join(PROGRAM);

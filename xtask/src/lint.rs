@@ -10,13 +10,13 @@ use similar::TextDiff;
 
 use crate::checkout;
 use crate::program::{Source, checks, compile, rclone};
-use crate::site::finding::Finding;
 use crate::site::templates::{SUFFIX, Texts};
 use crate::site::validate::refuse;
 use crate::site::{self, Site};
 use crate::units::exposure::{self, Exposure};
-use crate::units::render::{Rendered, expand};
-use crate::units::rules;
+use crate::units::judge;
+use crate::units::render::expand;
+use crate::units::rendered::{NodeFile, Rendered};
 use crate::units::systemd::{self, ANALYZE};
 
 /// `lint`: judge a site without building its tarball.
@@ -33,8 +33,8 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     let site = site::load(&options.site)?;
     let (prebuilt, facts) = options.program.load()?;
     rclone::examine_of(&site.runner, &facts.target, &checkout::cache())?;
-    let mut findings = look(&site)?;
-    let files = expand(&site, &site.templates)?;
+    let Rendered { files, mut findings } = judge(&site)?;
+    differences(&site, &files)?;
     match systemd::ask(&files, &site.etcd_unit)? {
         Some(said) => findings.extend(said),
         None => skip(env::var_os("CI").is_some())?,
@@ -61,21 +61,22 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     }
 }
 
-/// Shows how the operator's templates differ; gives the site's warnings and what breaks a rule.
-fn look(site: &Site) -> Result<Vec<Finding>> {
-    let (files, stock) = (expand(site, &site.templates)?, expand(site, &Texts::new())?);
+/// Shows how the operator's templates differ.
+fn differences(site: &Site, files: &[NodeFile]) -> Result<()> {
     if site.templates.is_empty() {
         println!("templates: the built-in ones, none of your own");
+        return Ok(());
     }
+    let stock = expand(site, &Texts::new())?;
     for name in site.templates.keys() {
-        print!("{}", difference(name.trim_end_matches(SUFFIX), &stock, &files));
+        print!("{}", difference(name.trim_end_matches(SUFFIX), &stock, files));
     }
-    Ok(site.warnings.iter().cloned().chain(rules::check(site, &files)).collect())
+    Ok(())
 }
 
 /// The unified diff of one rendered file; a line that says so if there is none.
-fn difference(path: &str, stock: &[Rendered], files: &[Rendered]) -> String {
-    let text = |files: &[Rendered]| {
+fn difference(path: &str, stock: &[NodeFile], files: &[NodeFile]) -> String {
+    let text = |files: &[NodeFile]| {
         files.iter().find(|f| f.path == path).map(|f| f.text.clone()).unwrap_or_default()
     };
     let (old, new) = (text(stock), text(files));
@@ -88,7 +89,7 @@ fn difference(path: &str, stock: &[Rendered], files: &[Rendered]) -> String {
 }
 
 /// What the services may do, as systemd rates it. For the operator to see: no reason against a build.
-fn ratings(files: &[Rendered]) -> Vec<String> {
+fn ratings(files: &[NodeFile]) -> Vec<String> {
     let services = files.iter().filter_map(|f| {
         let name = Path::new(&f.path).file_name()?.to_str()?;
         name.ends_with(".service").then_some((name, &f.text))
@@ -116,6 +117,7 @@ fn skip(ci: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::site::finding::Finding;
 
     use crate::site::tests::{CONF, MINIMAL, load_of};
 
@@ -129,8 +131,8 @@ mod tests {
 
     #[test]
     fn a_difference_is_a_unified_diff_of_what_is_rendered() {
-        let old = vec![Rendered { path: TIMER.into(), text: "[Timer]\nA=1\nB=2\n".into() }];
-        let new = vec![Rendered { path: TIMER.into(), text: "[Timer]\nA=1\nB=3\n".into() }];
+        let old = vec![NodeFile { path: TIMER.into(), text: "[Timer]\nA=1\nB=2\n".into() }];
+        let new = vec![NodeFile { path: TIMER.into(), text: "[Timer]\nA=1\nB=3\n".into() }];
         assert_eq!(
             difference(TIMER, &old, &new),
             format!("--- built-in/{TIMER}\n+++ site/{TIMER}\n@@ -1,3 +1,3 @@\n [Timer]\n A=1\n-B=2\n+B=3\n")
@@ -150,7 +152,7 @@ mod tests {
     fn warnings_of_the_site_and_broken_rules_are_found_together() {
         let mut site = site(&[(TIMER, "[Timer]\nOnBootSec=1min\n")]);
         site.warnings = vec![Finding::warning("rclone.conf is open", "close it")];
-        let found: Vec<_> = look(&site).unwrap().into_iter().map(|f| (f.refused, f.what)).collect();
+        let found: Vec<_> = judge(&site).unwrap().findings.into_iter().map(|f| (f.refused, f.what)).collect();
         let want = [
             (false, "rclone.conf is open"),
             (true, "etcd2-backup.timer starts no second backup"),

@@ -14,6 +14,7 @@ use etcd2_backup::sys::fs::{create_dirs, remove_dir_if_there, write_atomic};
 use crate::package::tarball;
 use crate::program::provenance::Facts;
 use crate::program::{compile, prebuilt, sbom};
+use crate::units::judged;
 use crate::{checkout, site, size};
 
 /// A whole build of another checkout.
@@ -100,7 +101,7 @@ fn make(facts: &Facts, dist: &Path) -> Result<String> {
     write_atomic(&path(".manifest.json"), manifest.as_bytes(), 0o644)?;
     write_atomic(&path(".cdx.json"), sbom::make(facts)?.as_bytes(), 0o644)?;
     let (unconfigured, epoch) = (path("-unconfigured.tgz"), facts.source_date_epoch);
-    tarball::write(&stock, &program, &manifest, epoch, &unconfigured, &checkout::cache())?;
+    tarball::write(&stock, &judged(&stock)?, &program, &manifest, epoch, &unconfigured, &checkout::cache())?;
     // What an operator's build will ask of it.
     prebuilt::load(&path("")).context("taking the program as an operator will")?;
     let sums = sums(dist)?;

@@ -14,7 +14,7 @@ use crate::init::import::import;
 use crate::site::tests::CONF;
 use crate::site::warn::about_mode;
 use crate::site::{self, Options, RCLONE_CONF, SETTINGS};
-use crate::units::render::render;
+use crate::units::judged;
 
 /// A change to the folder of a good site, and what is then said.
 type Change = (&'static str, fn(&Path), &'static str);
@@ -260,7 +260,7 @@ fn a_folder_of_templates_that_is_named_wins() {
     put(&named.join(UNITS).join(TIMER), timer("weekly").as_bytes());
     let with = |templates: Option<&Path>| {
         let options = Options { templates: templates.map(Into::into), ..Options::of(dir.path()) };
-        let files = render(&site::load(&options)?)?;
+        let files = judged(&site::load(&options)?)?.files;
         Ok(text(&files, "etcd2-backup.timer").to_owned())
     };
     assert_eq!(with(None).unwrap(), timer("daily"));

@@ -12,7 +12,7 @@ use tar::{Builder, EntryType, Header};
 
 use crate::site::Site;
 use crate::site::runner::Runner;
-use crate::units::render::render;
+use crate::units::rendered::Rendered;
 
 /// The list of checksums in the tarball; covers every other file.
 pub(crate) const SUMS: &str = "SHA256SUMS";
@@ -25,20 +25,21 @@ struct Entry {
     content: Vec<u8>,
 }
 
-/// Writes the tarball of a site to `path`, for the owner's eyes only: it holds the rclone secrets.
+/// Writes the tarball of a site and its files to `path`, for the owner's eyes only: it holds the rclone secrets.
 ///
 /// `program` is the node program, `manifest` says how it was made, `mtime` is the time of all files. Returns the
 /// tarball's SHA-256. One that would come out the same is left as it is: packing an rclone takes seconds. `cache` has the
 /// SHA-256 of what was packed, each under a checksum of all that went in.
 pub(crate) fn write(
     site: &Site,
+    rendered: &Rendered,
     program: &[u8],
     manifest: &str,
     mtime: u64,
     path: &Path,
     cache: &Path,
 ) -> Result<String> {
-    let entries = entries(site, program, manifest)?;
+    let entries = entries(site, rendered, program, manifest)?;
     let known = cache.join(format!("tarball-{}", key(&entries, mtime)));
     if let Ok(sum) = fs::read_to_string(&known)
         && is_there(path, &sum)
@@ -85,7 +86,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// All files, sorted by name, with the checksums of all others among them.
-fn entries(site: &Site, program: &[u8], manifest: &str) -> Result<Vec<Entry>> {
+fn entries(site: &Site, rendered: &Rendered, program: &[u8], manifest: &str) -> Result<Vec<Entry>> {
     let entry = |name: &str, mode, content: &[u8]| Entry { name: name.into(), mode, content: content.into() };
     let mut all = vec![
         entry("etcd2-backup-install", 0o755, program),
@@ -95,7 +96,7 @@ fn entries(site: &Site, program: &[u8], manifest: &str) -> Result<Vec<Entry>> {
     if let Runner::Bundled(rclone) = &site.runner {
         all.push(entry("rclone", 0o755, &rclone.0));
     }
-    for file in render(site)? {
+    for file in &rendered.files {
         let name = file.path.rsplit('/').next().unwrap_or_default();
         all.push(entry(name, 0o644, file.text.as_bytes()));
     }
@@ -138,6 +139,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use crate::site::tests::{CONF, MINIMAL, load_of};
+    use crate::units::judged;
 
     #[derive(Debug, PartialEq)]
     struct Unpacked {
@@ -152,8 +154,16 @@ mod tests {
     fn made(site: &Site) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.tgz");
-        let sum =
-            write(site, b"\x7fELF program", "{}\n", 1_700_000_000, &path, &dir.path().join("cache")).unwrap();
+        let sum = write(
+            site,
+            &judged(site).unwrap(),
+            b"\x7fELF program",
+            "{}\n",
+            1_700_000_000,
+            &path,
+            &dir.path().join("cache"),
+        )
+        .unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(sum, sha256(&bytes));
@@ -231,7 +241,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, cache) = (dir.path().join("x.tgz"), dir.path().join("cache"));
         let write = |site: &Site, program: &[u8], mtime| {
-            let sum = write(site, program, "{}\n", mtime, &path, &cache).unwrap();
+            let sum = write(site, &judged(site).unwrap(), program, "{}\n", mtime, &path, &cache).unwrap();
             let bytes = fs::read(&path).unwrap();
             assert_eq!(sum, sha256(&bytes));
             let m = fs::symlink_metadata(&path).unwrap();

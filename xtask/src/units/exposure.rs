@@ -74,7 +74,8 @@ mod tests {
     use crate::site::input::Content;
     use crate::site::runner::Runner;
     use crate::site::tests::load_of;
-    use crate::units::render::{Rendered, render};
+    use crate::units::judged;
+    use crate::units::rendered::NodeFile;
 
     const CONF: &str = "[s3]\ntype = s3\n[disk]\ntype = local\n[drive]\ntype = drive\ntoken = {}\n";
 
@@ -90,7 +91,7 @@ mod tests {
         site
     }
 
-    fn of(files: &[Rendered], verb: &str) -> Exposure {
+    fn of(files: &[NodeFile], verb: &str) -> Exposure {
         let name = format!("etcd2-{verb}.service");
         rate(&name, &files.iter().find(|f| f.path.ends_with(&name)).unwrap().text).unwrap()
     }
@@ -109,7 +110,7 @@ mod tests {
             ("docker", "s3:bucket", 1.5, 7.0),
             ("podman", "s3:bucket", 8.5, 9.7),
         ] {
-            let files = render(&site(endpoint, runner)).unwrap();
+            let files = judged(&site(endpoint, runner)).unwrap().files;
             for (verb, most) in
                 [("backup", backup), ("backup-doctor", backup), ("restore", recovery), ("join", recovery)]
             {
@@ -139,7 +140,7 @@ mod tests {
         for (runner, endpoint) in
             [("host", "s3:bucket"), ("host", "disk:/srv/backups"), ("docker", "s3:b"), ("podman", "s3:b")]
         {
-            let files = render(&site(endpoint, runner)).unwrap();
+            let files = judged(&site(endpoint, runner)).unwrap().files;
             let rights = |verb: &str| {
                 let file = files.iter().find(|f| f.path.ends_with(&format!("/{verb}.service"))).unwrap();
                 let mut all = parse_settings(&file.text);

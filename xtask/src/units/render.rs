@@ -7,7 +7,7 @@ use etcd2_backup::paths;
 use serde::Serialize;
 use tera::{Context, ErrorKind, Kwargs, State, Tera, Value};
 
-use super::rules;
+use super::rendered::NodeFile;
 use super::sandbox::Sandbox;
 use crate::site::Site;
 use crate::site::retention::Retention;
@@ -17,15 +17,6 @@ use crate::site::templates::{PARTS, SUFFIX, Texts, effective};
 use crate::site::validate::refuse;
 use crate::site::vars::Vars;
 use crate::site::verify::Verify;
-
-/// A file of the node.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Rendered {
-    /// Where it lands when nothing is renamed, relative to `/`.
-    pub(crate) path: String,
-    /// Its text.
-    pub(crate) text: String,
-}
 
 /// What the templates may use; a name that is not here fails the build. Whatever is written out is escaped on its way.
 #[derive(Debug, Serialize)]
@@ -130,15 +121,8 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Renders every template, sorted by path. A unit that would break a backup or a recovery is refused.
-pub(crate) fn render(site: &Site) -> Result<Vec<Rendered>> {
-    let files = expand(site, &site.templates)?;
-    rules::enforce(site, &files)?;
-    Ok(files)
-}
-
 /// Renders the built-in templates with `overrides` in their place, sorted by path, whatever that makes of them.
-pub(crate) fn expand(site: &Site, overrides: &Texts) -> Result<Vec<Rendered>> {
+pub(crate) fn expand(site: &Site, overrides: &Texts) -> Result<Vec<NodeFile>> {
     let texts = effective(overrides);
     let templates: Vec<_> = texts.iter().filter(|(name, _)| name.ends_with(SUFFIX)).collect();
     let mut tera = Tera::default();
@@ -154,9 +138,9 @@ pub(crate) fn expand(site: &Site, overrides: &Texts) -> Result<Vec<Rendered>> {
         files.push(match name.strip_suffix(SUFFIX) {
             Some(path) => {
                 let text = tera.render(name, &values).map_err(|e| one_line(&e))?;
-                Rendered { path: path.to_owned(), text }
+                NodeFile { path: path.to_owned(), text }
             }
-            None => Rendered { path: name.clone(), text: text.clone() },
+            None => NodeFile { path: name.clone(), text: text.clone() },
         });
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -228,6 +212,7 @@ mod tests {
 
     use crate::site;
     use crate::site::vars::Var;
+    use crate::units::{judged, systemd};
 
     fn golden() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -254,8 +239,8 @@ mod tests {
         site::load(&site::Options::of(dir)).unwrap_or_else(|e| panic!("{}: {e:#}", dir.display()))
     }
 
-    fn rendered(case: &Path) -> Vec<Rendered> {
-        render(&load(&case.join("site"))).unwrap_or_else(|e| panic!("{}: {e:#}", case.display()))
+    fn rendered(case: &Path) -> Vec<NodeFile> {
+        judged(&load(&case.join("site"))).unwrap_or_else(|e| panic!("{}: {e:#}", case.display())).files
     }
 
     /// A case is a folder: `site/` in, `expected/` out. `UPDATE_GOLDEN=1` writes what came out.
@@ -281,7 +266,8 @@ mod tests {
     fn nothing_is_to_be_said_about_the_built_in_templates() {
         for case in cases().iter().filter(|c| !c.join("site/templates").exists()) {
             let site = load(&case.join("site"));
-            assert_eq!(rules::check(&site, &render(&site).unwrap()), [], "{}", case.display());
+            let warnings = site.warnings.len();
+            assert_eq!(judged(&site).unwrap().findings[warnings..], [], "{}", case.display());
         }
     }
 
@@ -290,8 +276,7 @@ mod tests {
     fn systemd_accepts_every_unit() {
         for case in cases() {
             let site = load(&case.join("site"));
-            if let Some(said) = super::super::systemd::ask(&render(&site).unwrap(), &site.etcd_unit).unwrap()
-            {
+            if let Some(said) = systemd::ask(&judged(&site).unwrap().files, &site.etcd_unit).unwrap() {
                 assert_eq!(said, [], "{}", case.display());
             }
         }

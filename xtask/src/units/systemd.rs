@@ -11,7 +11,7 @@ use etcd2_backup::sys::command::CommandRunExt;
 use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 use etcd2_backup::sys::unit_file::parse_settings;
 
-use super::render::Rendered;
+use super::rendered::NodeFile;
 use super::rules::{self, base};
 use crate::site::finding::Finding;
 
@@ -20,7 +20,7 @@ pub(crate) const ANALYZE: &str = "systemd-analyze";
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// What systemd says of the units and of the timer's values; `None` where it is not installed.
-pub(crate) fn ask(files: &[Rendered], etcd_unit: &str) -> Result<Option<Vec<Finding>>> {
+pub(crate) fn ask(files: &[NodeFile], etcd_unit: &str) -> Result<Option<Vec<Finding>>> {
     match Command::new(ANALYZE).arg("--version").output() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.context("starting systemd-analyze")?,
@@ -29,7 +29,7 @@ pub(crate) fn ask(files: &[Rendered], etcd_unit: &str) -> Result<Option<Vec<Find
 }
 
 /// Lays the files out as on a node and has systemd load them.
-fn verify(files: &[Rendered], etcd_unit: &str) -> Result<Vec<Finding>> {
+fn verify(files: &[NodeFile], etcd_unit: &str) -> Result<Vec<Finding>> {
     let dir = tempfile::tempdir().context("making a folder for systemd-analyze")?;
     let put = |name: &str, text: &str| -> Result<()> {
         let path = dir.path().join(name);
@@ -76,7 +76,7 @@ fn verify(files: &[Rendered], etcd_unit: &str) -> Result<Vec<Finding>> {
 }
 
 /// Has systemd read each time of the timers.
-fn times(files: &[Rendered]) -> Result<Vec<Finding>> {
+fn times(files: &[NodeFile]) -> Result<Vec<Finding>> {
     let timers = files.iter().filter(|f| Path::new(&f.path).extension().is_some_and(|e| e == "timer"));
     let settings = timers.flat_map(|f| parse_settings(&f.text).into_iter().map(|s| (base(&f.path), s)));
     let mut findings = Vec::new();

@@ -9,7 +9,7 @@ use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 
 use super::*;
 use crate::site::{Options, SETTINGS};
-use crate::units::render::render;
+use crate::units::judged;
 
 const STARTER: &str = include_str!("../starter/etcd2-backup.toml");
 
@@ -71,9 +71,18 @@ fn what_was_imported_builds() {
         assert_eq!(site.metadata().unwrap().permissions().mode() & 0o777, 0o700);
         assert!(site.join(SETTINGS).is_file());
         let loaded = site::load(&Options::of(&site)).unwrap();
-        render(&loaded).unwrap();
+        let rendered = judged(&loaded).unwrap();
         let path = |name: &str| dir.path().join(name);
-        crate::package::tarball::write(&loaded, b"program", "{}", 0, &path("x.tgz"), &path("cache")).unwrap();
+        crate::package::tarball::write(
+            &loaded,
+            &rendered,
+            b"program",
+            "{}",
+            0,
+            &path("x.tgz"),
+            &path("cache"),
+        )
+        .unwrap();
         built += 1;
     }
     assert!(built >= 3);
@@ -87,7 +96,7 @@ fn our_own_drop_in_is_read_back() {
         let site = site::load(&Options::of(&golden)).unwrap();
         let dir = tempfile::tempdir().unwrap();
         create_dirs(dir.path(), 0o700).unwrap();
-        for file in render(&site).unwrap() {
+        for file in judged(&site).unwrap().files {
             let name = file.path.rsplit('/').next().unwrap();
             write_atomic(&dir.path().join(name), file.text.as_bytes(), 0o644).unwrap();
         }

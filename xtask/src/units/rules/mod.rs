@@ -1,20 +1,18 @@
 //! What rendered units must keep, whoever wrote the template: without it a recovery or all backups would fail, and
 //! nobody would know before the day.
 
-use anyhow::Result;
 use etcd2_backup::install::payload::DOCTOR;
 use etcd2_backup::paths;
 use etcd2_backup::remote::variables;
 use etcd2_backup::sys::unit_file::{Setting, parse_environment, parse_settings};
 
 use super::directives::{OLDEST, is_protection, since};
-use super::render::{Rendered, expand};
+use super::rendered::NodeFile;
 use crate::site::Site;
 use crate::site::calendar::{CLOSEST_SECS, START_LIMIT, closest, parse_calendar};
 use crate::site::finding::Finding;
 use crate::site::runner::Runner;
 use crate::site::span::parse_span;
-use crate::site::validate::refuse;
 
 /// The settings of the three services: the same file in all of them.
 pub(crate) const SETTINGS: &str = "30-etcd2-backup-restore.conf";
@@ -25,23 +23,8 @@ const VERIFY_TIMER: &str = "etcd2-backup-verify.timer";
 /// Before version 236, systemd reads so many bytes of a line, and takes the rest for another line.
 const MAX_LINE_BYTES: usize = 2047;
 
-/// Refuses files that would break something.
-pub(crate) fn enforce(site: &Site, files: &[Rendered]) -> Result<()> {
-    match check(site, files).into_iter().find(|f| f.refused) {
-        Some(finding) => Err(refuse(finding.what, finding.hint)),
-        None => Ok(()),
-    }
-}
-
-/// The site's warnings and those about its units; units that would break something are refused.
-pub(crate) fn judge(site: &Site) -> Result<Vec<Finding>> {
-    let files = expand(site, &site.templates)?;
-    enforce(site, &files)?;
-    Ok(site.warnings.iter().cloned().chain(check(site, &files)).collect())
-}
-
 /// Everything there is to say, worst first.
-pub(crate) fn check(site: &Site, files: &[Rendered]) -> Vec<Finding> {
+pub(crate) fn check(site: &Site, files: &[NodeFile]) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     for file in files {
         plain_lines(file, &mut findings);
@@ -172,7 +155,7 @@ pub(crate) fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-fn plain_lines(file: &Rendered, findings: &mut Findings) {
+fn plain_lines(file: &NodeFile, findings: &mut Findings) {
     let name = base(&file.path);
     if let Some(c) = file.text.chars().find(|c| c.is_control() && !['\n', '\t'].contains(c)) {
         let hint = "save the template with Unix line ends, as plain text";
@@ -186,7 +169,7 @@ fn plain_lines(file: &Rendered, findings: &mut Findings) {
     }
 }
 
-fn directives(file: &Rendered, findings: &mut Findings) {
+fn directives(file: &NodeFile, findings: &mut Findings) {
     let name = base(&file.path);
     for Setting { section, key, .. } in parse_settings(&file.text) {
         if section.is_empty() {
@@ -207,7 +190,7 @@ fn directives(file: &Rendered, findings: &mut Findings) {
 }
 
 /// The program hands on only what says how to reach a remote.
-fn rclones_variables(file: &Rendered, findings: &mut Findings) {
+fn rclones_variables(file: &NodeFile, findings: &mut Findings) {
     for (variable, _) in parse_environment(&file.text) {
         if variables::is_left_out(&variable) {
             findings.warn(

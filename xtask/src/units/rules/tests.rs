@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::site::tests::{CONF, MINIMAL, load_of};
+use crate::units::judged;
+use crate::units::render::expand;
 
 const UNITS: &str = "etc/systemd/system/";
 
@@ -11,10 +13,9 @@ fn said(name: &str, edit: impl Fn(&str) -> String) -> Vec<(bool, String)> {
     let path = format!("{UNITS}{name}.tera");
     let text = edit(&crate::site::templates::stock()[&path]);
     site.templates.insert(path, text);
-    let files = expand(&site, &site.templates).unwrap();
-    let found = check(&site, &files);
+    let found = check(&site, &expand(&site, &site.templates).unwrap());
     let first = found.iter().find(|f| f.refused).map(|f| f.what.clone());
-    assert_eq!(enforce(&site, &files).err().map(|e| e.to_string()), first);
+    assert_eq!(judged(&site).err().map(|e| e.to_string()), first);
     found.into_iter().map(|f| (f.refused, f.what)).collect()
 }
 
@@ -226,11 +227,14 @@ fn what_may_work_is_a_warning() {
 fn a_build_hears_all_warnings_or_the_first_refusal() {
     let mut site = load_of(MINIMAL, CONF).unwrap();
     site.warnings = vec![Finding::warning("open", "close")];
-    assert_eq!(judge(&site).unwrap(), site.warnings);
+    assert_eq!(judged(&site).unwrap().findings, site.warnings);
     let path = format!("{UNITS}etcd2-backup.service.tera");
     let text = crate::site::templates::stock()[&path].replace("Nice=", "ExecCondition=/bin/true\nNice=");
     site.templates.insert(path.clone(), text.clone());
-    assert_eq!(judge(&site).unwrap()[1].what, "etcd2-backup.service: ExecCondition= came with systemd 243");
+    assert_eq!(
+        judged(&site).unwrap().findings[1].what,
+        "etcd2-backup.service: ExecCondition= came with systemd 243"
+    );
     site.templates.insert(path, text.replace("oneshot", "simple"));
-    assert_eq!(judge(&site).unwrap_err().to_string(), "etcd2-backup.service is not of Type=oneshot");
+    assert_eq!(judged(&site).unwrap_err().to_string(), "etcd2-backup.service is not of Type=oneshot");
 }
