@@ -77,7 +77,7 @@ fn package(
 ) -> Result<Built> {
     let cache = checkout::cache();
     let rclone = rclone::examine_of(&site.runner, &facts.target, &cache)?;
-    let program = prebuilt.map_or_else(|| compile::program(facts).map(|(shipped, _)| shipped), Ok)?;
+    let program = prebuilt.map_or_else(|| compile::program(facts), Ok)?;
     create_dirs(dist, 0o755)?;
     let tarball = dist.join("etcd2-backup.tgz");
     let manifest = facts.manifest(&program, rclone.clone())?;

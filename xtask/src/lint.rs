@@ -46,7 +46,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     for line in ratings(&files) {
         println!("{line}");
     }
-    let program = prebuilt.map_or_else(|| compile::program(&facts).map(|(shipped, _)| shipped), Ok)?;
+    let program = prebuilt.map_or_else(|| compile::program(&facts), Ok)?;
     let max = checks::max_bytes(&facts.target);
     println!("program: {} bytes of at most {max}, static, resolves no names", program.len());
     match findings.iter().filter(|f| f.refused).count() {

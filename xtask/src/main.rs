@@ -15,7 +15,6 @@ mod program;
 mod promise;
 mod release;
 mod site;
-mod size;
 mod soak;
 mod test;
 mod units;

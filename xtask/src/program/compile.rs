@@ -59,11 +59,11 @@ fn c_flags(target: &str) -> String {
     if target == MUSL { format!("{C_FLAGS} -U_FORTIFY_SOURCE") } else { C_FLAGS.to_owned() }
 }
 
-/// Compiles the node program, inspects it, and strips it; gives it as it ships and as it was linked.
-pub(crate) fn program(facts: &Facts) -> Result<(Vec<u8>, Vec<u8>)> {
+/// Compiles the node program, inspects it, and strips it.
+pub(crate) fn program(facts: &Facts) -> Result<Vec<u8>> {
     let linked = compile(facts)?;
-    let symbols = std::fs::read(&linked).with_context(|| format!("reading {}", linked.display()))?;
-    checks::check_linked(&symbols)?;
+    let with_symbols = std::fs::read(&linked).with_context(|| format!("reading {}", linked.display()))?;
+    checks::check_linked(&with_symbols)?;
     // A file of its own: another build of this checkout may be stripping at this moment.
     let stripped = tempfile::NamedTempFile::new().context("making a file for the stripped program")?;
     // binutils came with the linker. For another machine's programs STRIP names the right one.
@@ -82,7 +82,7 @@ pub(crate) fn program(facts: &Facts) -> Result<(Vec<u8>, Vec<u8>)> {
             "look for what made it so: cargo tree -e normal",
         )
     })?;
-    Ok((bytes, symbols))
+    Ok(bytes)
 }
 
 /// Runs cargo for the node program; returns where it is, with all its symbols.
@@ -97,7 +97,7 @@ fn compile(facts: &Facts) -> Result<PathBuf> {
         .current_dir(checkout::root())
         .env("CARGO_ENCODED_RUSTFLAGS", flags(&facts.target)?)
         .env(variable("CFLAGS"), c_flags(&facts.target))
-        // `inspect` needs the symbols of the very link that ships.
+        // `checks` needs the symbols of the very link that ships.
         .env("CARGO_PROFILE_RELEASE_STRIP", "none")
         .env("ETCD2_BACKUP_COMMIT", &facts.commit)
         .env("ETCD2_BACKUP_TARGET", &facts.target)

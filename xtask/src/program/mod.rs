@@ -2,7 +2,7 @@
 
 pub(crate) mod checks;
 pub(crate) mod compile;
-pub(crate) mod elf;
+mod elf;
 pub(crate) mod prebuilt;
 pub(crate) mod provenance;
 pub(crate) mod rclone;
