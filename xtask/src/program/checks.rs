@@ -41,7 +41,7 @@ pub(crate) fn check_linked(program: &[u8]) -> Result<()> {
         let hint = "nothing may strip it before it is inspected: look at the profile in Cargo.toml";
         return Err(fault(Exit::Failed, "the node program has no symbols to inspect", hint));
     }
-    if let Some(found) = FORBIDDEN.iter().find(|f| elf.symbols.iter().any(|s| s.name == **f)) {
+    if let Some(found) = FORBIDDEN.iter().find(|f| elf.symbols.iter().any(|name| name == *f)) {
         let hint =
             "something resolves a name or a user in-process; let curl or getent do it (clippy.toml says why)";
         return Err(fault(Exit::Failed, format!("the node program contains {found}"), hint));

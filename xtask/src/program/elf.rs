@@ -1,6 +1,9 @@
 //! What must be known of an executable before it ships: is it static, for which machine, what is linked into it.
 
 use anyhow::{Context, Result, ensure};
+use object::LittleEndian;
+use object::elf::{FileHeader64, PT_DYNAMIC, PT_INTERP, SHT_SYMTAB};
+use object::read::elf::{FileHeader as _, ProgramHeader as _, Sym as _};
 
 /// The few facts.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,88 +14,33 @@ pub(crate) struct Elf {
     pub(crate) needs_loader: bool,
     /// It sits at a fixed address and relocates nothing: what file(1) calls statically linked.
     pub(crate) is_static: bool,
-    /// The functions and objects of its symbol table; empty once it is stripped.
-    pub(crate) symbols: Vec<Symbol>,
-    /// Its sections that are loaded from the file: name and size.
-    pub(crate) sections: Vec<(String, u64)>,
+    /// The names in its symbol table; empty once it is stripped.
+    pub(crate) symbols: Vec<String>,
 }
-
-/// A function or an object of a program.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Symbol {
-    /// As the linker knows it.
-    pub(crate) name: String,
-    /// In bytes.
-    pub(crate) size: u64,
-}
-
-const PT_DYNAMIC: u32 = 2;
-const PT_INTERP: u32 = 3;
-const SHT_SYMTAB: u32 = 2;
-const SHT_NOBITS: u32 = 8;
-const SHF_ALLOC: u64 = 2;
 
 /// Reads a 64-bit little-endian ELF file.
 pub(crate) fn parse_elf(bytes: &[u8]) -> Result<Elf> {
     ensure!(bytes.starts_with(b"\x7fELF\x02\x01"), "not a 64-bit little-endian ELF program");
-    let mut elf = Elf {
-        machine: half(bytes, 18)?,
-        needs_loader: false,
-        is_static: true,
-        symbols: vec![],
-        sections: vec![],
+    parse(bytes).ok().context("the file is cut short")
+}
+
+/// That it is damaged is all there is to say: where it is does not help.
+fn parse(bytes: &[u8]) -> object::Result<Elf> {
+    const LE: LittleEndian = LittleEndian;
+    let header = FileHeader64::<LittleEndian>::parse(bytes)?;
+    let has = |kind| -> object::Result<bool> {
+        Ok(header.program_headers(LE, bytes)?.iter().any(|segment| segment.p_type(LE) == kind))
     };
-    let (start, size, count) = (long(bytes, 32)?, half(bytes, 54)?, half(bytes, 56)?);
-    for i in 0..u64::from(count) {
-        let kind = word(bytes, start.saturating_add(i * u64::from(size)))?;
-        elf.needs_loader |= kind == PT_INTERP;
-        elf.is_static &= kind != PT_INTERP && kind != PT_DYNAMIC;
-    }
-    let (start, size, count) = (long(bytes, 40)?, half(bytes, 58)?, half(bytes, 60)?);
-    // The offset of a field in the header of section `i`.
-    let header = |i: u64, offset: u64| start.saturating_add(i * u64::from(size) + offset);
-    let names = if count == 0 { 0 } else { long(bytes, header(u64::from(half(bytes, 62)?), 24))? };
-    for i in 0..u64::from(count) {
-        let kind = word(bytes, header(i, 4))?;
-        if long(bytes, header(i, 8))? & SHF_ALLOC != 0 && kind != SHT_NOBITS {
-            let offset = u64::from(word(bytes, header(i, 0))?);
-            elf.sections.push((name(bytes, names.saturating_add(offset))?, long(bytes, header(i, 32))?));
-        }
-        if kind == SHT_SYMTAB {
-            let (at, length) = (long(bytes, header(i, 24))?, long(bytes, header(i, 32))?);
-            let names = long(bytes, header(u64::from(word(bytes, header(i, 40))?), 24))?;
-            for symbol in (at..at.saturating_add(length)).step_by(24) {
-                let offset = u64::from(word(bytes, symbol)?);
-                let size = long(bytes, symbol.saturating_add(16))?;
-                elf.symbols.push(Symbol { name: name(bytes, names.saturating_add(offset))?, size });
-            }
-        }
-    }
-    Ok(elf)
-}
-
-fn field<const N: usize>(bytes: &[u8], at: u64) -> Result<[u8; N]> {
-    let at = usize::try_from(at)?;
-    let slice = at.checked_add(N).and_then(|end| bytes.get(at..end)).context("the file is cut short")?;
-    Ok(slice.try_into()?)
-}
-
-fn half(bytes: &[u8], at: u64) -> Result<u16> {
-    Ok(u16::from_le_bytes(field(bytes, at)?))
-}
-
-fn word(bytes: &[u8], at: u64) -> Result<u32> {
-    Ok(u32::from_le_bytes(field(bytes, at)?))
-}
-
-fn long(bytes: &[u8], at: u64) -> Result<u64> {
-    Ok(u64::from_le_bytes(field(bytes, at)?))
-}
-
-fn name(bytes: &[u8], at: u64) -> Result<String> {
-    let tail = bytes.get(usize::try_from(at)?..).context("the file is cut short")?;
-    let end = tail.iter().position(|b| *b == 0).context("a symbol's name does not end")?;
-    Ok(String::from_utf8_lossy(&tail[..end]).into_owned())
+    let table = header.sections(LE, bytes)?.symbols(LE, bytes, SHT_SYMTAB)?;
+    let names = table.iter().map(|symbol| symbol.name(LE, table.strings()));
+    let symbols = names.map(|name| Ok(String::from_utf8_lossy(name?).into_owned()));
+    let needs_loader = has(PT_INTERP)?;
+    Ok(Elf {
+        machine: header.e_machine(LE).0,
+        needs_loader,
+        is_static: !needs_loader && !has(PT_DYNAMIC)?,
+        symbols: symbols.collect::<object::Result<_>>()?,
+    })
 }
 
 #[cfg(test)]
@@ -104,13 +52,7 @@ mod tests {
         let bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let elf = parse_elf(&bytes).unwrap();
         assert!(elf.needs_loader && !elf.is_static);
-        assert!(elf.symbols.iter().any(|s| s.name == "main" && s.size > 0));
-        assert!(
-            elf.sections.iter().any(|(name, size)| name == ".text" && *size > 1000),
-            "{:?}",
-            elf.sections
-        );
-        assert!(elf.sections.iter().all(|(name, _)| name != ".bss" && name != ".debug_info"));
+        assert!(elf.symbols.iter().any(|name| name == "main"));
         assert_eq!(parse_elf(&bytes[..bytes.len() / 2]).unwrap_err().to_string(), "the file is cut short");
     }
 
