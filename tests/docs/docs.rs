@@ -14,8 +14,8 @@ const FILES: &str = include_str!("../../docs/reference/files.md");
 const RUNBOOK: &str = include_str!("../../docs/recovery.md");
 const INSPECT: &str = include_str!("../../docs/inspect.md");
 const FORMAT: &str = include_str!("../../docs/format.md");
-const FRAGMENT: &str = include_str!("../../xtask/src/fragment.rs");
-const STARTER: &str = include_str!("../../xtask/src/starter/etcd2-backup.toml");
+const FRAGMENT: &str = include_str!("../../xtask/src/site/fragment.rs");
+const STARTER: &str = include_str!("../../xtask/src/init/starter/etcd2-backup.toml");
 const DROP_IN: &str = include_str!(
     "../../templates/etc/systemd/system/etcd2-backup.service.d/30-etcd2-backup-restore.conf.tera"
 );
@@ -88,7 +88,7 @@ fn every_key_of_the_site_is_in_its_table_with_its_default() {
 
 #[test]
 fn every_value_of_the_templates_is_described() {
-    let render = include_str!("../../xtask/src/render.rs");
+    let render = include_str!("../../xtask/src/units/render.rs");
     let customize = include_str!("../../docs/customize.md");
     let names: Vec<&str> =
         body(render, "struct Values").filter_map(|l| l.split_once(": ").map(|(name, _)| name)).collect();

@@ -1,26 +1,20 @@
 //! `cargo xtask build`: the site checked, the node program compiled and inspected, the tarball written.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use etcd2_backup::exit::{Exit, OrFault, fault};
-use etcd2_backup::sys::command::CommandRunExt;
+use anyhow::Result;
 use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 
-use crate::bundle::{self, Bundle};
-use crate::facts::{Facts, first_line};
+use crate::checkout;
+use crate::package::tarball;
+use crate::program::compile::PROGRAM;
+use crate::program::provenance::Facts;
+use crate::program::rclone::Bundle;
+use crate::program::{Source, checks, compile, rclone};
 use crate::site::{self, Site};
-use crate::{inspect, paths, prebuilt, rules, tarball};
-
-/// What the node program is compiled for unless somebody says otherwise: small, and its libc comes with the compiler.
-pub(crate) const MUSL: &str = "x86_64-unknown-linux-musl";
-/// What it is compiled for where the compiler has no standard library for that.
-pub(crate) const GNU: &str = "x86_64-unknown-linux-gnu";
-/// The node program's name; the workstation's copy in dist/ has it too.
-const PROGRAM: &str = "etcd2-backup";
+use crate::units::judged;
+use crate::units::rendered::Rendered;
 
 /// `build`: make the tarball of a site.
 #[derive(Debug, clap::Args)]
@@ -32,56 +26,6 @@ pub(crate) struct Options {
     /// Where to leave what is made, instead of the checkout's dist
     #[arg(long, value_name = "DIR")]
     dist: Option<PathBuf>,
-}
-
-/// Where the node program comes from.
-#[derive(Debug, clap::Args)]
-#[group(skip)]
-pub(crate) struct Source {
-    /// Take this node program and its manifest, as a release publishes them, instead of compiling one
-    #[arg(long, value_name = "PATH", conflicts_with = "target")]
-    prebuilt: Option<PathBuf>,
-    /// What the nodes are [default: x86_64-unknown-linux-musl; without its std x86_64-unknown-linux-gnu]
-    #[arg(long, value_name = "TRIPLE")]
-    target: Option<String>,
-}
-
-impl Source {
-    /// The facts of its build, and the program itself if it was built elsewhere.
-    pub(crate) fn load(&self) -> Result<(Option<Vec<u8>>, Facts)> {
-        match &self.prebuilt {
-            Some(path) => prebuilt::load(path).map(|(program, facts)| (Some(program), facts)),
-            None => Ok((None, Facts::gather(paths::root(), &target_or(self.target.as_deref()))?)),
-        }
-    }
-}
-
-/// The target that was named, else [`target`].
-pub(crate) fn target_or(named: Option<&str>) -> String {
-    named.unwrap_or_else(|| target()).to_owned()
-}
-
-/// What the node program is compiled for where nobody says it. That must not fail where nothing can be downloaded.
-pub(crate) fn target() -> &'static str {
-    static CHOSEN: OnceLock<&str> = OnceLock::new();
-    CHOSEN.get_or_init(|| {
-        let mut rustc = Command::new("rustc");
-        rustc.args(["--print", "target-libdir", "--target", MUSL]).current_dir(paths::root());
-        let libdir = first_line(&mut rustc).ok();
-        let chosen = choose(libdir.as_deref().map(Path::new));
-        if chosen != MUSL {
-            eprintln!(
-                "note: the node program is built for {chosen}, which makes it larger: the compiler has no standard \
-                 library for {MUSL}; to add it: rustup target add {MUSL}"
-            );
-        }
-        chosen
-    })
-}
-
-/// Whether the folder of the standard library for musl is there, with the libc in it that is linked.
-fn choose(libdir: Option<&Path>) -> &'static str {
-    if libdir.is_some_and(|dir| dir.join("self-contained/libc.a").is_file()) { MUSL } else { GNU }
 }
 
 /// What a build made.
@@ -104,11 +48,12 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     let started = Instant::now();
     let site = site::load(&options.site)?;
     // Before the compiler is started.
-    let warnings = rules::judge(&site)?;
+    let rendered = judged(&site)?;
     let (program, facts) = options.program.load()?;
-    let built = package(&site, program, &facts, options.dist.as_deref().unwrap_or(&paths::dist()))?;
+    let dist = options.dist.clone().unwrap_or_else(checkout::dist);
+    let built = package(&site, &rendered, program, &facts, &dist)?;
     report(&site, &facts, &built);
-    for warning in warnings {
+    for warning in &rendered.findings {
         eprintln!("\n{warning}");
     }
     println!("\nBuilt in {:.2} s.", started.elapsed().as_secs_f64());
@@ -118,154 +63,31 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 /// Builds the tarball of the site in `site_dir` and leaves it, its checksum and the node program in `dist`.
 pub(crate) fn run(site_dir: &Path, dist: &Path) -> Result<Built> {
     let site = site::load(&site::Options::of(site_dir))?;
-    package(&site, None, &Facts::gather(paths::root(), target())?, dist)
+    package(&site, &judged(&site)?, None, &Facts::gather(checkout::root(), compile::target())?, dist)
 }
 
 /// Packs a program for a site, compiled now if there is none yet, and leaves the tarball, its checksum and the program in
 /// `dist`.
-fn package(site: &Site, prebuilt: Option<Vec<u8>>, facts: &Facts, dist: &Path) -> Result<Built> {
-    let cache = paths::cache();
-    let rclone = bundle::examine_of(&site.runner, &facts.target, &cache)?;
-    let program = prebuilt.map_or_else(|| program(facts).map(|(shipped, _)| shipped), Ok)?;
+fn package(
+    site: &Site,
+    rendered: &Rendered,
+    prebuilt: Option<Vec<u8>>,
+    facts: &Facts,
+    dist: &Path,
+) -> Result<Built> {
+    let cache = checkout::cache();
+    let rclone = rclone::examine_of(&site.runner, &facts.target, &cache)?;
+    let program = prebuilt.map_or_else(|| compile::program(facts), Ok)?;
     create_dirs(dist, 0o755)?;
     let tarball = dist.join("etcd2-backup.tgz");
     let manifest = facts.manifest(&program, rclone.clone())?;
-    let sha256 = tarball::write(site, &program, &manifest, facts.source_date_epoch, &tarball, &cache)?;
+    let sha256 =
+        tarball::write(site, rendered, &program, &manifest, facts.source_date_epoch, &tarball, &cache)?;
     let sum = format!("{sha256}  etcd2-backup.tgz\n");
     write_atomic(&dist.join("etcd2-backup.tgz.sha256"), sum.as_bytes(), 0o644)?;
     let copy = dist.join(PROGRAM);
     write_atomic(&copy, &program, 0o755)?;
     Ok(Built { tarball, sha256, program: copy, size: program.len(), rclone })
-}
-
-/// For zstd, the only C in the node program: no unwind tables, since nothing unwinds, and none of the slower strategies,
-/// which the level in use never takes. 6 % less.
-const C_FLAGS: &str = "-fno-asynchronous-unwind-tables -fno-unwind-tables \
-    -DZSTD_EXCLUDE_GREEDY_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_LAZY_BLOCK_COMPRESSOR \
-    -DZSTD_EXCLUDE_LAZY2_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTLAZY2_BLOCK_COMPRESSOR \
-    -DZSTD_EXCLUDE_BTOPT_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTULTRA_BLOCK_COMPRESSOR";
-
-/// Those, and for musl without glibc's checking variants of memmove and the like, which Ubuntu's gcc takes by itself.
-fn c_flags(target: &str) -> String {
-    if target == MUSL { format!("{C_FLAGS} -U_FORTIFY_SOURCE") } else { C_FLAGS.to_owned() }
-}
-
-/// Compiles the node program, inspects it, and strips it; gives it as it ships and as it was linked.
-pub(crate) fn program(facts: &Facts) -> Result<(Vec<u8>, Vec<u8>)> {
-    let linked = compile(facts)?;
-    let symbols = std::fs::read(&linked).with_context(|| format!("reading {}", linked.display()))?;
-    inspect::check_linked(&symbols)?;
-    // A file of its own: another build of this checkout may be stripping at this moment.
-    let stripped = tempfile::NamedTempFile::new().context("making a file for the stripped program")?;
-    // binutils came with the linker. For another machine's programs STRIP names the right one.
-    let strip = std::env::var_os("STRIP").unwrap_or_else(|| "strip".into());
-    Command::new(strip)
-        .arg("--strip-all")
-        .arg("-o")
-        .args([stripped.path(), &linked])
-        .run_ok(std::time::Duration::from_secs(60))
-        .or_fault(Exit::Failed, "stripping the node program", "set STRIP to a strip that knows the target")?;
-    let bytes = std::fs::read(stripped.path()).context("reading the stripped node program")?;
-    inspect::check_stripped(&bytes, &facts.target).map_err(|why| {
-        fault(
-            Exit::Failed,
-            format!("the node program: {why}"),
-            "look for what made it so: cargo tree -e normal",
-        )
-    })?;
-    Ok((bytes, symbols))
-}
-
-/// Runs cargo for the node program; returns where it is, with all its symbols.
-fn compile(facts: &Facts) -> Result<PathBuf> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let variable = |name: &str| format!("{name}_{}", facts.target.replace('-', "_"));
-    cargo
-        .args(["build", "--release", "--locked", "--package", PROGRAM, "--bin", PROGRAM, "--target"])
-        .arg(&facts.target)
-        .arg("--target-dir")
-        .arg(paths::target())
-        .current_dir(paths::root())
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(&facts.target)?)
-        .env(variable("CFLAGS"), c_flags(&facts.target))
-        // `inspect` needs the symbols of the very link that ships.
-        .env("CARGO_PROFILE_RELEASE_STRIP", "none")
-        .env("ETCD2_BACKUP_COMMIT", &facts.commit)
-        .env("ETCD2_BACKUP_TARGET", &facts.target)
-        .env("SOURCE_DATE_EPOCH", facts.source_date_epoch.to_string());
-    // zstd asks libc for malloc, calloc, free and memmove only: it needs no header of musl, and so no musl-gcc.
-    if facts.target == MUSL && cfg!(target_arch = "x86_64") && std::env::var_os(variable("CC")).is_none() {
-        cargo.env(variable("CC"), "cc");
-    }
-    let status = cargo.status().context("starting cargo")?;
-    if !status.success() {
-        let hint = "read cargo's messages above; it needs a C compiler, libc's headers and, for glibc, the \
-                    static libc (Debian: gcc libc6-dev)";
-        return Err(fault(
-            Exit::Failed,
-            format!("compiling the node program: cargo ended with {status}"),
-            hint,
-        ));
-    }
-    Ok(paths::target().join(&facts.target).join("release").join(PROGRAM))
-}
-
-/// The compiler's flags, as cargo wants a list that may contain blanks. They apply to the target alone, since one is
-/// named: a static procedural macro could not be loaded. No path of this machine is left in the program.
-fn flags(target: &str) -> Result<String> {
-    let rustc = |argument: &str| {
-        first_line(Command::new("rustc").args(["--print", argument]).current_dir(paths::root()))
-    };
-    let sysroot = rustc("sysroot").context("asking the Rust compiler for its folder")?;
-    let mut flags: Vec<String> =
-        ["-C", "target-feature=+crt-static", "-C", "relocation-model=static"].map(Into::into).into();
-    // Where the processor has no instructions for SHA-256, a loop is slower and 8 kB smaller than its 64 rounds written out.
-    flags.extend(["--cfg", "sha2_backend_soft=\"compact\""].map(Into::into));
-    if target == MUSL {
-        // lld itself, libc and what begins a program are all the compiler's own: nothing of this machine's is linked in.
-        let own = ["linker=rust-lld", "linker-flavor=ld.lld", "link-self-contained=yes"];
-        flags.extend(own.iter().flat_map(|flag| ["-C".into(), (*flag).into()]));
-    }
-    if [MUSL, GNU].contains(&target) {
-        // lld, which is Rust's own for both, can fold equal functions: 1 to 3 % less. What many functions have a part of
-        // becomes a function: 2 to 3 % less.
-        let mut link = vec!["--icf=all".to_owned()];
-        flags.extend(["-C", "llvm-args=-enable-machine-outliner=always"].map(Into::into));
-        // Nothing unwinds where a panic aborts, so the tables for it can go: 10 to 13 % less. Only a backtrace would read
-        // them (RUST_BACKTRACE=1), and libgcc aborts when it finds none: what walks the stack becomes a function that
-        // returns at once. The path is relative, for cargo would hash another one into the program.
-        link.extend(["-Txtask/no-unwind.ld", "--no-eh-frame-hdr"].map(Into::into));
-        let mut stub =
-            |name, by| link.extend([format!("--wrap={name}"), format!("--defsym=__wrap_{name}={by}")]);
-        stub("_Unwind_Backtrace", "getpid");
-        if target == MUSL {
-            // The end of a cleanup that never begins. With it goes most of libunwind: 4 % less.
-            stub("_Unwind_Resume", "abort");
-        } else {
-            // Where the main thread's stack ends is what Rust asks libc to name a stack overflow by. glibc answers with all
-            // of sscanf, floating point included: 4 % less when it fails, and a stack overflow is a plain SIGSEGV. musl's
-            // answer has 160 bytes.
-            stub("pthread_getattr_np", "getpid");
-        }
-        // glibc's is linked through the C compiler, which passes on what is behind a comma.
-        let through = if target == MUSL { "" } else { "-Wl," };
-        flags.extend(link.iter().flat_map(|link| ["-C".into(), format!("link-arg={through}{link}")]));
-    }
-    // A later mapping wins where two fit, so the checkout comes first: everything else may lie inside it.
-    let mut remap =
-        |from: &Path, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
-    remap(paths::root(), "/etcd2-backup");
-    if let Some(home) = cargo_home() {
-        remap(&home, "/cargo");
-    }
-    remap(&Path::new(&sysroot).join("lib/rustlib/src/rust"), "/rust");
-    Ok(flags.join("\x1f"))
-}
-
-/// Where cargo keeps crates.
-pub(crate) fn cargo_home() -> Option<PathBuf> {
-    let named = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
 }
 
 /// What was made, and what to do with it.
@@ -299,59 +121,10 @@ Backups go to {}/<machine-id>/ {}. Founding member: {}",
         built.sha256,
         built.program.display(),
         built.size,
-        inspect::max_bytes(&facts.target),
+        checks::max_bytes(&facts.target),
         rclone,
         site.endpoint,
         site.schedule.when,
         site.founder.join(", "),
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_flag_is_split_at_a_blank() {
-        for target in [MUSL, GNU, "aarch64-unknown-linux-gnu"] {
-            let flags = flags(target).unwrap();
-            let flags: Vec<&str> = flags.split('\x1f').collect();
-            let begins = [
-                "target-feature=",
-                "relocation-model=",
-                "sha2_backend_soft=",
-                "link-arg=-",
-                "link-self-contained=",
-                "linker=",
-                "linker-flavor=",
-                "llvm-args=-",
-                "--remap-path-prefix=/",
-            ];
-            let whole =
-                |f: &&str| ["-C", "--cfg"].contains(f) || begins.iter().any(|begin| f.starts_with(begin));
-            assert!(flags.iter().all(whole), "{flags:?}");
-            assert_eq!(
-                flags.iter().filter(|f| f.starts_with("--remap-path-prefix=")).count(),
-                3,
-                "{flags:?}"
-            );
-            let through = flags.iter().any(|f| f.starts_with("link-arg=-Wl,"));
-            assert_eq!(through, target == GNU, "{flags:?}");
-        }
-    }
-
-    #[test]
-    fn musl_is_taken_where_the_compiler_has_it() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(choose(None), GNU);
-        assert_eq!(choose(Some(&dir.path().join("none"))), GNU);
-        let own = dir.path().join("self-contained");
-        create_dirs(&own, 0o755).unwrap();
-        // A distribution's compiler leaves the libc to a package of its own.
-        assert_eq!(choose(Some(dir.path())), GNU);
-        write_atomic(&own.join("libc.a"), b"", 0o644).unwrap();
-        assert_eq!(choose(Some(dir.path())), MUSL);
-        assert_eq!(target_or(Some("named")), "named");
-        assert_eq!(target_or(None), target());
-    }
 }

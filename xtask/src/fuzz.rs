@@ -14,9 +14,8 @@ use anyhow::{Context, Result};
 use clap::builder::PossibleValuesParser;
 use etcd2_backup::exit::{Exit, fault};
 
-use crate::build::GNU;
-use crate::paths;
-use crate::test::cargo;
+use crate::checkout::{self, cargo};
+use crate::program::compile::GNU;
 
 /// Each is a file in `fuzz/fuzz_targets`; the slowest come first.
 const TARGETS: [&str; 10] = [
@@ -79,7 +78,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 /// # Errors
 /// As [`main`], or rustfmt or clippy has something to say.
 fn smoke() -> Result<()> {
-    let manifest = paths::root().join("fuzz/Cargo.toml");
+    let manifest = checkout::root().join("fuzz/Cargo.toml");
     ok(cargo().args(["fmt", "--check", "--manifest-path"]).arg(&manifest))?;
     let mut clippy = cargo();
     clippy.args(["clippy", "--all-targets", "--locked", "--manifest-path"]).arg(&manifest);
@@ -96,7 +95,7 @@ pub(crate) fn obstacle() -> Option<&'static str> {
 }
 
 fn folder() -> PathBuf {
-    paths::target().join("fuzz")
+    checkout::target().join("fuzz")
 }
 
 /// Builds the targets by a profile of `fuzz/Cargo.toml`, and runs them.
@@ -147,7 +146,7 @@ fn build(profile: &str, programs: &Path) -> Result<()> {
         GNU,
         "--manifest-path",
     ]);
-    targets.arg(paths::root().join("fuzz/Cargo.toml")).arg("--target-dir").arg(folder());
+    targets.arg(checkout::root().join("fuzz/Cargo.toml")).arg("--target-dir").arg(folder());
     ok(targets.env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f")))?;
 
     let seeds = folder().join("seeds");
@@ -168,7 +167,7 @@ fn fuzz(target: &str, seconds: u64, program: &Path, scratch: &Path) -> Result<St
     let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
     let mut command = Command::new(program);
     command.arg(&corpus).arg(&seeds);
-    let found = paths::root().join("fuzz/regressions").join(target);
+    let found = checkout::root().join("fuzz/regressions").join(target);
     if found.is_dir() {
         command.arg(found);
     }
@@ -216,7 +215,7 @@ fn artifact(log: &str) -> Option<&str> {
 }
 
 fn ok(command: &mut Command) -> Result<()> {
-    let status = command.current_dir(paths::root()).status();
+    let status = command.current_dir(checkout::root()).status();
     let status = status.with_context(|| format!("starting {}", command.get_program().to_string_lossy()))?;
     if status.success() {
         return Ok(());
@@ -252,11 +251,11 @@ mod tests {
 
     #[test]
     fn every_target_there_is_has_its_place_in_the_list() {
-        let files = fs::read_dir(paths::root().join("fuzz/fuzz_targets")).unwrap();
+        let files = fs::read_dir(checkout::root().join("fuzz/fuzz_targets")).unwrap();
         let found: BTreeSet<String> =
             files.map(|f| f.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect();
         assert_eq!(found, TARGETS.map(str::to_owned).into());
-        let manifest = fs::read_to_string(paths::root().join("fuzz/Cargo.toml")).unwrap();
+        let manifest = fs::read_to_string(checkout::root().join("fuzz/Cargo.toml")).unwrap();
         for target in TARGETS {
             assert!(manifest.contains(&format!("name = \"{target}\"\n")), "{target}");
         }

@@ -4,45 +4,20 @@
 #[cfg(test)]
 mod bad_input;
 mod build;
-mod bundle;
-mod calendar;
-mod check;
+mod checkout;
 mod demo;
-mod directives;
-mod elf;
-mod exposure;
-mod facts;
-mod finding;
-mod fragment;
 mod fuzz;
-mod import;
 mod init;
-mod input;
-mod inspect;
 mod lab;
 mod lint;
-mod paths;
-mod prebuilt;
+mod package;
+mod program;
 mod promise;
-mod rclone_conf;
 mod release;
-mod render;
-mod retention;
-mod rules;
-mod runner;
-mod sandbox;
-mod sbom;
-mod schedule;
 mod site;
-mod size;
 mod soak;
-mod span;
-mod tarball;
-mod templates;
 mod test;
-mod vars;
-mod verify;
-mod warn;
+mod units;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -88,7 +63,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome = paths::enter(cli.checkout.as_deref()).and_then(|()| run(&cli.task));
+    let outcome = checkout::enter(cli.checkout.as_deref()).and_then(|()| run(&cli.task));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -108,7 +83,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Lint(options) => lint::main(options),
         Task::Release(options) => release::main(options),
         Task::Demo => {
-            let (dir, tools) = (paths::target().join("demo"), paths::target().join("tools"));
+            let (dir, tools) = (checkout::target().join("demo"), checkout::target().join("tools"));
             demo::run(&dir, &tools, |site, dist| build::run(site, dist).map(|b| b.tarball))
         }
         Task::Lab(options) => lab::main(options),

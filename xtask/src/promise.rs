@@ -4,8 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use testkit::tools::Tools;
 
-use crate::paths;
-use crate::test::{cargo, with_hint};
+use crate::checkout::{self, cargo, with_hint};
 
 /// What `promise` is told.
 #[derive(Debug, clap::Args)]
@@ -26,7 +25,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     // Small enough to be typed again.
     let first = options.seed.unwrap_or_else(|| u64::from(std::process::id()) * 1000);
     println!("seeds {first} to {}", first + options.seeds.max(1) - 1);
-    let tools = paths::target().join("tools");
+    let tools = checkout::target().join("tools");
     Tools::locate_or_fetch(&tools).map_err(with_hint)?;
     let mut command = cargo();
     command.args([

@@ -11,14 +11,12 @@ use etcd2_backup::exit::{Exit, OrFault, fault};
 use etcd2_backup::sys::command::CommandRunExt;
 use etcd2_backup::sys::fs::{create_dirs, remove_dir_if_there, write_atomic};
 
-use crate::facts::Facts;
-use crate::{build, paths, prebuilt, sbom, site, size, tarball};
+use crate::package::tarball;
+use crate::program::provenance::Facts;
+use crate::program::{checks, compile, prebuilt, sbom};
+use crate::units::judged;
+use crate::{checkout, site};
 
-/// A site without secrets, that cannot be mistaken for a configured one.
-const STOCK: [(&str, &str); 2] = [
-    (site::SETTINGS, include_str!("stock/etcd2-backup.toml")),
-    (site::RCLONE_CONF, include_str!("stock/rclone.conf")),
-];
 /// A whole build of another checkout.
 const LIMIT: Duration = Duration::from_secs(3600);
 
@@ -45,11 +43,11 @@ pub(crate) struct Options {
 /// The task.
 pub(crate) fn main(options: &Options) -> Result<()> {
     check_tag(options.tag.as_deref())?;
-    let facts = Facts::gather(paths::root(), &build::target_or(options.target.as_deref()))?;
+    let facts = Facts::gather(checkout::root(), &compile::target_or(options.target.as_deref()))?;
     if !options.allow_dirty {
         check_commit(&facts.commit)?;
     }
-    let dist = options.dist.clone().unwrap_or_else(|| paths::dist().join("release"));
+    let dist = options.dist.clone().unwrap_or_else(|| checkout::dist().join("release"));
     let sums = make(&facts, &dist)?;
     println!("{}:\n{sums}", dist.display());
     if options.verify {
@@ -67,7 +65,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 
 /// Why what is here cannot be made twice, if so: a clone has what is committed.
 pub(crate) fn obstacle() -> Result<Option<String>> {
-    let facts = Facts::gather(paths::root(), build::target())?;
+    let facts = Facts::gather(checkout::root(), compile::target())?;
     Ok(check_commit(&facts.commit).err().map(|e| e.to_string()))
 }
 
@@ -92,7 +90,7 @@ fn check_commit(commit: &str) -> Result<()> {
 
 /// Fills `dist`; gives the checksums of all of it.
 fn make(facts: &Facts, dist: &Path) -> Result<String> {
-    let (program, linked) = build::program(facts)?;
+    let program = compile::program(facts)?;
     let stock = stock()?;
     remove_dir_if_there(dist)?;
     create_dirs(dist, 0o755)?;
@@ -103,20 +101,20 @@ fn make(facts: &Facts, dist: &Path) -> Result<String> {
     write_atomic(&path(".manifest.json"), manifest.as_bytes(), 0o644)?;
     write_atomic(&path(".cdx.json"), sbom::make(facts)?.as_bytes(), 0o644)?;
     let (unconfigured, epoch) = (path("-unconfigured.tgz"), facts.source_date_epoch);
-    tarball::write(&stock, &program, &manifest, epoch, &unconfigured, &paths::cache())?;
+    tarball::write(&stock, &judged(&stock)?, &program, &manifest, epoch, &unconfigured, &checkout::cache())?;
     // What an operator's build will ask of it.
     prebuilt::load(&path("")).context("taking the program as an operator will")?;
     let sums = sums(dist)?;
     write_atomic(&dist.join(tarball::SUMS), sums.as_bytes(), 0o644)?;
-    print!("{}", size::report(&linked, &facts.target, program.len())?);
+    println!("node program: {} of at most {} bytes", program.len(), checks::max_bytes(&facts.target));
     Ok(sums)
 }
 
 /// The published tarball's site, which has nothing of anybody's.
 fn stock() -> Result<site::Site> {
-    let dir = paths::target().join("stock-site");
+    let dir = checkout::target().join("stock-site");
     create_dirs(&dir, 0o700)?;
-    for (name, text) in STOCK {
+    for (name, text) in site::STOCK {
         write_atomic(&dir.join(name), text.as_bytes(), 0o600)?;
     }
     site::load(&site::Options::of(&dir))
@@ -136,7 +134,7 @@ fn sums(dir: &Path) -> Result<String> {
 }
 
 fn verify_place() -> PathBuf {
-    paths::target().join("verify")
+    checkout::target().join("verify")
 }
 
 /// Makes the same commit's release in a clone elsewhere, with an empty HOME; gives its checksums.
@@ -151,10 +149,10 @@ fn elsewhere(facts: &Facts) -> Result<String> {
         let hint = "what git and cargo say is above; the folder is left for a look";
         command.run_ok(LIMIT).or_fault(Exit::Failed, "building a second time", hint).map(drop)
     };
-    run(Command::new("git").args(["clone", "--quiet"]).args([paths::root(), &checkout]))?;
+    run(Command::new("git").args(["clone", "--quiet"]).args([checkout::root(), &checkout]))?;
     run(Command::new("git").arg("-C").arg(&checkout).args(["checkout", "--quiet", &facts.commit]))?;
     // Crates are as good as their checksums in Cargo.lock, so they need not be fetched twice.
-    let cargo_home = build::cargo_home().context("neither CARGO_HOME nor HOME is set")?;
+    let cargo_home = compile::cargo_home().context("neither CARGO_HOME nor HOME is set")?;
     for name in ["registry", "config.toml"] {
         if cargo_home.join(name).exists() {
             std::os::unix::fs::symlink(cargo_home.join(name), home.join(".cargo").join(name))?;

@@ -19,7 +19,7 @@ use testkit::keys::{address_of, dump};
 use testkit::ports::Port;
 use testkit::tools::Tools;
 
-use crate::paths;
+use crate::checkout;
 
 const NAMES: [&str; 3] = ["e1", "e2", "e3"];
 /// One restore in so much time.
@@ -58,12 +58,12 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     println!("seed {seed}, {} minutes", options.minutes);
     let status = Command::new(env!("CARGO")).args(["build", "--locked", "--workspace"]).status()?;
     ensure!(status.success(), "the node program does not compile");
-    let dir = paths::target().join("soak");
+    let dir = checkout::target().join("soak");
     remove_dir_if_there(&dir)?;
     create_dirs(&dir, 0o700)?;
     // A copy: somebody may build while it runs.
-    fs::copy(paths::target().join("debug/etcd2-backup"), dir.join("etcd2-backup"))?;
-    let tools = Tools::locate_or_fetch(&paths::target().join("tools")).map_err(crate::test::with_hint)?;
+    fs::copy(checkout::target().join("debug/etcd2-backup"), dir.join("etcd2-backup"))?;
+    let tools = Tools::locate_or_fetch(&checkout::target().join("tools")).map_err(checkout::with_hint)?;
     let mut cluster = Cluster::new(&tools, &NAMES.map(|name| (name, dir.join(name).join("var/lib/etcd2"))))?;
     // Snapshots, purges and new generations come by often.
     cluster.set("ETCD_SNAPSHOT_COUNT", "2000");

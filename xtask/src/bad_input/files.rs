@@ -10,11 +10,11 @@ use std::process::Command;
 use etcd2_backup::sys::fs::create_dirs;
 
 use super::{Case, UNITS, lay_out, put, settings, text, words};
-use crate::import::import;
-use crate::render::render;
+use crate::init::import::import;
 use crate::site::tests::CONF;
+use crate::site::warn::about_mode;
 use crate::site::{self, Options, RCLONE_CONF, SETTINGS};
-use crate::warn::about_mode;
+use crate::units::judged;
 
 /// A change to the folder of a good site, and what is then said.
 type Change = (&'static str, fn(&Path), &'static str);
@@ -226,9 +226,9 @@ fn a_folder_of_the_original_is_read_with_the_same_care() {
         let good = "[Service]\nEnvironment=\"ETCD_RESTORE_MASTER_ADV_PEER_URLS=http://e1:2380\" RCLONE_ENDPOINT=s3:b\n";
         put(&dir.path().join(drop_in), good.as_bytes());
         put(&dir.path().join(RCLONE_CONF), CONF.as_bytes());
-        import(dir.path(), include_str!("../starter/etcd2-backup.toml")).unwrap();
+        import(dir.path(), include_str!("../init/starter/etcd2-backup.toml")).unwrap();
         change(&dir.path().join(name));
-        let error = import(dir.path(), include_str!("../starter/etcd2-backup.toml")).expect_err(name);
+        let error = import(dir.path(), include_str!("../init/starter/etcd2-backup.toml")).expect_err(name);
         assert_eq!(words(&error, dir.path()), want);
     }
 }
@@ -260,7 +260,7 @@ fn a_folder_of_templates_that_is_named_wins() {
     put(&named.join(UNITS).join(TIMER), timer("weekly").as_bytes());
     let with = |templates: Option<&Path>| {
         let options = Options { templates: templates.map(Into::into), ..Options::of(dir.path()) };
-        let files = render(&site::load(&options)?)?;
+        let files = judged(&site::load(&options)?)?.files;
         Ok(text(&files, "etcd2-backup.timer").to_owned())
     };
     assert_eq!(with(None).unwrap(), timer("daily"));

@@ -16,13 +16,15 @@ use etcd2_backup::sys::fs::{create_dirs, write_atomic};
 use etcd2_backup::sys::unit_file::{parse_environment, parse_settings};
 use serde::Deserialize;
 
-use crate::fragment::parse_fragment;
-use crate::import::import;
-use crate::render::{Rendered, render};
-use crate::rules;
+use crate::init::import::import;
+use crate::site::fragment::parse_fragment;
+use crate::site::input::Content;
+use crate::site::templates::stock;
 use crate::site::tests::{CONF, MINIMAL};
-use crate::site::{self, Content, Options, RCLONE_CONF, SETTINGS, Site};
-use crate::templates::stock;
+use crate::site::{self, Options, RCLONE_CONF, SETTINGS, Site};
+use crate::units::judged;
+use crate::units::rendered::NodeFile;
+use crate::units::rules;
 
 #[derive(Debug, Deserialize)]
 struct Corpus {
@@ -89,7 +91,7 @@ fn lay_out(case: &Case, dir: &Path) {
 }
 
 /// Loads and renders the case.
-fn outcome(case: &Case, dir: &Path) -> Result<(Site, Vec<Rendered>)> {
+fn outcome(case: &Case, dir: &Path) -> Result<(Site, Vec<NodeFile>)> {
     let site = match &case.drop_in {
         None => {
             lay_out(case, dir);
@@ -103,11 +105,11 @@ fn outcome(case: &Case, dir: &Path) -> Result<(Site, Vec<Rendered>)> {
             if let Some(timer) = &case.timer {
                 put(&dir.join("etcd2-backup.timer"), timer.as_bytes());
             }
-            let imported = import(dir, include_str!("../starter/etcd2-backup.toml"))?;
+            let imported = import(dir, include_str!("../init/starter/etcd2-backup.toml"))?;
             site::resolve(parse_fragment(&imported.settings)?, imported.conf, dir)?
         }
     };
-    let files = render(&site)?;
+    let files = judged(&site)?.files;
     Ok((site, files))
 }
 
@@ -121,7 +123,7 @@ fn words(error: &anyhow::Error, dir: &Path) -> String {
 }
 
 /// The text of a rendered file.
-fn text<'a>(files: &'a [Rendered], name: &str) -> &'a str {
+fn text<'a>(files: &'a [NodeFile], name: &str) -> &'a str {
     &files.iter().find(|f| f.path.ends_with(name)).unwrap().text
 }
 
@@ -129,9 +131,9 @@ fn text<'a>(files: &'a [Rendered], name: &str) -> &'a str {
 type Skeleton = Vec<(String, String, String)>;
 
 /// Sections and directives without their values: no value may add one.
-fn skeleton(files: &[Rendered]) -> Skeleton {
+fn skeleton(files: &[NodeFile]) -> Skeleton {
     let services = files.iter().filter(|f| !f.path.ends_with(".timer"));
-    let of = |f: &Rendered| {
+    let of = |f: &NodeFile| {
         let settings = parse_settings(&f.text).into_iter();
         settings.map(|s| (f.path.clone(), s.section, s.key)).collect::<Vec<_>>()
     };
@@ -139,7 +141,7 @@ fn skeleton(files: &[Rendered]) -> Skeleton {
 }
 
 /// The node reads what the site says, and there is no directive that the operator's templates do not have.
-fn check_read(site: &Site, files: &[Rendered], templates: bool) -> BTreeMap<String, String> {
+fn check_read(site: &Site, files: &[NodeFile], templates: bool) -> BTreeMap<String, String> {
     let read: BTreeMap<_, _> =
         parse_environment(text(files, "30-etcd2-backup-restore.conf")).into_iter().collect();
     for (variable, value) in rules::expected(site) {
@@ -180,7 +182,7 @@ fn check_read(site: &Site, files: &[Rendered], templates: bool) -> BTreeMap<Stri
             plain.metrics_file = asked[4].then(|| metrics.into());
             plain.on_failure = asked[5].then(|| "tell.service".into());
             plain.flags.extend(asked[3].then(|| "--fast-list".into()));
-            skeleton(&render(&plain).unwrap())
+            skeleton(&judged(&plain).unwrap().files)
         };
         assert_eq!(&skeleton(files), known.entry(asked).or_insert_with(plain));
     }
@@ -320,7 +322,7 @@ fn no_field_lets_anything_through() {
                 let quoted = toml::Value::String(value.clone()).to_string();
                 let said = parse_fragment(&settings(&format!("{field} = {quoted}")));
                 let site = said.and_then(|said| site::resolve(said, conf.into(), dir.path()));
-                match site.and_then(|site| Ok((render(&site)?, site))) {
+                match site.and_then(|site| Ok((judged(&site)?.files, site))) {
                     Err(error) => {
                         words(&error, dir.path());
                         refused += 1;

@@ -31,7 +31,7 @@ pub(crate) fn run(
     let mut tell = Narration::new();
     let dir = fresh(dir)?;
     let tools = tell.step("find etcd and rclone (fetched to target/tools if missing)", || {
-        Tools::locate_or_fetch(tools).map_err(crate::test::with_hint)
+        Tools::locate_or_fetch(tools).map_err(crate::checkout::with_hint)
     })?;
     let mut nodes = tell.step("make three nodes: e1, e2, e3", || make_nodes(&tools, &dir))?;
     let founder = nodes[0].etcd.peer_url.clone();

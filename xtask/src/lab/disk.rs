@@ -14,7 +14,7 @@ use walkdir::WalkDir;
 use super::Shape;
 use super::place::{Lab, Node, all_labs};
 use super::settings::Style;
-use crate::paths;
+use crate::checkout;
 
 const SHORT: Duration = Duration::from_secs(30);
 
@@ -77,7 +77,7 @@ fn allow_overlays(lab: &Lab) -> Result<()> {
 
 /// What a node has over the base image.
 fn write_disk(upper: &Path, node: Node, all: &[Node], style: Style, key: &str) -> Result<()> {
-    copy_tree(&paths::root().join("tests/lab/node"), upper)?;
+    copy_tree(&checkout::root().join("tests/lab/node"), upper)?;
     let put = |path: &str, content: &str| {
         let path = upper.join(path);
         create_dirs(path.parent().unwrap_or(upper), 0o755)?;

@@ -10,7 +10,7 @@ use etcd2_backup::exit::{Exit, fault};
 use etcd2_backup::sys::fs::create_dirs;
 use etcd2_backup::sys::lock::Lock;
 
-use crate::paths;
+use crate::checkout;
 
 /// A lab of nine nodes is taken down in less, on a machine that is busy with others as well.
 const LOCK_LIMIT: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ impl fmt::Display for Node {
 
 /// The folder of all labs.
 pub(crate) fn all_labs() -> PathBuf {
-    paths::target().join("lab")
+    checkout::target().join("lab")
 }
 
 impl Lab {

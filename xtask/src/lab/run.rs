@@ -21,8 +21,7 @@ use super::node;
 use super::place::Lab;
 use super::scenario::{self, Scenario};
 use super::watchdog::Watchdog;
-use crate::paths;
-use crate::test::with_hint;
+use crate::checkout::{self, with_hint};
 
 /// How much of a failed scenario's output is shown.
 const LAST_LINES: usize = 15;
@@ -92,7 +91,7 @@ struct Outcome {
 /// # Errors
 /// A scenario failed, or the lab itself.
 pub(super) fn main(lab: &Lab, options: &Options) -> Result<()> {
-    let all = scenario::load_all(&paths::root().join("tests/lab"))?;
+    let all = scenario::load_all(&checkout::root().join("tests/lab"))?;
     let chosen: Vec<&Scenario> = if options.scenario == "all" {
         in_turn(all.iter().filter(|s| !(options.short && s.long)))
     } else {
@@ -232,7 +231,7 @@ fn play(lab: &Lab, scenario: &Scenario, program: &Path, options: &Options, show:
         .args(["-c", "exec bash \"$0\" \"$@\" 2>&1"])
         .arg(&scenario.path)
         .args(options.for_script())
-        .current_dir(paths::root())
+        .current_dir(checkout::root())
         .env("LAB", &lab.name)
         .env("LAB_DIR", &lab.dir)
         .env("LAB_XTASK", program)
@@ -275,7 +274,7 @@ fn play(lab: &Lab, scenario: &Scenario, program: &Path, options: &Options, show:
 
 /// Debian's rclone is of 2022. Fetched here, since there is no way out of the lab.
 fn current_rclone() -> Result<PathBuf> {
-    let folder = paths::target().join("tools");
+    let folder = checkout::target().join("tools");
     let tools = Tools::locate_or_fetch(&folder).and_then(|tools| tools.with_current_rclone(&folder));
     Ok(tools.map_err(with_hint)?.rclone)
 }
@@ -336,7 +335,7 @@ mod tests {
         let options = Options { seeds: Some(200), first_seed: Some(7), ..plain.clone() };
         assert_eq!(options.for_script(), ["--seeds", "200", "--first-seed", "7"]);
         assert!(plain.for_script().is_empty());
-        let all = scenario::load_all(&paths::root().join("tests/lab")).unwrap();
+        let all = scenario::load_all(&checkout::root().join("tests/lab")).unwrap();
         let crash = scenario::find(&all, "crash").unwrap();
         assert!(crash.seeds);
         assert_eq!(options.limit(crash), crash.limit + SEED_LIMIT * 200);
@@ -347,7 +346,7 @@ mod tests {
         let meminfo = "MemTotal:       24684096 kB\nMemFree:  1 kB\nMemAvailable:   23000000 kB\n";
         assert_eq!(available_memory(meminfo), Some(23_000_000 << 10));
         assert_eq!(available_memory("MemTotal: 1 kB\n"), None);
-        let all = scenario::load_all(&paths::root().join("tests/lab")).unwrap();
+        let all = scenario::load_all(&checkout::root().join("tests/lab")).unwrap();
         let limits: Vec<Duration> = in_turn(all.iter()).iter().map(|s| s.limit).collect();
         assert!(limits.is_sorted_by(|a, b| a >= b) && limits.len() == all.len(), "{limits:?}");
     }

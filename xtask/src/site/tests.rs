@@ -114,14 +114,6 @@ fn refusals_name_the_file_the_thing_the_reason_and_the_next_step() {
             "rclone.bundle: there is no DIR/none | take the static rclone of its own releases; a distribution's is linked against libraries",
         ),
         (
-            "rclone = { runner = \"bundled\", bundle = \"/bin/sh\" }",
-            "rclone.bundle /bin/sh is not static | take the static rclone of its own releases; a distribution's is linked against libraries",
-        ),
-        (
-            "rclone = { runner = \"bundled\", bundle = \"rclone.conf\" }",
-            "rclone.bundle DIR/rclone.conf: not a 64-bit little-endian ELF program | take the static rclone of its own releases; a distribution's is linked against libraries",
-        ),
-        (
             "rclone.image = \"--privileged\"",
             "rclone.image \"--privileged\" is not the name of an image | write an image whose entry point is rclone, for example image = \"rclone/rclone:1.60.1\"",
         ),

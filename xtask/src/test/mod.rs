@@ -15,9 +15,10 @@ use std::{env, fs};
 
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, fault};
-use testkit::tools::{FOLDER_VARIABLE, Missing, Tools, nextest_or_fetch, strace_or_fetch};
+use testkit::tools::{FOLDER_VARIABLE, Tools, nextest_or_fetch, strace_or_fetch};
 
-use crate::{fuzz, lab, paths, release};
+use crate::checkout::{self, cargo, with_hint};
+use crate::{fuzz, lab, release};
 use memory::Memory;
 use side_by_side::Section;
 
@@ -91,7 +92,7 @@ impl Given {
 /// A tool or (in CI) a component is missing, or a check failed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
-    let root = paths::root();
+    let root = checkout::root();
     let given = find_tools()?;
     if options.quick {
         return run_quick(root, &given, started);
@@ -201,7 +202,7 @@ fn other_lanes() -> Result<Vec<Vec<Section>>> {
             Decision::Run => {
                 let mut command = Command::new(&own);
                 // It looks for its checkout from there.
-                command.args(arguments).current_dir(paths::root());
+                command.args(arguments).current_dir(checkout::root());
                 Ok(Some(Section { name, prefix, command }))
             }
             Decision::Skip(why) => {
@@ -222,7 +223,7 @@ fn other_lanes() -> Result<Vec<Vec<Section>>> {
 
 /// This program under another name: the tests build it again. The kernel still has the file that runs.
 fn own_copy() -> Result<PathBuf> {
-    let copy = paths::target().join("test-xtask");
+    let copy = checkout::target().join("test-xtask");
     if let Err(e) = fs::remove_file(&copy)
         && e.kind() != std::io::ErrorKind::NotFound
     {
@@ -238,7 +239,7 @@ fn find_tools() -> Result<Given> {
     println!(
         "== etcd, etcdctl, rclone, strace, nextest: from PATH, else fetched to target/tools (nothing is installed)"
     );
-    let folder = paths::target().join("tools");
+    let folder = checkout::target().join("tools");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let tools = Tools::locate_or_fetch(&folder).map_err(with_hint)?;
     for path in [&tools.etcd, &tools.etcdctl, &tools.rclone] {
@@ -272,14 +273,6 @@ fn find_tools() -> Result<Given> {
     Ok(Given { folder, nextest, memory })
 }
 
-/// The error of a missing tool, with what to install as its hint.
-pub(crate) fn with_hint(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast::<Missing>() {
-        Ok(missing) => fault(Exit::NotFound, missing.what, missing.hint),
-        Err(other) => other,
-    }
-}
-
 fn decide(check: &Check, is_installed: impl Fn(&str) -> bool, ci: bool) -> Decision {
     let part = &check.needs;
     if is_installed(part.probe) {
@@ -303,11 +296,6 @@ fn is_installed(subcommand: &str) -> bool {
     let mut probe = cargo();
     probe.args([subcommand, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
     probe.status().is_ok_and(|status| status.success())
-}
-
-/// The cargo that runs us, so that its toolchain is used throughout.
-pub(crate) fn cargo() -> Command {
-    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 fn seconds(duration: Duration) -> String {
@@ -343,14 +331,5 @@ mod tests {
         ] {
             assert_eq!(decide_section(obstacle, ci), expected, "{obstacle:?} {ci}");
         }
-    }
-
-    #[test]
-    fn a_missing_tool_keeps_its_hint_and_other_errors_pass() {
-        let missing = anyhow::Error::new(Missing { what: "rclone: none".into(), hint: "install it" });
-        let error = with_hint(missing);
-        assert_eq!(error.to_string(), "rclone: none");
-        assert_eq!(etcd2_backup::exit::hint_of(&error), Some("install it"));
-        assert_eq!(with_hint(anyhow::anyhow!("other")).to_string(), "other");
     }
 }

@@ -12,7 +12,8 @@ use etcd2_backup::exit::{Exit, fault};
 use serde_json::Value;
 use testkit::process::run_any;
 
-use super::{Given, cargo};
+use super::Given;
+use crate::checkout::cargo;
 
 /// Programs at once. Each runs as many tests at once as there are processors, and most of these wait.
 const AT_ONCE: usize = 6;

@@ -1,0 +1,3 @@
+//! What a node is given: one tarball.
+
+pub(crate) mod tarball;

@@ -1,0 +1,267 @@
+//! The operator's site: `etcd2-backup.toml` and `rclone.conf`, read, checked and made into one [`Site`].
+//!
+//! Three stages: the file as text, a `Fragment` of what it said, and the `Site` that everything else works with.
+
+pub(crate) mod calendar;
+pub(crate) mod finding;
+pub(crate) mod fragment;
+pub(crate) mod input;
+pub(crate) mod rclone_conf;
+pub(crate) mod retention;
+pub(crate) mod runner;
+pub(crate) mod schedule;
+pub(crate) mod span;
+pub(crate) mod templates;
+pub(crate) mod validate;
+pub(crate) mod vars;
+pub(crate) mod verify;
+pub(crate) mod warn;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use etcd2_backup::exit::{Exit, OrFault};
+use etcd2_backup::remote::conf::is_encrypted;
+
+use finding::Finding;
+use fragment::{Fragment, OneOrMany, parse_fragment};
+use input::{Content, TEXT};
+use retention::Retention;
+use runner::Runner;
+use schedule::Schedule;
+use templates::Texts;
+use validate::refuse;
+use vars::Vars;
+use verify::Verify;
+
+/// The settings' file.
+pub(crate) const SETTINGS: &str = "etcd2-backup.toml";
+/// The operator's rclone configuration.
+pub(crate) const RCLONE_CONF: &str = "rclone.conf";
+/// A site without secrets, that cannot be mistaken for a configured one: a release's.
+pub(crate) const STOCK: [(&str, &str); 2] =
+    [(SETTINGS, include_str!("stock/etcd2-backup.toml")), (RCLONE_CONF, include_str!("stock/rclone.conf"))];
+
+/// A site that was checked: nothing in it needs to be looked at again.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// The founding member's advertised peer URLs.
+    pub(crate) founder: Vec<String>,
+    /// Where the backups lie, `remote:path`.
+    pub(crate) endpoint: String,
+    /// When and how gently a backup is made.
+    pub(crate) schedule: Schedule,
+    /// How long what writes nothing may wait for what does.
+    pub(crate) quiet_interval: Duration,
+    /// etcd's data directory.
+    pub(crate) data_dir: PathBuf,
+    /// The backup's state and spool.
+    pub(crate) backup_dir: PathBuf,
+    /// Where a restore downloads to.
+    pub(crate) restore_dir: PathBuf,
+    /// The service that runs etcd.
+    pub(crate) etcd_unit: String,
+    /// Whether members that hold v3 data are backed up without it.
+    pub(crate) v2_only: bool,
+    /// Where a restore takes its data from, unless it is told.
+    pub(crate) source: Option<String>,
+    /// What systemd starts when a backup fails.
+    pub(crate) on_failure: Option<String>,
+    /// Where numbers for a monitor go.
+    pub(crate) metrics_file: Option<PathBuf>,
+    /// How rclone is run on a node.
+    pub(crate) runner: Runner,
+    /// The longest one rclone call may take.
+    pub(crate) rclone_timeout: Duration,
+    /// How fast backups may send, as rclone writes it; `None` as fast as they can.
+    pub(crate) bwlimit: Option<String>,
+    /// Flags for each call of rclone.
+    pub(crate) flags: Vec<String>,
+    /// Where the nodes have the password of an encrypted rclone.conf.
+    pub(crate) password_file: Option<PathBuf>,
+    /// What is kept in the remote.
+    pub(crate) retention: Retention,
+    /// When how much of it is read again.
+    pub(crate) verify: Verify,
+    /// rclone.conf, byte for byte.
+    pub(crate) rclone_conf: Content,
+    /// The operator's templates, in place of the built-in ones.
+    pub(crate) templates: Texts,
+    /// The operator's values for the templates.
+    pub(crate) vars: Vars,
+    /// What works, and should not stay so.
+    pub(crate) warnings: Vec<Finding>,
+}
+
+/// Which site, and what the command line says about it.
+#[derive(Debug, Clone, Default, clap::Args)]
+// The tasks flatten it into an `Options` of theirs.
+#[group(skip)]
+pub(crate) struct Options {
+    /// The folder with etcd2-backup.toml and rclone.conf
+    #[arg(long = "site", value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// A folder of templates that take the place of the built-in ones, instead of the site's templates/
+    #[arg(long, value_name = "DIR")]
+    pub(crate) templates: Option<PathBuf>,
+    /// A value for the templates, which call it vars.KEY; wins over [vars] in etcd2-backup.toml
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Put this static rclone into the tarball: no image has to be pulled on the day of the recovery
+    #[arg(long, value_name = "PATH")]
+    pub(crate) bundle_rclone: Option<PathBuf>,
+}
+
+impl Options {
+    /// The site in `dir`, and nothing else said.
+    pub(crate) fn of(dir: &Path) -> Self {
+        Self { dir: dir.into(), ..Self::default() }
+    }
+}
+
+/// Reads and checks a site.
+pub(crate) fn load(options: &Options) -> Result<Site> {
+    let dir = &options.dir;
+    let settings = dir.join(SETTINGS);
+    let shown = dir.display();
+    let hint = format!(
+        "make a starter site with: cargo xtask init {shown}    or name another folder with --site DIR"
+    );
+    let text = input::read_text(dir, Path::new(SETTINGS), TEXT, &hint)?;
+    let mut fragment = parse_fragment(&text).with_context(|| settings.display().to_string())?;
+    if let Some(rclone) = &options.bundle_rclone {
+        runner::bundle(&mut fragment.rclone, rclone).with_context(|| settings.display().to_string())?;
+    }
+    let hint = format!("make one with: rclone config --config {shown}/{RCLONE_CONF}");
+    let conf = input::read(dir, Path::new(RCLONE_CONF), input::CONF, &hint)?;
+    let set = vars::parse_set(&options.set)?;
+    let mut site = resolve(fragment, conf, dir).with_context(|| settings.display().to_string())?;
+    site.vars.extend(set);
+    site.templates = templates::load(dir, options.templates.as_deref())?;
+    site.warnings.extend(warn::about_mode(&dir.join(RCLONE_CONF)));
+    Ok(site)
+}
+
+/// Fills in the original's values, and checks everything.
+pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site> {
+    let or = |value: Option<String>, default: &str| value.unwrap_or_else(|| default.to_owned());
+    let text = String::from_utf8_lossy(&conf);
+    if conf.contains(&0) {
+        let hint = "save it as UTF-8: what some editors call Unicode is UTF-16, which rclone does not read";
+        return Err(refuse("rclone.conf contains a NUL byte, so it is no plain text", hint));
+    }
+    let password_file = password_file(said.rclone.password_file.as_deref(), is_encrypted(&conf))?;
+    // Nothing can be seen in an encrypted one.
+    let sections = password_file.is_none().then(|| rclone_conf::parse_sections(&text));
+    let schedule = schedule::resolve(&said)?;
+    vars::check_vars(&said.vars)?;
+    let endpoint = said.endpoint.ok_or_else(|| missing("endpoint", "endpoint = \"remote:bucket/path\""))?;
+    let dirs = [
+        ("data_dir", validate::check_dir("data_dir", &or(said.data_dir, "/var/lib/etcd2"))?),
+        ("backup_dir", validate::check_dir("backup_dir", &or(said.backup_dir, "/var/lib/etcd2-backup"))?),
+        ("restore_dir", validate::check_dir("restore_dir", &or(said.restore_dir, "/var/lib/etcd2-restore"))?),
+    ];
+    validate::check_apart(&dirs.each_ref().map(|(key, dir)| (*key, dir.as_path())))?;
+    let [(_, data_dir), (_, backup_dir), (_, restore_dir)] = dirs;
+    let etcd_unit = or(said.etcd_unit, "etcd2.service");
+    validate::check_unit(&etcd_unit)?;
+    let quiet_interval = quiet_interval(&or(said.quiet_interval, "10min"))?;
+    let rclone_timeout = timeout(&or(said.rclone.timeout.clone(), "10m"))?;
+    let bwlimit = runner::bwlimit(said.rclone.bwlimit.as_deref())?;
+    let flags = runner::flags(said.rclone.flags.as_deref().unwrap_or_default())?;
+    let runner = runner::resolve(said.rclone, dir)?;
+    let founder = founder(said.founder)?;
+    let warnings = warn::about_founder(&founder).into_iter().chain(warn::about_runner(&runner)).collect();
+    let endpoint = validate::check_endpoint(&endpoint, sections.as_deref())?;
+    runner::refuse_unmountable(&runner, &endpoint, sections.as_deref().unwrap_or_default(), &flags)?;
+    let retention = retention::resolve(&said.retention)?;
+    let verify = verify::resolve(&said.verify)?;
+    Ok(Site {
+        founder,
+        endpoint,
+        schedule,
+        quiet_interval,
+        data_dir,
+        backup_dir,
+        restore_dir,
+        etcd_unit,
+        v2_only: said.v2_only.unwrap_or(false),
+        source: said
+            .source
+            .map(|name| validate::check_source(&name))
+            .transpose()?
+            .filter(|name| name != "archive"),
+        on_failure: said.on_failure.map(|unit| validate::check_on_failure(&unit)).transpose()?,
+        metrics_file: said.metrics.textfile.map(|path| validate::check_textfile(&path)).transpose()?,
+        rclone_timeout,
+        bwlimit,
+        flags,
+        warnings,
+        runner,
+        password_file,
+        retention,
+        verify,
+        rclone_conf: Content(conf),
+        templates: Texts::new(),
+        vars: said.vars,
+    })
+}
+
+/// The password file, which goes with an encrypted rclone.conf and with no other.
+fn password_file(said: Option<&str>, encrypted: bool) -> Result<Option<PathBuf>> {
+    const EXAMPLE: &str = "password_file = \"/etc/etcd2-backup/rclone.pass\"";
+    match (said, encrypted) {
+        (Some(path), true) => validate::check_file("rclone.password_file", path, EXAMPLE).map(Some),
+        (None, false) => Ok(None),
+        (None, true) => {
+            let hint = format!(
+                "write below [rclone] where the nodes have the password, for example {EXAMPLE}; or decrypt rclone.conf \
+                 with: rclone config --config rclone.conf (Set configuration password)"
+            );
+            Err(refuse("rclone.conf is encrypted with a password", hint))
+        }
+        (Some(_), false) => Err(refuse(
+            "rclone.password_file is set, but rclone.conf is not encrypted",
+            "remove password_file, or encrypt it with: rclone config --config rclone.conf (Set configuration password)",
+        )),
+    }
+}
+
+fn missing(key: &str, example: &str) -> anyhow::Error {
+    refuse(format!("there is no {key}"), format!("write {example}"))
+}
+
+fn founder(said: Option<OneOrMany>) -> Result<Vec<String>> {
+    let urls = match said {
+        Some(OneOrMany::One(url)) => vec![url],
+        Some(OneOrMany::Many(urls)) => urls,
+        None => vec![],
+    };
+    if urls.is_empty() {
+        return Err(missing(
+            "founder",
+            "founder = \"http://host:port\", the founding member's advertised peer URL",
+        ));
+    }
+    urls.iter().try_for_each(|url| validate::check_peer_url(url))?;
+    Ok(urls)
+}
+
+fn quiet_interval(text: &str) -> Result<Duration> {
+    let hint = "write a length of time, for example quiet_interval = \"10min\", or \"0\" to send all at once";
+    humantime::parse_duration(text).or_fault(Exit::Settings, format!("quiet_interval {text:?}"), hint)
+}
+
+fn timeout(text: &str) -> Result<Duration> {
+    let hint = "write a length of time, for example timeout = \"10m\"";
+    let time =
+        humantime::parse_duration(text).or_fault(Exit::Settings, format!("rclone.timeout {text:?}"), hint)?;
+    if time < Duration::from_secs(1) {
+        return Err(refuse(format!("rclone.timeout {text:?} is shorter than 1 s"), hint));
+    }
+    Ok(time)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,107 @@
+//! What is kept in the remote, as the site says it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use etcd2_backup::exit::{Exit, OrFault};
+use etcd2_backup::settings::retention::Rules;
+use humantime::format_duration;
+use serde::Serialize;
+
+use super::fragment::RetentionFragment;
+use super::validate::refuse;
+
+/// Nobody keeps more, and a typing error may be meant.
+const MOST: i64 = 100_000;
+/// A hundred years.
+const LONGEST: Duration = Duration::from_secs(36_525 * 24 * 3600);
+
+/// As the templates and the node program write it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Retention {
+    pub(crate) prune: bool,
+    pub(crate) keep_last: u64,
+    pub(crate) keep_within: String,
+    pub(crate) keep_daily: u64,
+    pub(crate) keep_weekly: u64,
+    pub(crate) keep_other_clusters: String,
+}
+
+/// The values of `[retention]`, checked, and the defaults of what it leaves out.
+pub(crate) fn resolve(said: &RetentionFragment) -> Result<Retention> {
+    let rules = Rules::DEFAULT;
+    Ok(Retention {
+        prune: said.prune.unwrap_or(true),
+        keep_last: count("keep_last", said.keep_last, rules.last)?,
+        keep_within: age("keep_within", said.keep_within.as_deref(), rules.within)?,
+        keep_daily: count("keep_daily", said.keep_daily, rules.daily)?,
+        keep_weekly: count("keep_weekly", said.keep_weekly, rules.weekly)?,
+        keep_other_clusters: age(
+            "keep_other_clusters",
+            said.keep_other_clusters.as_deref(),
+            rules.other_clusters,
+        )?,
+    })
+}
+
+fn count(key: &str, said: Option<i64>, default: u64) -> Result<u64> {
+    let Some(number) = said else { return Ok(default) };
+    match u64::try_from(number) {
+        Ok(count) if number <= MOST => Ok(count),
+        _ => Err(refuse(
+            format!("retention.{key} = {number} is no count of generations"),
+            format!("write 0 to {MOST}; the newest two are always kept"),
+        )),
+    }
+}
+
+fn age(key: &str, said: Option<&str>, default: Duration) -> Result<String> {
+    let Some(text) = said else { return Ok(format_duration(default).to_string()) };
+    let hint =
+        format!("write a length of time, for example {key} = \"7days\"; the newest two are always kept");
+    let age = humantime::parse_duration(text).or_fault(
+        Exit::Settings,
+        format!("retention.{key} {text:?}"),
+        hint.as_str(),
+    )?;
+    if age > LONGEST {
+        return Err(refuse(format!("retention.{key} {text:?} is longer than a hundred years"), hint));
+    }
+    Ok(format_duration(Duration::from_secs(age.as_secs())).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::fragment::parse_fragment;
+
+    fn of(lines: &str) -> Result<Retention> {
+        resolve(&parse_fragment(&format!("version = 1\n[retention]\n{lines}")).unwrap().retention)
+    }
+
+    #[test]
+    fn what_is_not_said_is_the_default() {
+        let Retention { prune, keep_last, keep_within, keep_daily, keep_weekly, keep_other_clusters } =
+            of("").unwrap();
+        assert_eq!((prune, keep_last, keep_daily, keep_weekly), (true, 3, 7, 4));
+        assert_eq!((keep_within.as_str(), keep_other_clusters.as_str()), ("7days", "30days"));
+        let all = "prune = false\nkeep_last = 0\nkeep_within = \"36h 1ms\"\nkeep_weekly = 100000\n";
+        let got = of(all).unwrap();
+        assert_eq!((got.prune, got.keep_last, got.keep_weekly), (false, 0, 100_000));
+        assert_eq!(got.keep_within, "1day 12h");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_by_name() {
+        for (line, reason) in [
+            ("keep_last = -1", "retention.keep_last = -1 is no count of generations"),
+            ("keep_daily = 100001", "retention.keep_daily = 100001 is no count"),
+            ("keep_within = \"7\"", "retention.keep_within \"7\""),
+            ("keep_within = \"\"", "retention.keep_within \"\""),
+            ("keep_other_clusters = \"101years\"", "longer than a hundred years"),
+        ] {
+            let error = format!("{:#}", of(line).unwrap_err());
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}
