@@ -113,7 +113,7 @@ fn no_two_files_use_each_other() {
     let uses: BTreeMap<&Module, BTreeSet<&Module>> = library
         .iter()
         .map(|(module, named)| {
-            let files = named.iter().filter_map(|n| file_of(n)).map(|(file, _)| file);
+            let files = named.iter().filter_map(file_of).map(|(file, _)| file);
             (module, files.filter(|file| *file != module && !file.is_empty()).collect())
         })
         .collect();
