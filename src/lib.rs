@@ -6,8 +6,7 @@
 //!
 //! Nothing below points up:
 //!
-//! - [`cli`]: the command line · [`exit`]: exit codes and the error that carries one
-//! - [`commands`]: one file per verb, what happens in which order, no mechanism
+//! - [`commands`]: the command line, and one file per command: what happens in which order, no mechanism
 //! - [`install`]: the unpacked tarball: what is in it, whether it is whole, where its files go
 //! - [`inspect`]: what a data directory, an archive or one of their files holds, for people and as JSON
 //! - [`listing`]: the restore points of machines, for people and as JSON
@@ -28,10 +27,9 @@
 //! - [`etcd`]: etcd's files: bytes in, values out, and back
 //! - [`remote`]: the contract with a remote, and rclone keeping it
 //! - [`sys`]: processes, files, locks, systemd, HTTP; knows nothing of etcd
-//! - [`paths`]: every fixed path on a node · [`nearest`]: the word somebody probably meant
+//! - [`exit`]: exit codes and the error that carries one · [`paths`]: every fixed path on a node
 
 pub mod archive;
-pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod doctor;
@@ -44,7 +42,6 @@ pub mod inspect;
 pub mod install;
 pub mod listing;
 pub mod member_dir;
-pub mod nearest;
 pub mod paths;
 pub mod recovery;
 pub mod rehearsal;

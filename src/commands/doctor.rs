@@ -6,7 +6,6 @@ use anyhow::Result;
 
 use crate::archive::capture::{self, Capture};
 use crate::archive::state::State;
-use crate::cli;
 use crate::cluster::own::{self, Asked};
 use crate::doctor::object::Trial;
 use crate::doctor::{self, Check, founder, node};
@@ -19,7 +18,7 @@ use crate::running::{note, place};
 use crate::settings::{Settings, endpoint};
 use crate::sys::fs::{create_dirs, remove_dir_if_there};
 use crate::sys::lock::Lock;
-use crate::sys::{random, systemd, time};
+use crate::sys::{random, systemd, terminal, time};
 
 /// Somebody waits for the answer: an installation, half a minute.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -64,7 +63,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     checks.push(node::clock(time::now(), synced, state.as_ref()));
     checks.push(node::room(&settings.backup_dir, needed));
     checks.extend(of_remote(root, &settings)?);
-    cli::print(&doctor::text(&checks));
+    terminal::print(&doctor::text(&checks));
     Ok(doctor::exit(&checks))
 }
 

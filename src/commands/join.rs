@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::args;
 use crate::cluster::admit::{self, Admission};
 use crate::cluster::find::Cluster;
 use crate::cluster::local::{self, Ids};
@@ -29,7 +30,7 @@ use crate::recovery::seed::Seed;
 use crate::settings::Settings;
 use crate::sys::http::is_unasked;
 use crate::sys::systemd;
-use crate::{cli, fence, identity};
+use crate::{fence, identity};
 
 mod trial;
 mod turn;
@@ -44,14 +45,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What every step needs.
 struct Join<'a> {
     root: &'a Root,
-    options: &'a cli::Join,
+    options: &'a args::Join,
     settings: Settings,
     cluster: Cluster,
     /// What etcd's log looked like before anything was asked.
     before: Trace,
 }
 
-pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Join) -> Result<Exit> {
     let started = Instant::now();
     super::look::before(root);
     let settings = Settings::load(root)?;

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use crate::cli;
+use super::args;
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::Root;
 use crate::running::look::{self, Looked};
@@ -11,7 +11,7 @@ use crate::running::note::{self, Seen};
 use crate::settings;
 use crate::sys::{privilege, systemd};
 
-pub(super) fn run(root: &Root, options: &cli::Look) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Look) -> Result<Exit> {
     if !root.is_live() {
         let what = format!("nothing runs in the tree {}", root.join("/").display());
         return Err(fault(Exit::Usage, what, "look at a running node: sudo etcd2-backup look"));

@@ -1,11 +1,11 @@
 //! `migrate`: copy another machine's folder inside the remote to this machine's, to be restored here.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use super::args;
 use crate::archive::catalog::Entry;
 use crate::archive::lineage::Parent;
 use crate::archive::{catalog, chain, migration};
-use crate::cli;
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths::Root;
 use crate::recovery::{guards, original};
@@ -13,9 +13,9 @@ use crate::remote::rclone::Rclone;
 use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 
-pub(super) fn run(root: &Root, options: &cli::Migrate) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Migrate) -> Result<Exit> {
     let settings = Settings::load(root)?;
-    let from = options.from.as_ref().map(|from| from.0.clone()).context("no machine is named")?;
+    let from = options.from.clone();
     let to = settings.machine_id.clone();
     if from == to {
         return Err(fault(

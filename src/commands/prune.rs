@@ -3,22 +3,23 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::args;
 use crate::archive::catalog::{self, Entry};
 use crate::archive::retention::accepted::Accepted;
 use crate::archive::retention::{self, Plan, Verdict};
 use crate::archive::verified::Verified;
-use crate::cli;
 use crate::exit::{Exit, fault, hint_of};
 use crate::paths::Root;
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
+use crate::sys::terminal;
 use crate::sys::time;
 
 const ACCEPT: &str =
     "look at the data (list, restore --plan); if it is as it should be: etcd2-backup prune --accept";
 
-pub(super) fn run(root: &Root, options: &cli::Prune) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Prune) -> Result<Exit> {
     let settings = Settings::load(root)?;
     let remote = Rclone::new(&settings, root);
     let lock = if options.dry_run { None } else { settings.try_lock()? };
@@ -35,7 +36,7 @@ pub(super) fn run(root: &Root, options: &cli::Prune) -> Result<Exit> {
         }
     }
     let plan = plan(&settings, &entries, &accepted)?;
-    cli::print(&if options.json { json(&plan, options.dry_run) } else { text(&plan, options.dry_run) });
+    terminal::print(&if options.json { json(&plan, options.dry_run) } else { text(&plan, options.dry_run) });
     if !plan.doubts.is_empty() {
         return Err(fault(Exit::Paused, format!("nothing is removed: {}", plan.doubts.join("; ")), ACCEPT));
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use super::args;
 use crate::archive::ids;
-use crate::cli;
 use crate::cluster::access;
 use crate::etcd::frame::Kind;
 use crate::etcd::proto::Entry;
@@ -59,7 +59,7 @@ struct Answer {
     differences: Vec<String>,
 }
 
-pub(super) fn run(root: &Root, options: &cli::Rehearse) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
     super::look::before(root);
     let settings = Settings::load(root)?;
     guards::refuse_other_place(root, &settings, options.force)?;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli;
 use crate::exit::Exit;
 use crate::fence;
 use crate::fleet::gather;
@@ -13,6 +12,7 @@ use crate::paths::Root;
 use crate::recovery::{guards, swap};
 use crate::settings::Settings;
 use crate::sys::systemd;
+use crate::sys::terminal;
 
 /// What the fence says of who put it up.
 const RECOVER: &str = "recover";
@@ -43,5 +43,5 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     fence::raise(root, RECOVER)?;
     // One that is damaged, or cannot be read, is told of by `report`, which is asked again where it had something before.
     let disk = gather::disk(&settings).unwrap_or_default();
-    Ok(cli::print(&serde_json::to_string(&disk)?))
+    Ok(terminal::print(&serde_json::to_string(&disk)?))
 }

@@ -2,12 +2,11 @@
 
 use anyhow::Result;
 
-use super::no_member::no_member;
+use super::{args, no_member::no_member};
 use crate::archive::capture;
 use crate::archive::lineage::Parent;
 use crate::archive::state::State;
 use crate::archive::verified::Verified;
-use crate::cli;
 use crate::cluster::own;
 use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, exit_of};
@@ -23,7 +22,7 @@ use crate::status::{self, Facts, New};
 use crate::sys::{systemd, time};
 use crate::telling;
 
-pub(super) fn run(root: &Root, options: &cli::Status) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Status) -> Result<Exit> {
     super::look::before(root);
     let mut settings = Settings::load(root)?;
     let doubt = place::settle(root, &mut settings)?;
@@ -46,7 +45,7 @@ pub(super) fn run(root: &Root, options: &cli::Status) -> Result<Exit> {
 
 fn facts(
     root: &Root,
-    options: &cli::Status,
+    options: &args::Status,
     settings: &Settings,
     dir: &DataDir,
     doubt: Option<Doubt>,

@@ -2,16 +2,16 @@
 
 use anyhow::Result;
 
-use super::{installed, tell};
+use super::{args, installed, tell};
 use crate::exit::{Exit, exit_of, fault};
+use crate::fence;
 use crate::install::payload;
 use crate::install::plan::{self, Action, Plan};
 use crate::install::{settle, transaction};
 use crate::paths::{FENCE, Root};
 use crate::sys::{privilege, systemd};
-use crate::{cli, fence};
 
-pub(super) fn run(root: &Root, options: &cli::Uninstall) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Uninstall) -> Result<Exit> {
     privilege::become_root(root)?;
     let _lock = if options.dry_run { None } else { Some(transaction::begin(root)?) };
     let record = match installed(root) {

@@ -22,5 +22,6 @@ pub mod room;
 pub mod secret_file;
 pub mod summed;
 pub mod systemd;
+pub mod terminal;
 pub mod time;
 pub mod unit_file;

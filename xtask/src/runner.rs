@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use crate::nearest::nearest;
 use anyhow::Result;
-use etcd2_backup::nearest::nearest;
 use etcd2_backup::settings::flags::objection;
 use etcd2_backup::settings::reach;
 use etcd2_backup::settings::section::Section;

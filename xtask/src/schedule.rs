@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::nearest::nearest;
 use anyhow::Result;
-use etcd2_backup::nearest::nearest;
 
 use crate::calendar::check_calendar;
 use crate::check::refuse;
