@@ -6,7 +6,7 @@
 //!
 //! A room uses only rooms that stand below it in this list, which `tests/docs/order.rs` reads:
 //!
-//! - [`commands`]: what each subcommand does in which order; no mechanism
+//! - [`commands`]: the command line, and what each subcommand does in which order; no mechanism
 //! - [`fleet`]: all nodes of a cluster at once, by ssh: what each says, the plan, the steps
 //! - [`join`]: a node becomes a member of a living cluster
 //! - [`verify`]: parts of an archive read back; the drill, a private etcd on restored data
@@ -18,18 +18,15 @@
 //! - [`node`]: this node: fence, lock, member directory, the etcd that runs
 //! - [`cluster`]: a running cluster by its HTTP API
 //! - [`remote`]: the contract with a remote, and rclone keeping it
-//! - [`cli`]: the command line
 //! - [`settings`]: every setting, read once from the units into plain values
 //! - [`identity`]: the stamp that says which member this node was
 //! - [`paths`]: every fixed path on a node
 //! - [`etcd`]: etcd's files: bytes in, values out, and back
-//! - [`nearest`]: the word somebody probably meant
 //! - [`sys`]: processes, files, locks, systemd, HTTP, the terminal; knows no etcd
 //! - [`exit`]: exit codes, and the error that carries one and a hint
 
 pub mod archive;
 pub mod backup;
-pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod etcd;
@@ -39,7 +36,6 @@ pub mod identity;
 pub mod inspect;
 pub mod install;
 pub mod join;
-pub mod nearest;
 pub mod node;
 pub mod paths;
 pub mod remote;

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use etcd2_backup::cli::{self, Parsed};
+use etcd2_backup::commands::args::{self, Parsed};
+use etcd2_backup::sys::terminal::print;
 use etcd2_backup::{commands, exit, sys};
 
 fn main() -> ExitCode {
@@ -11,13 +12,13 @@ fn main() -> ExitCode {
         Ok(given) => given,
         Err(exit) => return exit,
     };
-    let parsed = cli::parse(arguments(given));
-    sys::log::start(matches!(&parsed, Ok(Parsed::Run(cli)) if cli.verbose));
+    let parsed = args::parse(arguments(given));
+    sys::log::start(matches!(&parsed, Ok(Parsed::Run(args)) if args.verbose));
     let outcome = match parsed {
-        Ok(Parsed::Run(cli)) => commands::run(&cli),
-        Ok(Parsed::Help(text)) => Ok(cli::print(&text)),
-        Ok(Parsed::Version) => Ok(cli::print(&format!("{}\n", cli::version()))),
-        Err(e) => Err(e.into_fault()),
+        Ok(Parsed::Run(args)) => commands::run(&args),
+        Ok(Parsed::Help(text)) => Ok(print(&text)),
+        Ok(Parsed::Version) => Ok(print(&format!("{}\n", args::version()))),
+        Err(e) => Err(e),
     };
     let exit = outcome.unwrap_or_else(|e| {
         log::error!("{e:#}");
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
 }
 
 /// Under the name `etcd2-backup-install`, as it is in the tarball, the program is its own `install`. Started again
-/// through sudo it has the verb already.
+/// through sudo it has the command already.
 fn arguments(given: Vec<OsString>) -> impl Iterator<Item = OsString> {
     let mut arguments = given.into_iter().peekable();
     let program = std::path::PathBuf::from(arguments.next().unwrap_or_default());

@@ -2,14 +2,15 @@
 
 use anyhow::Result;
 
-use crate::cli;
+use super::args;
 use crate::exit::Exit;
 use crate::fleet::serving::serving;
 use crate::settings::Settings;
 use crate::sys::root::Root;
+use crate::sys::terminal;
 
-pub(super) fn run(root: &Root, options: &cli::Await) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Await) -> Result<Exit> {
     let settings = Settings::load(root)?;
     let serving = serving(&settings, options.cluster, options.index, options.wait)?;
-    Ok(cli::print(&serde_json::to_string(&serving)?))
+    Ok(terminal::print(&serde_json::to_string(&serving)?))
 }

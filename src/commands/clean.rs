@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli;
+use super::args;
 use crate::etcd::in_use;
 use crate::exit::{Exit, fault};
 use crate::node::member_dir::kept::{self, Kept};
@@ -13,9 +13,9 @@ use crate::node::{fence, guards};
 use crate::restore::open;
 use crate::settings::Settings;
 use crate::sys::root::Root;
-use crate::sys::time;
+use crate::sys::{terminal, time};
 
-pub(super) fn run(root: &Root, options: &cli::Clean) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Clean) -> Result<Exit> {
     let settings = Settings::load(root)?;
     let places = Places::of(&settings)?;
     let now = time::now();
@@ -25,7 +25,7 @@ pub(super) fn run(root: &Root, options: &cli::Clean) -> Result<Exit> {
     let newest = chosen.last().map(|kept| kept.suffix.clone());
     chosen.retain(|kept| options.older_than.is_none_or(|age| now.saturating_sub(kept.time) > age.as_secs()));
     for kept in &chosen {
-        cli::print(&line(kept, now)?);
+        terminal::print(&line(kept, now)?);
     }
     if chosen.is_empty() {
         log::info!("no old directory is kept here that is to go");

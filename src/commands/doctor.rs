@@ -8,7 +8,6 @@ use crate::backup::capture::{self, Capture};
 use crate::backup::doctor::object::Trial;
 use crate::backup::doctor::{self, Check, founder, node};
 use crate::backup::state::State;
-use crate::cli;
 use crate::cluster::own::{self, Asked};
 use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, exit_of, fault};
@@ -19,7 +18,7 @@ use crate::settings::{Settings, endpoint};
 use crate::sys::fs::{create_dirs, remove_dir_if_there};
 use crate::sys::lock::Lock;
 use crate::sys::root::Root;
-use crate::sys::{random, systemd, time};
+use crate::sys::{random, systemd, terminal, time};
 
 /// Somebody waits for the answer: an installation, half a minute.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -64,7 +63,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     checks.push(node::clock(time::now(), synced, state.as_ref()));
     checks.push(node::room(&settings.backup_dir, needed));
     checks.extend(of_remote(root, &settings)?);
-    cli::print(&doctor::text(&checks));
+    terminal::print(&doctor::text(&checks));
     Ok(doctor::exit(&checks))
 }
 

@@ -4,13 +4,13 @@ use std::io;
 
 use anyhow::Result;
 
-use crate::cli;
+use super::args;
 use crate::exit::{Exit, fault};
 use crate::restore::{export, from_record};
 use crate::settings::Settings;
 use crate::sys::root::Root;
 
-pub(super) fn run(root: &Root, options: &cli::Export) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Export) -> Result<Exit> {
     let Some(file) = &options.recovery_file else {
         let hint = "give its record with --recovery-file: restore --json prints it";
         return Err(fault(Exit::Usage, "which recovery is meant is not said", hint));

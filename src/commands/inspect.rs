@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 
-use crate::cli;
+use super::args;
 use crate::exit::{Exit, fault};
 use crate::inspect::report::{Report, State};
 use crate::inspect::subject::Subject;
 use crate::inspect::{entries, keys, table};
 use crate::sys::terminal::output::Output;
 
-pub(super) fn run(options: &cli::Inspect) -> Result<Exit> {
+pub(super) fn run(options: &args::Inspect) -> Result<Exit> {
     if options.keys && options.entries.is_some() {
         let what = "--entries and --keys are two lists";
         return Err(fault(Exit::Usage, what, "ask for one, then for the other"));

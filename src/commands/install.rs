@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{refuse_edited, tell};
-use crate::cli;
+use super::{args, refuse_edited, tell};
 use crate::exit::{Exit, OrFault, fault};
 use crate::install::payload::{self, DOCTOR, Payload, TIMER};
 use crate::install::plan::{Action, Plan};
@@ -16,7 +15,7 @@ use crate::node::fence;
 use crate::paths::FENCE;
 use crate::remote::version;
 use crate::sys::root::Root;
-use crate::sys::{fs, look, privilege, systemd};
+use crate::sys::{fs, look, privilege, systemd, terminal};
 
 /// What the tarball is called, and its checksum.
 const TARBALL: [&str; 2] = ["etcd2-backup.tgz", "etcd2-backup.tgz.sha256"];
@@ -24,7 +23,7 @@ const TARBALL: [&str; 2] = ["etcd2-backup.tgz", "etcd2-backup.tgz.sha256"];
 /// Somebody waits for the end of the installation.
 const DOCTOR_LIMIT: Duration = Duration::from_secs(30);
 
-pub(super) fn run(root: &Root, options: &cli::Install) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Install) -> Result<Exit> {
     if options.check {
         privilege::become_root(root)?;
         return check(root, options.json);
@@ -116,7 +115,7 @@ fn check_rclone(root: &Root, payload: &Payload) -> Result<()> {
 }
 
 /// The folder the tarball was unpacked to: where this program lies, if nothing else is said.
-fn folder(options: &cli::Install) -> Result<PathBuf> {
+fn folder(options: &args::Install) -> Result<PathBuf> {
     let from = match &options.from {
         Some(from) => from.clone(),
         None => fs::parent(&std::env::current_exe().context("looking up the path of this program")?),
@@ -145,7 +144,7 @@ fn check(root: &Root, json: bool) -> Result<Exit> {
     }
     let differences = record.differences(root)?;
     if json {
-        cli::print(&record.checked_json(&differences));
+        terminal::print(&record.checked_json(&differences));
     }
     if differences.is_empty() {
         let (files, program, commit) = (record.files.len(), &record.program, &record.commit);
@@ -176,7 +175,7 @@ fn remove_source(payload: &Payload, from: &Path) -> Result<()> {
     Ok(())
 }
 
-fn tell_next(root: &Root, from: &Path, etcd_unit: &str, options: &cli::Install) {
+fn tell_next(root: &Root, from: &Path, etcd_unit: &str, options: &args::Install) {
     if !root.is_live() {
         log::info!("systemd was not told, since this is not the running system; on the node, for backups:");
         log::info!("  systemctl enable {TIMER}");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::cli;
+use super::args;
 use crate::etcd::in_use::Trace;
 use crate::exit::Exit;
 use crate::join::plan::Step;
@@ -22,7 +22,7 @@ use crate::join::{Join, way_in};
 /// A backup that the timer has just begun is waited for, but not one that a slow remote holds up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) fn run(root: &Root, options: &cli::Join) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Join) -> Result<Exit> {
     let started = Instant::now();
     super::look::before(root);
     let settings = Settings::load(root)?;

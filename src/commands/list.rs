@@ -2,22 +2,22 @@
 
 use anyhow::Result;
 
+use super::args;
 use crate::archive::listing::{self, Listing, text};
 use crate::archive::verified::Verified;
-use crate::cli;
 use crate::exit::{Exit, fault};
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
 use crate::sys::root::Root;
 use crate::sys::terminal::output::Output;
 
-pub(super) fn run(root: &Root, options: &cli::List, verbose: bool) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::List, verbose: bool) -> Result<Exit> {
     if options.all && options.from.is_some() {
         return Err(fault(Exit::Usage, "--all lists every machine, --from one", "leave one of them out"));
     }
     let settings = Settings::load(root)?;
     let remote = Rclone::beside(&settings, root, "list");
-    let machine_id = options.from.as_ref().map_or(&settings.machine_id, |from| &from.0);
+    let machine_id = options.from.as_ref().unwrap_or(&settings.machine_id);
     let mut machines = if options.all {
         listing::all(&remote)?
     } else {

@@ -3,14 +3,15 @@
 
 use anyhow::Result;
 
+use super::args;
 use crate::exit::{Exit, OrFault, fault};
 use crate::node::running::look::{self, Looked};
 use crate::node::running::note::{self, Seen};
+use crate::settings;
 use crate::sys::root::Root;
 use crate::sys::{privilege, systemd};
-use crate::{cli, settings};
 
-pub(super) fn run(root: &Root, options: &cli::Look) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Look) -> Result<Exit> {
     if !root.is_live() {
         let what = format!("nothing runs in the tree {}", root.join("/").display());
         return Err(fault(Exit::Usage, what, "look at a running node: sudo etcd2-backup look"));

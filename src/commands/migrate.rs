@@ -1,11 +1,11 @@
 //! `migrate`: copy another machine's folder inside the remote to this machine's, to be restored here.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use super::args;
 use crate::archive::catalog::{self, Entry};
 use crate::archive::lineage::Parent;
 use crate::archive::{chain, migration};
-use crate::cli;
 use crate::exit::{Exit, OrFault, fault};
 use crate::node::guards;
 use crate::remote::rclone::Rclone;
@@ -14,9 +14,9 @@ use crate::restore::legacy;
 use crate::settings::Settings;
 use crate::sys::root::Root;
 
-pub(super) fn run(root: &Root, options: &cli::Migrate) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Migrate) -> Result<Exit> {
     let settings = Settings::load(root)?;
-    let from = options.from.as_ref().map(|from| from.0.clone()).context("no machine is named")?;
+    let from = options.from.clone();
     let to = settings.machine_id.clone();
     if from == to {
         return Err(fault(

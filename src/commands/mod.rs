@@ -1,14 +1,17 @@
-//! One file per verb: what happens, in order. The mechanisms are elsewhere.
+//! One file per command: what happens, in order. The mechanisms are elsewhere.
 
 use anyhow::Result;
 
-use crate::cli::{self, Cli, Verb};
+use args::{Args, Command};
+
 use crate::exit::{Exit, fault};
 use crate::install::plan::{Action, Plan};
 use crate::install::record::Record;
 use crate::install::transaction;
 use crate::sys::root::Root;
+use crate::sys::terminal;
 
+pub mod args;
 mod await_member;
 pub mod backup;
 mod clean;
@@ -34,37 +37,43 @@ mod undo;
 mod uninstall;
 mod verify;
 
-/// Runs the verb of a command line.
+/// Runs the command of a command line.
 ///
 /// # Errors
-/// Whatever the verb says; [`crate::exit`] tells code and hint.
-pub fn run(cli: &Cli) -> Result<Exit> {
-    let root = Root::new(&cli.root);
-    match &cli.verb {
-        Verb::Install(options) => install::run(&root, options),
-        Verb::Uninstall(options) => uninstall::run(&root, options),
-        Verb::SetFounder(options) => set_founder::run(&root, options),
-        Verb::Backup => backup::run(&root),
-        Verb::Doctor => doctor::run(&root),
-        Verb::Status(options) => status::run(&root, options),
-        Verb::Restore(options) => restore::run(&root, options),
-        Verb::Recover(options) => recover::run(options),
-        Verb::Export(options) => export::run(&root, options),
-        Verb::Join(options) => join::run(&root, options),
-        Verb::Migrate(options) => migrate::run(&root, options),
-        Verb::List(options) => list::run(&root, options, cli.verbose),
-        Verb::Sources(options) => sources::run(&root, options),
-        Verb::Verify(options) => verify::run(&root, options),
-        Verb::Rehearse(options) => rehearse::run(&root, options),
-        Verb::Inspect(options) => inspect::run(options),
-        Verb::Prune(options) => prune::run(&root, options),
-        Verb::Clean(options) => clean::run(&root, options),
-        Verb::Look(options) => look::run(&root, options),
-        Verb::Guard => guard::run(&root),
-        Verb::Report => report::run(&root),
-        Verb::StandBy => stand_by::run(&root),
-        Verb::Await(options) => await_member::run(&root, options),
+/// Whatever the command says; [`crate::exit`] tells code and hint.
+pub fn run(args: &Args) -> Result<Exit> {
+    let root = Root::new(&args.root);
+    match &args.command {
+        Command::Install(options) => install::run(&root, options),
+        Command::Uninstall(options) => uninstall::run(&root, options),
+        Command::SetFounder(options) => set_founder::run(&root, options),
+        Command::Backup => backup::run(&root),
+        Command::Doctor => doctor::run(&root),
+        Command::Status(options) => status::run(&root, options),
+        Command::Restore(options) => restore::run(&root, options),
+        Command::Undo(options) => undo::run(&root, options),
+        Command::Recover(options) => recover::run(options),
+        Command::Export(options) => export::run(&root, options),
+        Command::Join(options) => join::run(&root, options),
+        Command::Migrate(options) => migrate::run(&root, options),
+        Command::List(options) => list::run(&root, options, args.verbose),
+        Command::Sources(options) => sources::run(&root, options),
+        Command::Verify(options) => verify::run(&root, options),
+        Command::Rehearse(options) => rehearse::run(&root, options),
+        Command::Inspect(options) => inspect::run(options),
+        Command::Prune(options) => prune::run(&root, options),
+        Command::Clean(options) => clean::run(&root, options),
+        Command::Look(options) => look::run(&root, options),
+        Command::Guard => guard::run(&root),
+        Command::Report => report::run(&root),
+        Command::StandBy => stand_by::run(&root),
+        Command::Await(options) => await_member::run(&root, options),
     }
+}
+
+/// Two options of which one is one too many.
+fn both(one: &str, other: &str) -> anyhow::Error {
+    fault(Exit::Usage, format!("{one} and {other} exclude each other"), "leave one of them out")
 }
 
 /// What was installed on this node.
@@ -93,7 +102,7 @@ fn refuse_edited(plan: &Plan, force: bool) -> Result<()> {
 /// Says what a plan does to each file, before it is carried out or after; for a program on stdout.
 fn tell(plan: &Plan, json: bool, dry_run: bool) -> Result<()> {
     if json {
-        cli::print(&plan.json());
+        terminal::print(&plan.json());
         return Ok(());
     }
     for step in &plan.steps {

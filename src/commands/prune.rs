@@ -3,16 +3,17 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::args;
 use crate::archive::catalog;
 use crate::archive::retention::accepted::Accepted;
 use crate::archive::retention::{self, Plan, Verdict, apply};
-use crate::cli;
 use crate::exit::{Exit, fault};
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
 use crate::sys::root::Root;
+use crate::sys::terminal;
 
-pub(super) fn run(root: &Root, options: &cli::Prune) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Prune) -> Result<Exit> {
     let settings = Settings::load(root)?;
     let remote = Rclone::new(&settings, root);
     let lock = if options.dry_run { None } else { settings.try_lock()? };
@@ -29,7 +30,7 @@ pub(super) fn run(root: &Root, options: &cli::Prune) -> Result<Exit> {
         }
     }
     let plan = apply::plan(&settings, &entries, &accepted)?;
-    cli::print(&if options.json { json(&plan, options.dry_run) } else { text(&plan, options.dry_run) });
+    terminal::print(&if options.json { json(&plan, options.dry_run) } else { text(&plan, options.dry_run) });
     if !plan.doubts.is_empty() {
         return Err(fault(
             Exit::Paused,

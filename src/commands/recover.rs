@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::{args, both};
 use crate::archive::lineage::Record;
-use crate::cli;
 use crate::exit::{Exit, OrFault, fault};
 use crate::fleet::progress::Progress;
 use crate::fleet::ssh::Ssh;
@@ -23,7 +23,7 @@ use crate::fleet::{past, plan, text};
 use crate::install::payload::TIMER;
 
 struct Recover<'a> {
-    options: &'a cli::Recover,
+    options: &'a args::Recover,
     wish: Wish,
     fleet: Fleet,
 }
@@ -34,9 +34,9 @@ struct Past {
     planned: Record,
 }
 
-pub(super) fn run(options: &cli::Recover) -> Result<Exit> {
+pub(super) fn run(options: &args::Recover) -> Result<Exit> {
     let wish = wish(options)?;
-    let ssh = Ssh { command: options.ssh.0.clone() };
+    let ssh = Ssh { command: options.ssh.split_whitespace().map(str::to_owned).collect() };
     let progress = Arc::new(Progress::default());
     let fleet = Fleet { ssh, wait: options.wait, started: Instant::now(), progress: Arc::clone(&progress) };
     let recover = Recover { options, wish, fleet };
@@ -83,7 +83,7 @@ fn on_interrupt(progress: Arc<Progress>) -> Result<()> {
 }
 
 /// Numbers for the names that were given.
-fn wish(options: &cli::Recover) -> Result<Wish> {
+fn wish(options: &args::Recover) -> Result<Wish> {
     let nodes = &options.nodes;
     let twice = nodes.iter().enumerate().find(|(at, node)| nodes[..*at].contains(node));
     let odd = nodes.iter().find(|node| node.is_empty() || node.starts_with('-'));
@@ -101,8 +101,8 @@ fn wish(options: &cli::Recover) -> Result<Wish> {
             "name all of them: recover core@e1 core@e2 core@e3",
         ));
     }
-    let number = |name: &Option<cli::NodeName>| {
-        name.as_ref().map(|cli::NodeName(name)| {
+    let number = |name: &Option<String>| {
+        name.as_ref().map(|name| {
             nodes.iter().position(|node| node == name).ok_or_else(|| {
                 let what = format!("{name} is not one of the nodes");
                 fault(Exit::Usage, what, format!("it is one of {}", nodes.join(" ")))
@@ -110,11 +110,11 @@ fn wish(options: &cli::Recover) -> Result<Wish> {
         })
     };
     match options {
-        cli::Recover { at: Some(_), raft_index: Some(_), .. } => {
-            return Err(cli::both("--at", "--raft-index"));
+        args::Recover { at: Some(_), raft_index: Some(_), .. } => {
+            return Err(both("--at", "--raft-index"));
         }
-        cli::Recover { from: Some(_), source: Some(_), .. } => return Err(cli::both("--from", "--source")),
-        cli::Recover { generation: Some(_), from: None, source: None, .. } => {
+        args::Recover { from: Some(_), source: Some(_), .. } => return Err(both("--from", "--source")),
+        args::Recover { generation: Some(_), from: None, source: None, .. } => {
             let hint = "say whose: --from MACHINE_ID, or --source NODE; `etcd2-backup list --all` on a node shows them";
             return Err(fault(Exit::Usage, "--generation counts in one machine's folder", hint));
         }
@@ -130,7 +130,7 @@ fn wish(options: &cli::Recover) -> Result<Wish> {
 impl Recover<'_> {
     fn ask(&self) -> Result<Vec<Node>> {
         let nodes = self.fleet.ask(&self.options.nodes)?;
-        let own = cli::version();
+        let own = args::version();
         for node in nodes.iter().filter(|node| node.report.program != own) {
             log::warn!("{} has another program: {}", node.target, node.report.program);
         }
@@ -139,12 +139,12 @@ impl Recover<'_> {
 
     /// The point in the past that is wanted, if one is. Asked once, while nothing has been touched, and meant from then on.
     fn past(&self, nodes: &[Node]) -> Result<Option<Past>> {
-        let cli::Recover { at, raft_index, generation, from, .. } = self.options;
+        let args::Recover { at, raft_index, generation, from, .. } = self.options;
         if at.is_none() && raft_index.is_none() && generation.is_none() && from.is_none() {
             return Ok(None);
         }
-        let (first, machine_id) = past::place(nodes, self.wish, from.as_ref().map(|from| from.0.as_str()))?;
-        let moment = |at: &cli::Moment| UNIX_EPOCH + Duration::from_nanos(at.0);
+        let (first, machine_id) = past::place(nodes, self.wish, from.as_deref())?;
+        let moment = |at: &u64| UNIX_EPOCH + Duration::from_nanos(*at);
         let values = [
             ("--from", Some(machine_id)),
             ("--at", at.as_ref().map(|at| humantime::format_rfc3339_nanos(moment(at)).to_string())),

@@ -4,9 +4,11 @@ use std::path;
 
 use anyhow::Result;
 
+use super::args;
 use crate::exit::{Exit, fault};
 use crate::node::guards;
 use crate::node::running::program::{self, Program};
+use crate::paths;
 use crate::settings::Settings;
 use crate::sys::fs::{create_dirs, write_atomic};
 use crate::sys::lock::Lock;
@@ -16,9 +18,8 @@ use crate::sys::summed;
 use crate::sys::terminal::output::Output;
 use crate::verify::drill::process::Stage;
 use crate::verify::drill::run::{self, Drilled};
-use crate::{cli, paths};
 
-pub(super) fn run(root: &Root, options: &cli::Rehearse) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
     super::look::before(root);
     let settings = Settings::load(root)?;
     guards::refuse_other_place(root, &settings, options.force)?;

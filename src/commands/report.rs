@@ -2,17 +2,18 @@
 
 use anyhow::Result;
 
-use crate::cli;
+use super::args;
 use crate::exit::Exit;
 use crate::fleet::gather;
 use crate::install::payload::TIMER;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
 use crate::sys::root::Root;
+use crate::sys::terminal;
 
 pub(super) fn run(root: &Root) -> Result<Exit> {
     let settings = Settings::load(root)?;
     let remote = Rclone::beside(&settings, root, "report");
-    let report = gather::report(root, &settings, &remote, TIMER, cli::version())?;
-    Ok(cli::print(&serde_json::to_string(&report)?))
+    let report = gather::report(root, &settings, &remote, TIMER, args::version())?;
+    Ok(terminal::print(&serde_json::to_string(&report)?))
 }

@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::{args, both, undo};
 use crate::archive::lineage::Record;
 use crate::backup::state::State;
-use crate::cli::{self, Major, Moment};
-use crate::etcd::datadir::Family;
 use crate::etcd::in_use::Trace;
 use crate::exit::{Exit, fault};
 use crate::identity::{self, Identity};
@@ -34,15 +33,15 @@ use crate::settings::Settings;
 use crate::settings::source::Choice;
 use crate::sys::room::Leave;
 use crate::sys::root::Root;
-use crate::sys::{fs as files, time};
+use crate::sys::{fs as files, terminal, time};
 
 /// A backup takes seconds.
 const PLAN_PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Restore) -> Result<Exit> {
     let started = Instant::now();
     if options.undo {
-        return super::undo::run(root, options);
+        return undo::run(root, &undo::of_restore(options)?);
     }
     let wanted = wanted(options)?;
     let settings = Settings::load(root)?;
@@ -67,7 +66,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let files_only = options.source_file.is_some() && options.recovery_file.is_some();
     let remote =
         if files_only { Rclone::new(&settings, root) } else { Rclone::for_recovery(&settings, root) };
-    let folder = options.from.as_ref().map_or(&settings.machine_id, |from| &from.0);
+    let folder = options.from.as_ref().unwrap_or(&settings.machine_id);
     let followed = followed(&settings, &remote, options)?;
     if let Some(record) = &followed
         && is_done(root, &settings, &remote, record, options)?
@@ -112,13 +111,12 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
         )?;
     }
     let present: Vec<u64> = present.into_keys().collect();
-    let family = options.for_etcd.map(family);
     let plan = match &followed {
         None => {
             let members = options.initial_cluster.as_ref().map(|list| list.0.as_slice());
-            Plan::make(&settings, &source, folder, (members, &present), family)?
+            Plan::make(&settings, &source, folder, (members, &present), options.for_etcd)?
         }
-        Some(record) => Plan::follow(&settings, &source, record, family)?,
+        Some(record) => Plan::follow(&settings, &source, record, options.for_etcd)?,
     };
     plan.say(&source, &places)?;
     if let Some(beyond) = beyond {
@@ -161,9 +159,9 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
 }
 
 /// The end of a restore that changed all it had to, or of its plan.
-fn done(options: &cli::Restore, record: &Record) -> Result<Exit> {
+fn done(options: &args::Restore, record: &Record) -> Result<Exit> {
     if options.json {
-        cli::print(&(serde_json::to_string_pretty(record)? + "\n"));
+        terminal::print(&(serde_json::to_string_pretty(record)? + "\n"));
     }
     Ok(Exit::Done)
 }
@@ -176,11 +174,11 @@ fn likely_cluster(settings: &Settings) -> Option<u64> {
 }
 
 /// The recovery to take part in, if it was begun elsewhere.
-fn followed(settings: &Settings, remote: &Rclone, options: &cli::Restore) -> Result<Option<Record>> {
+fn followed(settings: &Settings, remote: &Rclone, options: &args::Restore) -> Result<Option<Record>> {
     let record = match (&options.recovery, &options.recovery_file) {
         (None, None) => return Ok(None),
         (_, Some(file)) => from_record::load(file)?,
-        (Some(token), None) => from_record::find(settings, remote, &token.0)?,
+        (Some(token), None) => from_record::find(settings, remote, token)?,
     };
     log::info!("recovery {} makes cluster {:x}", record.token, record.cluster_id);
     Ok(Some(record))
@@ -193,7 +191,7 @@ fn is_done(
     settings: &Settings,
     remote: &dyn Remote,
     record: &Record,
-    options: &cli::Restore,
+    options: &args::Restore,
 ) -> Result<bool> {
     let (own, only_plan) = (own_of(settings, record)?, options.plan);
     if past_members::local_ids(settings)? != Some((record.cluster_id, own.id)) {
@@ -219,10 +217,10 @@ fn is_done(
 }
 
 /// Which state is wanted.
-fn wanted(options: &cli::Restore) -> Result<Wanted> {
+fn wanted(options: &args::Restore) -> Result<Wanted> {
     let point = match (options.at, options.raft_index) {
-        (Some(_), Some(_)) => return Err(cli::both("--at", "--raft-index")),
-        (Some(Moment(at)), None) => Some(Point::At(at)),
+        (Some(_), Some(_)) => return Err(both("--at", "--raft-index")),
+        (Some(at), None) => Some(Point::At(at)),
         (None, Some(index)) => Some(Point::Index(index)),
         (None, None) => None,
     };
@@ -230,7 +228,7 @@ fn wanted(options: &cli::Restore) -> Result<Wanted> {
     let chosen = elsewhere || options.accept_older || options.initial_cluster.is_some();
     let chosen = chosen || options.generation.is_some() || options.from.is_some() || point.is_some();
     if options.follows() && chosen || options.recovery.is_some() && options.recovery_file.is_some() {
-        return Err(cli::both("--recovery, --recovery-file", "whatever says which data is restored"));
+        return Err(both("--recovery, --recovery-file", "whatever says which data is restored"));
     }
     if options.source_file.is_some() && !options.follows() {
         let hint = "it is for a recovery that was begun elsewhere: give --recovery-file too";
@@ -238,24 +236,17 @@ fn wanted(options: &cli::Restore) -> Result<Wanted> {
     }
     let of_the_archive = options.generation.is_some() || options.from.is_some() || point.is_some();
     if of_the_archive && elsewhere {
-        return Err(cli::both("--source local or auto", "--generation, --at, --raft-index and --from"));
+        return Err(both("--source local or auto", "--generation, --at, --raft-index and --from"));
     }
     Ok(Wanted { generation: options.generation, accept_older: options.accept_older, point })
 }
 
 /// Where the data comes from: what is asked for, else what the settings say. Some options are of the archive alone.
-fn source_of(options: &cli::Restore, settings: &Settings) -> Choice {
+fn source_of(options: &args::Restore, settings: &Settings) -> Choice {
     let of_the_archive = options.generation.is_some() || options.from.is_some() || options.accept_older;
     let in_the_past = options.at.is_some() || options.raft_index.is_some();
     let default = if of_the_archive || in_the_past { Choice::Archive } else { settings.source };
     options.source.unwrap_or(default)
-}
-
-fn family(major: Major) -> Family {
-    match major {
-        Major::Two => Family::Two,
-        Major::Three => Family::Three,
-    }
 }
 
 /// What a plan says besides what is done: what one might not expect to be missing, and what it costs.

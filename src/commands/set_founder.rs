@@ -2,8 +2,7 @@
 
 use anyhow::Result;
 
-use super::installed;
-use crate::cli;
+use super::{args, installed};
 use crate::exit::{Exit, fault};
 use crate::install::{founder, post_install, transaction};
 use crate::settings::urls::{founder_doubt, peer_url_problem};
@@ -13,7 +12,7 @@ use crate::sys::{privilege, systemd};
 /// The services have the same drop-ins.
 const SERVICE: &str = "etcd2-restore.service";
 
-pub(super) fn run(root: &Root, options: &cli::SetFounder) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::SetFounder) -> Result<Exit> {
     check(options)?;
     privilege::become_root(root)?;
     let _lock = transaction::begin(root)?;
@@ -43,7 +42,7 @@ pub(super) fn run(root: &Root, options: &cli::SetFounder) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn check(options: &cli::SetFounder) -> Result<()> {
+fn check(options: &args::SetFounder) -> Result<()> {
     let hint = "see etcd2-backup set-founder --help";
     if options.reset != options.urls.is_empty() {
         let what = match options.reset {

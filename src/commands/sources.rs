@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::cli;
+use super::args;
 use crate::exit::{Exit, fault};
 use crate::remote::rclone::Rclone;
 use crate::restore::candidates::rank::{self, Verdict};
@@ -26,7 +26,7 @@ struct Answer<'a> {
     unseen: Vec<String>,
 }
 
-pub(super) fn run(root: &Root, options: &cli::Sources) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Sources) -> Result<Exit> {
     let settings = Settings::load(root)?;
     let (now, mut known) = (time::now(), find::noted(&settings));
     let mut sources = find::on_disk(&settings, now)?;
@@ -58,7 +58,7 @@ pub(super) fn run(root: &Root, options: &cli::Sources) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn print(options: &cli::Sources, sources: &[Source], verdict: &Verdict) -> Result<()> {
+fn print(options: &args::Sources, sources: &[Source], verdict: &Verdict) -> Result<()> {
     let mut out = Output::new(options.json);
     let printed = if options.json {
         let unseen = verdict.unseen.iter().map(|record| format!("{:x}", record.cluster_id)).collect();

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli;
 use crate::exit::Exit;
 use crate::fleet::gather;
 use crate::install::payload::TIMER;
 use crate::node::{fence, guards, under_fence};
 use crate::settings::Settings;
 use crate::sys::root::Root;
-use crate::sys::systemd;
+use crate::sys::{systemd, terminal};
 
 /// What the fence says of who put it up.
 const RECOVER: &str = "recover";
@@ -42,5 +41,5 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     fence::raise(root, RECOVER)?;
     // One that is damaged, or cannot be read, is told of by `report`, which is asked again where it had something before.
     let disk = gather::disk(&settings).unwrap_or_default();
-    Ok(cli::print(&serde_json::to_string(&disk)?))
+    Ok(terminal::print(&serde_json::to_string(&disk)?))
 }

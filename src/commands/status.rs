@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 
+use super::args;
 use crate::archive::lineage::Parent;
 use crate::archive::verified::Verified;
 use crate::backup::no_member::no_member;
 use crate::backup::state::State;
 use crate::backup::status::{self, Facts, New};
 use crate::backup::{capture, outcome};
-use crate::cli;
 use crate::cluster::own;
 use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, exit_of};
@@ -22,7 +22,7 @@ use crate::sys::root::Root;
 use crate::sys::terminal::output::Output;
 use crate::sys::{systemd, time};
 
-pub(super) fn run(root: &Root, options: &cli::Status) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Status) -> Result<Exit> {
     super::look::before(root);
     let mut settings = Settings::load(root)?;
     let doubt = place::settle(root, &mut settings)?;
@@ -45,7 +45,7 @@ pub(super) fn run(root: &Root, options: &cli::Status) -> Result<Exit> {
 
 fn facts(
     root: &Root,
-    options: &cli::Status,
+    options: &args::Status,
     settings: &Settings,
     dir: &DataDir,
     doubt: Option<Doubt>,

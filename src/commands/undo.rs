@@ -1,10 +1,10 @@
-//! `restore --undo`: the data back that the last restore set aside. What is there now is set aside in its turn, so that
+//! `undo`: the data back that the last restore set aside. What is there now is set aside in its turn, so that
 //! undoing that brings it back.
 
 use anyhow::{Context, Result};
 
+use super::args::{Restore, Undo};
 use crate::archive::lineage::Parent;
-use crate::cli;
 use crate::etcd::datadir::{Contents, DataDir};
 use crate::etcd::in_use::Trace;
 use crate::etcd::wal::Reading;
@@ -20,13 +20,17 @@ use crate::settings::Settings;
 use crate::sys::look;
 use crate::sys::root::Root;
 
-pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
-    let alone =
-        cli::Restore { undo: true, plan: options.plan, force: options.force, ..cli::Restore::default() };
-    if *options != alone {
+/// What `restore --undo` asks for, as scripts call it that are older than `undo`.
+pub(super) fn of_restore(options: &Restore) -> Result<Undo> {
+    let &Restore { plan, force, .. } = options;
+    if *options != (Restore { undo: true, plan, force, ..Restore::default() }) {
         let what = "--undo takes what is on this disk";
         return Err(fault(Exit::Usage, what, "leave everything out but --plan and --force"));
     }
+    Ok(Undo { force, plan })
+}
+
+pub(super) fn run(root: &Root, options: &Undo) -> Result<Exit> {
     let settings = Settings::load(root)?;
     let _lock = guards::take_lock(&settings)?;
     guards::unless_plan(options.plan, guards::refuse_while_running(root, &settings))?;
@@ -36,7 +40,7 @@ pub(super) fn run(root: &Root, options: &cli::Restore) -> Result<Exit> {
     let places = Places::of(&settings)?;
     places.refuse_unmovable()?;
 
-    let mine = fence::is_up_for(root, under_fence::UNDO)?;
+    let mine = under_fence::is_fenced_by_undo(root)?;
     let taken_back = under_fence::take_back(root, &settings, options.plan)?;
     // An interrupted restore is undone by that, and an exchange of mine that is not in the journal any more is done.
     if mine != taken_back {

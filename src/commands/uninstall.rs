@@ -2,8 +2,7 @@
 
 use anyhow::Result;
 
-use super::{installed, tell};
-use crate::cli;
+use super::{args, installed, tell};
 use crate::exit::{Exit, exit_of, fault};
 use crate::install::plan::{Action, Plan};
 use crate::install::{payload, post_install, transaction};
@@ -12,7 +11,7 @@ use crate::paths::FENCE;
 use crate::sys::root::Root;
 use crate::sys::{privilege, systemd};
 
-pub(super) fn run(root: &Root, options: &cli::Uninstall) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Uninstall) -> Result<Exit> {
     privilege::become_root(root)?;
     let _lock = if options.dry_run { None } else { Some(transaction::begin(root)?) };
     let record = match installed(root) {

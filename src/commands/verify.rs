@@ -5,11 +5,11 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use super::args;
 use crate::archive::chain::{self, Generation};
 use crate::archive::names::GenerationName;
 use crate::archive::verified::Verified;
 use crate::backup::state::State;
-use crate::cli;
 use crate::exit::{Exit, fault};
 use crate::node::fence;
 use crate::remote::Remote;
@@ -46,7 +46,7 @@ struct Answer<'a> {
     generations: &'a [Checked],
 }
 
-pub(super) fn run(root: &Root, options: &cli::Verify) -> Result<Exit> {
+pub(super) fn run(root: &Root, options: &args::Verify) -> Result<Exit> {
     let started = Instant::now();
     refuse_contradictions(options)?;
     let settings = Settings::load(root)?;
@@ -60,12 +60,12 @@ pub(super) fn run(root: &Root, options: &cli::Verify) -> Result<Exit> {
         log::info!("nothing done: a recovery is in progress");
         return Ok(Exit::Done);
     }
-    let machine_id = options.from.as_ref().map_or(&settings.machine_id, |from| &from.0);
+    let machine_id = options.from.as_ref().unwrap_or(&settings.machine_id);
     let folder = settings.folder_of(machine_id);
     // Before the listing: what was sent by then must be in it.
     let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
     let mut verified = Verified::load(&settings.backup_dir, &folder)?;
-    let scope = options.share.map_or(Scope::Whole, |share| outcome::next_share(&verified, share.0));
+    let scope = options.share.map_or(Scope::Whole, |share| outcome::next_share(&verified, share));
 
     let remote = Rclone::beside(&settings, root, "verify");
     let objects = remote.list(machine_id)?;
@@ -116,7 +116,7 @@ pub(super) fn run(root: &Root, options: &cli::Verify) -> Result<Exit> {
     verdict(&findings)
 }
 
-fn refuse_contradictions(options: &cli::Verify) -> Result<()> {
+fn refuse_contradictions(options: &args::Verify) -> Result<()> {
     let given = [options.newest, options.share.is_some(), options.generation.is_some()];
     let what = match given.iter().filter(|g| **g).count() {
         0 | 1 if options.share.is_none() || options.from.is_none() => return Ok(()),
@@ -126,7 +126,7 @@ fn refuse_contradictions(options: &cli::Verify) -> Result<()> {
     Err(fault(Exit::Usage, what, "leave one of them out"))
 }
 
-fn choose<'a>(options: &cli::Verify, all: &'a [Generation], folder: &str) -> Result<Vec<&'a Generation>> {
+fn choose<'a>(options: &args::Verify, all: &'a [Generation], folder: &str) -> Result<Vec<&'a Generation>> {
     let newest = all.last().map(|g| g.name);
     let wanted = |g: &&Generation| match options.generation {
         Some(number) => g.name.number == number,

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
+use std::str::FromStr;
 
 use anyhow::Result;
 use serde::Serialize;
 
 use super::subject::Subject;
 use crate::archive::unpack::Sink;
-use crate::cli::IndexRange;
 use crate::etcd::frame::{Kind, Record};
 use crate::etcd::members::{Change, MemberJson};
 use crate::etcd::proto::{ConfChangeKind, Entry, EntryKind};
@@ -18,6 +18,36 @@ use crate::etcd::snap::SnapshotName;
 use crate::etcd::wal::SegmentName;
 use crate::sys::terminal::output::Output;
 use crate::sys::terminal::text;
+
+/// Indexes from the first to the last, both included; written `7`, `5..9`, `5..` or `..9`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexRange {
+    /// The first of them.
+    pub first: u64,
+    /// The last of them.
+    pub last: u64,
+}
+
+impl FromStr for IndexRange {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let range = || {
+            let (first, last) = match text.split_once("..") {
+                None => (text, text),
+                Some(("", "")) => return None,
+                Some(("", last)) => ("0", last),
+                Some((first, "")) => return first.parse().ok().map(|first| (first, u64::MAX)),
+                Some(ends) => ends,
+            };
+            Some((first.parse().ok()?, last.parse().ok()?))
+        };
+        range()
+            .filter(|(first, last)| first <= last)
+            .map(|(first, last)| Self { first, last })
+            .ok_or("a range of indexes like 5..9, 5.. or ..9")
+    }
+}
 
 /// Lists the entries of a range, in the order of the log: one that overwrites others comes behind them.
 ///

@@ -15,7 +15,9 @@ use crate::sys::root::Root;
 /// What the fence says of who put it up: the verbs that exchange directories.
 pub const RESTORE: &str = "restore";
 /// The other one.
-pub const UNDO: &str = "restore --undo";
+pub const UNDO: &str = "undo";
+/// What it was called until it became a command of its own; a node may have been fenced by a program of then.
+const UNDO_BEFORE: &str = "restore --undo";
 
 /// Puts the fence up for `who` and exchanges the directories behind it; gives where the old ones are now. Where nothing came of
 /// it, the fence is as it was before. `before` is what etcd's log looked like when it was seen not to run.
@@ -41,6 +43,14 @@ pub fn carry_out(
     Ok(kept)
 }
 
+/// Whether it is an undo that keeps etcd from starting.
+///
+/// # Errors
+/// It could not be asked.
+pub fn is_fenced_by_undo(root: &Root) -> Result<bool> {
+    Ok(fence::is_up_for(root, UNDO)? || fence::is_up_for(root, UNDO_BEFORE)?)
+}
+
 /// Takes an exchange that was interrupted back, and says whether there was one: nothing may be read of directories of which
 /// one is old and one is new.
 ///
@@ -48,7 +58,7 @@ pub fn carry_out(
 /// [`Exit::Refused`] where nothing may be changed (`only_plan`); it could not be asked, or cannot be taken back.
 pub fn take_back(root: &Root, settings: &Settings, only_plan: bool) -> Result<bool> {
     // Behind another verb's fence the directories are not where the journal left them any more.
-    let mine = fence::is_up_for(root, RESTORE)? || fence::is_up_for(root, UNDO)?;
+    let mine = fence::is_up_for(root, RESTORE)? || is_fenced_by_undo(root)?;
     if !mine || !exchange::is_interrupted(&settings.backup_dir)? {
         return Ok(false);
     }
@@ -59,4 +69,20 @@ pub fn take_back(root: &Root, settings: &Settings, only_plan: bool) -> Result<bo
     exchange::take_back(&settings.backup_dir)?;
     log::info!("an earlier restore was interrupted while it exchanged directories: that was taken back");
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_undo_is_known_by_its_fence_of_any_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        for (who, expected) in [("undo", true), ("restore --undo", true), ("restore", false), ("join", false)]
+        {
+            fence::raise(&root, who).unwrap();
+            assert_eq!(is_fenced_by_undo(&root).unwrap(), expected, "{who}");
+        }
+    }
 }

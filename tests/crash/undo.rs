@@ -1,4 +1,4 @@
-//! kill -9 at every step of `restore --undo`: the old data or the new, both kept, and run again it ends with the old.
+//! kill -9 at every step of `undo`: the old data or the new, both kept, and run again it ends with the old.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use testkit::tools::{self, Tools};
 use crate::PROGRAM;
 
 const LOG: &str = "/var/lib/etcd2-log";
-const UNDO: [&str; 2] = ["restore", "--undo"];
+const UNDO: [&str; 1] = ["undo"];
 /// After every so many steps the real etcd is started on what is there.
 const REAL: usize = 10;
 
@@ -81,7 +81,7 @@ fn an_undo_with_a_separate_wal_directory() {
     undo_killed_at_every_step(true);
 }
 
-/// What a restore left half done, `--undo` takes back and goes no further.
+/// What a restore left half done, an undo takes back and goes no further.
 #[test]
 fn a_restore_that_was_killed_is_undone() {
     let Some((strace, tools)) = tools::strace_from_env().zip(Tools::from_env()) else { return };

@@ -11,8 +11,8 @@ fn help_and_version_go_to_stdout_and_usage_errors_to_stderr() {
         (&["--version"][..], 0, version, ""),
         (&["restore", "-V"], 0, version, ""),
         (&["help", "restore"], 0, "Restore this node as the founding member of a new cluster\n", ""),
-        (&[], 2, "", "error: there is no verb\nhint: one of install, "),
-        (&["restore", "--plam"], 2, "", "error: there is no option --plam\nhint: is it --plan? "),
+        (&[], 2, "", "error: no command is given\nhint: one of install, "),
+        (&["restore", "--plam"], 2, "", "error: there is no option --plam\nhint: did you mean --plan? "),
     ] {
         let mut program = Command::new(PROGRAM);
         let output = program.args(arguments).env_remove("JOURNAL_STREAM").output().unwrap();

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use etcd2_backup::cli::{self, Parsed};
+use etcd2_backup::commands::args::{self, Parsed};
 use etcd2_backup::install::payload;
 use etcd2_backup::paths;
 
@@ -162,7 +162,7 @@ fn every_command_line_is_understood() {
     let mut count = 0;
     for (path, text) in documents() {
         for line in command_lines(&text) {
-            let parsed = cli::parse(line.split_whitespace().map(Into::into));
+            let parsed = args::parse(line.split_whitespace().map(Into::into));
             assert!(matches!(parsed, Ok(Parsed::Run(_))), "{}: {line:?}: {parsed:?}", path.display());
             count += 1;
         }

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use etcd2_backup::cli::{self, Parsed};
+use etcd2_backup::commands::args::{self, Parsed};
 use etcd2_backup::exit::{Exit, exit_of};
 use etcd2_backup::sys::fs::{create_dirs, parent, write_atomic};
 use proptest::prelude::*;
@@ -168,8 +168,8 @@ fn read(top: &Path) -> (Tree, BTreeSet<String>) {
 fn run(root: &Path, line: &str) -> Exit {
     let words = line.split(' ').map(Into::into);
     let words = ["--root".into(), root.into()].into_iter().chain(words);
-    let Ok(Parsed::Run(cli)) = cli::parse(words) else { panic!("{line}") };
-    etcd2_backup::commands::run(&cli).unwrap_or_else(|e| exit_of(&e))
+    let Ok(Parsed::Run(args)) = args::parse(words) else { panic!("{line}") };
+    etcd2_backup::commands::run(&args).unwrap_or_else(|e| exit_of(&e))
 }
 
 /// What the node should be.

@@ -44,7 +44,7 @@ stop_all
 restore_founder
 ok "restored once more: what came later is gone"
 stop_all
-on e1 "sudo /opt/bin/etcd2-backup restore --undo && sudo systemctl start $LAB_ETCD_UNIT"
+on e1 "sudo /opt/bin/etcd2-backup undo && sudo systemctl start $LAB_ETCD_UNIT"
 claim "undone: what came later is back" same_keys "$work_dir/later" e1
 
 mv "$work_dir/later" "$work_dir/before"

@@ -136,7 +136,7 @@ fn a_recovered_cluster_comes_first_what_was_set_aside_is_listed_and_damage_is_to
         (one(&answer, "kept", ""), one(&answer, "data-dir", "etcd2"), one(&answer, "archive", own));
     assert_eq!(
         (&kept["index"], &kept["standing"], &kept["command"]),
-        (&whole, &json!("superseded"), &json!("restore --undo"))
+        (&whole, &json!("superseded"), &json!("undo"))
     );
     assert!(kept["place"].as_str().unwrap().contains("member.before-restore-"), "{kept}");
     assert_eq!((&disk["standing"], &archive["standing"]), (&json!("freshest"), &json!("superseded")));
@@ -145,7 +145,7 @@ fn a_recovered_cluster_comes_first_what_was_set_aside_is_listed_and_damage_is_to
     assert_ne!(disk["cluster_id"], archive["cluster_id"]);
 
     // Undone, the other one is what nobody goes on with.
-    node.ok(&["restore", "--undo"]);
+    node.ok(&["undo"]);
     let answer = sources(&node, 0);
     assert_eq!(one(&answer, "data-dir", "etcd2")["index"], whole);
     assert_eq!(one(&answer, "kept", "")["standing"], "superseded");

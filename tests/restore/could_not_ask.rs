@@ -102,13 +102,7 @@ fn a_path_that_cannot_be_looked_at_is_not_absent() {
             1,
             format!("reading {}", node.path(FENCE).display()),
         ),
-        (
-            "is one unfinished?",
-            FENCE.into(),
-            &["restore", "--undo"],
-            1,
-            node.path(FENCE).display().to_string(),
-        ),
+        ("is one unfinished?", FENCE.into(), &["undo"], 1, node.path(FENCE).display().to_string()),
         ("does etcd run on it?", MEMBER.into(), &["restore", "--force"], 1, listing(WAL)),
         ("what was sent?", ours("state.json"), &["status"], 1, "state.json".into()),
         ("what is damaged?", ours("verified.json"), &["prune"], 1, "verified.json".into()),
@@ -157,9 +151,9 @@ fn an_undo_reads_what_it_gives_up() {
     let snap = node.path("/var/lib/etcd2/member/snap");
     {
         let _circle = Circle::at(snap);
-        says(&node, &["restore", "--undo"], 1, &["reading the data that is there now", "member/snap"]);
+        says(&node, &["undo"], 1, &["reading the data that is there now", "member/snap"]);
     }
-    node.ok(&["restore", "--undo"]);
+    node.ok(&["undo"]);
 }
 
 /// `auto` compares. What cannot be compared is not decided, unless somebody says so.

@@ -62,7 +62,7 @@ fn a_link_to_a_folder_of_roots_gets_nobody_that_folder() {
     fs::rename(&member, member.with_file_name("hidden")).unwrap();
     link(&roots, &member);
     let before = state(&node.path("/etc"));
-    for arguments in [&["restore"][..], &["restore", "--plan"], &["restore", "--undo"], &["clean", "--yes"]] {
+    for arguments in [&["restore"][..], &["restore", "--plan"], &["undo"], &["clean", "--yes"]] {
         let words = ["/var/lib/etcd2/member is a link that user 65534 made", "chown -h root:"];
         node.refused(arguments, 10, &words);
         assert_eq!(state(&node.path("/etc")), before, "{arguments:?}");
@@ -94,10 +94,10 @@ fn a_name_that_is_taken_by_a_link_is_not_written_through() {
         link(&roots, &data.join(name));
     }
     link(&roots, &data.join("member.before-restore-20160131T235959Z"));
-    node.refused(&["restore", "--undo"], 12, &["there is no member directory that a restore moved aside"]);
+    node.refused(&["undo"], 12, &["there is no member directory that a restore moved aside"]);
     node.ok(&["restore"]);
     assert!((state(&roots), tree(&roots)) == before);
-    node.ok(&["restore", "--undo"]);
+    node.ok(&["undo"]);
     assert!((state(&roots), tree(&roots)) == before);
 }
 
@@ -131,7 +131,7 @@ fn a_link_that_comes_in_between_gets_nobody_anything() {
         });
         for _ in 0..10 {
             node.run(&["restore"]);
-            node.run(&["restore", "--undo"]);
+            node.run(&["undo"]);
         }
         done.store(true, Ordering::Relaxed);
     });

@@ -210,7 +210,7 @@ fn the_backup_directory_during_an_undo() {
     with_ever_more_room(
         &node,
         &small,
-        &["restore", "--undo"],
+        &["undo"],
         || (),
         |pages| {
             assert!(tree(&data(&node)) == before, "{pages} pages");

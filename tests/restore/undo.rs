@@ -1,4 +1,4 @@
-//! `restore --undo` and `clean`: what is kept of old data, back in its place or gone for good.
+//! `undo` and `clean`: what is kept of old data, back in its place or gone for good.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,13 +51,13 @@ fn the_old_data_comes_back_to_the_last_byte_and_the_new_is_kept() {
     let (new, new_ids) = (tree(&member(&node)), ids(&member(&node)));
 
     let before = tree(&node.root());
-    let log = node.ok(&["restore", "--undo", "--plan"]);
+    let log = node.ok(&["undo", "--plan"]);
     assert!(log.contains("nothing was changed"), "{log}");
     let mut after = tree(&node.root());
     after.retain(|path, _| before.contains_key(path));
     assert!(after == before);
 
-    let log = node.ok(&["restore", "--undo"]);
+    let log = node.ok(&["undo"]);
     for words in [
         format!("given up for it: member {:x} of cluster {:x}", new_ids.1, new_ids.0),
         format!("undone: this node is member {:x} of cluster {:x}", old_ids.1, old_ids.0),
@@ -71,14 +71,15 @@ fn the_old_data_comes_back_to_the_last_byte_and_the_new_is_kept() {
     assert!(kept.len() == 1 && tree(&kept[0]) == new, "{kept:?}");
 
     // And there again.
+    // As scripts call it that are older than the command.
     node.ok(&["restore", "--undo"]);
     assert!(tree(&member(&node)) == new);
     assert_is_member(&node, new_ids);
-    node.ok(&["restore", "--undo"]);
+    node.ok(&["undo"]);
     node.start_etcd();
     let differences = keys::compare(&keys, &keys::dump(&node.etcd.client_url).unwrap());
     assert!(differences.is_empty(), "{differences:?}");
-    node.refused(&["restore", "--undo"], 10, &["a running etcd has", "stop it first"]);
+    node.refused(&["undo"], 10, &["a running etcd has", "stop it first"]);
 }
 
 /// A, then B that continues A, then A again, which continues nothing of B's.
@@ -91,7 +92,7 @@ fn the_archive_goes_on_with_the_old_cluster_and_claims_no_lineage() {
     node.etcd.stop().unwrap();
     node.ok(&["backup"]);
     let [a, b] = [&node.kept("member.before-restore-")[0], &member(&node)].map(|m| format!("{:x}", ids(m).0));
-    node.ok(&["restore", "--undo"]);
+    node.ok(&["undo"]);
     let log = node.ok(&["backup"]);
     assert!(log.contains("generation 3 begins"), "{log}");
 
@@ -119,7 +120,7 @@ fn without_anything_to_put_back_nothing_is_changed() {
     let Some((node, _)) = backed_up() else { return };
     let old = tree(&node.path("/var/lib/etcd2"));
     node.refused(
-        &["restore", "--undo"],
+        &["undo"],
         12,
         &["there is no member directory that a restore moved aside", "clean lists what is kept"],
     );
@@ -131,7 +132,7 @@ fn without_anything_to_put_back_nothing_is_changed() {
     let kept = node.kept("member.before-restore-");
     fs::remove_dir_all(kept[0].join("wal")).unwrap();
     let now = tree(&node.path("/var/lib/etcd2"));
-    let run = node.run(&["restore", "--undo"]);
+    let run = node.run(&["undo"]);
     assert!(run.code != 0 && run.log.contains("reading what was set aside"), "{}", run.log);
     assert!(tree(&node.path("/var/lib/etcd2")) == now && !node.is_fenced());
     assert!(tree(&kept[0]).len() < old.len());

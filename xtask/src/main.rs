@@ -27,7 +27,7 @@ use etcd2_backup::exit::{exit_of, hint_of};
 
 /// The workstation's tasks of etcd2-backup.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 80)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", term_width = 80)]
 struct Cli {
     /// Work in this checkout instead of the one around the current folder
     #[arg(long, value_name = "DIR")]

@@ -48,7 +48,7 @@ pub fn on_disk(settings: &Settings, now: u64) -> Result<Vec<Source>> {
         let dir = DataDir { snap: member.join("snap"), wal };
         let found = of_dir(&dir, Reading::Still, (Kind::Kept, &member), now);
         let is_undone = found.index.is_some() && undone.as_ref() == Some(&kept.suffix);
-        all.push(Source { command: is_undone.then(|| "restore --undo".to_owned()), ..found });
+        all.push(Source { command: is_undone.then(|| "undo".to_owned()), ..found });
     }
     Ok(all)
 }

@@ -2,5 +2,15 @@
 //!
 //! - [`text`]: values as they can be shown · [`output`]: stdout
 
+use std::io::Write as _;
+
+use crate::exit::Exit;
+
 pub mod output;
 pub mod text;
+
+/// Prints to stdout what was asked for. Who closed it does not want to read it.
+pub fn print(text: &str) -> Exit {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Exit::Done
+}

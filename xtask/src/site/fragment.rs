@@ -1,7 +1,7 @@
 //! `etcd2-backup.toml` as it was written: every key optional, none of them unknown, each value on one line.
 
+use super::nearest::nearest;
 use anyhow::Result;
-use etcd2_backup::nearest::nearest;
 use serde::{Deserialize, Serialize};
 
 use super::validate::{self, refuse};

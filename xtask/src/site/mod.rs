@@ -6,6 +6,7 @@ pub(crate) mod calendar;
 pub(crate) mod finding;
 pub(crate) mod fragment;
 pub(crate) mod input;
+pub(crate) mod nearest;
 pub(crate) mod rclone_conf;
 pub(crate) mod retention;
 pub(crate) mod runner;

@@ -3,13 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use etcd2_backup::nearest::nearest;
 use etcd2_backup::settings::rclone_flags::objection;
 use etcd2_backup::settings::rclone_section::Section;
-use etcd2_backup::settings::reach;
 
 use super::fragment::RcloneFragment;
 use super::input::{self, Content};
+use super::nearest::nearest;
 use super::validate::{self, refuse};
 
 /// rclone's own image, of the version that the tests run with. podman takes no name without a registry everywhere.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use super::nearest::nearest;
 use anyhow::Result;
-use etcd2_backup::nearest::nearest;
 
 use super::calendar::{CLOSEST_SECS, START_LIMIT, check_calendar};
 use super::fragment::Fragment;

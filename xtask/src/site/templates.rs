@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::nearest::nearest;
 use anyhow::Result;
 use etcd2_backup::exit::{Exit, OrFault};
-use etcd2_backup::nearest::nearest;
 use include_dir::{Dir, include_dir};
 use walkdir::WalkDir;
 

@@ -61,7 +61,7 @@ pub(crate) fn check_endpoint(said: &str, known: Option<&[Section]>) -> Result<St
     };
     let Some(section) = sections.iter().find(|s| s.name == remote) else {
         let what = format!("endpoint {endpoint:?}: rclone.conf has no section [{remote}]");
-        let nearest = etcd2_backup::nearest::nearest(remote, names.iter().copied());
+        let nearest = super::nearest::nearest(remote, names.iter().copied());
         return Err(refuse(
             what,
             match (nearest, names.is_empty()) {

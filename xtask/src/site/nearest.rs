@@ -2,7 +2,7 @@
 
 /// The known word nearest to `word`, if it is near enough to be a slip of the finger. The first letter is seldom wrong,
 /// so it decides between equals.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|k| (distance(word, k), k.chars().next() != word.chars().next(), k))
