@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use etcd2_backup::settings::rclone_flags::objection;
 use etcd2_backup::settings::rclone_section::Section;
+use etcd2_backup::settings::reach;
 
 use super::fragment::RcloneFragment;
 use super::input::{self, Content};
