@@ -9,6 +9,7 @@ mod calendar;
 mod check;
 mod demo;
 mod directives;
+mod docs;
 mod elf;
 mod exposure;
 mod facts;
@@ -73,6 +74,8 @@ enum Task {
     Lint(lint::Options),
     /// Make what a tag publishes: dist/release
     Release(release::Options),
+    /// Write man pages and shell completions of both programs: dist/man, dist/completions
+    Docs(docs::Options),
     /// Show the whole walk on this machine: build, install, back up, lose everything, recover
     Demo,
     /// Real nodes on this machine, and the scenarios that run on them
@@ -108,6 +111,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Build(options) => build::main(options),
         Task::Lint(options) => lint::main(options),
         Task::Release(options) => release::main(options),
+        Task::Docs(options) => docs::main(options),
         Task::Demo => {
             let (dir, tools) = (paths::target().join("demo"), paths::target().join("tools"));
             demo::run(&dir, &tools, |site, dist| build::run(site, dist).map(|b| b.tarball))
