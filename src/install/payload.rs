@@ -38,6 +38,14 @@ pub const DOCTOR: &str = "etcd2-backup-doctor.service";
 pub const TIMER: &str = "etcd2-backup.timer";
 /// Facts of the build; stays where it is.
 pub const MANIFEST: &str = "manifest.json";
+/// The man page.
+pub const MAN: &str = "etcd2-backup.8";
+/// The completions for bash.
+pub const BASH: &str = "etcd2-backup.bash";
+/// The completions for zsh.
+pub const ZSH: &str = "_etcd2-backup";
+/// The completions for fish.
+pub const FISH: &str = "etcd2-backup.fish";
 /// The checksums of all the others.
 pub const SUMS: &str = "SHA256SUMS";
 
@@ -137,6 +145,9 @@ impl Payload {
     }
 }
 
+/// What a tarball may have or not; those of a version before these were made have none of the last four.
+const OPTIONAL: [&str; 5] = [RCLONE, MAN, BASH, ZSH, FISH];
+
 fn required() -> impl Iterator<Item = &'static str> {
     [PROGRAM, SETTINGS, FENCE, RCLONE_CONF, MANIFEST].into_iter().chain(UNITS)
 }
@@ -145,13 +156,14 @@ fn required() -> impl Iterator<Item = &'static str> {
 fn problems(dir: &Path, sums: &BTreeMap<String, Digest>) -> Vec<String> {
     let unlisted =
         required().filter(|n| !sums.contains_key(*n)).map(|n| format!("{n} is not listed in {SUMS}"));
+    let is_ours = |name: &String| required().chain(OPTIONAL).any(|ours| ours == name);
     let foreign = sums
         .keys()
-        .filter(|n| *n != RCLONE && required().all(|r| r != *n))
+        .filter(|n| !is_ours(n))
         .map(|n| format!("{n} is listed in {SUMS} but is no file of etcd2-backup"));
     let bad = sums
         .iter()
-        .filter(|(n, _)| *n == RCLONE || required().any(|r| r == *n))
+        .filter(|(n, _)| is_ours(n))
         .filter_map(|(n, digest)| problem(&dir.join(n), digest).map(|p| format!("{n} {p}")));
     unlisted.chain(foreign).chain(bad).collect()
 }

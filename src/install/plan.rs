@@ -1,5 +1,6 @@
 //! What is to be done to which file: worked out by looking, shown, and carried out by [`super::transaction`].
 
+use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
@@ -71,8 +72,8 @@ impl Plan {
     pub fn install(root: &Root, payload: &Payload, old: &Record) -> Result<Self> {
         let mut plan = Self { keep_edited: true, ..Self::default() };
         let mut files = Vec::new();
-        for (name, target, mode) in targets(payload) {
-            // Only the bundled rclone can be absent from a payload that was verified.
+        for (name, target, mode) in targets(root, payload) {
+            // Of a payload that was verified only what is optional can be absent.
             let Some(digest) = payload.digest(name) else { continue };
             let wanted = Wanted { content: Content::Copy(payload.path(name)), digest, mode };
             let mut entry = Entry::of(&target, &wanted);
@@ -228,8 +229,35 @@ impl Step {
     }
 }
 
-/// Name in the tarball, path on the node and mode of every file: programs, settings, then the units that use them.
-fn targets(payload: &Payload) -> Vec<(&'static str, String, u32)> {
+/// Where a system may have a place for the man page and the completions: name in the tarball, directory, name there.
+const PLACES: [(&str, &str, &str); 4] = [
+    (payload::BASH, "/etc/bash_completion.d", "etcd2-backup"),
+    (payload::FISH, "/etc/fish/completions", payload::FISH),
+    (payload::ZSH, "/usr/local/share/zsh/site-functions", payload::ZSH),
+    (payload::MAN, "/usr/local/share/man/man8", payload::MAN),
+];
+
+/// The places that this node has. None is made, and what is in `/usr` is the system's: on Fedora CoreOS `/usr/local` is a link
+/// to `/var`.
+fn places(root: &Root) -> impl Iterator<Item = (&'static str, String, u32)> {
+    let is_place = |folder: &str| {
+        let real = |path: &str| fs::canonicalize(root.join(path));
+        let Ok(folder) = real(folder) else { return false };
+        let of_the_system = real("/usr").is_ok_and(|usr| folder.starts_with(usr));
+        let is_writable = rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK).is_ok();
+        !of_the_system && is_writable && look_at::is_dir(&folder).unwrap_or(false)
+    };
+    let all = PLACES.iter().filter(move |(_, folder, _)| is_place(folder));
+    let all = all.map(|(name, folder, there)| (*name, format!("{folder}/{there}"), 0o644));
+    // Nobody is kept from a backup by a completion that cannot be placed.
+    all.filter(move |(_, target, _)| {
+        existing::obstacle(root, target).is_ok_and(|obstacle| obstacle.is_none())
+    })
+}
+
+/// Name in the tarball, path on the node and mode of every file: programs, settings, the units that use them, then what is for
+/// people.
+fn targets(root: &Root, payload: &Payload) -> Vec<(&'static str, String, u32)> {
     let mut all = vec![
         (payload::PROGRAM, paths::PROGRAM.to_owned(), 0o755),
         (payload::RCLONE, paths::BUNDLED_RCLONE.to_owned(), 0o755),
@@ -238,6 +266,7 @@ fn targets(payload: &Payload) -> Vec<(&'static str, String, u32)> {
     all.extend(services().map(|unit| (payload::SETTINGS, drop_in(unit, payload::SETTINGS), 0o644)));
     all.extend(payload::UNITS.map(|unit| (unit, format!("{}/{unit}", paths::UNIT_DIR), 0o644)));
     all.push((payload::FENCE, drop_in(payload.etcd_unit(), payload::FENCE), 0o644));
+    all.extend(places(root));
     all
 }
 

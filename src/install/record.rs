@@ -209,7 +209,8 @@ fn parse(text: &[u8]) -> Result<Record> {
     };
     // Files are removed by this list.
     let ours = |p: &String| {
-        ["/etc/", "/opt/"].iter().any(|top| p.starts_with(top)) && p.split('/').all(|part| part != "..")
+        ["/etc/", "/opt/", "/usr/local/share/"].iter().any(|top| p.starts_with(top))
+            && p.split('/').all(|part| part != "..")
     };
     let targets = record.files.iter().map(|e| &e.target);
     if let Some(bad) =

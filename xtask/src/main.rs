@@ -6,6 +6,7 @@ mod bad_input;
 mod build;
 mod checkout;
 mod demo;
+mod docs;
 mod fuzz;
 mod init;
 mod lab;
@@ -22,7 +23,7 @@ mod units;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use etcd2_backup::exit::{exit_of, hint_of};
 
 /// The workstation's tasks of etcd2-backup.
@@ -47,6 +48,8 @@ enum Task {
     Lint(lint::Options),
     /// Make what a tag publishes: dist/release
     Release(release::Options),
+    /// Write man pages and shell completions of both programs: dist/man, dist/completions
+    Docs(docs::Options),
     /// Show the whole walk on this machine: build, install, back up, lose everything, recover
     Demo,
     /// Real nodes on this machine, and the scenarios that run on them
@@ -82,6 +85,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Build(options) => build::main(options),
         Task::Lint(options) => lint::main(options),
         Task::Release(options) => release::main(options),
+        Task::Docs(options) => docs::main(options, &Cli::command()),
         Task::Demo => {
             let (dir, tools) = (checkout::target().join("demo"), checkout::target().join("tools"));
             demo::run(&dir, &tools, |site, dist| build::run(site, dist).map(|b| b.tarball))
@@ -96,10 +100,9 @@ fn run(task: &Task) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
-        super::Cli::command().debug_assert();
+        <super::Cli as clap::CommandFactory>::command().debug_assert();
     }
 }

@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 8] = [
     &["units"],
     &["package"],
     &["program"],
-    &["build", "demo", "fuzz", "init", "lab", "lint", "promise", "release", "soak"],
+    &["build", "demo", "docs", "fuzz", "init", "lab", "lint", "promise", "release", "soak"],
     &["test"],
     &["main"],
 ];

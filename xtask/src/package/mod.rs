@@ -1,3 +1,4 @@
 //! What a node is given: one tarball.
 
+pub(crate) mod manual;
 pub(crate) mod tarball;

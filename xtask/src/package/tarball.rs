@@ -10,6 +10,7 @@ use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
+use super::manual;
 use crate::site::Site;
 use crate::site::runner::Runner;
 use crate::units::rendered::Rendered;
@@ -95,6 +96,9 @@ fn entries(site: &Site, rendered: &Rendered, program: &[u8], manifest: &str) -> 
     ];
     if let Runner::Bundled(rclone) = &site.runner {
         all.push(entry("rclone", 0o755, &rclone.0));
+    }
+    for (name, text) in manual::of_the_node()? {
+        all.push(entry(name, 0o644, &text));
     }
     for file in &rendered.files {
         let name = file.path.rsplit('/').next().unwrap_or_default();
@@ -200,10 +204,14 @@ mod tests {
                 ("30-etcd2-backup-fence.conf", 0o644),
                 ("30-etcd2-backup-restore.conf", 0o644),
                 ("SHA256SUMS", 0o644),
+                ("_etcd2-backup", 0o644),
                 ("etcd2-backup-doctor.service", 0o644),
                 ("etcd2-backup-install", 0o755),
                 ("etcd2-backup-verify.service", 0o644),
                 ("etcd2-backup-verify.timer", 0o644),
+                ("etcd2-backup.8", 0o644),
+                ("etcd2-backup.bash", 0o644),
+                ("etcd2-backup.fish", 0o644),
                 ("etcd2-backup.service", 0o644),
                 ("etcd2-backup.timer", 0o644),
                 ("etcd2-join.service", 0o644),
@@ -225,7 +233,7 @@ mod tests {
         let want: String =
             files.iter().map(|(name, f)| format!("{}  {name}\n", sha256(&f.content))).collect();
         assert_eq!(sums, want);
-        assert_eq!(files.len(), 13);
+        assert_eq!(files.len(), 17);
     }
 
     #[test]

@@ -1,0 +1,1 @@
+etcd2-backup.fish
