@@ -64,7 +64,7 @@ fn refuse_two_histories(all: &[Generation], parents: &[Parent], committed: &Comm
     let Some(newest) = all.last() else { return Ok(()) };
     let parent = parents.iter().find(|p| p.for_cluster == newest.name.cluster_id);
     lineage::check(all, newest, parent, committed).map_err(|e| refused(&format!("{e:#}")))?;
-    let end = |g: &Generation| g.last().map(|part| (part.term, part.last));
+    let end = |g: &Generation| g.last().map(PartName::end);
     let of_cluster = |g: &&Generation| g.name.cluster_id == newest.name.cluster_id;
     match all.iter().filter(of_cluster).find(|g| end(g) > end(newest)) {
         Some(fresher) => {

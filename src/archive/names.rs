@@ -11,6 +11,7 @@
 
 use std::fmt;
 
+use crate::etcd::proto::LogPosition;
 use crate::sys::time;
 
 /// The longest name that rclone's crypt can encrypt.
@@ -79,6 +80,11 @@ pub struct PartName {
 }
 
 impl PartName {
+    /// Where its log ends.
+    pub fn end(&self) -> LogPosition {
+        LogPosition { index: self.last, term: self.term }
+    }
+
     /// Reads a file's name.
     pub fn parse(name: &str) -> Option<Self> {
         let mut fields = name.strip_suffix(".part")?.split('-');

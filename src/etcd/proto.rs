@@ -4,6 +4,8 @@
 //! byte for byte what etcd would write. And a decoder takes nothing else: a record's type is not covered by its CRC, and
 //! with another type its payload would be read as a message that it is not.
 
+use std::cmp::Ordering;
+
 use anyhow::{Result, bail, ensure};
 
 use super::wire::{Encoder, Fields, Head, Message, shortest};
@@ -64,15 +66,26 @@ impl HardState {
     }
 }
 
-/// An index of the log and the term it was written in: walpb.Snapshot, and the position of a `.snap` file.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
+/// An index of the log and the term it was written in: walpb.Snapshot, and the position of a `.snap` file. Of two logs of a
+/// cluster the one that ends in the later term is newer, whatever its index: that is raft's order, and this type's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LogPosition {
     /// Raft index.
     pub index: u64,
     /// Raft term.
     pub term: u64,
+}
+
+impl Ord for LogPosition {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.term, self.index).cmp(&(other.term, other.index))
+    }
+}
+
+impl PartialOrd for LogPosition {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl LogPosition {
@@ -276,6 +289,13 @@ fn conf_state(message: &[u8]) -> Result<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_later_term_is_newer_than_a_longer_log() {
+        let at = |term, index| LogPosition { index, term };
+        let newer_than = [(at(2, 70), at(3, 56)), (at(2, 70), at(2, 71)), (at(0, 0), at(1, 0))];
+        assert!(newer_than.iter().all(|(older, newer)| older < newer));
+    }
 
     #[test]
     fn messages_survive_encoding_and_decoding() {

@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::way::{Node, Take, Way, Wish};
 use super::{plan, refuse};
 use crate::archive::lineage::Record;
+use crate::etcd::proto::LogPosition;
 use crate::exit::{Exit, fault};
 
 /// Who restores it, and out of whose folder: the one that was named, else that of the node whose backups go furthest.
@@ -51,7 +52,7 @@ fn way(nodes: &[Node], wish: Wish, first: usize, planned: &Record) -> Way {
             generation: planned.generation,
             index: planned.index,
         },
-        end: (planned.term, planned.index),
+        end: LogPosition { index: planned.index, term: planned.term },
     };
     let made = |node: &Node| {
         let record = node.report.record.clone()?;
@@ -98,13 +99,16 @@ mod tests {
         all.iter_mut().for_each(|node| node.report.healthy = true);
         let planned = planned(&all);
         let take = Take::Past { machine_id: "m0".into(), generation: 0, index: 50 };
-        let begin = Way::Begin { first: 1, take, end: (2, 50) };
+        let begin = Way::Begin { first: 1, take, end: LogPosition { index: 50, term: 2 } };
         assert_eq!(decide(&all, wish, 1, &planned).unwrap(), begin);
         // Another point was restored meanwhile.
         recovered(&mut all, &[0]);
         all[0].report.healthy = false;
         let other = Record { index: 49, ..planned.clone() };
-        assert!(matches!(decide(&all, wish, 1, &other).unwrap(), Way::Begin { end: (2, 49), .. }));
+        assert!(matches!(
+            decide(&all, wish, 1, &other).unwrap(),
+            Way::Begin { end: LogPosition { index: 49, term: 2 }, .. }
+        ));
         // This one, on one node.
         let Way::GoOn { left, .. } = decide(&all, wish, 1, &planned).unwrap() else { panic!() };
         assert_eq!(left, [1, 2]);

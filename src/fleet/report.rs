@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::archive::lineage::{Parent, Record, RecordedMember};
+use crate::etcd::proto::LogPosition;
 use crate::settings::urls;
 
 /// What `recover` and the nodes say to each other: reports, answers, and the verbs and options by which they are asked. It
@@ -140,6 +141,13 @@ pub struct Found {
     pub parents: Vec<Parent>,
     /// The members in its list at that entry; none where only its end was looked at.
     pub members: Vec<RecordedMember>,
+}
+
+impl Found {
+    /// Where its log ends.
+    pub fn end(&self) -> LogPosition {
+        LogPosition { index: self.index, term: self.term }
+    }
 }
 
 /// What a member that serves says of itself.

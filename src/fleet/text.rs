@@ -27,8 +27,8 @@ pub fn lines(nodes: &[Node], way: &Way, one_by_one: bool) -> Vec<String> {
             lines.push(format!(
                 "plan: {} makes a new cluster of {data}, up to index {} of term {}",
                 target(*first),
-                end.1,
-                end.0
+                end.index,
+                end.term
             ));
             lines.extend(given_up(nodes, take));
             lines.extend(left_out(nodes, *first, take));
@@ -88,7 +88,7 @@ fn left_out(nodes: &[Node], first: usize, take: &Take) -> Vec<String> {
     };
     let of_it = |found: &&Found| source.is_none_or(|source| source.cluster_id == found.cluster_id);
     let disks = nodes.iter().filter_map(|node| Some((node, node.report.disk.as_ref()?)));
-    let newest = disks.filter(|(_, disk)| of_it(disk)).max_by_key(|(_, disk)| (disk.term, disk.index));
+    let newest = disks.filter(|(_, disk)| of_it(disk)).max_by_key(|(_, disk)| disk.end());
     let Some((witness, disk)) = newest else { return Vec::new() };
     let is_named = |member: &RecordedMember| {
         nodes.iter().any(|node| urls::share_a_place(&node.report.peer_urls, &member.peer_urls))

@@ -2,6 +2,7 @@
 
 use super::report::Report;
 use crate::archive::lineage::Record;
+use crate::etcd::proto::LogPosition;
 
 /// A node by the words its user has for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub enum Way {
         /// Of what.
         take: Take,
         /// The position it continues from: term, then index.
-        end: (u64, u64),
+        end: LogPosition,
     },
     /// A recovery that was begun: the others write their part of it.
     GoOn {

@@ -86,8 +86,7 @@ fn latest(remote: &dyn Remote, cluster_id: u64) -> Result<Option<(String, PartNa
         Seen::Start => found = None,
         Seen::Object(path, size) => {
             let Some((folder, part)) = catalog::part_of(path, size, cluster_id) else { return };
-            let end = |part: &PartName| (part.term, part.last);
-            if found.as_ref().is_none_or(|(_, other)| end(&part) > end(other)) {
+            if found.as_ref().is_none_or(|(_, other)| part.end() > other.end()) {
                 found = Some((folder.to_owned(), part));
             }
         }

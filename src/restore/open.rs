@@ -11,7 +11,6 @@ use super::{legacy, other_history};
 use crate::archive::chain;
 use crate::archive::lineage::Parent;
 use crate::etcd::datadir::{Contents, DataDir};
-use crate::etcd::proto::LogPosition;
 use crate::etcd::wal::Reading;
 use crate::etcd::{clock, in_use};
 use crate::exit::{Exit, OrFault, exit_of, fault};
@@ -89,7 +88,7 @@ fn auto(settings: &Settings, from: (&dyn Remote, &Scratch), wanted: Wanted) -> R
             let hint = "wait for the remote; or restore --source local takes the local data in any case";
             Err(e).or_fault(exit, "comparing the local data, which can be used, with the archive", hint)
         }
-        Ok(remote) if same_cluster(&own, &remote) && raft_order(&own) >= raft_order(&remote) => Ok(own),
+        Ok(remote) if same_cluster(&own, &remote) && own.contents.last() >= remote.contents.last() => Ok(own),
         Ok(remote) => {
             log::info!("the archive is used: the local data is older or of another cluster");
             Ok(remote)
@@ -99,12 +98,6 @@ fn auto(settings: &Settings, from: (&dyn Remote, &Scratch), wanted: Wanted) -> R
 
 fn same_cluster(a: &Source, b: &Source) -> bool {
     a.contents.metadata.cluster_id == b.contents.metadata.cluster_id
-}
-
-/// Raft's own rule for which log is newer: term first.
-fn raft_order(source: &Source) -> (u64, u64) {
-    let LogPosition { index, term } = source.contents.last();
-    (term, index)
 }
 
 /// The node's own data directory.
@@ -122,7 +115,7 @@ pub fn local(settings: &Settings) -> Result<Source> {
 /// Says what a restore from the archive would leave behind on this disk. It is kept aside in any case.
 fn say_what_local_has(own: &Source, archive: &Source) {
     let (ours, point) = (own.contents.last(), archive.point);
-    if !same_cluster(own, archive) || raft_order(own) <= (point.term, point.index) {
+    if !same_cluster(own, archive) || ours <= point {
         return;
     }
     let more = ours.index.saturating_sub(point.index);

@@ -47,7 +47,7 @@ fn freshest_way(nodes: &[Node], wish: Wish) -> Result<Way> {
             Take::Archive { machine_id, generation: best.found.generation }
         }
     };
-    Ok(Way::Begin { first, take, end: best.end() })
+    Ok(Way::Begin { first, take, end: best.found.end() })
 }
 
 /// The node that the others name as the founding member.
@@ -152,11 +152,6 @@ pub(super) struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// Raft's own rule for which log is newer.
-    pub(super) fn end(&self) -> (u64, u64) {
-        (self.found.term, self.found.index)
-    }
-
     pub(super) fn describe(&self, nodes: &[Node]) -> String {
         let Found { cluster_id, generation, index, term, .. } = self.found;
         let target = &nodes[self.node].target;
@@ -180,7 +175,7 @@ fn best<'a>(nodes: &'a [Node], wish: Wish) -> Result<Candidate<'a>> {
     let Some(founder) = wish.founder else { return Ok(best) };
     let reachable: Vec<_> = all.into_iter().filter(|c| !c.is_disk || c.node == founder).collect();
     let less = match freshest(&reachable)[..] {
-        [own] if own.end() == best.end() => return Ok(own),
+        [own] if own.found.end() == best.found.end() => return Ok(own),
         [own] => {
             let entries = best.found.index.saturating_sub(own.found.index);
             format!("{}, {entries} entries less", own.describe(nodes))

@@ -1,5 +1,6 @@
 use super::*;
 use crate::archive::lineage::Parent;
+use crate::etcd::proto::LogPosition;
 use crate::exit::exit_of;
 use crate::fleet::report::{About, Doubt, PROTOCOL};
 use crate::fleet::text::lines;
@@ -101,7 +102,7 @@ pub(in crate::fleet) fn recovered(nodes: &mut [Node], done: &[usize]) {
 }
 
 fn begin(first: usize, take: Take, index: u64) -> Way {
-    Way::Begin { first, take, end: (2, index) }
+    Way::Begin { first, take, end: LogPosition { index, term: 2 } }
 }
 
 fn of_archive(node: usize) -> Take {
@@ -181,7 +182,7 @@ fn a_recovery_that_was_cut_off_goes_on() {
     recovered(&mut all, &[0, 1]);
     let disk = all[1].report.disk.as_mut().unwrap();
     (disk.term, disk.index) = (3, 56);
-    let anew = Way::Begin { first: 1, take: Take::Disk, end: (3, 56) };
+    let anew = Way::Begin { first: 1, take: Take::Disk, end: LogPosition { index: 56, term: 3 } };
     assert_eq!(decide(&all, Wish::default()).unwrap(), anew);
     // So says the backup of one that lost its disk.
     let mut all = disks();
@@ -189,7 +190,11 @@ fn a_recovery_that_was_cut_off_goes_on() {
     (all[2].report.disk, all[2].report.archive) = (None, Some(Found { term: 3, ..found(NEW, 56).unwrap() }));
     assert_eq!(
         decide(&all, Wish::default()).unwrap(),
-        Way::Begin { first: 0, take: Take::Archive { machine_id: "m2".into(), generation: 0 }, end: (3, 56) }
+        Way::Begin {
+            first: 0,
+            take: Take::Archive { machine_id: "m2".into(), generation: 0 },
+            end: LogPosition { index: 56, term: 3 }
+        }
     );
     // Long ago: who has neither disk nor backup may have been one of a quorum.
     let mut all = disks();

@@ -36,7 +36,7 @@ pub struct Further {
 #[derive(Debug)]
 pub struct Beyond {
     /// How far each folder goes with the cluster, by names alone.
-    ends: BTreeMap<String, (u64, u64)>,
+    ends: BTreeMap<String, LogPosition>,
     /// Recoveries that other machines began, if their records can be read.
     recoveries: Result<Vec<Record>>,
 }
@@ -52,7 +52,7 @@ pub fn look(remote: &dyn Remote, own: &str, cluster: u64) -> Result<Beyond> {
         Seen::Start => (ends, records) = (BTreeMap::new(), Vec::new()),
         Seen::Object(path, size) => {
             if let Some((folder, part)) = catalog::part_of(path, size, cluster) {
-                let end = (part.term, part.last);
+                let end = part.end();
                 let known = ends.entry(folder.to_owned()).or_insert(end);
                 *known = end.max(*known);
             } else if recovery_records::is_record(path) && path.split('/').next() != Some(own) {
@@ -68,7 +68,7 @@ pub fn look(remote: &dyn Remote, own: &str, cluster: u64) -> Result<Beyond> {
 pub fn say(remote: &dyn Remote, looked: Result<Beyond>, own: &str, source: &Source) {
     let (cluster, last) = (source.contents.metadata.cluster_id, source.point);
     let more = |Beyond { ends, recoveries }| {
-        let mut more: Vec<_> = ends.into_iter().filter(|(_, end)| *end > (last.term, last.index)).collect();
+        let mut more: Vec<_> = ends.into_iter().filter(|(_, end)| *end > last).collect();
         more.sort_unstable_by_key(|(_, end)| Reverse(*end));
         // Who goes back to a point knows that there is more.
         let few = if last == source.contents.last() { FEW } else { 0 };
@@ -126,12 +126,12 @@ fn say_recovered(record: &Record) {
 /// The furthest point of a cluster, by names alone, if it goes further than this entry.
 fn further(folders: &Folders, own: &str, cluster: u64, last: LogPosition) -> Option<Further> {
     let mut found: Option<Further> = None;
-    let mut end = (last.term, last.index);
+    let mut end = last;
     for (folder, objects) in folders {
         let all = chain::generations(objects);
         for generation in all.iter().filter(|generation| generation.name.cluster_id == cluster) {
-            let Some(&part) = generation.last().filter(|part| (part.term, part.last) > end) else { continue };
-            end = (part.term, part.last);
+            let Some(&part) = generation.last().filter(|part| part.end() > end) else { continue };
+            end = part.end();
             let newest = all.last().is_some_and(|newest| newest.name == generation.name);
             let numbered = (!newest).then_some(generation.name.number);
             let command = find::command(folder, folder == own, numbered, generation.is_broken());

@@ -11,6 +11,8 @@ pub mod text;
 
 use serde::{Serialize, Serializer};
 
+use crate::etcd::proto::LogPosition;
+
 /// Data that a recovery could begin with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Source {
@@ -77,9 +79,9 @@ impl Source {
         }
     }
 
-    /// Its cluster, and how far it goes; what is compared inside one cluster, term first.
-    fn end(&self) -> Option<(u64, (u64, u64))> {
-        Some((self.cluster_id?, (self.term?, self.index?)))
+    /// Its cluster, and how far it goes; what is compared inside one cluster.
+    fn end(&self) -> Option<(u64, LogPosition)> {
+        Some((self.cluster_id?, LogPosition { index: self.index?, term: self.term? }))
     }
 }
 

@@ -129,17 +129,17 @@ fn rank(sources: &mut [Source], line: &Line, is_end: bool, clear: bool, doubtful
             best = at;
         }
     }
-    let Some((_, (term, index))) = sources[best].end() else { return Vec::new() };
+    let Some((_, end)) = sources[best].end() else { return Vec::new() };
     for &at in &all {
         let source = &mut sources[at];
         source.lineage = Some(line.lineage + 1);
-        source.behind = source.index.and_then(|own| index.checked_sub(own)).filter(|_| !doubtful);
+        source.behind = source.index.and_then(|own| end.index.checked_sub(own)).filter(|_| !doubtful);
         source.standing = match (is_end, doubtful) {
             (false, _) => Standing::Superseded,
             (true, true) => Standing::Unclear,
             (true, false) if at == best && clear => Standing::Freshest,
             (true, false) if at == best => Standing::Unclear,
-            (true, false) if (source.term, source.index) == (Some(term), Some(index)) => Standing::Equal,
+            (true, false) if source.end() == Some((line.cluster, end)) => Standing::Equal,
             (true, false) => Standing::Older,
         };
     }

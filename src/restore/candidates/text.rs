@@ -20,7 +20,7 @@ pub fn render(sources: &[Source], verdict: &Verdict) -> String {
         };
         out += &columns(["", "index", "term", "cluster", "member", "time"]);
         let mut own: Vec<&Source> = sources.iter().filter(|s| s.lineage == lineage).collect();
-        own.sort_by_key(|s| (s.standing == Standing::Superseded, Reverse((s.term, s.index))));
+        own.sort_by_key(|s| (s.standing == Standing::Superseded, Reverse(s.end())));
         own.into_iter().for_each(|source| out += &lines(source));
     }
     for record in &verdict.unseen {
