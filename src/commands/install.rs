@@ -7,13 +7,14 @@ use anyhow::{Context, Result};
 
 use super::{args, refuse_edited, tell};
 use crate::exit::{Exit, OrFault, fault};
-use crate::install::payload::{self, DOCTOR, Payload, TIMER};
+use crate::install::payload::{self, Payload};
 use crate::install::plan::{Action, Plan};
 use crate::install::record::{Entry, Record};
 use crate::install::{post_install, system, transaction};
 use crate::node::fence;
 use crate::paths::FENCE;
 use crate::remote::version;
+use crate::settings::our_units::{DOCTOR, TIMER};
 use crate::sys::root::Root;
 use crate::sys::{fs, look, privilege, systemd, terminal};
 

@@ -20,7 +20,7 @@ use crate::fleet::ssh::Ssh;
 use crate::fleet::steps::Fleet;
 use crate::fleet::way::{Node, Take, Way, Wish};
 use crate::fleet::{past, plan, text};
-use crate::install::payload::TIMER;
+use crate::settings::our_units::TIMER;
 
 struct Recover<'a> {
     options: &'a args::Recover,

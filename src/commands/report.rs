@@ -5,9 +5,9 @@ use anyhow::Result;
 use super::args;
 use crate::exit::Exit;
 use crate::fleet::gather;
-use crate::install::payload::TIMER;
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
+use crate::settings::our_units::TIMER;
 use crate::sys::root::Root;
 use crate::sys::terminal;
 

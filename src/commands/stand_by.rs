@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use crate::exit::Exit;
 use crate::fleet::gather;
-use crate::install::payload::TIMER;
 use crate::node::{fence, guards, under_fence};
 use crate::settings::Settings;
+use crate::settings::our_units::{BACKUP, TIMER, VERIFY};
 use crate::sys::root::Root;
 use crate::sys::{systemd, terminal};
 
@@ -24,7 +24,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     let stopped = || -> Result<()> {
         if root.is_live() {
             // The timer's own ones stop with it.
-            for unit in [TIMER, "etcd2-backup.service", "etcd2-backup-verify.service", &settings.etcd_unit] {
+            for unit in [TIMER, BACKUP, VERIFY, &settings.etcd_unit] {
                 systemd::stop(unit)?;
             }
         }

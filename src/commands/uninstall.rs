@@ -5,9 +5,10 @@ use anyhow::Result;
 use super::{args, installed, tell};
 use crate::exit::{Exit, exit_of, fault};
 use crate::install::plan::{Action, Plan};
-use crate::install::{payload, post_install, transaction};
+use crate::install::{post_install, transaction};
 use crate::node::fence;
 use crate::paths::FENCE;
+use crate::settings::our_units;
 use crate::sys::root::Root;
 use crate::sys::{privilege, systemd};
 
@@ -49,7 +50,7 @@ pub(super) fn run(root: &Root, options: &args::Uninstall) -> Result<Exit> {
 /// Stops our timers, and gives those that ran.
 fn stop_timers() -> Result<Vec<&'static str>> {
     let mut running = Vec::new();
-    for timer in payload::UNITS.into_iter().filter(|unit| unit.ends_with(".timer")) {
+    for timer in our_units::UNITS.into_iter().filter(|unit| unit.ends_with(".timer")) {
         if systemd::is_active(timer)? {
             running.push(timer);
         }
@@ -65,7 +66,7 @@ fn refuse_in_a_recovery(root: &Root) -> Result<()> {
         return Err(fault(Exit::Refused, what, "finish it first: the file says which command"));
     }
     if root.is_live() {
-        for service in payload::services() {
+        for service in our_units::services() {
             if systemd::is_active(service)? {
                 let hint = format!("wait until it has ended, or stop it: sudo systemctl stop {service}");
                 return Err(fault(Exit::Refused, format!("{service} is running"), hint));

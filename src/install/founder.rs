@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 
-use super::payload::{Content, Wanted, drop_in, services};
+use super::payload::{Content, Wanted, drop_in};
 use super::plan::{Action, Plan, Step};
 use super::record::{Entry, Record};
 use super::sums::of_bytes;
 use crate::paths::FOUNDER_DROP_IN;
+use crate::settings::our_units::services;
 use crate::sys::look;
 use crate::sys::root::Root;
 

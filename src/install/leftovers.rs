@@ -5,8 +5,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::payload::{self, drop_in, services};
+use super::payload::{self, drop_in};
 use crate::paths::RUNTIME_UNIT_DIR;
+use crate::settings::our_units::services;
 use crate::sys::root::Root;
 
 /// Why it is removed.

@@ -10,6 +10,8 @@ use anyhow::{Context, Result, ensure};
 use super::sums::{self, Digest};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths;
+use crate::settings::names::etcd_unit_problem;
+use crate::settings::our_units::UNITS;
 use crate::sys::unit_file;
 
 /// This program, under the name it has in the tarball.
@@ -22,20 +24,6 @@ pub const FENCE: &str = "30-etcd2-backup-fence.conf";
 pub const RCLONE_CONF: &str = "rclone.conf";
 /// The rclone program, only there for the runner `bundled`.
 pub const RCLONE: &str = "rclone";
-/// Our units.
-pub const UNITS: [&str; 7] = [
-    "etcd2-backup.service",
-    "etcd2-backup.timer",
-    "etcd2-backup-verify.service",
-    "etcd2-backup-verify.timer",
-    DOCTOR,
-    "etcd2-restore.service",
-    "etcd2-join.service",
-];
-/// Tries what a backup needs, with the rights of one.
-pub const DOCTOR: &str = "etcd2-backup-doctor.service";
-/// What is enabled where backups are to be made. It starts and stops the timer of the verification.
-pub const TIMER: &str = "etcd2-backup.timer";
 /// Facts of the build; stays where it is.
 pub const MANIFEST: &str = "manifest.json";
 /// The man page.
@@ -212,13 +200,10 @@ fn read_listed(path: &Path, listed: Option<&Digest>) -> Result<String> {
 fn etcd_unit(value: Option<&str>) -> Result<String> {
     let problem = match value {
         None | Some("") => format!("{SETTINGS} does not say which unit runs etcd: {UNIT_KEY} is missing"),
-        Some(name) if !unit_file::is_service_name(name) => {
-            format!("{SETTINGS}: {UNIT_KEY}={name:?} is not the name of a service")
-        }
-        Some(name) if UNITS.contains(&name) => {
-            format!("{SETTINGS}: {UNIT_KEY}={name} is one of etcd2-backup's own units")
-        }
-        Some(name) => return Ok(name.to_owned()),
+        Some(name) => match etcd_unit_problem(name) {
+            Some(why) => format!("{SETTINGS}: {UNIT_KEY}={name:?} {why}"),
+            None => return Ok(name.to_owned()),
+        },
     };
     let hint = "set etcd_unit in etcd2-backup.toml (for example \"etcd2.service\"), build and copy the tarball again";
     Err(fault(Exit::Settings, problem, hint))
@@ -242,11 +227,6 @@ pub struct Wanted {
     pub digest: Digest,
     /// Its mode.
     pub mode: u32,
-}
-
-/// Our services, without the timer.
-pub fn services() -> impl Iterator<Item = &'static str> {
-    UNITS.into_iter().filter(|u| u.ends_with(".service"))
 }
 
 /// The path of a drop-in of a unit.

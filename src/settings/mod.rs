@@ -25,6 +25,8 @@ pub mod endpoint;
 mod engine;
 pub mod etcd_config;
 pub mod etcd_unit;
+pub mod names;
+pub mod our_units;
 mod parse;
 pub mod rclone_flags;
 pub mod rclone_section;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::names::{etcd_unit_problem, is_machine_id};
 use super::rclone_section::{Section, configured};
 use super::values::{OURS, absolute, get, truth};
 use super::{
@@ -26,11 +27,10 @@ const METRICS_FILE: &str = "ETCD2_BACKUP_METRICS_FILE";
 /// The unit that runs etcd, which must be known before it can be asked.
 pub(super) fn etcd_unit(ours: &BTreeMap<String, String>) -> Result<String> {
     let unit = get(ours, "ETCD2_BACKUP_ETCD_UNIT").unwrap_or("etcd2.service");
-    let clean = |c: char| c.is_ascii_alphanumeric() || "@:._-\\".contains(c);
-    if !unit.ends_with(".service") || !unit.chars().all(clean) {
+    if let Some(why) = etcd_unit_problem(unit) {
         return Err(fault(
             Exit::Settings,
-            format!("ETCD2_BACKUP_ETCD_UNIT={unit:?} is not the name of a service"),
+            format!("ETCD2_BACKUP_ETCD_UNIT={unit:?} {why}"),
             format!("write the full name, as etcd2.service, in {OURS}"),
         ));
     }
@@ -209,7 +209,7 @@ fn rclone_flags(ours: &BTreeMap<String, String>) -> Result<Vec<String>> {
 
 fn parse_machine_id(text: &str) -> Result<String> {
     let id = text.trim();
-    if id.len() != 32 || !id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+    if !is_machine_id(id) {
         return Err(fault(
             Exit::Settings,
             format!("/etc/machine-id holds {id:?}, not 32 hex digits"),

@@ -50,14 +50,6 @@ pub fn parse_environment(text: &str) -> Vec<(String, String)> {
     all
 }
 
-/// Whether systemd would take this as the name of a service: then it is also safe as part of a path.
-pub fn is_service_name(name: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b);
-    name.len() <= 255
-        && name.strip_suffix(".service").is_some_and(|stem| !stem.is_empty() && !stem.starts_with('@'))
-        && name.bytes().all(allowed)
-}
-
 /// Lines without comments, with those that end in a backslash joined to the next one.
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
@@ -210,26 +202,5 @@ mod tests {
         let found = parse_settings(text);
         let found: Vec<_> = found.iter().map(|s| [s.section.as_str(), &s.key, &s.value]).collect();
         assert_eq!(found, [["", "A", "0"], ["Unit", "C", "a  b"], ["Service", "D", ""], ["", "E", "5=6"]]);
-    }
-
-    #[test]
-    fn only_names_of_services_are_taken_for_one() {
-        for name in ["etcd2.service", "etcd-member.service", "etcd@1.service", r"a\x2db.service"] {
-            assert!(is_service_name(name), "{name}");
-        }
-        let long = format!("{}.service", "a".repeat(248));
-        for name in [
-            "",
-            "etcd2",
-            ".service",
-            "etcd2.timer",
-            "../x.service",
-            "a b.service",
-            "a\n.service",
-            "é.service",
-        ] {
-            assert!(!is_service_name(name), "{name}");
-        }
-        assert!(!is_service_name(&long));
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use etcd2_backup::commands::args::{self, Parsed};
 use etcd2_backup::install::payload;
 use etcd2_backup::paths;
+use etcd2_backup::settings::our_units;
 
 const SETTINGS: &str = include_str!("../../docs/reference/settings.md");
 const FILES: &str = include_str!("../../docs/reference/files.md");
@@ -103,7 +104,7 @@ fn every_value_of_the_templates_is_described() {
 
 #[test]
 fn every_file_and_variable_is_in_its_table() {
-    let files = payload::UNITS.into_iter().chain([
+    let files = our_units::UNITS.into_iter().chain([
         payload::PROGRAM,
         payload::SETTINGS,
         payload::FENCE,

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::etcd::datadir::Family;
+use crate::settings::names::is_machine_id;
 use crate::settings::source::Choice;
 use crate::settings::urls;
 
@@ -17,8 +18,7 @@ pub(super) fn number(given: &str) -> Value<u64> {
 
 /// The name of a machine's folder below the endpoint: what systemd calls its machine ID.
 pub(super) fn machine_id(given: &str) -> Value<String> {
-    let hex = given.len() == 32 && given.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if hex { Ok(given.to_owned()) } else { Err("a machine ID, 32 hex digits") }
+    if is_machine_id(given) { Ok(given.to_owned()) } else { Err("a machine ID, 32 hex digits") }
 }
 
 /// Which recovery; empty for the only one there is.

@@ -19,6 +19,7 @@ use crate::node::member_dir::places::Places;
 use crate::node::member_dir::{aside, kept};
 use crate::remote::Remote;
 use crate::settings::Settings;
+use crate::settings::names::is_machine_id;
 use crate::sys::time;
 
 /// What is on this node's disk.
@@ -184,8 +185,4 @@ pub(super) fn command(folder: &str, own: bool, generation: Option<u64>, broken: 
         command += " --accept-older";
     }
     Some(command)
-}
-
-fn is_machine_id(name: &str) -> bool {
-    name.len() == 32 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }

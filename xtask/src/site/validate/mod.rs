@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::Result;
 use etcd2_backup::exit::{Exit, fault};
 use etcd2_backup::settings::endpoint;
+use etcd2_backup::settings::names::etcd_unit_problem;
 use etcd2_backup::settings::urls::peer_url_problem;
 
 use super::rclone_conf::Section;
@@ -175,24 +176,10 @@ pub(crate) fn check_unit(unit: &str) -> Result<()> {
         let hint = "write the name of the service that runs etcd, for example etcd_unit = \"etcd2.service\"";
         Err(refuse(format!("etcd_unit {unit:?} {why}"), hint))
     };
-    let Some(stem) = unit.strip_suffix(".service") else {
-        return no("does not end in \".service\"");
-    };
-    if stem.is_empty() || unit.len() > 255 {
-        return no("is not a unit name");
+    if unit.contains('\\') {
+        return no("contains a character that is not for unit names"); // systemd would read it as an escape
     }
-    if !stem.bytes().all(|b| b.is_ascii_alphanumeric() || b":_.@-".contains(&b)) {
-        return no("contains a character that is not for unit names");
-    }
-    if stem.starts_with('@') || stem.ends_with('@') {
-        return no("is a template, not one of its instances");
-    }
-    if ["etcd2-backup", "etcd2-backup-verify", "etcd2-backup-doctor", "etcd2-restore", "etcd2-join"]
-        .contains(&stem)
-    {
-        return no("is a service of this program, not of etcd");
-    }
-    Ok(())
+    etcd_unit_problem(unit).map_or(Ok(()), no)
 }
 
 /// The name of a container image.

@@ -1,9 +1,9 @@
 //! What rendered units must keep, whoever wrote the template: without it a recovery or all backups would fail, and
 //! nobody would know before the day.
 
-use etcd2_backup::install::payload::DOCTOR;
 use etcd2_backup::paths;
 use etcd2_backup::remote::variables;
+use etcd2_backup::settings::our_units::{DOCTOR, TIMER, VERIFY};
 use etcd2_backup::sys::unit_file::{Setting, parse_environment, parse_settings};
 
 use super::directives::{OLDEST, is_protection, since};
@@ -14,11 +14,9 @@ use crate::site::finding::Finding;
 use crate::site::runner::Runner;
 use crate::site::span::parse_span;
 
-/// The settings of the three services: the same file in all of them.
+/// The settings of our services: the same file in all of them.
 pub(crate) const SETTINGS: &str = "30-etcd2-backup-restore.conf";
 const FENCE: &str = "30-etcd2-backup-fence.conf";
-const TIMER: &str = "etcd2-backup.timer";
-const VERIFY: &str = "etcd2-backup-verify.service";
 const VERIFY_TIMER: &str = "etcd2-backup-verify.timer";
 /// Before version 236, systemd reads so many bytes of a line, and takes the rest for another line.
 const MAX_LINE_BYTES: usize = 2047;
