@@ -34,6 +34,7 @@ pub mod reach;
 pub mod retention;
 pub mod source;
 pub mod started;
+pub mod table;
 mod tls;
 pub mod urls;
 mod values;

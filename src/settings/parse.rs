@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use super::names::{etcd_unit_problem, is_machine_id};
 use super::rclone_section::{Section, configured};
+use super::table::default;
 use super::values::{OURS, absolute, get, truth};
 use super::{
     Runner, Settings, UnitEnvironment, bootstrap, contained, endpoint, rclone_flags, retention, source, tls,
@@ -17,16 +18,11 @@ use crate::exit::{Exit, OrFault, fault};
 use crate::paths::{AUTH, RCLONE_CONF};
 use crate::sys::root::Root;
 
-const DEFAULT_DATA_DIR: &str = "/var/lib/etcd2";
-const DEFAULT_BACKUP_DIR: &str = "/var/lib/etcd2-backup";
-const DEFAULT_RESTORE_DIR: &str = "/var/lib/etcd2-restore";
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
-const DEFAULT_QUIET: Duration = Duration::from_secs(600);
 const PASSWORD_FILE: &str = "ETCD2_BACKUP_RCLONE_PASSWORD_FILE";
 const METRICS_FILE: &str = "ETCD2_BACKUP_METRICS_FILE";
 /// The unit that runs etcd, which must be known before it can be asked.
 pub(super) fn etcd_unit(ours: &BTreeMap<String, String>) -> Result<String> {
-    let unit = get(ours, "ETCD2_BACKUP_ETCD_UNIT").unwrap_or("etcd2.service");
+    let unit = get(ours, "ETCD2_BACKUP_ETCD_UNIT").unwrap_or(default("etcd_unit"));
     if let Some(why) = etcd_unit_problem(unit) {
         return Err(fault(
             Exit::Settings,
@@ -68,7 +64,8 @@ pub fn parse(
             format!("change {OURS}: what etcd uses decides"),
         ));
     }
-    let data_dir = unit_data_dir.or_else(|| our_data_dir.clone()).unwrap_or_else(|| DEFAULT_DATA_DIR.into());
+    let data_dir =
+        unit_data_dir.or_else(|| our_data_dir.clone()).unwrap_or_else(|| default("data_dir").into());
     let dir =
         |name: &str, default: &str| absolute(name, get(ours, name).unwrap_or(default)).map(|p| root.join(p));
     let list = |flag: &str| urls::parse_list(&format!("etcd's --{flag}"), unit.get(flag).unwrap_or_default());
@@ -84,8 +81,8 @@ pub fn parse(
         wal_dir: contained::Place { ours: None, ..place }
             .folder("wal-dir", "etcd's WAL directory")?
             .map(|d| root.join(d)),
-        backup_dir: dir("ETCD_BACKUP_DIR", DEFAULT_BACKUP_DIR)?,
-        restore_dir: dir("ETCD_RESTORE_DIR", DEFAULT_RESTORE_DIR)?,
+        backup_dir: dir("ETCD_BACKUP_DIR", default("backup_dir"))?,
+        restore_dir: dir("ETCD_RESTORE_DIR", default("restore_dir"))?,
         name: unit.get("name").unwrap_or_default().to_owned(),
         peer_urls: list("initial-advertise-peer-urls")?,
         client_urls,
@@ -106,7 +103,7 @@ pub fn parse(
             .transpose()?
             .map(|p| root.join(p)),
         rclone_timeout: timeout(ours)?,
-        quiet_interval: duration(ours, "ETCD2_BACKUP_QUIET_INTERVAL")?.unwrap_or(DEFAULT_QUIET),
+        quiet_interval: duration(ours, "ETCD2_BACKUP_QUIET_INTERVAL", "quiet_interval")?,
         // rclone reads it as well, in these spellings.
         rclone_checksum: matches!(
             get(ours, "RCLONE_CHECKSUM"),
@@ -179,17 +176,15 @@ fn runner(ours: &BTreeMap<String, String>) -> Result<Runner> {
 const A_DURATION: &str = "write a number and a unit, as 90s or 10m";
 
 fn timeout(ours: &BTreeMap<String, String>) -> Result<Duration> {
-    match duration(ours, "ETCD2_BACKUP_RCLONE_TIMEOUT")? {
-        Some(Duration::ZERO) => Err(fault(Exit::Settings, "ETCD2_BACKUP_RCLONE_TIMEOUT is zero", A_DURATION)),
-        duration => Ok(duration.unwrap_or(DEFAULT_TIMEOUT)),
+    match duration(ours, "ETCD2_BACKUP_RCLONE_TIMEOUT", "rclone.timeout")? {
+        Duration::ZERO => Err(fault(Exit::Settings, "ETCD2_BACKUP_RCLONE_TIMEOUT is zero", A_DURATION)),
+        duration => Ok(duration),
     }
 }
 
-fn duration(ours: &BTreeMap<String, String>, name: &str) -> Result<Option<Duration>> {
-    let parse = |text| {
-        humantime::parse_duration(text).or_fault(Exit::Settings, format!("{name}={text:?}"), A_DURATION)
-    };
-    get(ours, name).map(parse).transpose()
+fn duration(ours: &BTreeMap<String, String>, name: &str, key: &str) -> Result<Duration> {
+    let text = get(ours, name).unwrap_or(default(key));
+    humantime::parse_duration(text).or_fault(Exit::Settings, format!("{name}={text:?}"), A_DURATION)
 }
 
 fn rclone_flags(ours: &BTreeMap<String, String>) -> Result<Vec<String>> {
@@ -344,8 +339,8 @@ mod tests {
             ("ETCD2_BACKUP_KEEP_WITHIN", "7", "ETCD2_BACKUP_KEEP_WITHIN=\"7\"", "7days"),
             ("ETCD2_BACKUP_SOURCE", "locla", "ETCD2_BACKUP_SOURCE=\"locla\" is not known", "local or auto"),
             ("ETCD2_BACKUP_V2_ONLY", "yes", "neither true nor false", "30-etcd2-backup-restore.conf"),
-            ("ETCD2_BACKUP_ETCD_UNIT", "etcd2", "not the name of a service", "etcd2.service"),
-            ("ETCD2_BACKUP_ETCD_UNIT", "a/b.service", "not the name of a service", "etcd2.service"),
+            ("ETCD2_BACKUP_ETCD_UNIT", "etcd2", "does not end in", "etcd2.service"),
+            ("ETCD2_BACKUP_ETCD_UNIT", "a/b.service", "contains a character", "etcd2.service"),
             ("ETCD_BACKUP_DIR", "var/x", "not an absolute path", "beginning with /"),
             ("ETCD_RESTORE_DIR", "/a/../b", "not an absolute path", "without any .."),
             ("ETCD_DATA_DIR", "/", "not an absolute path", "whole path"),

@@ -2,7 +2,7 @@
 
 /// One `KEY=value` of a unit file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
+pub struct Directive {
     /// The section it stands in, without brackets; empty before the first one.
     pub section: String,
     /// The directive.
@@ -12,7 +12,7 @@ pub struct Setting {
 }
 
 /// All settings in their order, with continued lines joined. What is neither section nor setting is left out.
-pub fn parse_settings(text: &str) -> Vec<Setting> {
+pub fn parse_settings(text: &str) -> Vec<Directive> {
     let mut all = Vec::new();
     let mut section = String::new();
     for line in logical_lines(text) {
@@ -20,7 +20,7 @@ pub fn parse_settings(text: &str) -> Vec<Setting> {
             section = rest.trim_end().strip_suffix(']').unwrap_or_default().to_owned();
         } else if let Some((key, value)) = line.split_once('=') {
             let (key, value) = (key.trim_end().to_owned(), value.trim().to_owned());
-            all.push(Setting { section: section.clone(), key, value });
+            all.push(Directive { section: section.clone(), key, value });
         }
     }
     all
@@ -33,7 +33,7 @@ pub fn parse_settings(text: &str) -> Vec<Setting> {
 /// this skips what is no assignment, and the rest of a line from a broken quote or escape on.
 pub fn parse_environment(text: &str) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
-    for Setting { section, key, value } in parse_settings(text) {
+    for Directive { section, key, value } in parse_settings(text) {
         if (section.as_str(), key.as_str()) != ("Service", "Environment") {
             continue;
         }

@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use etcd2_backup::backup::metrics::{FAMILIES, PREFIX};
+use etcd2_backup::settings::table::{self, SETTINGS, Setting};
 use etcd2_backup::sys::fs::write_atomic;
 
 use crate::PROGRAM;
@@ -70,6 +71,42 @@ fn the_exit_codes_are_those_of_the_code() {
         writeln!(table, "| {number} | `{name}` | {meaning} |").unwrap();
     }
     is("exit-codes.md", &table);
+}
+
+#[test]
+fn the_settings_are_those_of_the_code() {
+    let mut table = "| key | default | meaning |\n|---|---|---|\n".to_owned();
+    for Setting { key, default, required, doc, .. } in SETTINGS {
+        let default = match (default, required) {
+            (Some(default), _) => format!("`{default}`"),
+            (None, true) => "none, required".to_owned(),
+            (None, false) => "none".to_owned(),
+        };
+        writeln!(table, "| `{key}` | {default} | {doc} |").unwrap();
+    }
+    is("settings.md", &table);
+}
+
+#[test]
+fn every_variable_that_the_node_reads_is_a_setting() {
+    let folder = root().join("src/settings");
+    let texts = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|path| path.is_file());
+    let mut seen = 0;
+    for path in texts.filter(|path| !path.ends_with("table.rs")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let named = text.split('"').filter(|word| {
+            word.starts_with("ETCD2_BACKUP_") && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        });
+        for name in named {
+            seen += 1;
+            assert!(
+                table::of_variable(name).is_some(),
+                "{}: {name} is in no row of the table",
+                path.display()
+            );
+        }
+    }
+    assert!(seen >= 15, "only {seen} variables were found");
 }
 
 #[test]

@@ -24,6 +24,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, OrFault};
 use etcd2_backup::remote::conf::is_encrypted;
+use etcd2_backup::settings::table::default;
 
 use finding::Finding;
 use fragment::{Fragment, OneOrMany, parse_fragment};
@@ -146,7 +147,7 @@ pub(crate) fn load(options: &Options) -> Result<Site> {
 
 /// Fills in the original's values, and checks everything.
 pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site> {
-    let or = |value: Option<String>, default: &str| value.unwrap_or_else(|| default.to_owned());
+    let or = |value: Option<String>, key: &str| value.unwrap_or_else(|| default(key).to_owned());
     let text = String::from_utf8_lossy(&conf);
     if conf.contains(&0) {
         let hint = "save it as UTF-8: what some editors call Unicode is UTF-16, which rclone does not read";
@@ -159,16 +160,16 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
     vars::check_vars(&said.vars)?;
     let endpoint = said.endpoint.ok_or_else(|| missing("endpoint", "endpoint = \"remote:bucket/path\""))?;
     let dirs = [
-        ("data_dir", validate::check_dir("data_dir", &or(said.data_dir, "/var/lib/etcd2"))?),
-        ("backup_dir", validate::check_dir("backup_dir", &or(said.backup_dir, "/var/lib/etcd2-backup"))?),
-        ("restore_dir", validate::check_dir("restore_dir", &or(said.restore_dir, "/var/lib/etcd2-restore"))?),
+        ("data_dir", validate::check_dir("data_dir", &or(said.data_dir, "data_dir"))?),
+        ("backup_dir", validate::check_dir("backup_dir", &or(said.backup_dir, "backup_dir"))?),
+        ("restore_dir", validate::check_dir("restore_dir", &or(said.restore_dir, "restore_dir"))?),
     ];
     validate::check_apart(&dirs.each_ref().map(|(key, dir)| (*key, dir.as_path())))?;
     let [(_, data_dir), (_, backup_dir), (_, restore_dir)] = dirs;
-    let etcd_unit = or(said.etcd_unit, "etcd2.service");
+    let etcd_unit = or(said.etcd_unit, "etcd_unit");
     validate::check_unit(&etcd_unit)?;
-    let quiet_interval = quiet_interval(&or(said.quiet_interval, "10min"))?;
-    let rclone_timeout = timeout(&or(said.rclone.timeout.clone(), "10m"))?;
+    let quiet_interval = quiet_interval(&or(said.quiet_interval, "quiet_interval"))?;
+    let rclone_timeout = timeout(&or(said.rclone.timeout.clone(), "rclone.timeout"))?;
     let bwlimit = runner::bwlimit(said.rclone.bwlimit.as_deref())?;
     let flags = runner::flags(said.rclone.flags.as_deref().unwrap_or_default())?;
     let runner = runner::resolve(said.rclone, dir)?;

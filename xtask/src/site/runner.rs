@@ -180,6 +180,7 @@ mod tests {
     #[test]
     fn the_stock_image_has_the_rclone_of_the_tests() {
         assert_eq!(STOCK_IMAGE, format!("docker.io/rclone/rclone:{}", testkit::tools::CURRENT_RCLONE));
+        assert_eq!(STOCK_IMAGE, etcd2_backup::settings::table::default("rclone.image"));
     }
 
     #[test]

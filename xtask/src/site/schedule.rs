@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use super::nearest::nearest;
 use anyhow::Result;
+use etcd2_backup::settings::table::default;
 
 use super::calendar::{CLOSEST_SECS, START_LIMIT, check_calendar};
 use super::fragment::Fragment;
+use super::nearest::nearest;
 use super::span::{check_span, parse_span};
 use super::validate::refuse;
 
@@ -48,7 +49,7 @@ const IO_CLASSES: [&str; 2] = ["best-effort", "idle"];
 
 /// The schedule that the settings ask for.
 pub(crate) fn resolve(said: &Fragment) -> Result<Schedule> {
-    let or = |value: &Option<String>, default: &str| value.clone().unwrap_or_else(|| default.to_owned());
+    let or = |value: &Option<String>, key: &str| value.clone().unwrap_or_else(|| default(key).to_owned());
     let when = match (&said.calendar, &said.interval) {
         (Some(_), Some(_)) => {
             let hint =
@@ -56,15 +57,15 @@ pub(crate) fn resolve(said: &Fragment) -> Result<Schedule> {
             return Err(refuse("interval and calendar exclude each other", hint));
         }
         (Some(calendar), None) => When::At(check_calendar("calendar", calendar)?),
-        (None, interval) => When::Every(check_interval("interval", &or(interval, "30sec"))?),
+        (None, interval) => When::Every(check_interval("interval", &or(interval, "interval"))?),
     };
-    let jitter = check_span("jitter", &or(&said.jitter, "0"))?;
+    let jitter = check_span("jitter", &or(&said.jitter, "jitter"))?;
     Ok(Schedule {
         when,
-        boot_delay: check_span("boot_delay", &or(&said.boot_delay, "1min"))?,
+        boot_delay: check_span("boot_delay", &or(&said.boot_delay, "boot_delay"))?,
         jitter: (parse_span(&jitter) != Ok(0)).then_some(jitter),
         nice: nice(said.nice.unwrap_or(10))?,
-        io_class: io_class(or(&said.io_class, "best-effort"))?,
+        io_class: io_class(or(&said.io_class, "io_class"))?,
     })
 }
 

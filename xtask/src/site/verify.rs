@@ -1,6 +1,7 @@
 //! When how much of the remote is read again, as the site says it.
 
 use anyhow::Result;
+use etcd2_backup::settings::table::default;
 use serde::Serialize;
 
 use super::calendar::check_calendar;
@@ -18,8 +19,6 @@ pub(crate) struct Verify {
     pub(crate) schedule: String,
 }
 
-const SHARE: &str = "1/7";
-const SCHEDULE: &str = "daily";
 /// What switches it off.
 const OFF: &str = "off";
 /// The most shares that the node program takes.
@@ -27,18 +26,20 @@ const MOST: u64 = 1000;
 
 /// The values of `[verify]`, checked, and the defaults of what it leaves out.
 pub(crate) fn resolve(said: &VerifyFragment) -> Result<Verify> {
-    let share = said.share.as_deref().unwrap_or(SHARE);
+    let share = said.share.as_deref().unwrap_or(default("verify.share"));
     let of = share.strip_prefix("1/").and_then(|of| of.parse::<u64>().ok());
     if !of.is_some_and(|of| (1..=MOST).contains(&of)) {
-        let hint =
-            format!("write 1/N, N from 1 to {MOST}, for example share = {SHARE:?}: 7 runs read every byte");
+        let hint = format!(
+            "write 1/N, N from 1 to {MOST}, for example share = {:?}: 7 runs read every byte",
+            default("verify.share")
+        );
         return Err(refuse(format!("verify.share {share:?} is no share"), hint));
     }
-    let schedule = said.schedule.as_deref().unwrap_or(SCHEDULE).trim();
+    let schedule = said.schedule.as_deref().unwrap_or(default("verify.schedule")).trim();
     let on = schedule != OFF;
     let schedule = match on {
         // A timer that nothing starts must still be one.
-        false => SCHEDULE.to_owned(),
+        false => default("verify.schedule").to_owned(),
         true => check_calendar("verify.schedule", schedule)?,
     };
     Ok(Verify { on, share: share.to_owned(), schedule })

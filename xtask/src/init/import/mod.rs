@@ -6,8 +6,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, OrFault};
 use etcd2_backup::paths;
+use etcd2_backup::settings::our_units::TIMER;
+use etcd2_backup::settings::table;
 use etcd2_backup::sys::look;
-use etcd2_backup::sys::unit_file::{Setting, parse_environment, parse_settings};
+use etcd2_backup::sys::unit_file::{Directive, parse_environment, parse_settings};
 
 use crate::site::fragment::parse_fragment;
 use crate::site::input::{self, CONF, TEXT};
@@ -28,42 +30,9 @@ pub(crate) struct Imported {
 }
 
 const DROP_IN: &str = "30-etcd2-backup-restore.conf";
-const TIMER: &str = "etcd2-backup.timer";
 const SERVICE: &str = "etcd2-backup.service";
 const FOUNDER: &str = "ETCD_RESTORE_MASTER_ADV_PEER_URLS";
 const ENDPOINT: &str = "RCLONE_ENDPOINT";
-/// The drop-in's variables and the keys they become. Those of `ETCD2_BACKUP_` are ours: a node's drop-in can be read back.
-const VARIABLES: &[(&str, &str)] = &[
-    (FOUNDER, "founder"),
-    (ENDPOINT, "endpoint"),
-    ("ETCD_DATA_DIR", "data_dir"),
-    ("ETCD_BACKUP_DIR", "backup_dir"),
-    ("ETCD_RESTORE_DIR", "restore_dir"),
-    ("ETCD2_BACKUP_ETCD_UNIT", "etcd_unit"),
-    ("ETCD2_BACKUP_QUIET_INTERVAL", "quiet_interval"),
-    ("ETCD2_BACKUP_V2_ONLY", "v2_only"),
-    ("ETCD2_BACKUP_SOURCE", "source"),
-    ("ETCD2_BACKUP_METRICS_FILE", "textfile"),
-    ("ETCD2_BACKUP_RCLONE_RUNNER", "runner"),
-    ("ETCD2_BACKUP_RCLONE_IMAGE", "image"),
-    ("ETCD2_BACKUP_RCLONE_TIMEOUT", "timeout"),
-    ("ETCD2_BACKUP_RCLONE_BWLIMIT", "bwlimit"),
-    ("ETCD2_BACKUP_RCLONE_FLAGS", "flags"),
-    ("ETCD2_BACKUP_RCLONE_PASSWORD_FILE", "password_file"),
-    ("ETCD2_BACKUP_PRUNE", "prune"),
-    ("ETCD2_BACKUP_KEEP_LAST", "keep_last"),
-    ("ETCD2_BACKUP_KEEP_WITHIN", "keep_within"),
-    ("ETCD2_BACKUP_KEEP_DAILY", "keep_daily"),
-    ("ETCD2_BACKUP_KEEP_WEEKLY", "keep_weekly"),
-    ("ETCD2_BACKUP_KEEP_OTHER_CLUSTERS", "keep_other_clusters"),
-];
-/// The timer's settings and the keys they become.
-const TIMES: [(&str, &str); 4] = [
-    ("OnUnitActiveSec", "interval"),
-    ("OnCalendar", "calendar"),
-    ("OnBootSec", "boot_delay"),
-    ("RandomizedDelaySec", "jitter"),
-];
 const TEMPLATE: &str = "put it into a template of your own: docs/customize.md";
 
 /// Reads the folder `dir`. What it makes has been checked as any other site; nothing is written.
@@ -127,7 +96,7 @@ impl Found {
     }
 
     fn read_drop_in(&mut self, text: &str) -> Result<()> {
-        for Setting { section, key, value } in parse_settings(text) {
+        for Directive { section, key, value } in parse_settings(text) {
             if (section.as_str(), key.as_str()) != ("Service", "Environment") {
                 self.leave(DROP_IN, &format!("{key}="), TEMPLATE);
             } else if value.replace("%%", "").contains('%') {
@@ -157,8 +126,8 @@ impl Found {
                 ("RCLONE_CONFIG_PATH", _) => {
                     self.leave(DROP_IN, &name, "it is /etc/rclone.conf on every node");
                 }
-                (name, value) => match VARIABLES.iter().find(|(variable, _)| *variable == name) {
-                    Some((_, key)) => self.carry(key, value, from),
+                (name, value) => match table::of_variable(name) {
+                    Some(row) => self.carry(row.name(), value, from),
                     // Its value may be a secret.
                     None => self.leave(DROP_IN, name, TEMPLATE),
                 },
@@ -180,8 +149,8 @@ impl Found {
     }
 
     fn read_timer(&mut self, text: &str) {
-        for Setting { section, key, value } in parse_settings(text) {
-            let known = TIMES.iter().find(|(name, _)| section == "Timer" && *name == key);
+        for Directive { section, key, value } in parse_settings(text) {
+            let known = table::of_directive(TIMER, &key).filter(|_| section == "Timer");
             let exclusive = |k: &str| self.keys.contains_key(k);
             match (section.as_str(), key.as_str(), value.as_str()) {
                 ("Unit", "Description", _)
@@ -190,11 +159,12 @@ impl Found {
                 ("Timer", "AccuracySec", _) => self.leave(TIMER, "AccuracySec=", "it is 1s here"),
                 // An empty value takes back those before it.
                 (_, _, "") if known.is_some() => {
-                    self.keys.retain(|key, _| known.is_none_or(|(_, mapped)| mapped != key));
+                    self.keys.retain(|key, _| known.is_none_or(|row| row.name() != key));
                 }
                 _ => match known {
-                    Some(("OnUnitActiveSec" | "OnCalendar", _))
-                        if exclusive("interval") || exclusive("calendar") =>
+                    Some(row)
+                        if ["interval", "calendar"].contains(&row.key)
+                            && (exclusive("interval") || exclusive("calendar")) =>
                     {
                         self.leave(
                             TIMER,
@@ -202,8 +172,8 @@ impl Found {
                             "only one interval or calendar can be said",
                         );
                     }
-                    Some((_, mapped)) => {
-                        self.carry(mapped, &value.replace("%%", "%"), format!("{TIMER}: {key}"));
+                    Some(row) => {
+                        self.carry(row.name(), &value.replace("%%", "%"), format!("{TIMER}: {key}"));
                     }
                     None => self.leave(TIMER, &format!("{key}="), TEMPLATE),
                 },

@@ -3,8 +3,8 @@
 
 use etcd2_backup::paths;
 use etcd2_backup::remote::variables;
-use etcd2_backup::settings::our_units::{DOCTOR, TIMER, VERIFY};
-use etcd2_backup::sys::unit_file::{Setting, parse_environment, parse_settings};
+use etcd2_backup::settings::our_units::{DOCTOR, TIMER, VERIFY, VERIFY_TIMER};
+use etcd2_backup::sys::unit_file::{Directive, parse_environment, parse_settings};
 
 use super::directives::{OLDEST, is_protection, since};
 use super::rendered::NodeFile;
@@ -17,7 +17,6 @@ use crate::site::span::parse_span;
 /// The settings of our services: the same file in all of them.
 pub(crate) const SETTINGS: &str = "30-etcd2-backup-restore.conf";
 const FENCE: &str = "30-etcd2-backup-fence.conf";
-const VERIFY_TIMER: &str = "etcd2-backup-verify.timer";
 /// Before version 236, systemd reads so many bytes of a line, and takes the rest for another line.
 const MAX_LINE_BYTES: usize = 2047;
 
@@ -29,7 +28,7 @@ pub(crate) fn check(site: &Site, files: &[NodeFile]) -> Vec<Finding> {
         directives(file, &mut findings);
         rclones_variables(file, &mut findings);
     }
-    let of = |name: &str| -> Vec<Setting> {
+    let of = |name: &str| -> Vec<Directive> {
         let file = files.iter().find(|f| base(&f.path) == name);
         file.map(|f| parse_settings(&f.text)).unwrap_or_default()
     };
@@ -126,7 +125,7 @@ impl Findings {
 /// A unit with its drop-in, as systemd puts them together.
 struct Unit<'a> {
     name: &'a str,
-    settings: Vec<Setting>,
+    settings: Vec<Directive>,
 }
 
 impl Unit<'_> {
@@ -169,7 +168,7 @@ fn plain_lines(file: &NodeFile, findings: &mut Findings) {
 
 fn directives(file: &NodeFile, findings: &mut Findings) {
     let name = base(&file.path);
-    for Setting { section, key, .. } in parse_settings(&file.text) {
+    for Directive { section, key, .. } in parse_settings(&file.text) {
         if section.is_empty() {
             findings.warn(format!("{name}: {key}= stands in no section"), "systemd ignores it there");
         }
@@ -253,7 +252,7 @@ fn started_by_hand(unit: &Unit, etcd_unit: &str, findings: &mut Findings) {
         let what = format!("{name} has an [Install] section");
         findings.refuse(what, "remove it: a reboot would run it again");
     }
-    let names_etcd = |s: &&Setting| s.value.split_ascii_whitespace().any(|word| word == etcd_unit);
+    let names_etcd = |s: &&Directive| s.value.split_ascii_whitespace().any(|word| word == etcd_unit);
     if let Some(found) = unit.settings.iter().filter(|s| s.section == "Unit").find(names_etcd) {
         let what = format!("{name} has {}={etcd_unit}", found.key);
         findings.refuse(what, "remove it: the program sees to it itself when etcd may run");

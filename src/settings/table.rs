@@ -1,0 +1,347 @@
+//! Every setting, once: where the operator writes it, where it lands on the node, its default and what it means. The node, the
+//! build, the importer and the reference (docs/reference/settings.md) go by these rows.
+
+use super::our_units::{BACKUP, TIMER, VERIFY_TIMER};
+
+/// Where a setting lands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lands {
+    /// A variable of our services.
+    Variable(&'static str),
+    /// A directive of one of our units, for example `OnBootSec` of the timer.
+    Directive {
+        /// The unit.
+        unit: &'static str,
+        /// The directive.
+        name: &'static str,
+    },
+    /// Nowhere: only the build goes by it.
+    Build,
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its key in `etcd2-backup.toml`, with its table: `rclone.runner`.
+    pub key: &'static str,
+    /// Where it lands.
+    pub lands: Lands,
+    /// What it is when it is not set, as it is written there; `None`: nothing.
+    pub default: Option<&'static str>,
+    /// Whether a site has to set it.
+    pub required: bool,
+    /// What it means, in Markdown, for the reference.
+    pub doc: &'static str,
+}
+
+/// The settings, in the order of the reference.
+pub const SETTINGS: &[Setting] = &[
+    Setting { key: "version", lands: Lands::Build, default: None, required: true, doc: "`1`" },
+    Setting {
+        key: "founder",
+        lands: Lands::Variable("ETCD_RESTORE_MASTER_ADV_PEER_URLS"),
+        default: None,
+        required: true,
+        doc: "the founding member's advertised peer URL, `http://172.17.4.51:2380`; a list if it has \
+              several. Use the *peer* port, not the client port",
+    },
+    Setting {
+        key: "endpoint",
+        lands: Lands::Variable("RCLONE_ENDPOINT"),
+        default: None,
+        required: true,
+        doc: "`remote:path`; `remote` is a section of rclone.conf. For S3 the path is `bucket/path`, \
+              without `s3://`. Doubled and trailing slashes are dropped",
+    },
+    Setting {
+        key: "interval",
+        lands: Lands::Directive { unit: TIMER, name: "OnUnitActiveSec" },
+        default: Some("30sec"),
+        required: false,
+        doc: "time from one backup to the next, at least 5 s: systemd refuses to start a service more than \
+              5 times in 10 s \
+              ([systemd.time](https://www.freedesktop.org/software/systemd/man/systemd.time.html))",
+    },
+    Setting {
+        key: "calendar",
+        lands: Lands::Directive { unit: TIMER, name: "OnCalendar" },
+        default: None,
+        required: false,
+        doc: "instead of `interval`: when to back up, `*-*-* 02:00:00` or `Mon..Fri *:0/15`, as systemd \
+              231 reads it; no two times less than 5 s apart",
+    },
+    Setting {
+        key: "boot_delay",
+        lands: Lands::Directive { unit: TIMER, name: "OnBootSec" },
+        default: Some("1min"),
+        required: false,
+        doc: "time from boot to the first backup",
+    },
+    Setting {
+        key: "jitter",
+        lands: Lands::Directive { unit: TIMER, name: "RandomizedDelaySec" },
+        default: Some("0"),
+        required: false,
+        doc: "longest random delay of each backup",
+    },
+    Setting {
+        key: "quiet_interval",
+        lands: Lands::Variable("ETCD2_BACKUP_QUIET_INTERVAL"),
+        default: Some("10min"),
+        required: false,
+        doc: "longest time to hold back entries that change nothing before uploading them on their own. An \
+              idle etcd 2.x logs two such entries a second. A cycle that finds nothing else does not call \
+              rclone until this much time has passed since the last part. Any write is uploaded in the \
+              next cycle, with everything before it. `0` uploads in every cycle",
+    },
+    Setting {
+        key: "nice",
+        lands: Lands::Directive { unit: BACKUP, name: "Nice" },
+        default: Some("10"),
+        required: false,
+        doc: "CPU priority of a backup, -20 to 19",
+    },
+    Setting {
+        key: "io_class",
+        lands: Lands::Directive { unit: BACKUP, name: "IOSchedulingClass" },
+        default: Some("best-effort"),
+        required: false,
+        doc: "disk priority of a backup: `best-effort` or `idle`",
+    },
+    Setting {
+        key: "data_dir",
+        lands: Lands::Variable("ETCD_DATA_DIR"),
+        default: Some("/var/lib/etcd2"),
+        required: false,
+        doc: "etcd's data directory. What counts is where the running etcd was seen to have it, else \
+              etcd's unit, or the configuration file that the unit names (`--config-file`, \
+              `ETCD_CONFIG_FILE`). If that contradicts this key, the services refuse to run",
+    },
+    Setting {
+        key: "backup_dir",
+        lands: Lands::Variable("ETCD_BACKUP_DIR"),
+        default: Some("/var/lib/etcd2-backup"),
+        required: false,
+        doc: "state of the backup, and parts that are not uploaded yet",
+    },
+    Setting {
+        key: "restore_dir",
+        lands: Lands::Variable("ETCD_RESTORE_DIR"),
+        default: Some("/var/lib/etcd2-restore"),
+        required: false,
+        doc: "where a restore downloads to",
+    },
+    Setting {
+        key: "etcd_unit",
+        lands: Lands::Variable("ETCD2_BACKUP_ETCD_UNIT"),
+        default: Some("etcd2.service"),
+        required: false,
+        doc: "the service that runs etcd; on Flatcar `etcd-member.service`",
+    },
+    Setting {
+        key: "source",
+        lands: Lands::Variable("ETCD2_BACKUP_SOURCE"),
+        default: Some("archive"),
+        required: false,
+        doc: "where a restore takes its data from, unless `--source` says otherwise: `archive` (the newest \
+              backup), `local` (the node's disk), `auto` (the disk, if it is intact, of the same cluster \
+              and not older)",
+    },
+    Setting {
+        key: "rclone.runner",
+        lands: Lands::Variable("ETCD2_BACKUP_RCLONE_RUNNER"),
+        default: Some("docker"),
+        required: false,
+        doc: "how rclone runs on a node: `docker`, `podman`, `host`, `bundled` ([which \
+              runner](../configuration.md#which-runner))",
+    },
+    Setting {
+        key: "rclone.image",
+        lands: Lands::Variable("ETCD2_BACKUP_RCLONE_IMAGE"),
+        default: Some("docker.io/rclone/rclone:1.75.2"),
+        required: false,
+        doc: "the image for `docker` and `podman`; its entry point is rclone",
+    },
+    Setting {
+        key: "rclone.bundle",
+        lands: Lands::Build,
+        default: None,
+        required: false,
+        doc: "for `bundled`: path of a static rclone, relative to this file",
+    },
+    Setting {
+        key: "rclone.timeout",
+        lands: Lands::Variable("ETCD2_BACKUP_RCLONE_TIMEOUT"),
+        default: Some("10m"),
+        required: false,
+        doc: "the longest one call of rclone may take",
+    },
+    Setting {
+        key: "rclone.bwlimit",
+        lands: Lands::Variable("ETCD2_BACKUP_RCLONE_BWLIMIT"),
+        default: Some("off"),
+        required: false,
+        doc: "bandwidth limit of backups, as rclone writes it: `2M` is 2 MiB/s, `2M:10M` up and down, \
+              `08:00,1M 19:00,off` by the hour. A recovery is never slowed down",
+    },
+    Setting {
+        key: "rclone.flags",
+        lands: Lands::Variable("ETCD2_BACKUP_RCLONE_FLAGS"),
+        default: Some("[]"),
+        required: false,
+        doc: "flags for each call of rclone ([which ones](../configuration.md#how-rclone-is-called))",
+    },
+    Setting {
+        key: "rclone.password_file",
+        lands: Lands::Variable("ETCD2_BACKUP_RCLONE_PASSWORD_FILE"),
+        default: None,
+        required: false,
+        doc: "where the nodes have the password of an encrypted rclone.conf \
+              ([how](../configuration.md#rcloneconf))",
+    },
+    Setting {
+        key: "on_failure",
+        lands: Lands::Directive { unit: BACKUP, name: "OnFailure" },
+        default: None,
+        required: false,
+        doc: "the unit that systemd starts when a backup fails ([OnFailure](../monitoring.md#onfailure))",
+    },
+    Setting {
+        key: "metrics.textfile",
+        lands: Lands::Variable("ETCD2_BACKUP_METRICS_FILE"),
+        default: None,
+        required: false,
+        doc: "where each backup writes metrics for Prometheus ([Prometheus](../monitoring.md#prometheus))",
+    },
+    Setting {
+        key: "retention.prune",
+        lands: Lands::Variable("ETCD2_BACKUP_PRUNE"),
+        default: Some("true"),
+        required: false,
+        doc: "whether backups remove from the remote what none of the next five keys keeps \
+              ([Retention](../retention.md))",
+    },
+    Setting {
+        key: "retention.keep_last",
+        lands: Lands::Variable("ETCD2_BACKUP_KEEP_LAST"),
+        default: Some("3"),
+        required: false,
+        doc: "keep this many of the newest generations",
+    },
+    Setting {
+        key: "retention.keep_within",
+        lands: Lands::Variable("ETCD2_BACKUP_KEEP_WITHIN"),
+        default: Some("7days"),
+        required: false,
+        doc: "keep all that is needed to go back to any moment of this time",
+    },
+    Setting {
+        key: "retention.keep_daily",
+        lands: Lands::Variable("ETCD2_BACKUP_KEEP_DAILY"),
+        default: Some("7"),
+        required: false,
+        doc: "keep the newest of each day, for this many days",
+    },
+    Setting {
+        key: "retention.keep_weekly",
+        lands: Lands::Variable("ETCD2_BACKUP_KEEP_WEEKLY"),
+        default: Some("4"),
+        required: false,
+        doc: "keep the newest of each week, for this many weeks",
+    },
+    Setting {
+        key: "retention.keep_other_clusters",
+        lands: Lands::Variable("ETCD2_BACKUP_KEEP_OTHER_CLUSTERS"),
+        default: Some("30days"),
+        required: false,
+        doc: "how long to keep the newest of each cluster, and member, that the machine was before",
+    },
+    Setting {
+        key: "verify.schedule",
+        lands: Lands::Directive { unit: VERIFY_TIMER, name: "OnCalendar" },
+        default: Some("daily"),
+        required: false,
+        doc: "when to read a share of the remote again and check it (a calendar expression of systemd, as \
+              `calendar`); `off`: never",
+    },
+    Setting {
+        key: "verify.share",
+        lands: Lands::Build,
+        default: Some("1/7"),
+        required: false,
+        doc: "how much each time: 7 runs in a row read every byte",
+    },
+    Setting {
+        key: "vars",
+        lands: Lands::Build,
+        default: None,
+        required: false,
+        doc: "values for templates of your own, below `[vars]` ([Units of your own](../customize.md))",
+    },
+];
+
+/// The row of a key.
+///
+/// # Panics
+/// There is none: the keys are those of this program's own code.
+pub fn row(key: &str) -> &'static Setting {
+    SETTINGS.iter().find(|row| row.key == key).unwrap_or_else(|| panic!("no setting is called {key}"))
+}
+
+/// The default of a key that has one.
+///
+/// # Panics
+/// It has none, or there is no such key.
+pub fn default(key: &str) -> &'static str {
+    row(key).default.unwrap_or_else(|| panic!("{key} has no default"))
+}
+
+/// The row that lands in a variable.
+pub fn of_variable(variable: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|row| matches!(row.lands, Lands::Variable(name) if name == variable))
+}
+
+/// The row that lands in a directive of a unit.
+pub fn of_directive(of: &str, directive: &str) -> Option<&'static Setting> {
+    let is_it = |lands| matches!(lands, Lands::Directive { unit, name } if unit == of && name == directive);
+    SETTINGS.iter().find(|row| is_it(row.lands))
+}
+
+impl Setting {
+    /// The key without its table.
+    pub fn name(&self) -> &'static str {
+        self.key.rsplit('.').next().unwrap_or(self.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::retention::Rules;
+    use super::*;
+
+    #[test]
+    fn the_rules_of_retention_begin_with_the_defaults_of_the_table() {
+        let age = |key| humantime::parse_duration(default(key)).unwrap();
+        let count = |key| default(key).parse::<u64>().unwrap();
+        let rules = Rules {
+            last: count("retention.keep_last"),
+            within: age("retention.keep_within"),
+            daily: count("retention.keep_daily"),
+            weekly: count("retention.keep_weekly"),
+            other_clusters: age("retention.keep_other_clusters"),
+        };
+        assert_eq!(rules, Rules::DEFAULT);
+        assert_eq!(age("quiet_interval"), Duration::from_secs(600));
+    }
+
+    #[test]
+    fn every_key_and_every_place_is_there_once() {
+        for (n, row) in SETTINGS.iter().enumerate() {
+            assert!(SETTINGS[..n].iter().all(|other| other.key != row.key), "{}", row.key);
+            let same = |other: &Setting| row.lands != Lands::Build && other.lands == row.lands;
+            assert!(!SETTINGS[..n].iter().any(same), "{}", row.key);
+        }
+    }
+}
