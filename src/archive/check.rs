@@ -38,7 +38,7 @@ impl Check {
             self.read = Content::default();
         }
         let what = format!("checking part {} of generation {}", part.head.sequence, part.head.generation);
-        checked.or_fault(Exit::Corrupt, what, "no point from it on can be restored")
+        checked.or_fault(Exit::Corrupt, what, "no restore point from this part on can be used")
     }
 
     fn content(&mut self, part: &Part, before: Option<(u64, String, Option<Extent>)>) -> Result<()> {
@@ -47,7 +47,7 @@ impl Check {
         let mut at = None;
         match before {
             Some((_, checksum, extent)) => {
-                ensure!(head.predecessor == checksum, "it names another part as the one before it");
+                ensure!(head.predecessor == checksum, "it does not continue the part before it");
                 at = extent;
             }
             None => self.read = Content::of(part),
@@ -72,7 +72,7 @@ impl Check {
         members::follow(&self.read.voters, mem::take(&mut self.read.stored), behind).map(drop).or_fault(
             Exit::Corrupt,
             "reading the member list",
-            "no point of the generation can be restored",
+            "the generation cannot be restored",
         )
     }
 }
@@ -106,8 +106,8 @@ impl Content {
         let from = base.map_or(0, |b| b.index);
         if *whole {
             let known = base.is_none_or(|b| log.snapshots.contains(&b));
-            ensure!(known, "the log does not know the snapshot at index {from}");
-            ensure!(log.continues(from), "entries are missing behind index {from}");
+            ensure!(known, "the log has no record of the snapshot at index {from}");
+            ensure!(log.continues(from), "the entries after index {from} are missing");
         }
         let end = if log.entries == 0 { base.unwrap_or(log.last) } else { log.last };
         // Without an entry of its own, a part that is read for itself does not know the term.
@@ -225,10 +225,10 @@ mod tests {
         assert_eq!(checked(&[1, 2], &[3, 4, 5], |h| h.last.index = 6), [None, some(wrong), some(wrong)]);
         let wrong = "it ends at index 5 of term 2, not at 5 of term 3";
         assert_eq!(checked(&[1, 2], &[3, 4, 5], |h| h.last.term = 3), [None, some(wrong), some(wrong)]);
-        let gap = "entries are missing behind index 0";
+        let gap = "the entries after index 0 are missing";
         assert_eq!(checked(&[1, 2], &[4, 5], |_| {}), [None, None, some(gap)]);
         assert_eq!(checked(&[3, 4], &[5], |_| {}), [some(gap), None, None]);
-        let other = "it names another part as the one before it";
+        let other = "it does not continue the part before it";
         assert_eq!(checked(&[1, 2], &[3], |h| h.predecessor = "00".repeat(32)), [None, None, some(other)]);
     }
 

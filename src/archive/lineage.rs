@@ -118,7 +118,10 @@ impl Parent {
         read.or_fault(
             Exit::Corrupt,
             format!("reading {}", path.display()),
-            format!("what it knew is also in the recovery records in the remote: sudo rm {}", path.display()),
+            format!(
+                "remove it (the recovery records in the remote hold the same): sudo rm {}",
+                path.display()
+            ),
         )
     }
 
@@ -126,7 +129,7 @@ impl Parent {
     fn notes_to_go_on(backup_dir: &Path) -> Result<Vec<Self>> {
         match Self::notes(backup_dir) {
             Err(e) if exit_of(&e) == Exit::Corrupt => {
-                log::warn!("{e:#}: what was noted of earlier recoveries is given up");
+                log::warn!("{e:#}: ignoring what was noted about earlier recoveries");
                 Ok(Vec::new())
             }
             notes => notes,
@@ -264,8 +267,8 @@ pub fn check(
         .collect();
     Err(fault(
         Exit::Refused,
-        format!("the folder holds unrelated histories: {}", list.join("; ")),
-        "say which history is the right one with restore --generation N",
+        format!("the remote directory holds unrelated histories: {}", list.join("; ")),
+        "choose the right history: sudo /opt/bin/etcd2-backup restore --generation N",
     ))
 }
 

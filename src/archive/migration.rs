@@ -34,16 +34,19 @@ pub fn left(
 fn refuse_other_content(from: &[Object], to: &[Object]) -> Result<()> {
     let differs = |o: &&Object| from.iter().any(|f| f.path == o.path && f.size != o.size) && !is_cut_off(o);
     if let Some(object) = to.iter().find(differs) {
-        return Err(refused(&format!("{} is there with another size", object.path)));
+        return Err(refused(&format!("{} already exists with another size", object.path)));
     }
     let is_old = |o: &&Object| o.path.starts_with("member/");
     let stray = |o: &&Object| is_old(o) && !from.iter().any(|f| f.path == o.path);
     if let Some(object) = to.iter().find(stray) {
-        return Err(refused(&format!("{} is there, of another backup by etcd2-backup-coreos", object.path)));
+        return Err(refused(&format!(
+            "{} already exists, of another etcd2-backup-coreos backup",
+            object.path
+        )));
     }
     if chain::is_original(from) && !chain::generations(to).is_empty() {
         return Err(refused(
-            "generations are there, and would hide the copied backup of etcd2-backup-coreos",
+            "this machine already has generations, and they would hide the copied etcd2-backup-coreos backup",
         ));
     }
     Ok(())
@@ -57,7 +60,7 @@ fn is_cut_off(object: &Object) -> bool {
 fn refuse_two_histories(all: &[Generation], parents: &[Parent], committed: &Committed) -> Result<()> {
     if let Some(twice) = all.windows(2).find(|two| two[0].name.number == two[1].name.number) {
         return Err(refused(&format!(
-            "both have a generation {}, and not the same one",
+            "both have a generation {}, with different content",
             twice[0].name.number
         )));
     }
@@ -69,7 +72,9 @@ fn refuse_two_histories(all: &[Generation], parents: &[Parent], committed: &Comm
     match all.iter().filter(of_cluster).find(|g| end(g) > end(newest)) {
         Some(fresher) => {
             let (old, new) = (newest.name.number, fresher.name.number);
-            Err(refused(&format!("generation {old} would be the newest, and has less than generation {new}")))
+            Err(refused(&format!(
+                "generation {old} would become the newest, but holds less than generation {new}"
+            )))
         }
         None => Ok(()),
     }
@@ -78,9 +83,9 @@ fn refuse_two_histories(all: &[Generation], parents: &[Parent], committed: &Comm
 fn refused(what: &str) -> anyhow::Error {
     fault(
         Exit::Refused,
-        format!("the two folders cannot be one history: {what}"),
-        "restore --from MACHINE_ID takes that machine's backup as it lies there; or purge this machine's folder, if it is \
-         worth nothing",
+        format!("the two backups cannot be merged: {what}"),
+        "restore straight from the other one: sudo /opt/bin/etcd2-backup restore --from MACHINE_ID; or \
+         remove this machine's directory from the remote, if nobody needs it",
     )
 }
 
@@ -166,8 +171,8 @@ mod tests {
             (vec![part_4.clone(), part(5, 0xb, 1)], vec![], "unrelated histories"),
             (vec![part_4.clone()], vec![by_another_writer], "both have a generation 4"),
             (vec![part_4.clone()], vec![part(5, 0xa, 39)], "generation 5, the newest, ends at index 39"),
-            (vec![part_4.clone()], vec![old.clone()], "another backup by etcd2-backup-coreos"),
-            (vec![old.clone()], vec![of("member/wal/1.wal", 5)], "another backup by"),
+            (vec![part_4.clone()], vec![old.clone()], "another etcd2-backup-coreos backup"),
+            (vec![old.clone()], vec![of("member/wal/1.wal", 5)], "another etcd2-backup-coreos"),
             (vec![old.clone()], vec![of("member/wal/0.wal", 4)], "with another size"),
             (vec![old.clone()], vec![part_4.clone()], "would hide"),
             (ours, vec![of("recovery/t", 8)], "with another size"),

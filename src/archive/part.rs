@@ -221,9 +221,9 @@ impl Part {
             Err(e) if e.is::<Fault>() => Err(e),
             part => part.or_fault(
                 Exit::Corrupt,
-                format!("the part {} is damaged", path.display()),
-                "its object in the remote was altered or truncated: restore --accept-older takes the newest point \
-                 before it",
+                format!("the part {} is corrupt", path.display()),
+                "its object in the remote was altered or truncated. To take the newest restore point before \
+                 it: sudo /opt/bin/etcd2-backup restore --accept-older",
             ),
         }
     }
@@ -234,7 +234,7 @@ impl Part {
         let part = Self::read_unnamed(path)?;
         let says = part.head.part_name(size, &part.checksum);
         let other = part.head.generation_name();
-        ensure!(says == name && other == generation, "it is {says} of {other}");
+        ensure!(says == name && other == generation, "its head says that it is {says} of {other}");
         Ok(part)
     }
 
@@ -254,7 +254,7 @@ impl Part {
         let mut fixed = [0; FIXED_BYTES as usize];
         file.read_exact(&mut fixed)?;
         let length = head_length(fixed)?;
-        ensure!(u64::from(length) <= body - FIXED_BYTES, "a head of {length} bytes");
+        ensure!(u64::from(length) <= body - FIXED_BYTES, "its head has an impossible length, {length} bytes");
         let mut json = vec![0; length as usize];
         file.read_exact(&mut json)?;
         let head: Head = serde_json::from_slice(&json).context("reading its head")?;
@@ -276,7 +276,7 @@ impl Part {
 /// The head's length, as the bytes before it say.
 fn head_length(fixed: [u8; FIXED_BYTES as usize]) -> Result<u32> {
     let [.., version, codec, _, _, a, b, c, d] = fixed;
-    ensure!(fixed.starts_with(MAGIC), "not a part of this program");
+    ensure!(fixed.starts_with(MAGIC), "not a part written by etcd2-backup");
     if (version, codec) != (VERSION, ZSTD) {
         let what = format!(
             "format version {version}, codec {codec}; this program reads version {VERSION}, codec {ZSTD}"
@@ -284,7 +284,7 @@ fn head_length(fixed: [u8; FIXED_BYTES as usize]) -> Result<u32> {
         return Err(fault(Exit::Refused, what, "use the etcd2-backup that wrote it, or a newer one"));
     }
     let length = u32::from_le_bytes([a, b, c, d]);
-    ensure!(length <= MAX_HEAD_BYTES, "a head of {length} bytes");
+    ensure!(length <= MAX_HEAD_BYTES, "its head has an impossible length, {length} bytes");
     Ok(length)
 }
 

@@ -46,12 +46,13 @@ pub fn of_token(remote: &dyn Remote, token: &str) -> Result<Record> {
         let ids: Vec<String> = records.iter().map(|r| format!("{:x}", r.cluster_id)).collect();
         let what =
             format!("the remote has several records of recovery {token}, of clusters {}", ids.join(", "));
-        let hint = "somebody made one up: take it from the founding member (restore --json) and give it with --recovery-file";
+        let hint = "at least one is forged: take the record from the founding member (restore --json \
+                    printed it) and pass it with --recovery-file";
         return Err(fault(Exit::Refused, what, hint));
     }
     records.pop().ok_or_else(|| {
-        let hint = "the founding member's next backup sends it; or give it with --recovery-file";
-        fault(Exit::NotFound, format!("no record of recovery {token} is in the remote"), hint)
+        let hint = "the founding member's next backup uploads it; or pass it with --recovery-file";
+        fault(Exit::NotFound, format!("the remote has no record of recovery {token}"), hint)
     })
 }
 
@@ -115,8 +116,8 @@ impl Found {
         let [first, more @ ..] = &self.others[..] else { return None };
         let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
         Some(format!(
-            "{first:?}{more} in the remote: no recovery record, cut off, altered, or of a newer version; it counts as none, the \
-             others are not affected"
+            "ignoring {first:?}{more} in the remote: not a valid recovery record (truncated, altered, or of \
+             a newer version); the other records are not affected"
         ))
     }
 }

@@ -26,7 +26,7 @@ use crate::sys::room::{self, Leave};
 pub fn unpack(parts: &[Part], target: &Path, leave: Leave) -> Result<()> {
     check_links(parts)?;
     let announced = parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.head.announced()));
-    room::check(target, announced, leave, "what the parts hold")?;
+    room::check(target, announced, leave, "unpacking the parts")?;
     let first = &parts[0].head;
     let (snap, wal) = (target.join("member/snap"), target.join("member/wal"));
     create_dirs(&snap, 0o700)?;
@@ -49,8 +49,9 @@ pub fn unpack(parts: &[Part], target: &Path, leave: Leave) -> Result<()> {
             Err(e) if exit_of(&e) == Exit::NoSpace => Err(e).with_context(|| format!("unpacking {name}"))?,
             other => other.or_fault(
                 Exit::Corrupt,
-                format!("the content of {name} is damaged"),
-                "restore --accept-older takes the newest point before it",
+                format!("the content of {name} is corrupt"),
+                "to take the newest restore point before it: sudo /opt/bin/etcd2-backup restore \
+                 --accept-older",
             )?,
         }
     }
@@ -69,7 +70,8 @@ fn check_links(parts: &[Part]) -> Result<()> {
     if !broken {
         return Ok(());
     }
-    let hint = "objects of the archive were mixed up: restore another generation with --generation N";
+    let hint = "objects in the remote were mixed up. Choose another generation: sudo /opt/bin/etcd2-backup \
+                restore --generation N";
     Err(fault(Exit::Corrupt, "the parts of the generation do not follow one another", hint))
 }
 
@@ -96,21 +98,26 @@ pub trait Sink {
 pub fn read_part(part: &Part, at: &mut Option<Extent>, sink: &mut dyn Sink) -> Result<()> {
     let mut payload = part.payload()?;
     if let Some((name, size)) = &part.head.snapshot {
-        let name = SnapshotName::parse(name).with_context(|| format!("{name:?} is no snapshot's name"))?;
+        let name =
+            SnapshotName::parse(name).with_context(|| format!("{name:?} is not the name of a snapshot"))?;
         let mut bytes = (&mut payload).take(*size);
         sink.snapshot(name, *size, &mut bytes)?;
         io::copy(&mut bytes, &mut io::sink())?;
-        ensure!(bytes.limit() == 0, "the snapshot is cut off, {} bytes of {size} are missing", bytes.limit());
+        ensure!(
+            bytes.limit() == 0,
+            "the snapshot is truncated: {} of {size} bytes are missing",
+            bytes.limit()
+        );
     }
     for extent in &part.head.log {
         let follows = at.is_none_or(|before| follows(&before, extent));
-        ensure!(follows, "the log does not go on at {}", extent.from);
+        ensure!(follows, "the log does not continue at {}", extent.from);
         read_extent(&mut payload, extent, &part.head, sink)?;
         *at = Some(*extent);
     }
     // The first of them is enough: a few kilobytes can stand for a terabyte.
     let more = io::copy(&mut payload.take(1), &mut io::sink())?;
-    ensure!(more == 0, "it holds more than announced");
+    ensure!(more == 0, "it holds more than its head announces");
     Ok(())
 }
 
@@ -202,7 +209,7 @@ mod tests {
         let part = Part::read_unnamed(&path).unwrap();
         assert!(io::copy(&mut part.payload().unwrap(), &mut io::sink()).is_err());
         let error = read_part(&part, &mut None, &mut Nothing).unwrap_err();
-        assert_eq!(error.to_string(), "it holds more than announced");
+        assert_eq!(error.to_string(), "it holds more than its head announces");
     }
 
     #[test]

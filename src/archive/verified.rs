@@ -74,7 +74,7 @@ impl Verified {
             Ok(_) => return Ok(nothing),
             Err(e) => format!("cannot be read ({e})"),
         };
-        log::warn!("{} {why}: what was verified is not known any more", path.display());
+        log::warn!("{} {why}: the results of earlier verify runs are lost", path.display());
         Ok(Self { lost: true, ..nothing })
     }
 
@@ -87,8 +87,9 @@ impl Verified {
             return Ok(());
         }
         let path = Self::path(backup_dir);
-        let what = format!("{} was damaged: which generations are damaged is not known", path.display());
-        Err(fault(Exit::Corrupt, what, "sudo etcd2-backup verify reads all of them again"))
+        let what =
+            format!("{} was damaged, so it is not known which generations are corrupt", path.display());
+        Err(fault(Exit::Corrupt, what, "read all of them again: sudo /opt/bin/etcd2-backup verify"))
     }
 
     /// Writes it, durably.

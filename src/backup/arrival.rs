@@ -60,7 +60,7 @@ impl<R: Remote + ?Sized> Watch<'_, R> {
                 };
             }
             if pause == FIRST_PAUSE {
-                log::info!("{what}: asking again for {} s", self.patience.as_secs());
+                log::info!("{what}: checking again for up to {} s", self.patience.as_secs());
             }
             thread::sleep(pause.min(left));
             pause = LONGEST_PAUSE.min(pause * 2);
@@ -69,15 +69,16 @@ impl<R: Remote + ?Sized> Watch<'_, R> {
 
     fn not_there(&self, what: &str) -> anyhow::Error {
         let what = format!(
-            "rclone said that all was sent to {}, and after {} s {what}",
+            "rclone reported a complete upload to {}, but after {} s {what}",
             self.place,
             self.patience.as_secs()
         );
         fault(
             Exit::Remote,
             what,
-            "it stays here, and the next backup sends it again. What becomes of a small object, and what else may be wrong: \
-             systemctl start etcd2-backup-doctor.service; journalctl -u etcd2-backup-doctor.service",
+            "the data is kept on this node, and the next backup uploads it again. To test the remote with a \
+             small object: sudo systemctl start etcd2-backup-doctor.service; journalctl -u \
+             etcd2-backup-doctor.service",
         )
     }
 }

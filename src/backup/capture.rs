@@ -143,7 +143,7 @@ fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
         // After a power cut etcd may write other bytes at the same offset; a file may have shrunk and grown again.
         let found = wal::record_at(&dir.wal, at, |r| (r.end, r.crc));
         if found.ok() != Some((end, crc)) {
-            return broken("the last record that was sent is not there as it was");
+            return broken("the last record that was sent is gone or altered");
         }
     }
     if let Some(why) = too_long(dir, state)? {
@@ -157,7 +157,7 @@ fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
         return broken("the data directory belongs to another member now");
     }
     if log.replaced || !log.continues(state.last.index) {
-        return broken("the log jumps: this member received a snapshot from its leader");
+        return broken("the log has a gap: this member received a snapshot from its leader");
     }
     if tail.extents.is_empty() {
         return Ok(Follow::Nothing(tail.unfinished));
@@ -235,7 +235,7 @@ fn too_long(dir: &DataDir, state: &State) -> Result<Option<String>> {
     let long = state.entries > MAX_ENTRIES || state.log_bytes > MIN_LOG_BYTES.max(state.base_size);
     let newer =
         || -> Result<bool> { Ok(snap::list(&dir.snap)?.first().is_some_and(|s| s.index > state.base_index)) };
-    let why = || format!("{} entries, {} bytes of log lie behind the base", state.entries, state.log_bytes);
+    let why = || format!("{} entries, {} bytes of log follow the base", state.entries, state.log_bytes);
     Ok((long && newer()?).then(why))
 }
 
@@ -245,7 +245,7 @@ fn begin(dir: &DataDir, why: &str) -> Result<Capture> {
     let files = open_files(dir, contents.base.as_ref(), &contents.tail)?;
     if let Db::Unreadable(why) = &contents.db {
         let db = dir.snap.join("db");
-        log::warn!("{} cannot be looked into for data of the v3 store: {why}", db.display());
+        log::warn!("cannot check {} for v3 data: {why}", db.display());
     }
     Ok(Capture {
         v3_data: contents.v3_data(),
@@ -266,7 +266,8 @@ fn open_files(dir: &DataDir, base: Option<&Snapshot>, tail: &Walk) -> Result<Vec
     let segments = tail.extents.iter().map(|e| e.from.segment.path(&dir.wal));
     let open = |path: PathBuf| {
         file::open(&path)?.ok_or_else(|| {
-            let hint = "etcd purged it just now: run the backup again";
+            let hint =
+                "etcd has just purged it; run the backup again: sudo systemctl start etcd2-backup.service";
             fault(Exit::NotFound, format!("{} is gone", path.display()), hint)
         })
     };
@@ -393,7 +394,8 @@ fn copy_extent(mut file: &File, extent: &Extent, out: &mut dyn Write) -> Result<
 }
 
 fn altered(what: impl Display) -> anyhow::Error {
-    let hint = "nothing was sent; run the backup again. If it persists, find out who writes to etcd's files";
+    let hint = "nothing was sent. Run the backup again: sudo systemctl start etcd2-backup.service; if this \
+                persists, find out what else writes to etcd's files";
     fault(Exit::Corrupt, format!("{what} was altered while it was copied"), hint)
 }
 

@@ -77,8 +77,9 @@ pub fn run(
     }
     Err(fault(
         Exit::Remote,
-        format!("{GENERATIONS} generations in a row were not left as they were sent to {folder}"),
-        "etcd2-backup list shows what is there: find out who else writes to that folder, or removes from it",
+        format!("something altered or removed {GENERATIONS} generations in a row in {folder}"),
+        "see what is there: sudo /opt/bin/etcd2-backup list; find out who else writes to that directory or \
+         removes from it",
     ))
 }
 
@@ -149,8 +150,8 @@ fn finish_earlier(way: &Way<'_>, state: &mut Option<State>) -> Result<u64> {
     let waiting = state.as_mut().and_then(|state| state.pending.clone().map(|path| (state, path)));
     let Some((state, path)) = waiting else { return way.spool.drop_parts().map(|()| 0) };
     if let Some(why) = way.spool.objection(&path, state.generation_name(), &state.checksum)? {
-        log::warn!("{path} was to be sent and {why}: it is dropped, with no loss");
-        way.lose(state, &format!("the part that was to be sent {why}"))?;
+        log::warn!("dropping {path}, which was waiting to be sent: it {why}; nothing is lost");
+        way.lose(state, &format!("the part waiting to be sent {why}"))?;
         return Ok(0);
     }
     log::info!("sending part {} of generation {} again", state.sequence, state.generation);
@@ -167,7 +168,8 @@ fn remember(settings: &Settings, state: Option<&mut State>, unfinished: Option<U
 fn tell_held_back(settings: &Settings, capture: &Capture) {
     let synced = capture.log.synced();
     log::info!(
-        "held back: {} entries up to index {} that write nothing{}; sent {} after the last part, or with the next write",
+        "held back: {} entries up to index {} that change nothing{}; they are sent {} after the last part, \
+         or with the next write",
         capture.log.entries,
         capture.last().index,
         synced.map_or(String::new(), |time| format!(", the newest SYNC of {}", time::rfc3339(time))),
@@ -210,7 +212,7 @@ fn note_other_members(root: &Root, settings: &Settings, dir: &DataDir, capture: 
         identity::record_peers(root, others.flatten().collect())
     };
     if let Err(e) = noted() {
-        log::debug!("the other members are not noted: {e:#}");
+        log::debug!("could not note the other members: {e:#}");
     }
 }
 
@@ -220,7 +222,7 @@ fn parent(settings: &Settings, remote: &dyn Remote, cluster_id: u64, others: boo
     let noted = match Parent::of(&settings.backup_dir, cluster_id) {
         // The backups must not wait for somebody to remove a file.
         Err(e) if exit_of(&e) == Exit::Corrupt => {
-            log::warn!("{e:#}; the recovery records are asked instead");
+            log::warn!("{e:#}; reading the recovery records instead");
             None
         }
         noted => noted?,
@@ -239,7 +241,7 @@ fn parent(settings: &Settings, remote: &dyn Remote, cluster_id: u64, others: boo
         }
         Ok(None) => Ok(None),
         Err(e) => {
-            log::warn!("whether cluster {cluster_id:x} continues another one could not be looked up: {e:#}");
+            log::warn!("could not look up whether cluster {cluster_id:x} continues another one: {e:#}");
             Ok(None)
         }
     }

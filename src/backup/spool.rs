@@ -86,15 +86,15 @@ impl Spool {
     ) -> Result<Option<String>> {
         let file = self.0.join(path);
         if !look::is_file(&file)? {
-            return Ok(Some("is not in the spool any more".into()));
+            return Ok(Some("is no longer in the spool".into()));
         }
         let Some(name) = file.file_name().and_then(|name| PartName::parse(name.to_str()?)) else {
-            return Ok(Some("has not the name of a part".into()));
+            return Ok(Some("is not named like a part".into()));
         };
         Ok(match Part::open(&file, generation, name) {
             Ok(part) if part.checksum == checksum => None,
-            Ok(_) => Some("is another one than was written".into()),
-            Err(e) => Some(format!("is not as it was written ({})", e.root_cause())),
+            Ok(_) => Some("is not the part that was written".into()),
+            Err(e) => Some(format!("was altered ({})", e.root_cause())),
         })
     }
 
@@ -108,12 +108,12 @@ impl Spool {
             let Some(text) = look::read_if_there(&path)? else { continue };
             let why = match serde_json::from_slice::<Record>(&text) {
                 Ok(record) if record.is_derived() => continue,
-                Ok(_) => "its IDs do not follow from it".to_owned(),
+                Ok(_) => "its IDs do not match its content".to_owned(),
                 Err(e) => e.to_string(),
             };
             log::warn!(
-                "the recovery record {} was to be sent and is not as it was written ({why}): it is dropped. Nodes that join \
-                 begin without a seed; a recovery of several members has to be begun again",
+                "dropping the recovery record {}, which was waiting to be sent: it was altered ({why}). \
+                 Nodes that join begin without a seed; a recovery of several members has to start again",
                 path.display()
             );
             remove_if_there(&path)?;

@@ -47,9 +47,7 @@ impl Way<'_> {
         let Some(demand) = folder_check::due(state, &self.route, now) else { return Ok(None) };
         let arrival::Look { objects, finding } = match self.watch().look(state, &[], demand) {
             Err(e) if demand == Demand::LastLook => {
-                log::warn!(
-                    "whether the folder in the remote is whole is not known, and asked next time: {e:#}"
-                );
+                log::warn!("could not check the remote directory; will retry at the next backup: {e:#}");
                 return Ok(None);
             }
             look => look.context("looking for what was sent before")?,

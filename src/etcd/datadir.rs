@@ -133,7 +133,7 @@ impl DataDir {
 
     fn look(&self, reading: Reading) -> Result<Survey> {
         let names = snap::list(&self.snap)?;
-        let first = *wal::segments(&self.wal)?.first().context("no segment of the log is there")?;
+        let first = *wal::segments(&self.wal)?.first().context("the log has no segment")?;
         let beginning = Place::start_of(first);
         let mut whole = Log::default();
         let mut marks = Marks::new(names.iter().map(|n| n.index));
@@ -153,7 +153,7 @@ impl DataDir {
         };
         let mark = base.as_ref().and_then(|b| marks.of(b.name.index));
         let fault = damage.or(missing).or_else(|| {
-            let what = format!("the log in {} does not say whose it is", self.wal.display());
+            let what = format!("the log in {} does not name its member", self.wal.display());
             let hint = "take another member's data or an older backup";
             whole.metadata.is_none().then(|| fault(Exit::Corrupt, what, hint))
         });
@@ -183,9 +183,9 @@ impl DataDir {
                 passed_over.push(format!("{}: {why}", self.snap.join(name.to_string()).display()));
             };
             if !whole.snapshots.contains(&name.position()) {
-                pass_over("the log does not know it");
+                pass_over("the log has no record of it");
             } else if !whole.continues(name.index) {
-                pass_over("entries are missing behind it");
+                pass_over("the entries after it are missing");
             } else {
                 match Snapshot::open(&self.snap, name) {
                     Ok(snapshot) => return Ok(Some(snapshot)),
@@ -263,7 +263,7 @@ pub fn ids(wal_dir: &Path) -> Result<Metadata> {
             return Ok(metadata);
         }
     }
-    let what = format!("no segment in {} says whose log it is", wal_dir.display());
+    let what = format!("no segment in {} names its member", wal_dir.display());
     Err(fault(Exit::Corrupt, what, "take another member's data or a backup"))
 }
 

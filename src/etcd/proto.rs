@@ -350,7 +350,7 @@ mod tests {
             (&[0x0b, 0], "wire type 3 does not exist"),
             (&[0x00, 0], "field number 0 does not exist"),
             (&[8, 0, 0x10, 1, 0x18, 1, 0x22, 5, 1], "a field of 5 bytes is cut off after 1"),
-            (&[0x0a, 0], "a number is expected, another wire type is there"),
+            (&[0x0a, 0], "expected a number, found another wire type"),
             (&[8, 0, 0x10, 1, 0x18, 1, 0x18, 1], "field 3 is not expected here"),
             (&[8, 0, 0x10, 1, 0x22, 0], "the number of field 3 is missing"),
             (&[8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2], "a number has more than 64 bits"),

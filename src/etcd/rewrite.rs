@@ -291,8 +291,8 @@ impl Rewrite {
         }
         Err(fault(
             Exit::Refused,
-            format!("index {wanted} is wanted, the source has {first} to {last}"),
-            "take an index between these, or another source",
+            format!("index {wanted} is not in the source, which has {first} to {last}"),
+            "choose an index in this range, or another source",
         ))
     }
 

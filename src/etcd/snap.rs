@@ -124,7 +124,7 @@ impl Snapshot {
         out.write_all(&start)?;
         let mut rest = file.take(self.size - data);
         let crc = crc_of(&mut rest, &mut |bytes| Ok(out.write_all(bytes)?))?;
-        ensure!(rest.limit() == 0 && crc == expected, "etcd wrote it anew while it was copied");
+        ensure!(rest.limit() == 0 && crc == expected, "etcd rewrote it while it was copied");
         Ok(())
     }
 
@@ -183,7 +183,7 @@ pub fn read_through(
     let mut head = 0;
     ensure!(next_varint(input, &mut head)? == 1 << 3, "no CRC at its start");
     let expected = u32::try_from(next_varint(input, &mut head)?)?;
-    ensure!(next_varint(input, &mut head)? == 2 << 3 | 2, "no data behind its CRC");
+    ensure!(next_varint(input, &mut head)? == 2 << 3 | 2, "no data after its CRC");
     let length = next_varint(input, &mut head)?;
     let there = size.saturating_sub(head);
     ensure!(length == there, "{length} bytes announced, {there} there");
@@ -194,7 +194,7 @@ pub fn read_through(
     ensure!(next_varint(&mut data, &mut at)? == 1 << 3 | 2, "no store in it");
     let store_length = next_varint(&mut data, &mut at)?;
     let behind = length.checked_sub(at).and_then(|rest| rest.checked_sub(store_length));
-    let behind = behind.context("its store is cut off")?;
+    let behind = behind.context("its store is truncated")?;
     ensure!(behind <= MAX_METADATA_BYTES, "{behind} bytes of metadata");
     // A parser of JSON takes single bytes.
     let mut json = BufReader::with_capacity(BUFFER_BYTES, (&mut data).take(store_length));
@@ -205,7 +205,7 @@ pub fn read_through(
     ensure!(data.crc == expected, "CRC is {:08x}, not {expected:08x}", data.crc);
 
     let mut rest = &tail[..];
-    ensure!(varint(&mut rest)? == 2 << 3 | 2, "no metadata behind its store");
+    ensure!(varint(&mut rest)? == 2 << 3 | 2, "no metadata after its store");
     let metadata_length = varint(&mut rest)?;
     ensure!(metadata_length == rest.len() as u64, "metadata of {metadata_length} bytes in {}", rest.len());
     stored?;

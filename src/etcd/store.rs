@@ -38,7 +38,7 @@ fn members_in(store: &mut dyn Read) -> Result<BTreeMap<u64, StoredMember>> {
     let read = path.deserialize(&mut serde_json::Deserializer::from_reader(store));
     if cluster.is_none() {
         let root = read.context("reading the store's JSON")?.flatten();
-        root.context("reading the store's JSON: it has no root folder")?;
+        root.context("reading the store's JSON: it has no root directory")?;
     }
     let list = cluster.and_then(|c: Cluster| c.children.0).map(|m| m.children.0).unwrap_or_default();
     let mut all = BTreeMap::new();
@@ -114,7 +114,7 @@ impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for Child<S> {
     type Value = Option<S::Value>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a folder of the store")
+        f.write_str("a directory of the store")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -148,7 +148,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneChild<T> {
     type Value = Option<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a folder of the store")
+        f.write_str("a directory of the store")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {

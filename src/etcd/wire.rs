@@ -21,7 +21,7 @@ impl<'a> Value<'a> {
     pub fn number(self) -> Result<u64> {
         match self {
             Self::Varint(n) => Ok(n),
-            _ => bail!("a number is expected, another wire type is there"),
+            _ => bail!("expected a number, found another wire type"),
         }
     }
 
@@ -32,7 +32,7 @@ impl<'a> Value<'a> {
     pub fn bytes(self) -> Result<&'a [u8]> {
         match self {
             Self::Bytes(b) => Ok(b),
-            _ => bail!("bytes are expected, another wire type is there"),
+            _ => bail!("expected bytes, found another wire type"),
         }
     }
 }
@@ -315,9 +315,9 @@ mod tests {
         for (bytes, error) in [
             (&[][..], "the number of field 1 is missing"),
             (&[0x12, 0], "the number of field 1 is missing"),
-            (&[0x0a, 0], "a number is expected, another wire type is there"),
+            (&[0x0a, 0], "expected a number, found another wire type"),
             (&[8, 7, 8, 7], "field 1 is not expected here"),
-            (&[8, 7, 0x10, 7], "bytes are expected, another wire type is there"),
+            (&[8, 7, 0x10, 7], "expected bytes, found another wire type"),
             (&[8, 7, 0x18, 7], "field 3 is not expected here"),
             (&[8, 0x87, 0], "a number has more bytes than it needs"),
             (&[8, 7, 0x12, 1], "a field of 1 bytes is cut off after 0"),

@@ -60,7 +60,7 @@ impl Made {
     fn fault(&mut self, at: Option<String>, error: anyhow::Error) {
         let mut reason = format!("{error:#}");
         if let Some(at) = &at {
-            for prefix in [format!("the log is damaged at {at}: "), format!("at {at}: ")] {
+            for prefix in [format!("the log is corrupt at {at}: "), format!("at {at}: ")] {
                 reason = reason.strip_prefix(&prefix).map_or(reason.clone(), str::to_owned);
             }
         }
@@ -70,7 +70,7 @@ impl Made {
         let error = if known {
             error
         } else {
-            let what = at.as_ref().map_or("it is damaged".to_owned(), |at| format!("{at} is damaged"));
+            let what = at.as_ref().map_or("it is corrupt".to_owned(), |at| format!("{at} is corrupt"));
             Err::<(), _>(error)
                 .or_fault(Exit::Corrupt, what, "take another member's data or an older backup")
                 .expect_err("an error")
@@ -126,7 +126,7 @@ impl Made {
             Stop::Corrupt(reason)
         });
         if let (Stop::Corrupt(reason), None) = (&stop, &self.first) {
-            let what = format!("the log is damaged at {end}: {reason}");
+            let what = format!("the log is corrupt at {end}: {reason}");
             self.fault(
                 Some(end.clone()),
                 fault(Exit::Corrupt, what, "take another member's data or a backup"),
@@ -202,7 +202,8 @@ impl Made {
         let number = generation.name.number;
         let Some(first) = generation.parts.first() else {
             let what = format!("the base of generation {number} is missing or truncated");
-            let hint = "restore --accept-older takes the newest point before it";
+            let hint = "to take the newest restore point before it: sudo /opt/bin/etcd2-backup restore \
+                        --accept-older";
             self.fault(Some(generation.name.to_string()), fault(Exit::Corrupt, what, hint));
             return 0;
         };
@@ -212,8 +213,9 @@ impl Made {
         if let Err(e) = read {
             self.fault(generation.parts.get(parts).map(|p| generation.path(p)), e);
         } else if generation.is_broken() {
-            let what = format!("generation {number} is broken behind part {}", parts.saturating_sub(1));
-            let hint = "restore --accept-older takes the newest undamaged point";
+            let what = format!("generation {number} is broken after part {}", parts.saturating_sub(1));
+            let hint =
+                "to take the newest intact restore point: sudo /opt/bin/etcd2-backup restore --accept-older";
             self.fault(generation.beyond.first().cloned(), fault(Exit::Corrupt, what, hint));
         }
         if generation.name == archive.newest().name

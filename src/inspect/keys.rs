@@ -125,7 +125,7 @@ impl Walker<'_> {
                     found = true;
                 }
                 Token::End if found => break,
-                Token::End => bail!("it has no root folder"),
+                Token::End => bail!("it has no root directory"),
                 _ => self.json.skip()?,
             }
         }
@@ -170,7 +170,7 @@ impl Walker<'_> {
                     self.show(folder)?;
                 }
                 Token::Plain(null) if null == "null" => {}
-                other => bail!("{other:?} in place of the children of a folder"),
+                other => bail!("{other:?} in place of the children of a directory"),
             },
             _ => json.skip()?,
         }

@@ -50,7 +50,7 @@ impl Subject {
     /// [`Exit::NotFound`] if it is nothing that this program knows.
     pub fn find(path: &Path, wal_dir: Option<&Path>) -> Result<Self> {
         let known =
-            "give a data directory, a machine's folder of the archive, or a .wal, .snap or .part file";
+            "name a data directory, a machine's directory of the archive, or a .wal, .snap or .part file";
         let is_dir = match fs::metadata(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 return Err(fault(Exit::NotFound, format!("there is no {}", path.display()), known));
@@ -68,7 +68,11 @@ impl Subject {
             Some("wal") => Ok(Self::Segment(path.into())),
             Some("snap") => Ok(Self::Snapshot(path.into())),
             Some("part") => Ok(Self::Part(path.into())),
-            _ => Err(fault(Exit::NotFound, format!("{} is no file of etcd or ours", path.display()), known)),
+            _ => Err(fault(
+                Exit::NotFound,
+                format!("{} is not a file of etcd or etcd2-backup", path.display()),
+                known,
+            )),
         }
     }
 
@@ -195,7 +199,11 @@ impl Archive {
                 let part = Part::open(&self.folder.join(&path), generation.name, *name)?;
                 if part.head.predecessor != before {
                     let what = format!("{path} does not follow the part before it");
-                    return Err(fault(Exit::Corrupt, what, "objects of the archive were mixed up"));
+                    return Err(fault(
+                        Exit::Corrupt,
+                        what,
+                        "objects of the archive were mixed up: copy the directory from the remote again",
+                    ));
                 }
                 before.clone_from(&part.checksum);
                 read_part(&part, &mut at, sink).with_context(|| path.clone())

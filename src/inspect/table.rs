@@ -59,7 +59,7 @@ pub fn render(report: &Report) -> String {
                 span[1],
                 g.last_index,
                 g.last_term,
-                if g.absent > 0 { format!(", {} objects do not count", g.absent) } else { String::new() },
+                if g.absent > 0 { format!(", {} objects ignored", g.absent) } else { String::new() },
             ),
         );
     }

@@ -91,7 +91,7 @@ fn in_the_way(real_top: &Path, target: &Path) -> Option<String> {
     };
     match look_at::is_dir(&real) {
         Ok(true) => {}
-        Ok(false) => return Some(format!("{} is not a folder", folder.display())),
+        Ok(false) => return Some(format!("{} is not a directory", folder.display())),
         Err(e) => return Some(format!("{e:#}")),
     }
     // An absolute link inside a tree means a place on the machine that holds the tree.
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(reason(), "it is a symbolic link to /dev/null");
         fs::remove_dir_all(root.join("/etc")).unwrap();
         write_atomic(&root.join("/etc"), b"", 0o644).unwrap();
-        assert!(reason().ends_with("is not a folder"), "{}", reason());
+        assert!(reason().ends_with("is not a directory"), "{}", reason());
         fs::remove_file(root.join("/etc")).unwrap();
         symlink(dir.path(), root.join("/etc")).unwrap();
         assert!(reason().contains("leads out of the root"), "{}", reason());

@@ -11,7 +11,7 @@ use crate::settings::our_units::services;
 use crate::sys::root::Root;
 
 /// Why it is removed.
-pub const WHY: &str = "etcd2-backup-coreos left it";
+pub const WHY: &str = "left by etcd2-backup-coreos";
 
 /// A join of an earlier version made etcd start by this drop-in, until the member had caught up.
 const OUR_JOIN: (&str, &[u8]) = ("zz-etcd2-join.conf", b"etcd2-backup join");

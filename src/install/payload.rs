@@ -60,8 +60,9 @@ impl Payload {
     /// [`Exit::Corrupt`]: a file is missing, altered or not listed, or one is listed that is not ours.
     /// [`Exit::Settings`]: the settings name no etcd unit.
     pub fn verify(dir: &Path) -> Result<Self> {
-        let again = "unpack etcd2-backup.tgz again into an empty folder and run etcd2-backup-install there; if that \
-                     says the same, compare the tarball with its .sha256 and copy or build it again";
+        let again = "unpack etcd2-backup.tgz again into an empty directory and run etcd2-backup-install \
+                     there; if that fails too, compare the tarball with its .sha256 and copy or build it \
+                     again";
         let damaged = || format!("checking the unpacked files in {}", dir.display());
         let sums = read_text(&dir.join(SUMS))
             .and_then(|text| sums::parse(&text).with_context(|| format!("reading {SUMS}")))
@@ -118,7 +119,7 @@ impl Payload {
         Err(fault(
             Exit::Corrupt,
             what,
-            "unpack the tarball again into an empty folder, and install from there",
+            "unpack the tarball again into an empty directory, and install from there",
         ))
     }
 
@@ -148,7 +149,7 @@ fn problems(dir: &Path, sums: &BTreeMap<String, Digest>) -> Vec<String> {
     let foreign = sums
         .keys()
         .filter(|n| !is_ours(n))
-        .map(|n| format!("{n} is listed in {SUMS} but is no file of etcd2-backup"));
+        .map(|n| format!("{n} is listed in {SUMS} but is not a file of etcd2-backup"));
     let bad = sums
         .iter()
         .filter(|(n, _)| is_ours(n))

@@ -36,7 +36,7 @@ pub fn settle(root: &Root, plan: &Plan) -> Result<()> {
     }
     systemd::daemon_reload().or_fault(
         Exit::Failed,
-        "the files are as they should be, but systemd did not read them",
+        "the files are in place, but systemd did not reload its units",
         "run: sudo systemctl daemon-reload",
     )
 }

@@ -76,8 +76,8 @@ impl Record {
         read().or_fault(
             Exit::Corrupt,
             format!("reading {}", path.display()),
-            "it says what was installed here; if it is damaged, remove it and install again: every file of ours is \
-             replaced then, edited or not",
+            "it lists what was installed here; if it is damaged, remove it and install again: that replaces \
+             every file of etcd2-backup, edited or not",
         )
     }
 
@@ -216,7 +216,7 @@ fn parse(text: &[u8]) -> Result<Record> {
     if let Some(bad) =
         targets.chain(record.folders.iter().filter(|f| *f != "/etc" && *f != "/opt")).find(|p| !ours(p))
     {
-        anyhow::bail!("it lists {bad:?}, where nothing is placed");
+        anyhow::bail!("it lists {bad:?}, where etcd2-backup installs nothing");
     }
     Ok(record)
 }

@@ -17,22 +17,25 @@ use crate::sys::root::Root;
 pub fn check(root: &Root, force: bool) -> Result<()> {
     let top = root.join("/");
     if !look::is_dir(&top)? {
-        let what = format!("{} is not a folder", top.display());
-        return Err(fault(Exit::NotFound, what, "give an existing tree to install into with --root"));
+        let what = format!("{} is not a directory", top.display());
+        return Err(fault(
+            Exit::NotFound,
+            what,
+            "name an existing directory tree to install into with --root",
+        ));
     }
-    let hint =
-        "give --force to install nevertheless; it needs systemd, and /etc and /opt that can be written";
+    let hint = "to install anyway, add --force; etcd2-backup needs systemd, and writable /etc and /opt";
     let made_for = "this is made for CoreOS Container Linux, Flatcar and Fedora CoreOS";
     let what = match load(root) {
         Ok(system) if is_supported(&system) => return Ok(()),
         Ok(system) => format!("{made_for}, not for {}", describe(&system)),
-        Err(e) if force => format!("{made_for}, and what this is cannot be read ({e:#})"),
+        Err(e) if force => format!("{made_for}, and this system cannot be determined ({e:#})"),
         Err(e) => return Err(e).or_fault(Exit::Refused, "finding out which system this is", hint),
     };
     if !force {
         return Err(fault(Exit::Refused, what, hint));
     }
-    log::warn!("{what}: installing since --force was given");
+    log::warn!("{what}: installing anyway because of --force");
     Ok(())
 }
 

@@ -59,21 +59,21 @@ struct Change {
 /// [`Exit::Refused`]: another installation is at work. Or something cannot be taken back.
 pub fn begin(root: &Root) -> Result<Lock> {
     let lock = Lock::try_take_folder(&root.join("/"))?.ok_or_else(|| {
-        let what = "another installation or uninstallation is at work on this node";
-        fault(Exit::Refused, what, "wait until it has ended, and run this again")
+        let what = "another installation or uninstallation is running on this node";
+        fault(Exit::Refused, what, "wait until it ends, and run this again")
     })?;
     sweep(&root.join(INSTALL_JOURNAL));
     if let Some(journal) = Journal::load(root)? {
         if journal.done {
             journal.finish(root)
         } else {
-            log::info!("an installation was interrupted here: taking back what it did");
+            log::info!("rolling back an installation that was interrupted here");
             journal.undo(root)
         }
         .or_fault(
             Exit::Failed,
-            "tidying up behind an interrupted installation",
-            "remove the cause and run this again",
+            "cleaning up after an interrupted installation",
+            "fix the cause and run this again",
         )?;
     }
     Ok(lock)
@@ -126,7 +126,7 @@ pub fn apply(root: &Root, plan: &Plan) -> Result<()> {
         // The second try is for what passes; what is left then is tidied up by the next run.
         if let Err(e) = journal.finish(root).or_else(|_| journal.finish(root)) {
             log::warn!(
-                "everything is in place, but something is left over for the next run to remove: {e:#}"
+                "everything is in place, but temporary files remain, which the next run removes: {e:#}"
             );
         }
         return Ok(());
@@ -135,12 +135,12 @@ pub fn apply(root: &Root, plan: &Plan) -> Result<()> {
         Ok(()) => Err(error).or_fault(
             Exit::Failed,
             "nothing was changed",
-            "every file is as it was; remove the cause and run this again",
+            "every file is as it was; fix the cause and run this again",
         ),
         Err(e) => Err(error).or_fault(
             Exit::Failed,
-            format!("the files are neither the old nor the new ones, as taking it back failed too ({e:#})"),
-            "remove the cause and run this again: it begins by taking it back",
+            format!("some files are old and some are new, as rolling back failed too ({e:#})"),
+            "fix the cause and run this again: it starts by rolling back",
         ),
     }
 }
@@ -157,7 +157,7 @@ fn check_room(root: &Root, steps: &[&Step]) -> Result<()> {
         needs.push((parent(&root.join(&step.target)), bytes));
     }
     let needs: Vec<(&Path, u64)> = needs.iter().map(|(dir, bytes)| (dir.as_path(), *bytes)).collect();
-    room::check_all(&needs, Leave::Reserve, "what is installed")
+    room::check_all(&needs, Leave::Reserve, "the installation")
 }
 
 /// Parents that are not there yet, each behind the one it lies in.

@@ -99,7 +99,7 @@ impl<'a> ConfCopy<'a> {
             if let Some(lock) = Lock::try_take(&path)? {
                 return Ok(lock);
             }
-            ensure!(Instant::now() < deadline, "another run holds {} all the time", path.display());
+            ensure!(Instant::now() < deadline, "another run keeps {} locked", path.display());
             thread::sleep(PAUSE);
         }
     }

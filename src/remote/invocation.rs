@@ -94,7 +94,7 @@ impl Invocation {
             bytes => Some(bytes.or_fault(
                 Exit::Settings,
                 format!("reading {}", self.conf.display()),
-                "where the backups go cannot be told without it: run the command as root",
+                "it says where the backups go: run the command as root (sudo)",
             )?),
         };
         let variable = |name: String| {
@@ -286,7 +286,7 @@ impl Invocation {
             let said = version::check(&text, &self.describe())?;
             log::info!("rclone {said} ({})", self.describe());
             if let Err(e) = write_atomic(&note, format!("{mark}\nrclone {said}\n").as_bytes(), 0o600) {
-                log::warn!("rclone is asked for its version at each run: {e:#}");
+                log::warn!("could not note rclone's version, so each run asks for it again: {e:#}");
             }
         }
         self.served.set(true);
@@ -324,7 +324,7 @@ impl Invocation {
         let denied = denied::hint(arguments, &self.endpoint, &output.stderr, &section);
         let hint = denied.unwrap_or_else(|| {
             format!(
-                "is the remote up, and may it be used as {} says? try: {}",
+                "check that the remote is up, and that it accepts what {} says; try: {}",
                 self.conf.display(),
                 self.try_it()
             )
@@ -364,7 +364,10 @@ impl Invocation {
                 "build the tarball with [rclone] bundle = \"PATH\" and install it again".into()
             }
             Runner::Container { engine, image } => {
-                format!("does {engine} run, and has it the image? try: {engine} run --rm {image} version")
+                format!(
+                    "is {engine} running, and does it have the image? try: sudo {engine} run --rm {image} \
+                     version"
+                )
             }
         }
     }

@@ -70,7 +70,7 @@ impl<'a> Listing<'a> {
     pub(super) fn finish(mut self, take: &mut dyn FnMut(&str, u64)) -> Result<()> {
         let line = std::mem::take(&mut self.rest);
         self.line(&line, take)?;
-        ensure!(self.ended, "rclone's listing has no end");
+        ensure!(self.ended, "rclone's listing is truncated");
         Ok(())
     }
 

@@ -37,7 +37,7 @@ pub(super) fn of(endpoint: &str, conf: &[u8], flags: &[String], variables: &Said
 /// [`Exit::Settings`]: one cannot be mounted, or a file is not there.
 pub(super) fn places(reach: &Reach) -> Result<Vec<Place>> {
     if let Some((what, hint)) = reach.objections.first() {
-        let what = format!("{what}, and rclone runs in a container that does not see it");
+        let what = format!("{what}, but rclone runs in a container that does not see it");
         return Err(fault(Exit::Settings, what, hint));
     }
     for Place { path, .. } in reach.folders.iter().filter(|place| place.writable) {

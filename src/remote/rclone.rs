@@ -173,7 +173,7 @@ impl Remote for Rclone {
         for path in paths {
             if !look::is_file(&local.join(path))? {
                 let what = format!("{path} did not arrive from {}", self.at(folder));
-                let hint = "somebody removed it, or the remote's listing lags behind: try again";
+                let hint = "somebody removed it, or the remote's listing is out of date: try again";
                 return Err(fault(Exit::Remote, what, hint));
             }
         }

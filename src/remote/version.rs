@@ -32,7 +32,7 @@ pub fn parse(printed: &str) -> Option<(&str, (u32, u32))> {
 /// # Errors
 /// [`Exit::Settings`]: it is too old, or not rclone.
 pub fn check<'a>(printed: &'a str, whose: &str) -> Result<&'a str> {
-    let hint = "take a newer rclone: runner = \"bundled\" brings one along in the tarball";
+    let hint = "use a newer rclone: with runner = \"bundled\" the tarball contains one";
     match parse(printed) {
         Some((version, numbers)) if numbers >= OLDEST => Ok(version),
         Some((version, _)) => {
@@ -41,7 +41,7 @@ pub fn check<'a>(printed: &'a str, whose: &str) -> Result<&'a str> {
         }
         None => {
             let first = printed.lines().next().unwrap_or_default();
-            Err(fault(Exit::Settings, format!("{whose} is no rclone: its version is {first:?}"), hint))
+            Err(fault(Exit::Settings, format!("{whose} is not rclone: its version is {first:?}"), hint))
         }
     }
 }
@@ -59,7 +59,8 @@ pub fn ask(program: &Path) -> Result<Option<String>> {
         Err(e) => Err(e).or_fault(
             Exit::Settings,
             format!("running {shown}"),
-            "is it for this machine? runner = \"bundled\" takes the static program of rclone's own releases",
+            "is it built for this machine? For runner = \"bundled\", take the static program of rclone's \
+             own releases",
         ),
     }
 }
@@ -106,10 +107,10 @@ mod tests {
             ("rclone v1.75.0-beta.8500.abc\n", Ok("v1.75.0-beta.8500.abc")),
             ("rclone v2.0.0", Ok("v2.0.0")),
             ("rclone v1.59.2\n", Err("rclone v1.59.2 (runner host) is older than v1.60")),
-            ("rclone 1.75\n", Err("runner host is no rclone: its version is \"rclone 1.75\"")),
-            ("rclone v1\n", Err("runner host is no rclone: its version is \"rclone v1\"")),
-            ("curl 8.0\n", Err("runner host is no rclone: its version is \"curl 8.0\"")),
-            ("", Err("runner host is no rclone: its version is \"\"")),
+            ("rclone 1.75\n", Err("runner host is not rclone: its version is \"rclone 1.75\"")),
+            ("rclone v1\n", Err("runner host is not rclone: its version is \"rclone v1\"")),
+            ("curl 8.0\n", Err("runner host is not rclone: its version is \"curl 8.0\"")),
+            ("", Err("runner host is not rclone: its version is \"\"")),
         ] {
             match (check(printed, "runner host"), want) {
                 (Ok(got), Ok(want)) => assert_eq!(got, want),
@@ -130,7 +131,7 @@ mod tests {
         for (script, want) in [
             ("#!/bin/sh\necho rclone v1.60.1-DEV\n", Ok(Some("v1.60.1-DEV".to_owned()))),
             ("#!/bin/sh\necho rclone v1.57.0\n", Err("older than v1.60")),
-            ("#!/bin/sh\nexit 1\n", Err("is no rclone: its version is \"\"")),
+            ("#!/bin/sh\nexit 1\n", Err("is not rclone: its version is \"\"")),
             ("no program", Err("running ")),
         ] {
             crate::sys::fs::write_atomic(&program, script.as_bytes(), 0o755).unwrap();

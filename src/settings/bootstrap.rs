@@ -11,7 +11,7 @@ const EITHER: [&str; 3] = ["initial-cluster", "discovery", "discovery-srv"];
 pub fn objection(etcd: &UnitEnvironment) -> Option<String> {
     if forces(etcd) {
         return Some(format!(
-            "etcd is given {FORCE}, with which it makes a new cluster of its own out of any data"
+            "etcd is given {FORCE}, which makes it create a new one-member cluster from whatever data it has"
         ));
     }
     let given: Vec<&str> = EITHER.into_iter().filter(|flag| etcd.get(flag).is_some()).collect();

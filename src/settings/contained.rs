@@ -41,10 +41,12 @@ impl Place<'_> {
         }
         let inside = path.display();
         let why = format!(
-            "{service} runs etcd in a container, where {what} is {inside}: its command does not say which folder of this node that is"
+            "{service} runs etcd in a container, where {what} is {inside}: its command does not say which \
+             directory of this node that is"
         );
         let hint = format!(
-            "set ETCD_DATA_DIR to that folder of this node in {OURS}, or start etcd: it is looked at then"
+            "set ETCD_DATA_DIR to that directory of this node in {OURS}; or start etcd, whose container \
+             shows it"
         );
         ours.map(|ours| Some(ours.to_owned())).ok_or_else(|| fault(Exit::Settings, why, hint))
     }

@@ -31,7 +31,7 @@ pub enum Problem {
     },
     /// A part of the path is `..`.
     Climbs,
-    /// It leads to a folder of the node that is another one wherever rclone is started.
+    /// It leads to a directory of the node that is another one wherever rclone is started.
     Relative {
         /// The remote.
         remote: String,
@@ -56,11 +56,11 @@ impl Problem {
             Self::Control => "has a control character".into(),
             Self::NoRemote => "does not name a remote".into(),
             Self::OnTheSpot => "begins with a colon instead of a remote's name".into(),
-            Self::Options { remote, .. } => format!("has options behind the name of the remote {remote:?}"),
+            Self::Options { remote, .. } => format!("has options after the name of the remote {remote:?}"),
             Self::Url { scheme, .. } => format!("is not an rclone path: \"{scheme}://\" has no place in it"),
             Self::Climbs => "has \"..\" in its path".into(),
             Self::Relative { path, .. } => {
-                format!("leads to the folder {path:?}, relative to wherever rclone is started")
+                format!("leads to the directory {path:?}, relative to wherever rclone is started")
             }
             Self::NoBucket { remote, .. } => {
                 format!("names no bucket of {remote:?}: each machine would make one, named by its machine ID")
@@ -96,7 +96,7 @@ impl Problem {
             }
             Self::NoBucket { place, .. } => {
                 let example = join(place, "bucket/path");
-                format!("write it behind the colon, for example {}", write(&example))
+                format!("write it after the colon, for example {}", write(&example))
             }
         }
     }
@@ -368,15 +368,15 @@ mod tests {
             (":s3,env_auth=true:b", "begins with a colon", "write its name: E=remote:path"),
             (
                 "s3,no_check_bucket=true:bucket/x",
-                "options behind the name of the remote \"s3\"",
+                "options after the name of the remote \"s3\"",
                 "put the options into the section [s3] of rclone.conf, and write E=s3:bucket/x",
             ),
-            ("s3,a=\"b:c\",d='e:\"f':x/y", "options behind the name", "write E=s3:x/y"),
-            ("s3,endpoint=\"http://e1:9\":b/p", "options behind the name", "write E=s3:b/p"),
-            ("s3,a=\"b:c", "options behind the name", "E=s3:c"),
+            ("s3,a=\"b:c\",d='e:\"f':x/y", "options after the name", "write E=s3:x/y"),
+            ("s3,endpoint=\"http://e1:9\":b/p", "options after the name", "write E=s3:b/p"),
+            ("s3,a=\"b:c", "options after the name", "E=s3:c"),
             ("disk:/srv/../etc", "\"..\" in its path", "without \"..\""),
             ("s3:..", "\"..\" in its path", "without \"..\""),
-            ("s3:", "names no bucket of \"s3\"", "behind the colon, for example E=s3:bucket/path"),
+            ("s3:", "names no bucket of \"s3\"", "after the colon, for example E=s3:bucket/path"),
             ("s3:/", "names no bucket", "E=s3:bucket/path"),
             ("s3:./", "names no bucket", "E=s3:bucket/path"),
             ("gcs:", "names no bucket", "E=gcs:bucket/path"),
@@ -387,13 +387,13 @@ mod tests {
             ("spot:", "names no bucket", "E=spot:bucket/path"),
             ("with:/", "names no bucket", "E=with:bucket/path"),
             ("colon:", "names no bucket", "E=colon:bucket/path"),
-            ("disk:srv/b", "leads to the folder \"srv/b\", relative to", "the whole path: E=disk:/srv/b"),
-            ("disk:", "leads to the folder \"\", relative to", "the whole path: E=disk:/"),
-            ("rel:x", "leads to the folder \"x\", relative", "for example /x, into rclone.conf"),
-            ("home:", "leads to the folder \"~/x\", relative", "into rclone.conf"),
-            ("half:y", "leads to the folder \"srv/y\", relative", "into rclone.conf"),
-            ("over:y", "leads to the folder \"x/y\", relative", "into rclone.conf"),
-            ("rooms:c/y", "leads to the folder \"srv/y\", relative", "into rclone.conf"),
+            ("disk:srv/b", "leads to the directory \"srv/b\", relative to", "the whole path: E=disk:/srv/b"),
+            ("disk:", "leads to the directory \"\", relative to", "the whole path: E=disk:/"),
+            ("rel:x", "leads to the directory \"x\", relative", "for example /x, into rclone.conf"),
+            ("home:", "leads to the directory \"~/x\", relative", "into rclone.conf"),
+            ("half:y", "leads to the directory \"srv/y\", relative", "into rclone.conf"),
+            ("over:y", "leads to the directory \"x/y\", relative", "into rclone.conf"),
+            ("rooms:c/y", "leads to the directory \"srv/y\", relative", "into rclone.conf"),
         ] {
             let problem = of(endpoint).unwrap_err();
             assert!(problem.why().contains(why), "{endpoint:?}: {}", problem.why());

@@ -136,7 +136,7 @@ impl Settings {
         let machine_id = fs::read_to_string(&path).or_fault(
             Exit::Settings,
             format!("reading {}", path.display()),
-            "run systemd-machine-id-setup; the backups of a machine lie under its ID",
+            "a machine's backups are stored under its ID; create one: sudo systemd-machine-id-setup",
         )?;
         let settings = parse(&ours, &unit, &machine_id, root)?;
         refuse_folder_inside(&settings.data_dir)?;
@@ -242,7 +242,7 @@ fn refuse_folder_inside(data_dir: &Path) -> Result<()> {
     };
     let member = |dir: &Path| dir.ends_with("member").then(|| dir.parent().map(Path::to_owned)).flatten();
     let (what, outer) = if real.ends_with("member") && is_dir("snap")? && is_dir("wal")? {
-        ("is the folder inside a data directory".to_owned(), member(&real))
+        ("is the member directory inside a data directory".to_owned(), member(&real))
     } else if let Some(file) = inside.iter().map(fs::DirEntry::file_name).find(|name| is_etcds(name)) {
         (
             format!("holds {}, a file of etcd's log or snapshots", file.display()),
@@ -253,7 +253,7 @@ fn refuse_folder_inside(data_dir: &Path) -> Result<()> {
     };
     let hint = match outer {
         Some(outer) => format!("write ETCD_DATA_DIR={} in {}", outer.display(), values::OURS),
-        None => format!("write as ETCD_DATA_DIR in {} what etcd is given with --data-dir", values::OURS),
+        None => format!("set ETCD_DATA_DIR in {} to the value of etcd's --data-dir", values::OURS),
     };
     Err(fault(Exit::Settings, format!("{} {what}, not the data directory", data_dir.display()), hint))
 }
@@ -271,7 +271,7 @@ fn ours(root: &Root) -> Result<BTreeMap<String, String>> {
         let environment = systemd::service_unit(OUR_UNIT).map(|u| u.environment).or_fault(
             Exit::Settings,
             format!("asking systemd for the settings in {OUR_UNIT}"),
-            "run it as root on the node itself, or give a tree with --root",
+            "run this as root on the node itself, or name a directory tree with --root",
         )?;
         let pairs = environment.iter().filter_map(|v| v.split_once('='));
         for (name, value) in pairs {

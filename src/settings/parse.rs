@@ -27,7 +27,7 @@ pub(super) fn etcd_unit(ours: &BTreeMap<String, String>) -> Result<String> {
         return Err(fault(
             Exit::Settings,
             format!("ETCD2_BACKUP_ETCD_UNIT={unit:?} {why}"),
-            format!("write the full name, as etcd2.service, in {OURS}"),
+            format!("write the full name, like etcd2.service, in {OURS}"),
         ));
     }
     Ok(unit.to_owned())
@@ -52,7 +52,8 @@ pub fn parse(
         && our != Path::new(seen)
     {
         log::warn!(
-            "ETCD_DATA_DIR is {} in {OURS}, but {etcd_unit} was seen to use {seen}, which counts: change it in {OURS}",
+            "ETCD_DATA_DIR is {} in {OURS}, but {etcd_unit} was seen to use {seen}. Using the latter: \
+             change it in {OURS}",
             our.display()
         );
     } else if let (Some(our), Some(unit)) = (&our_data_dir, &unit_data_dir)
@@ -61,7 +62,7 @@ pub fn parse(
         return Err(fault(
             Exit::Settings,
             format!("ETCD_DATA_DIR is {} in {OURS}, but {etcd_unit} uses {}", our.display(), unit.display()),
-            format!("change {OURS}: what etcd uses decides"),
+            format!("correct {OURS}: the backups need the directory that etcd uses"),
         ));
     }
     let data_dir =
@@ -173,7 +174,7 @@ fn runner(ours: &BTreeMap<String, String>) -> Result<Runner> {
     }
 }
 
-const A_DURATION: &str = "write a number and a unit, as 90s or 10m";
+const A_DURATION: &str = "write a number and a unit, like 90s or 10m";
 
 fn timeout(ours: &BTreeMap<String, String>) -> Result<Duration> {
     match duration(ours, "ETCD2_BACKUP_RCLONE_TIMEOUT", "rclone.timeout")? {
@@ -208,7 +209,7 @@ fn parse_machine_id(text: &str) -> Result<String> {
         return Err(fault(
             Exit::Settings,
             format!("/etc/machine-id holds {id:?}, not 32 hex digits"),
-            "run systemd-machine-id-setup; the backups of a machine lie under its ID",
+            "a machine's backups are stored under its ID; create one: sudo systemd-machine-id-setup",
         ));
     }
     Ok(id.to_owned())
@@ -343,10 +344,10 @@ mod tests {
             ("ETCD2_BACKUP_ETCD_UNIT", "a/b.service", "contains a character", "etcd2.service"),
             ("ETCD_BACKUP_DIR", "var/x", "not an absolute path", "beginning with /"),
             ("ETCD_RESTORE_DIR", "/a/../b", "not an absolute path", "without any .."),
-            ("ETCD_DATA_DIR", "/", "not an absolute path", "whole path"),
-            ("ETCD2_BACKUP_RCLONE_PASSWORD_FILE", "pass", "not an absolute path", "whole path"),
-            ("ETCD2_BACKUP_METRICS_FILE", "x.prom", "not an absolute path", "whole path"),
-            ("RCLONE_CONFIG_PATH", "rclone.conf", "not an absolute path", "whole path"),
+            ("ETCD_DATA_DIR", "/", "not an absolute path", "full path"),
+            ("ETCD2_BACKUP_RCLONE_PASSWORD_FILE", "pass", "not an absolute path", "full path"),
+            ("ETCD2_BACKUP_METRICS_FILE", "x.prom", "not an absolute path", "full path"),
+            ("RCLONE_CONFIG_PATH", "rclone.conf", "not an absolute path", "full path"),
             ("ETCD_RESTORE_MASTER_ADV_PEER_URLS", "e1:2380", "not a URL", "http://HOST:PORT"),
         ];
         for (name, value, reason, hint) in cases {

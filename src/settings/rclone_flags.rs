@@ -45,22 +45,24 @@ pub fn objection(flag: &str) -> Option<(&'static str, &'static str)> {
         return Some(("contains a space", "write it as --name=value, one flag in each pair of quotes"));
     }
     match name {
-        "" => Some(("is no long flag of rclone's", "write it as --name or --name=value")),
-        "bwlimit" => Some(("is a key of its own", "write bwlimit below [rclone]: it never slows a recovery")),
+        "" => Some(("is not a long flag of rclone", "write it as --name or --name=value")),
+        "bwlimit" => {
+            Some(("has a key of its own", "write bwlimit below [rclone]: it never slows a recovery"))
+        }
         // Whatever it belongs to: `https://user:password@proxy`.
-        _ if value.contains('@') => Some((
-            "may hold a password",
-            "every process can read a command line: it belongs into rclone.conf",
-        )),
+        _ if value.contains('@') => {
+            Some(("may hold a password", "every process can read a command line: put it into rclone.conf"))
+        }
         "retries" if !is_positive(value) => Some((
-            "lets some rclones do nothing, and end well",
-            "write a number from 1 on, or leave it out: a call that failed is tried again anyway",
+            "makes some versions of rclone do nothing and report success",
+            "write 1 or more, or leave it out: a failed call is retried anyway",
         )),
         _ if ALLOWED.contains(&name) => None,
         _ => Some((
-            "is not one that may be added",
+            "is not a flag that may be added",
             "options of the backend, and all secrets, go into rclone.conf, without the backend's prefix; \
-             docs/configuration.md lists the flags that may be added: no other can be relied on to change nothing but speed and connections",
+             docs/configuration.md lists the flags that may be added: only these are sure to change \
+             nothing but speed and connections",
         )),
     }
 }
@@ -86,11 +88,11 @@ mod tests {
         }
         assert!(ALLOWED.is_sorted());
         for (flag, problem) in [
-            ("", "no long flag"),
-            ("-v", "no long flag"),
-            ("--", "no long flag"),
-            ("--=x", "no long flag"),
-            ("transfers=2", "no long flag"),
+            ("", "not a long flag"),
+            ("-v", "not a long flag"),
+            ("--", "not a long flag"),
+            ("--=x", "not a long flag"),
+            ("transfers=2", "not a long flag"),
             ("--transfers 2", "a space"),
             ("--user-agent=a\nb", "a space"),
             ("--bwlimit=1M", "key of its own"),

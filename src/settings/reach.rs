@@ -48,8 +48,8 @@ pub fn reach(endpoint: &str, look_up: Lookup) -> Reach {
                 let on_the_node = !place.starts_with(':') || place.starts_with(":local");
                 if on_the_node && !place.is_empty() {
                     reach.object(
-                        format!("{place:?} leads to a folder of the node"),
-                        "write it as a whole path, or as a section of type local",
+                        format!("{place:?} leads to a directory of the node"),
+                        "write it as an absolute path, or as a section of type local",
                     );
                 }
                 continue;
@@ -64,8 +64,7 @@ pub fn reach(endpoint: &str, look_up: Lookup) -> Reach {
                 reach.unclear = true;
                 let bare = name.split(',').next().unwrap_or_default();
                 if look_up(bare).is_some_and(|s| s.kind == "local") {
-                    reach
-                        .object(format!("{name:?} has options behind its name"), "put them into its section");
+                    reach.object(format!("{name:?} has options after its name"), "put them into its section");
                 }
             }
             Some(kind) => reach.unclear |= KEEP_A_CACHE.contains(&kind) || climbs(path),
@@ -156,8 +155,8 @@ impl Reach {
         match shortest(path) {
             Some(path) => self.files.push(path),
             None => self.object(
-                format!("{option} is {path:?}, which is no whole path of the node"),
-                "write a whole path, without \"..\" and colons",
+                format!("{option} is {path:?}, which is not an absolute path of the node"),
+                "write an absolute path, without \"..\" and colons",
             ),
         }
     }
@@ -175,7 +174,7 @@ impl Reach {
                 }
                 self.object(
                     format!("the remote's path on the node is {path:?}"),
-                    "name a folder by its whole path, below /, without \"..\" and colons",
+                    "name a directory by its absolute path, below /, without \"..\" and colons",
                 );
             }
         }
@@ -278,10 +277,10 @@ mod tests {
             ("disk:x", "path on the node is \"x\""),
             ("disk:/srv/../etc", "path on the node is"),
             ("disk:/srv/a:b", "path on the node is"),
-            ("home:", "\"~/x\" leads to a folder of the node"),
+            ("home:", "\"~/x\" leads to a directory of the node"),
             ("quoted:a", "the remotes named in [quoted] contain quotes"),
             ("fly:x", "\":local:/srv\" leads to"),
-            ("disk,copy_links:/srv", "has options behind its name"),
+            ("disk,copy_links:/srv", "has options after its name"),
             ("gcs:b", "service_account_file of [gcs] is \"~/sa.json\""),
             ("ssh:b", "ssh of [ssh] is a program of the node"),
             ("colon:b", "key_file of [colon] is \"/a:b\""),

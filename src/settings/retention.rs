@@ -42,7 +42,7 @@ pub(super) fn parse(ours: &BTreeMap<String, String>) -> Result<(Rules, bool)> {
         None => Ok(default),
         Some(text) => text.parse().or_fault(
             Exit::Settings,
-            format!("{name}={text:?} is no count of generations"),
+            format!("{name}={text:?} is not a number of generations"),
             format!("write a whole number in {OURS}; the newest two are always kept"),
         ),
     };
@@ -51,7 +51,7 @@ pub(super) fn parse(ours: &BTreeMap<String, String>) -> Result<(Rules, bool)> {
         Some(text) => humantime::parse_duration(text).or_fault(
             Exit::Settings,
             format!("{name}={text:?}"),
-            format!("write a number and a unit, as 7days or 36h, in {OURS}"),
+            format!("write a number and a unit, like 7days or 36h, in {OURS}"),
         ),
     };
     let default = Rules::DEFAULT;

@@ -18,7 +18,7 @@ pub fn parse_list(name: &str, text: &str) -> Result<Vec<String>> {
 pub fn usable_of(name: &str, text: Option<&str>) -> Vec<String> {
     let items = text.unwrap_or_default().split(',').map(str::trim).filter(|url| !url.is_empty());
     let usable =
-        |url: &str| parse(name, url).inspect_err(|e| log::warn!("etcd is not asked there: {e:#}")).ok();
+        |url: &str| parse(name, url).inspect_err(|e| log::warn!("not asking etcd there: {e:#}")).ok();
     items.filter_map(usable).collect()
 }
 
@@ -42,7 +42,7 @@ pub fn peer_url_problem(url: &str) -> Option<String> {
         return no("it does not begin with http:// or https://");
     };
     if rest.contains(',') {
-        return no("it is several, with commas between them: a list has each in quotes of its own");
+        return no("it holds several URLs with commas between them: in a list, put each in its own quotes");
     }
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if authority.contains('@') {
@@ -73,8 +73,7 @@ pub fn founder_doubt(url: &str) -> Option<(String, &'static str)> {
     let (host, port) = host_port(url)?;
     let any = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_unspecified());
     if any {
-        let what =
-            format!("{url} is where etcd listens, and leads nowhere: on every node it means the node itself");
+        let what = format!("{url} is a listening address: on every node it means the node itself");
         return Some((
             what,
             "write the address that the founding member advertises to its peers (initial-advertise-peer-urls)",
@@ -82,19 +81,17 @@ pub fn founder_doubt(url: &str) -> Option<(String, &'static str)> {
     }
     if is_loopback(url) {
         let what = format!(
-            "{url} is on every node the node itself: each would be the founding member, and restore a cluster of its own"
+            "{url} means the node itself on every node: each would be the founding member and restore a \
+             cluster of its own"
         );
         return Some((
             what,
-            "write an address that the other nodes reach it at; on one machine alone it is right",
+            "write an address at which the other nodes reach it; this one is right only on a single machine",
         ));
     }
     [2379, 4001].contains(&port).then(|| {
-        let what = format!("{url} has the port that etcd as a rule has for clients");
-        (
-            what,
-            "write the one for peers, as a rule 2380 (or 7001): `etcdctl member list` shows it as peerURLs",
-        )
+        let what = format!("{url} has the port that etcd usually has for clients");
+        (what, "write the one for peers, usually 2380 (or 7001): `etcdctl member list` shows it as peerURLs")
     })
 }
 
@@ -197,10 +194,10 @@ mod tests {
             ("http://10.0.0.1:7001", None),
             ("http://10.0.0.1:2379", Some("for clients")),
             ("http://10.0.0.1:4001", Some("for clients")),
-            ("http://127.0.0.1:2380", Some("on every node the node itself")),
-            ("http://localhost:2380", Some("on every node the node itself")),
-            ("http://0.0.0.0:2380", Some("leads nowhere")),
-            ("http://[::]:2380", Some("leads nowhere")),
+            ("http://127.0.0.1:2380", Some("means the node itself on every node")),
+            ("http://localhost:2380", Some("means the node itself on every node")),
+            ("http://0.0.0.0:2380", Some("is a listening address")),
+            ("http://[::]:2380", Some("is a listening address")),
         ] {
             let doubt = founder_doubt(url).map(|(what, _)| what);
             assert_eq!(doubt.is_some(), words.is_some(), "{url}");

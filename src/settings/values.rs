@@ -24,8 +24,8 @@ pub(super) fn absolute(name: &str, value: &str) -> Result<PathBuf> {
     if !path.is_absolute() || strange {
         return Err(fault(
             Exit::Settings,
-            format!("{name}={value:?} is not an absolute path of a folder or file"),
-            "write the whole path, beginning with / and without any ..",
+            format!("{name}={value:?} is not an absolute path"),
+            "write the full path, beginning with / and without any ..",
         ));
     }
     // A trailing slash must not make two equal paths different.

@@ -74,7 +74,7 @@ impl<R: Read> Reader<R> {
                 self.expect(b',')?;
                 self.element(in_object).map(Some)
             }
-            Awaits::Nothing => bail!("there is more behind the JSON"),
+            Awaits::Nothing => bail!("there is more after the JSON"),
         }
     }
 
@@ -115,7 +115,7 @@ impl<R: Read> Reader<R> {
     pub fn text(&mut self) -> Result<String> {
         match self.some()? {
             Token::Text(text) => Ok(text),
-            other => bail!("{other:?} in place of a text"),
+            other => bail!("{other:?} in place of a string"),
         }
     }
 

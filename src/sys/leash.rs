@@ -68,7 +68,7 @@ fn become_the_other(
     let now = getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
     match OsStr::new(&now.to_string()) == parent.as_os_str() {
         true => Command::new(program).args(rest).exec(),
-        false => io::Error::other("who started it is gone"),
+        false => io::Error::other("the process that started it is gone"),
     }
 }
 

@@ -115,8 +115,8 @@ fn unseen(doing: &str, path: &Path, error: io::Error) -> Error {
     let what = format!("{doing} {}", path.display());
     let hint = match error.kind() {
         _ if says_no(&error) => return Error::new(error).context(what),
-        io::ErrorKind::PermissionDenied => "what is there is not known to this user: run it as root (sudo)",
-        _ => "what is there is not known: look at the disk (journalctl -k), then run it again",
+        io::ErrorKind::PermissionDenied => "this user may not see what is there: run this as root (sudo)",
+        _ => "it is not known what is there: check the disk (journalctl -k), then run this again",
     };
     Error::new(error).context(Fault { exit: Exit::Failed, what, hint: Some(hint.to_owned()) })
 }
@@ -197,9 +197,9 @@ mod tests {
             Interrupted, InvalidData, NotADirectory, NotFound, PermissionDenied, UnexpectedEof,
         };
         let denied = unseen("listing", Path::new("/x"), io::Error::from_raw_os_error(13));
-        assert!(hint_of(&denied).unwrap().contains("run it as root"));
+        assert!(hint_of(&denied).unwrap().contains("run this as root"));
         let broken = unseen("listing", Path::new("/x"), io::Error::from_raw_os_error(5));
-        assert!(hint_of(&broken).unwrap().contains("look at the disk"));
+        assert!(hint_of(&broken).unwrap().contains("check the disk"));
         // ENOENT, ENOTDIR, EACCES, EIO, ESTALE, ETIMEDOUT, ENOMEM, EMFILE.
         for (code, absent) in [
             (2, true),

@@ -122,8 +122,8 @@ fn short(dir: &Path, room: Room, wanted: u64, left: u64, missing: u64, what: &st
         room.free
     );
     let hint = format!(
-        "make room there, {missing} bytes: `etcd2-backup clean` lists what restores and joins kept, `df -h {}` the rest; \
-         nothing was changed",
+        "free {missing} bytes there: `sudo /opt/bin/etcd2-backup clean` lists what restores and joins kept, \
+         `df -h {}` the rest; nothing was changed",
         dir.display()
     );
     fault(Exit::NoSpace, what, hint)
@@ -180,7 +180,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(e) = self.empty() {
-            log::warn!("something that is of no use is left: {e:#}");
+            log::warn!("could not remove leftover files: {e:#}");
         }
     }
 }
@@ -276,7 +276,7 @@ mod tests {
         let error = check(&absent, room.size, Leave::Nothing, "all of it").unwrap_err();
         assert_eq!(exit_of(&error), Exit::NoSpace);
         assert!(error.to_string().contains("all of it may need "), "{error:#}");
-        assert!(hint_of(&error).unwrap().starts_with("make room there, "), "{error:#}");
+        assert!(hint_of(&error).unwrap().starts_with("free "), "{error:#}");
         // Half of it twice.
         let (one, half) = (dir.path().join("one"), room.size / 2);
         assert!(check_all(&[(&one, half), (&absent, half)], Leave::Nothing, "both").is_err());

@@ -22,7 +22,7 @@ pub fn read(path: &Path) -> Result<String> {
     let us = rustix::process::geteuid().as_raw();
     ensure!([0, us].contains(&facts.uid()), "it belongs to the user {}, not to root", facts.uid());
     let mode = facts.mode() & 0o7777;
-    ensure!(mode & 0o077 == 0, "its mode is {mode:04o}: others than root may read or change it");
+    ensure!(mode & 0o077 == 0, "its mode is {mode:04o}: users other than root may read or change it");
     let mut text = String::new();
     file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
     parse(&text).map(str::to_owned)

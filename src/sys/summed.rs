@@ -46,7 +46,7 @@ fn check(text: &[u8]) -> Result<()> {
         return Ok(());
     }
     let at = text.windows(FIELD.len()).rposition(|field| field == FIELD.as_bytes());
-    let (body, said) = text.split_at(at.context("its checksum is not in its place")?);
+    let (body, said) = text.split_at(at.context("it has no checksum at its end")?);
     let right = [FIELD, &sum(body), END].concat();
     ensure!(said.trim_ascii_end() == right.as_bytes().trim_ascii_end(), "its checksum is wrong");
     Ok(())

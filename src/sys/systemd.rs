@@ -227,7 +227,7 @@ fn unquote(text: &str) -> Result<(String, &str)> {
             _ => out.push(b),
         }
     }
-    bail!("an answer of busctl has a string without an end")
+    bail!("unterminated string in an answer of busctl")
 }
 
 /// The byte of an escape sequence (behind the backslash) and how many bytes it took.

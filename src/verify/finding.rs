@@ -69,9 +69,9 @@ fn lost(generation: &Generation, sequence: u64) -> String {
     let number = generation.name.number;
     let before = sequence.checked_sub(1).and_then(|i| generation.parts.get(usize::try_from(i).ok()?));
     match before {
-        None => format!("no point of generation {number} can be restored"),
+        None => format!("generation {number} cannot be restored"),
         Some(part) => format!(
-            "in generation {number} no point behind part {}, index {}, {}, can be restored",
+            "in generation {number}, no restore point after part {}, index {}, {}, can be used",
             part.sequence,
             part.last,
             time::rfc3339(part.time)
@@ -144,8 +144,9 @@ mod tests {
 
     #[test]
     fn a_listing_shows_what_is_missing_or_cut_and_what_that_costs() {
-        let behind = "in generation 4 no point behind part 0, index 9, 2026-01-31T23:59:59Z, can be restored";
-        let nothing = "no point of generation 4 can be restored";
+        let behind =
+            "in generation 4, no restore point after part 0, index 9, 2026-01-31T23:59:59Z, can be used";
+        let nothing = "generation 4 cannot be restored";
         type Case<'a> = (&'a [(u64, u64)], Option<u64>, &'a [(u64, &'a str, &'a str)]);
         let table: [Case<'_>; 11] = [
             (&[(0, 10), (1, 10), (2, 10)], Some(2), &[]),

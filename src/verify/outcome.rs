@@ -127,7 +127,9 @@ pub fn begin_anew(settings: &Settings, folder: &str, damaged: &[GenerationName])
             return Ok(state.map(|s| s.generation));
         }
         if Instant::now() >= deadline {
-            log::warn!("a backup or a recovery takes long: the next verify lets a new generation begin");
+            log::warn!(
+                "a backup or recovery is still running: the next verify will have a new generation begun"
+            );
             return Ok(None);
         }
         thread::sleep(PAUSE);

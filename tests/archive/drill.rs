@@ -123,7 +123,7 @@ fn a_damaged_archive_and_a_script_for_etcd_are_refused() {
     node.refused(&["rehearse"], 15, &["nothing says which program", "--etcd PATH"]);
     let script = node.path("/etcd-wrapper");
     write(&script, "#!/bin/sh\nexec docker run etcd\n");
-    node.refused(&["rehearse", "--etcd", script.to_str().unwrap()], 15, &["no program of etcd's"]);
+    node.refused(&["rehearse", "--etcd", script.to_str().unwrap()], 15, &["is not an etcd program"]);
     // One that ends at once.
     let (code, _, log) = rehearse(&node, Path::new("/bin/true"), &[]);
     assert_eq!(code, 16, "{log}");
@@ -220,7 +220,7 @@ fn without_a_network_of_its_own_nothing_is_rehearsed() {
     // Nothing was backed up yet, and it did not come to that.
     assert_eq!(output.status.code(), Some(10), "{log}");
     for said in
-        ["making a network that no other user", "No space left on device", "hint: ", "unshare --net true"]
+        ["creating a network that no other user", "No space left on device", "hint: ", "unshare --net true"]
     {
         assert!(log.contains(said), "no {said} in: {log}");
     }

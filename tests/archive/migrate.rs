@@ -133,19 +133,19 @@ fn two_histories_are_not_mixed_and_a_copy_by_hand_stays_refused() {
     new.refused(
         &["migrate", OLD],
         10,
-        &["cannot be one history", "both have a generation 1", "--from MACHINE_ID"],
+        &["cannot be merged", "both have a generation 1", "--from MACHINE_ID"],
     );
     // Its second generation alone is numbered differently.
     let (second, content) = objects(&folder(&old, OLD)).into_iter().next_back().unwrap();
     let lone = folder(&old, &"2".repeat(32));
     fs::create_dir_all(lone.join(second.parent().unwrap())).unwrap();
     write(&lone.join(&second), &content);
-    new.refused(&["migrate", &"2".repeat(32)], 10, &["cannot be one history", "unrelated histories"]);
+    new.refused(&["migrate", &"2".repeat(32)], 10, &["cannot be merged", "unrelated histories"]);
     assert_eq!(objects(&own(&old)), before);
     fs::create_dir_all(own(&old).join(second.parent().unwrap())).unwrap();
     write(&own(&old).join(&second), &content);
     new.etcd.stop().unwrap();
-    new.refused(&["restore"], 10, &["the folder holds unrelated histories"]);
+    new.refused(&["restore"], 10, &["the remote directory holds unrelated histories"]);
     new.refused(&["migrate", &"3".repeat(32)], 12, &["there is no backup in"]);
     new.refused(&["migrate", "0123456789abcdef0123456789abcdef"], 2, &["own folder"]);
 }

@@ -171,7 +171,7 @@ fn a_new_cluster_that_names_its_parent_is_known_and_another_is_not() {
     assert_eq!((code, plan["paused"].as_array().unwrap().len()), (0, 0));
     generation(&node, 183, 0xe, now, 1000, None);
     let before = files(&node);
-    let words = "cluster e is new with generation 183 and does not say what it continues";
+    let words = "generation 183 begins a new cluster, e, which does not say what it continues";
     node.refused(&["prune"], 18, &[words]);
     assert_eq!(files(&node), before);
     node.ok(&["prune", "--accept"]);
@@ -243,7 +243,7 @@ fn a_remote_that_may_only_be_written_to_gets_its_backups() {
     );
     (1..=2).for_each(|_| drop(begin(&node)));
     let log = begin(&node);
-    for words in ["warning: older generations cannot be removed", "AccessDenied", "prune = false"] {
+    for words in ["warning: cannot prune older generations", "AccessDenied", "prune = false"] {
         assert!(log.contains(words), "no {words:?} in {log}");
     }
     assert_eq!(numbers(&node).len(), 3);
@@ -265,7 +265,7 @@ fn a_backup_of_an_empty_cluster_in_the_same_folder_removes_nothing_and_says_so()
     node.etcd.start().unwrap();
     for last in 4..=6 {
         let log = begin(&node);
-        assert!(log.contains("older generations stay until somebody has looked: cluster "), "{log}");
+        assert!(log.contains("older generations are kept until you confirm: generation "), "{log}");
         assert!(log.contains("prune --accept"), "{log}");
         assert_eq!(numbers(&node).len(), last);
     }

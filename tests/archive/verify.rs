@@ -110,8 +110,8 @@ fn a_whole_archive_is_whole_and_nothing_is_left_behind() {
 fn every_kind_of_damage_is_found_and_named() {
     let Some(node) = archived() else { return };
     node.save();
-    let behind = |n: u64, part: u64| format!("in generation {n} no point behind part {part}, index ");
-    let nothing = |n: u64| format!("no point of generation {n} can be restored");
+    let behind = |n: u64, part: u64| format!("in generation {n}, no restore point after part {part}, index ");
+    let nothing = |n: u64| format!("generation {n} cannot be restored");
     type Expected = (u64, u64, &'static str, &'static str, String);
     type Case = (&'static str, fn(&Node), Vec<Expected>);
     let table: Vec<Case> = vec![

@@ -66,11 +66,8 @@ fn a_part_that_waits_and_is_not_as_it_was_written_is_never_sent() {
         let whole = fs::read(&file).unwrap();
         write(&file, alter(&whole));
         let log = node.ok(&["backup"]);
-        assert!(log.contains(" was to be sent and is not as it was written ("), "{what}: {log}");
-        assert!(
-            log.contains("begins: the part that was to be sent is not as it was written"),
-            "{what}: {log}"
-        );
+        assert!(log.contains(", which was waiting to be sent: it was altered ("), "{what}: {log}");
+        assert!(log.contains("begins: the part waiting to be sent was altered"), "{what}: {log}");
         assert!(
             !node
                 .folder()
@@ -85,7 +82,7 @@ fn a_part_that_waits_and_is_not_as_it_was_written_is_never_sent() {
     let file = let_one_wait(&node, &wrapper, "/other");
     write(&file, earlier.unwrap());
     let log = node.ok(&["backup"]);
-    assert!(log.contains(" was to be sent and is not as it was written ("), "{log}");
+    assert!(log.contains(", which was waiting to be sent: it was altered ("), "{log}");
     // And one that is as it was goes on with the generation.
     let_one_wait(&node, &wrapper, "/whole");
     let log = node.ok(&["backup"]);
@@ -145,7 +142,7 @@ fn what_is_damaged_has_to_be_known_before_anything_is_removed() {
     let verified = node.path("/var/lib/etcd2-backup/verified.json");
     let at = fs::read_to_string(&verified).unwrap().find("\"part\": ").unwrap() + 8;
     flip(&verified, 8 * at);
-    node.refused(&["prune"], 11, &["verified.json was damaged", "sudo etcd2-backup verify"]);
+    node.refused(&["prune"], 11, &["verified.json was damaged", "sudo /opt/bin/etcd2-backup verify"]);
     node.ok(&["verify", "--share", "1/2"]);
     node.refused(&["prune"], 11, &["verified.json was damaged"]);
     node.ok(&["verify"]);

@@ -157,7 +157,7 @@ fn restores_that_must_not_be_are_refused_and_the_data_is_as_it_was() {
     let mut altered = bytes.clone();
     altered[bytes.len() / 2] ^= 1;
     write(&part, &altered);
-    node.refused(&["restore"], 11, &["is damaged", "its checksum is wrong"]);
+    node.refused(&["restore"], 11, &["is corrupt", "its checksum is wrong"]);
     write(&part, &bytes[..bytes.len() - 1]);
     node.refused(&["restore"], 11, &["the base of generation 1 is missing or truncated"]);
     write(&part, &bytes);
@@ -251,7 +251,7 @@ fn a_lost_state_or_a_replaced_data_directory_begins_a_generation() {
     assert!(log.contains("generation 3 begins: "), "{log}");
     node.etcd.stop().unwrap();
     // Two clusters in one folder, and nothing says that one continues the other: no guessing.
-    node.refused(&["restore"], 10, &["the folder holds unrelated histories", "--generation"]);
+    node.refused(&["restore"], 10, &["the remote directory holds unrelated histories", "--generation"]);
     node.ok(&["restore", "--generation", "2"]);
     node.etcd.start().unwrap();
     assert!(Client::new(&node.etcd.client_url).unwrap().get("/empty").unwrap().is_some());

@@ -56,7 +56,7 @@ fn in_turn(one: &Node, other: &Node, times: usize) -> [String; 2] {
 /// The warnings; what it says of removing older generations, which it then does not do, is another test's.
 fn warnings(log: &str) -> Vec<&str> {
     let of_retention =
-        ["warning: older generations stay until somebody has looked", "warning: hint: look at the data"];
+        ["warning: older generations are kept until you confirm", "warning: hint: check the data"];
     let about_folder = |l: &&str| !of_retention.iter().any(|start| l.starts_with(start));
     log.lines().filter(|l| l.starts_with("warning: ")).filter(about_folder).collect()
 }
@@ -79,13 +79,13 @@ fn two_machines_of_one_machine_id_with_data_of_their_own() {
         let found = warnings(log);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains("is not from this node, which writes 0000000"), "{found:?}");
-        assert!(found[0].contains("two machines write to this folder"), "{found:?}");
-        assert!(found[0].contains("give one of the machines another ID"), "{found:?}");
+        assert!(found[0].contains("two machines write to this directory"), "{found:?}");
+        assert!(found[0].contains("Give one of the machines another ID"), "{found:?}");
     }
     let expected = [dump(&one), dump(&other)];
     one.refused(&["restore", "--force"], 10, &["a running etcd has"]);
     one.etcd.stop().unwrap();
-    one.refused(&["restore"], 10, &["the folder holds unrelated histories", "--generation"]);
+    one.refused(&["restore"], 10, &["the remote directory holds unrelated histories", "--generation"]);
     one.assert_restores(&expected[0], &["--generation", &first[0].to_string()]);
     other.assert_restores(&expected[1], &["--generation", &second[0].to_string()]);
 }
@@ -113,7 +113,7 @@ fn two_machines_of_which_one_is_a_clone_of_the_other() {
     assert_eq!((first.len(), second.len()), (1, 1), "{said:?}");
     assert_ne!(first, second);
     for log in &said {
-        assert!(warnings(log).iter().any(|l| l.contains("two machines write to this folder")), "{log}");
+        assert!(warnings(log).iter().any(|l| l.contains("two machines write to this directory")), "{log}");
     }
     assert!(shared(&one) > PARTS, "both wrote into the first one");
     let expected = [dump(&one), dump(&other)];
@@ -150,17 +150,17 @@ fn one_folder_is_copied_onto_another() {
     let copy = format!("cp -a {}/. {}", other.folder().display(), one.folder().display());
     assert!(Command::new("sh").args(["-c", &copy]).status().unwrap().success());
     one.etcd.stop().unwrap();
-    one.refused(&["restore", "--plan"], 10, &["the folder holds unrelated histories"]);
+    one.refused(&["restore", "--plan"], 10, &["the remote directory holds unrelated histories"]);
     one.etcd.start().unwrap();
 
     let log: String = (0..PARTS + 1).map(|i| cycle(&one, &format!("/later-{i}"))).collect();
     let number = begun(&log);
     assert!(number.len() == 1 && number[0] >= 3, "{number:?}");
     let found = warnings(&log);
-    assert!(found.len() == 1 && found[0].contains("or another folder was copied into it"), "{found:?}");
+    assert!(found.len() == 1 && found[0].contains("or another directory was copied into it"), "{found:?}");
     let expected = dump(&one);
     one.etcd.stop().unwrap();
-    one.refused(&["restore", "--plan"], 10, &["the folder holds unrelated histories"]);
+    one.refused(&["restore", "--plan"], 10, &["the remote directory holds unrelated histories"]);
     one.assert_restores(&expected, &["--generation", &number[0].to_string()]);
 }
 

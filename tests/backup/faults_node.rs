@@ -55,7 +55,7 @@ fn there_is_no_member_on_this_node() {
         );
         assert_eq!(run.log.lines().count(), 1, "{}", run.log);
     };
-    nothing(&node, "is not there");
+    nothing(&node, "does not exist");
     fs::create_dir_all(&data).unwrap();
     nothing(&node, "etcd never ran as a member in ");
     fs::create_dir_all(data.join("member/wal")).unwrap();
@@ -75,7 +75,7 @@ fn there_is_no_member_on_this_node() {
         if proxy {
             fs::create_dir_all(data.join("proxy")).unwrap();
         }
-        node.refused(&["backup"], 12, &["this node was a member, and its data is gone: no etcd log in "]);
+        node.refused(&["backup"], 12, &["this node was a member, but its data is gone: no etcd log in "]);
         fs::create_dir_all(&data).unwrap();
     }
     for left in ["/etc/etcd2-backup/identity.json", "/var/lib/etcd2-backup/state.json"] {
@@ -146,7 +146,7 @@ fn etcd_is_put_back_to_an_older_point_between_cycles() {
         write_some(&node, &format!("/kept-{round}"), behind);
         let expected = dump(&node);
         let log = node.ok(&["backup"]);
-        assert!(log.contains("begins: the last record that was sent is not there as it was"), "{log}");
+        assert!(log.contains("begins: the last record that was sent is gone or altered"), "{log}");
         assert!(!expected.keys().any(|key| key.starts_with(&format!("/given-up-{round}"))));
         node.save();
         // So short a log may as well be that of an empty etcd: which history it is to be is asked.
@@ -257,7 +257,7 @@ fn seeded_empty(restarts: u32) {
     node.etcd.stop().unwrap();
     for point in [&[][..], &["--raft-index", "5"]] {
         let restore = [&["restore", "--plan"], point].concat();
-        node.refused(&restore, 10, &["the folder holds unrelated histories", "--generation"]);
+        node.refused(&restore, 10, &["the remote directory holds unrelated histories", "--generation"]);
     }
     for (keys, generation) in [(&expected, "2"), (&before, "1")] {
         node.assert_restores(keys, &["--generation", generation]);
@@ -286,10 +286,7 @@ fn a_power_cut_takes_the_unsynced_tail_and_other_bytes_follow() {
     let expected = dump(&node);
     assert!(expected.len() > before.len());
     let log = node.ok(&["backup"]);
-    assert!(
-        log.contains("generation 2 begins: the last record that was sent is not there as it was"),
-        "{log}"
-    );
+    assert!(log.contains("generation 2 begins: the last record that was sent is gone or altered"), "{log}");
     node.assert_restores(&expected, &[]);
 }
 
@@ -309,7 +306,7 @@ fn a_flipped_bit_in_the_length_of_a_record_is_never_nothing_new() {
         flipped[bit / 8] ^= 1 << (bit % 8);
         log.write_all_at(&flipped, at).unwrap();
         for command in ["backup", "status"] {
-            node.refused(&[command], 11, &["the log is damaged at ", &format!(".wal@{at}: ")]);
+            node.refused(&[command], 11, &["the log is corrupt at ", &format!(".wal@{at}: ")]);
         }
     }
     log.write_all_at(&length, at).unwrap();

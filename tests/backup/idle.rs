@@ -45,7 +45,7 @@ fn only_what_was_written_is_worth_a_call_of_rclone() {
     assert_eq!(wrapper.calls(), ["lsjson", "copy", "lsjson"]);
 
     let log = backup_of_a_quiet_log(&node);
-    assert!(log.contains("held back: ") && log.contains("that write nothing"), "{log}");
+    assert!(log.contains("held back: ") && log.contains("that change nothing"), "{log}");
     assert!(log.contains("sent 10m after the last part, or with the next write"), "{log}");
     assert_eq!((wrapper.calls(), node.objects().len()), (NONE.map(String::from).to_vec(), 1));
 

@@ -43,7 +43,7 @@ fn noise(length: usize) -> String {
 #[track_caller]
 fn refused(node: &Node, disk: &Disk, arguments: &[&str], what: &str) {
     let free = disk.free();
-    node.refused(arguments, 14, &["there is no room in ", what, "make room there, "]);
+    node.refused(arguments, 14, &["there is no room in ", what, " bytes there: "]);
     assert!(disk.free() + NOISE > free, "{arguments:?}: {} of {free} bytes are left", disk.free());
     let scratch = [tree(&node.path(RESTORE_DIR)), tree(&node.path(BACKUP_DIR).join("spool"))];
     assert!(scratch.iter().all(std::collections::BTreeMap::is_empty), "{arguments:?}: {scratch:?}");
@@ -87,7 +87,7 @@ fn what_reads_the_archive_beside_a_member_leaves_it_its_room() {
     let part = node.folder().join(&node.objects()[0]).metadata().unwrap().len();
     let etcd = Tools::from_env().unwrap().etcd.display().to_string();
     let rehearse = ["rehearse", "--etcd", &etcd];
-    let (brought, unpacked) = ("the download from ", "what the parts hold may need ");
+    let (brought, unpacked) = ("the download from ", "unpacking the parts may need ");
     // Not for what is brought; for that, and not for what is in it; for that, and not for an etcd on it.
     let (none, some) = (pages(1 << 20), pages(2 * part + (1 << 20)));
     for (leave, arguments, what) in [

@@ -103,7 +103,7 @@ fn a_backup_tries_twice_more_and_the_next_one_sends_what_it_could_not() {
 fn a_failure_that_lasts_is_not_tried_again() {
     let denied = "case \"$*\" in *' copy '*) echo 'AccessDenied: Access Denied' >&2; exit 1;; esac";
     let Some(node) = node_with(denied) else { return };
-    node.refused(&["backup"], 13, &["AccessDenied", "is the remote up"]);
+    node.refused(&["backup"], 13, &["AccessDenied", "that the remote is up"]);
     assert_eq!(count(&calls(&node), "copy"), 1);
 }
 
@@ -124,7 +124,7 @@ fn a_denied_upload_into_a_bucket_names_the_option_that_helps() {
         &["AccessDenied", "no_check_bucket = true to the section [store] of rclone.conf"],
     );
     conf("no_check_bucket = true\n");
-    node.refused(&["backup"], 13, &["AccessDenied", "is the remote up"]);
+    node.refused(&["backup"], 13, &["AccessDenied", "that the remote is up"]);
     // A place without a bucket is refused before anything is sent, by the node as by the build.
     node.environment.insert("RCLONE_ENDPOINT".into(), "store:/".into());
     calls(&node);
@@ -153,7 +153,7 @@ fn a_remote_in_a_relative_folder_is_refused() {
     ] {
         node.environment.insert("RCLONE_ENDPOINT".into(), endpoint.into());
         node.environment.insert("RCLONE_CONFIG_MINE_TYPE".into(), "local".into());
-        let words = format!("leads to the folder {folder:?}, relative to wherever rclone is started");
+        let words = format!("leads to the directory {folder:?}, relative to wherever rclone is started");
         for verb in ["backup", "list", "status"] {
             node.refused(&[verb], 15, &[&words, hint]);
         }
@@ -235,5 +235,5 @@ fn limit_flags_and_checksum_reach_rclone_and_a_recovery_is_not_slowed() {
         assert!(call.contains(" --transfers=2 ") && !call.contains("bwlimit"), "{call}");
     }
     node.environment.insert("ETCD2_BACKUP_RCLONE_FLAGS".into(), "--config=/x".into());
-    node.refused(&["backup"], 15, &["ETCD2_BACKUP_RCLONE_FLAGS: --config is not one that may be added"]);
+    node.refused(&["backup"], 15, &["ETCD2_BACKUP_RCLONE_FLAGS: --config is not a flag that may be added"]);
 }

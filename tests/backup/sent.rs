@@ -109,7 +109,7 @@ fn the_first_part_of_a_generation_counts_when_it_was_seen() {
         let remote = format!("REMOTE={}\n", node.folder().display());
         wrapper.instead(&format!("{remote}[ $VERB = copy ] || exec \"$REAL\" \"$@\"\n{sabotage}"));
         for _ in 0..if name == "drop" { 2 } else { 1 } {
-            let words = ["rclone said that all was sent to ", " after 5 s 00000001-"];
+            let words = ["rclone reported a complete upload to ", " after 5 s 00000001-"];
             node.refused(&["backup"], 13, &words);
             assert_eq!(waiting(&node), 1, "{name}");
         }
@@ -156,7 +156,7 @@ fn what_a_remote_shows_late_is_waited_for() {
     wrapper.instead(&lagging);
     let log = node.ok(&["backup"]);
     assert_eq!(wrapper.calls(), ["lsjson", "copy", "lsjson", "lsjson", "lsjson"]);
-    assert!(log.contains(" is not there: asking again for 20 s"), "{log}");
+    assert!(log.contains(" is not there: checking again for up to 20 s"), "{log}");
     cycle(&node, "/more");
     assert_eq!(wrapper.calls(), ["copy"]);
     let expected = dump(&node);
@@ -176,7 +176,7 @@ fn a_remote_that_is_moved_gets_a_generation_of_its_own_at_once() {
 
     point_at(&mut node, &places[1], "");
     let seen = status(&node, 20);
-    assert_eq!((kinds(&seen), &seen["because"]), (vec!["moved"], &"what was sent may be elsewhere".into()));
+    assert_eq!((kinds(&seen), &seen["because"]), (vec!["moved"], &"earlier backups may be elsewhere".into()));
     let log = cycle(&node, "/moved");
     assert!(log.contains("warning: part 0 of generation 00000001-"), "{log}");
     assert!(log.contains("generation 2 begins: part 0 of generation 00000001-"), "{log}");
@@ -257,7 +257,7 @@ fn another_program_or_variable_is_seen_to_send() {
         wrapper.calls();
         wrapper.instead(drops);
         write_one(&node, &format!("/{at}"));
-        node.refused(&["backup"], 13, &["rclone said that all was sent to ", " is not there"]);
+        node.refused(&["backup"], 13, &["rclone reported a complete upload to ", " is not there"]);
         assert_eq!(waiting(&node), 1, "{name}");
         let calls = wrapper.calls();
         assert_eq!(calls[..3], ["lsjson", "copy", "lsjson"], "{name}: {calls:?}");

@@ -108,7 +108,7 @@ fn v3_data_whose_entries_are_gone_from_the_log_shows_in_the_database() {
     testkit::files::write(&data.join("member/snap/db"), b"no database");
     fs::remove_dir_all(node.path("/var/lib/etcd2-backup")).unwrap();
     let log = node.ok(&["backup"]);
-    assert!(log.contains("cannot be looked into for data of the v3 store: no valid meta page"), "{log}");
+    assert!(log.contains("for v3 data: no valid meta page"), "{log}");
 }
 
 /// Puts a member directory in another's place, with this database.

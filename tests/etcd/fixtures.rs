@@ -186,7 +186,7 @@ fn a_purged_log_is_read_from_its_first_segment() {
     fs::remove_file(names[0].path(&dir.wal)).unwrap();
     let error = dir.scan(Reading::Still).unwrap_err();
     assert_eq!(exit_of(&error), Exit::Corrupt);
-    assert!(format!("{error:#}").contains("the log does not know it"), "{error:#}");
+    assert!(format!("{error:#}").contains("the log has no record of it"), "{error:#}");
 }
 
 #[test]

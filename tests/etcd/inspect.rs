@@ -235,12 +235,12 @@ fn layouts_and_what_is_not_there() {
     expect(&data.join("absent"), &[], 12, &["there is no ", "hint: "]);
     let text = work.path().join("x.txt");
     testkit::files::write(&text, "x");
-    expect(&text, &[], 12, &["is no file of etcd or ours", "hint: "]);
+    expect(&text, &[], 12, &["is not a file of etcd or etcd2-backup", "hint: "]);
     expect(&log, &["--keys", "--entries"], 2, &["--entries and --keys are two lists", "hint: "]);
     // A snapshot without the log that it needs is passed over, and then nothing fits.
     fs::rename(&log, member.join("wal")).unwrap();
     alter(&data.join(SEGMENT), |bytes| bytes.truncate(0));
-    expect(data, &[], 11, &["does not say whose it is", "passed over"]);
+    expect(data, &[], 11, &["does not name its member", "passed over"]);
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn an_archive_is_told_generation_by_generation() {
     // The newest upload was cut off: that backup never was.
     let whole = fs::read(&parts[1]).unwrap();
     alter(&parts[1], |bytes| bytes.truncate(100));
-    expect(&folder, &[], 17, &["torn at its end", "1 objects do not count"]);
+    expect(&folder, &[], 17, &["torn at its end", "1 objects ignored"]);
     alter(&parts[1], |bytes| *bytes = whole.clone());
     alter(&parts[1], |bytes| bytes[100] ^= 1);
     let out = expect(&folder, &[], 11, &["corrupt", "00000001-", "its checksum is wrong", "hint: "]);

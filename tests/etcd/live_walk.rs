@@ -285,7 +285,7 @@ fn what_is_purged_behind_a_look_is_still_copied_and_what_is_written_anew_is_not(
     // A snapshot of the same index, taken again after a crash, goes into the same file.
     overwrite(&file, &snapshot(at, "[]"));
     let error = anew.write_payload(&mut Vec::new()).unwrap_err();
-    assert!(format!("{error:#}").contains("etcd wrote it anew"), "{error:#}");
+    assert!(format!("{error:#}").contains("etcd rewrote it"), "{error:#}");
     overwrite(&file, &base);
 
     fs::remove_file(&file).unwrap();

@@ -101,7 +101,7 @@ fn a_record_that_somebody_made_up_is_no_seed() {
     let (log, value) = shared.join();
     assert_eq!(value, "ours");
     assert!(log.contains("no recovery record tells of that cluster"), "{log}");
-    assert!(log.contains("in the remote: no recovery record, cut off, altered"), "{log}");
+    assert!(log.contains("in the remote: not a valid recovery record (truncated, altered"), "{log}");
 }
 
 /// The record is the right one, but leads elsewhere.
@@ -139,7 +139,10 @@ fn a_record_that_is_cut_off_or_altered_hides_no_other_one() {
     let doubts = report["doubts"].as_array().unwrap();
     let told = doubts.iter().filter(|d| d["about"] == "Records" && d["unasked"] == false);
     let told: Vec<&str> = told.map(|d| d["why"].as_str().unwrap()).collect();
-    assert!(told.len() == 1 && told[0].contains("and 2 more in the remote: no recovery record"), "{told:?}");
+    assert!(
+        told.len() == 1 && told[0].contains("and 2 more in the remote: not a valid recovery record"),
+        "{told:?}"
+    );
 
     let (log, value) = shared.join();
     assert!(log.contains("will begin with what the founding member was restored from"), "{log}");

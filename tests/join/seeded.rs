@@ -269,7 +269,7 @@ fn without_a_seed_a_member_begins_empty_and_says_why() {
     let mut damaged = whole.clone();
     *damaged.last_mut().unwrap() ^= 1;
     write(&parts[0], &damaged);
-    assert!(why(&pair).contains("is damaged"), "{}", why(&pair));
+    assert!(why(&pair).contains("is corrupt"), "{}", why(&pair));
     fs::remove_file(&parts[0]).unwrap();
     assert!(why(&pair).contains("is not in 0123456789abcdef0123456789abcdef any more"), "{}", why(&pair));
     write(&parts[0], &whole);

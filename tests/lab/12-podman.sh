@@ -20,7 +20,7 @@ for node in "${nodes[@]}"; do on "$node" "sudo sh -c 'rm -rf /var/lib/etcd2/*'";
 remote_down
 refuses "a restore while the remote is down fails" 'etcd2-restore.service failed' \
     on e1 sudo systemctl start etcd2-restore.service
-claim "and says so" await_word e1 etcd2-restore.service 'is the remote up'
+claim "and says so" await_word e1 etcd2-restore.service 'that the remote is up'
 remote_up
 
 on e1 "sudo systemctl start etcd2-restore.service && sudo systemctl start etcd2.service"

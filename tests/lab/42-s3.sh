@@ -25,7 +25,7 @@ s3_conf wrong-secret >"$site_dir/rclone.conf"
 build_tarball
 install_on e1
 claim "e1 has rclone 1.60.1" grep -q '^rclone v1\.60\.1' <(on e1 rclone version)
-fails_with "with a wrong secret a backup fails" e1 etcd2-backup.service Remote 'is the remote up, and may it be used'
+fails_with "with a wrong secret a backup fails" e1 etcd2-backup.service Remote 'check that the remote is up, and that it accepts'
 if journal_says e1 etcd2-backup.service 'wrong-secret'; then fail "the secret is in the journal"; fi
 ok "and the journal does not have the secret"
 

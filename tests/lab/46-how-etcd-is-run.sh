@@ -35,7 +35,7 @@ comes_back() {
         grep -q "writes to the log in $dir/member/wal" <(on e1 sudo cat /run/etcd2-backup-looked)
     claim "$form: status knows of no loss" grep -q 'would lose *nothing' <(on e1 sudo /opt/bin/etcd2-backup status || true)
     claim "$form: doctor finds nothing wrong" on e1 sudo systemctl start etcd2-backup-doctor.service
-    await_word e1 etcd2-backup-doctor.service "a process holds the log in $dir/member/wal"
+    await_word e1 etcd2-backup-doctor.service "a process has the log in $dir/member/wal open"
     await_word e1 etcd2-backup-doctor.service 'ok *index .*and the log has it'
     on e1 "sudo systemctl stop $LAB_ETCD_UNIT && sudo rm -rf $dir/member"
     on e1 "sudo /opt/bin/etcd2-backup restore --generation $generation && sudo systemctl start $LAB_ETCD_UNIT"

@@ -12,12 +12,12 @@ backed_up_cluster
 write_keys e1 later 5
 dump_keys e1 "$work_dir/later"
 remote_down
-fails_with "a backup while the remote is down fails" e1 etcd2-backup.service Remote 'is the remote up'
+fails_with "a backup while the remote is down fails" e1 etcd2-backup.service Remote 'that the remote is up'
 claim "etcd2 does not care" same_keys "$work_dir/later" e1
 
 stop_all
 disk >"$work_dir/disk"
-fails_with "a restore while the remote is down is refused, with its own exit code" e1 etcd2-restore.service Remote 'is the remote up'
+fails_with "a restore while the remote is down is refused, with its own exit code" e1 etcd2-restore.service Remote 'that the remote is up'
 disk | diff -u "$work_dir/disk" -
 ok "the disk is as it was, byte for byte"
 claim "no fence stands" not_there e1 /etc/etcd2-backup/fence

@@ -132,7 +132,7 @@ fn whether_it_was_a_member_could_not_be_asked() {
     let Some(node) = backed_up() else { return };
     fs::remove_dir_all(node.path("/var/lib/etcd2")).unwrap();
     for verb in ["status", "backup"] {
-        says(&node, &[verb], 12, &["this node was a member, and its data is gone"]);
+        says(&node, &[verb], 12, &["this node was a member, but its data is gone"]);
         let _circle = Circle::at(node.path(STAMP));
         says(&node, &[verb], 1, &["looking at ", STAMP]);
     }

@@ -294,7 +294,8 @@ fn the_folder_inside_a_data_directory_is_refused() {
     let mut node = Node::new(PROGRAM, tools);
     node.put_fixture("v3423-single-snap-trimmed");
     node.environment.insert("ETCD_DATA_DIR".into(), "/var/lib/etcd2/member".into());
-    let words = ["is the folder inside a data directory", "write ETCD_DATA_DIR=", "/var/lib/etcd2 in 30-"];
+    let words =
+        ["is the member directory inside a data directory", "write ETCD_DATA_DIR=", "/var/lib/etcd2 in 30-"];
     for verb in ["backup", "status", "restore"] {
         node.refused(&[verb], 15, &words);
     }
@@ -321,7 +322,7 @@ fn a_folder_of_etcds_files_is_no_data_directory() {
     let inside =
         ["-0000000000000000.wal, a file of etcd's log or snapshots, not the data", "/var/lib/etcd2 in 30-"];
     let snapshots = [".snap, a file of etcd's log or snapshots, not the data", "/var/lib/etcd2 in 30-"];
-    let alone = ["-0000000000000000.wal, a file of etcd's log", "what etcd is given with --data-dir"];
+    let alone = ["-0000000000000000.wal, a file of etcd's log", "to the value of etcd's --data-dir"];
     for (dir, words) in [
         ("/var/lib/etcd2/member/wal", inside),
         ("/var/lib/link", inside),

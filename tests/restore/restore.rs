@@ -52,7 +52,7 @@ fn each_backup_of_a_follower_that_receives_a_snapshot_can_be_restored() {
     node.refused(&["backup"], 11, &["ends with the snapshot of index 5720, received from the leader"]);
     fs::rename(&aside, &snap).unwrap();
     let log = node.ok(&["backup"]);
-    assert!(log.contains("generation 2 begins: the log jumps: this member received a snapshot"), "{log}");
+    assert!(log.contains("generation 2 begins: the log has a gap: this member received a snapshot"), "{log}");
     let log = node.ok(&["restore", "--plan"]);
     assert!(log.contains("up to index 5720 of term 2 (0 entries behind the snapshot at 5720)"), "{log}");
     testkit::files::write(&wal, &whole);

@@ -18,9 +18,7 @@ fn machine(machine: &Machine, points: bool) -> String {
             out += &format!("{} generations, {count} points, {bytes} bytes\n", generations.len());
         }
         Layout::Original => {
-            out += &format!(
-                "one state in the layout of etcd2-backup-coreos, {objects} objects, {bytes} bytes\n"
-            );
+            out += &format!("one backup made by etcd2-backup-coreos, {objects} objects, {bytes} bytes\n");
         }
         Layout::Other => out += &format!("no backup, {objects} other objects\n"),
     }
@@ -51,12 +49,12 @@ fn generation(g: &Row) -> String {
     let number = |n: Option<u64>| n.map_or("-".to_owned(), |n| n.to_string());
     let mut time = newest.map_or("none, its base is missing", |p| &p.time).to_owned();
     if !g.whole && newest.is_some() {
-        time += ", broken behind it";
+        time += ", broken after it";
     } else if g.absent > 0 {
-        time += &format!(", {} objects do not count", g.absent);
+        time += &format!(", {} objects ignored", g.absent);
     }
     if let Some(damaged) = &g.damaged {
-        time += &format!(", part {} damaged ({})", damaged.part, damaged.time);
+        time += &format!(", part {} corrupt ({})", damaged.part, damaged.time);
     }
     if let Some(read) = &g.verified {
         let part = if newest.is_some_and(|p| p.part == read.part) {

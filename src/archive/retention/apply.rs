@@ -13,14 +13,14 @@ use crate::sys::time;
 
 /// What somebody types who has seen that all is as it should be.
 pub const ACCEPT: &str =
-    "look at the data (list, restore --plan); if it is as it should be: etcd2-backup prune --accept";
+    "check the data (list, restore --plan); if it is right: sudo /opt/bin/etcd2-backup prune --accept";
 
 /// What a backup removes by itself, which must not fail for it. Its lock is held.
 pub fn by_itself(settings: &Settings, remote: &dyn Remote) {
     if settings.prune
         && let Err(e) = try_by_itself(settings, remote)
     {
-        log::warn!("older generations cannot be removed: {e:#}");
+        log::warn!("cannot prune older generations: {e:#}");
         if let Some(hint) = hint_of(&e) {
             log::warn!("hint: {hint}; or set prune = false below [retention] in the site");
         }
@@ -32,7 +32,7 @@ fn try_by_itself(settings: &Settings, remote: &dyn Remote) -> Result<()> {
     let accepted = Accepted::load(&settings.backup_dir, &settings.folder());
     let plan = plan(settings, &entries, &accepted)?;
     for doubt in &plan.doubts {
-        log::warn!("older generations stay until somebody has looked: {doubt}");
+        log::warn!("older generations are kept until you confirm: {doubt}");
     }
     if !plan.doubts.is_empty() {
         log::warn!("hint: {ACCEPT}");
@@ -66,7 +66,7 @@ pub fn remove(remote: &dyn Remote, folder: &str, entries: &[Entry], plan: &Plan)
         log::info!("generation {} was removed: {}", verdict.name.number, verdict.reason);
     }
     if let Err(e) = remote.remove_empty_folders(folder) {
-        log::debug!("empty folders are left: {e:#}");
+        log::debug!("could not remove empty directories: {e:#}");
     }
     Ok(())
 }

@@ -28,7 +28,8 @@ fn strangers(all: &[Seen<'_>], accepted: &Accepted) -> Vec<String> {
             if !all.iter().any(|s| s.cluster() == cluster && s.parent().is_some()) {
                 let number = seen.name().number;
                 doubts.push(format!(
-                    "cluster {cluster:x} is new with generation {number} and does not say what it continues"
+                    "generation {number} begins a new cluster, {cluster:x}, which does not say what it \
+                     continues"
                 ));
             }
         }

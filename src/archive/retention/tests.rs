@@ -232,7 +232,7 @@ fn a_stranger_and_a_shrunken_store_pause_until_they_are_accepted() {
     let accepted = |clusters: &[u64], generation| Accepted { clusters: clusters.to_vec(), generation };
     assert_eq!(
         doubts(&stranger, &accepted(&[0xe], 200)),
-        ["cluster d is new with generation 151 and does not say what it continues"]
+        ["generation 151 begins a new cluster, d, which does not say what it continues"]
     );
     assert!(doubts(&stranger, &accepted(&[0xd], 0)).is_empty());
     stranger[170].parent = Some(parent(0xf, 0xc));

@@ -21,14 +21,14 @@ pub fn check(settings: &Settings) -> Check {
 /// The members, as etcd on this node lists them.
 fn members(settings: &Settings) -> Result<Membership> {
     let access = Access::of(settings)?;
-    let mut last = fault(Exit::Settings, "nothing says where clients reach etcd here", "");
+    let mut last = fault(Exit::Settings, "no setting says where clients reach etcd on this node", "");
     for url in &settings.client_urls {
         match api::members(&access.clients, url) {
             Ok(members) => return Ok(members),
             Err(e) => last = e.context(format!("asking {url}")),
         }
     }
-    Err(last).or_fault(Exit::Cluster, "etcd here does not tell its members", "")
+    Err(last).or_fault(Exit::Cluster, "cannot get the member list from etcd on this node", "")
 }
 
 fn judge(founder: &[String], members: Result<Membership>) -> Check {
@@ -36,8 +36,8 @@ fn judge(founder: &[String], members: Result<Membership>) -> Check {
     match members {
         Err(e) => Check::noted(
             NAME,
-            format!("whether {shown} is a member could not be asked: {e:#}"),
-            "run it again while etcd runs here",
+            format!("could not check whether {shown} is a member: {e:#}"),
+            "run this again while etcd is running on this node",
         ),
         Ok(cluster) => match cluster.by_peer_urls(founder) {
             Some(member) => found(&shown, member, &cluster),
@@ -46,15 +46,16 @@ fn judge(founder: &[String], members: Result<Membership>) -> Check {
                 let what =
                     format!("{shown} is a client URL of {}, whose peer URL is {right}", member.label());
                 let hint = format!(
-                    "name that on every node, sudo etcd2-backup set-founder {right}, and in the site"
+                    "on every node: sudo /opt/bin/etcd2-backup set-founder {right}; and write it as founder \
+                     in the site"
                 );
                 Check::failed(NAME, &fault(Exit::Settings, what, hint))
             }
             None => {
                 let all: Vec<String> = cluster.members.iter().flat_map(|m| m.peer_urls.clone()).collect();
                 let what = format!("{shown} is none of the members' peer URLs: {}", all.join(", "));
-                let hint = "no recovery could begin: name one of them on every node, sudo etcd2-backup set-founder URL, and \
-                    in the site";
+                let hint = "no recovery could begin. Name one of them on every node: sudo \
+                            /opt/bin/etcd2-backup set-founder URL; and write it as founder in the site";
                 Check::failed(NAME, &fault(Exit::Settings, what, hint))
             }
         },
@@ -69,7 +70,7 @@ fn found(shown: &str, member: &Member, cluster: &Membership) -> Check {
         let hint = "set initial-advertise-peer-urls of each member to an address that the others reach it at";
         return Check::noted(
             NAME,
-            format!("{says}, and on every other node that URL is the node itself"),
+            format!("{says}, but on every other node that URL means the node itself"),
             hint,
         );
     }
@@ -77,7 +78,7 @@ fn found(shown: &str, member: &Member, cluster: &Membership) -> Check {
         let advertised = member.client_urls.join(",");
         let better = urls::with_host_of(&member.client_urls[0], &member.peer_urls[0]).unwrap_or_default();
         let hint = format!("set ETCD_ADVERTISE_CLIENT_URLS there to {better}, and restart etcd there");
-        return Check::noted(NAME, format!("{says}, and tells clients to reach it at {advertised}"), hint);
+        return Check::noted(NAME, format!("{says}, but tells clients to reach it at {advertised}"), hint);
     }
     Check::good(NAME, says)
 }
@@ -154,7 +155,7 @@ mod tests {
                 "http://127.0.0.1:2380",
                 "http://127.0.0.1:2379",
                 Outcome::Noted,
-                "is the node itself",
+                "means the node itself",
                 "initial-advertise-peer-urls",
             ),
         ] {

@@ -23,7 +23,7 @@ const APART: u64 = 300;
 pub fn log(all: &Capture) -> Check {
     let (ids, last) = (all.metadata, all.last().index);
     let says =
-        format!("whole up to index {last}, of member {:x} of cluster {:x}", ids.member_id, ids.cluster_id);
+        format!("intact up to index {last}, of member {:x} of cluster {:x}", ids.member_id, ids.cluster_id);
     Check::good("log", says)
 }
 
@@ -36,14 +36,18 @@ fn judge_index(etcd: &Asked, log: Metadata, last: LogPosition) -> Check {
     let own = match etcd {
         Asked::Answered(own) => own,
         Asked::Silent => {
-            return Check::noted("index", "etcd here does not answer", "run it again while etcd runs here");
+            return Check::noted(
+                "index",
+                "etcd on this node does not answer",
+                "run this again while etcd is running on this node",
+            );
         }
         Asked::Unknown(why) => {
-            let says = format!("how far etcd here is could not be asked: {why}");
+            let says = format!("could not ask etcd on this node which index it has applied: {why}");
             return Check::noted(
                 "index",
                 says,
-                "backups do not need that; status and doctor compare the log with it",
+                "backups do not need this; status and doctor compare it with the log",
             );
         }
     };
@@ -53,11 +57,11 @@ fn judge_index(etcd: &Asked, log: Metadata, last: LogPosition) -> Check {
             &fault(
                 Exit::Settings,
                 format!(
-                    "the etcd that answers here is member {id:x}, and the log is of member {:x}",
+                    "the etcd that answers here is member {id:x}, but the log is of member {:x}",
                     log.member_id
                 ),
-                "a backup would be of a log that nobody writes to: where does etcd keep its data? \
-                 sudo etcd2-backup look says which log it has open",
+                "backups would read a log that etcd does not write to. See which log etcd has open: sudo \
+                 /opt/bin/etcd2-backup look",
             ),
         ),
         (Some(Differs::EndsBefore(applied)), _) => Check::failed(
@@ -65,10 +69,11 @@ fn judge_index(etcd: &Asked, log: Metadata, last: LogPosition) -> Check {
             &fault(
                 Exit::Corrupt,
                 format!(
-                    "etcd has applied index {applied}, and the log can be read up to index {} only",
+                    "etcd has applied index {applied}, but the log can be read only up to index {}",
                     last.index
                 ),
-                "writes behind that cannot be backed up; sudo etcd2-backup inspect shows where the log ends",
+                "later writes cannot be backed up. See where the log ends: sudo /opt/bin/etcd2-backup \
+                 inspect DATA_DIR",
             ),
         ),
         (Some(Differs::Unapplied(applied)), _) => Check::failed(
@@ -76,19 +81,19 @@ fn judge_index(etcd: &Asked, log: Metadata, last: LogPosition) -> Check {
             &fault(
                 Exit::Settings,
                 format!(
-                    "etcd has a quorum and has applied index {applied} only, and the log went up to index {} seconds ago: it is \
-                     another log, or etcd hangs",
+                    "etcd has a quorum but has applied only index {applied}, although the log already \
+                     reached index {}: etcd writes another log, or it hangs",
                     last.index
                 ),
-                "sudo etcd2-backup look says which log etcd has open",
+                "see which log etcd has open: sudo /opt/bin/etcd2-backup look",
             ),
         ),
         (Some(Differs::Unheld), _) => Check::failed(
             "index",
             &fault(
                 Exit::Settings,
-                "etcd answers here and does not have the log open that is backed up: it keeps its data elsewhere",
-                "sudo etcd2-backup look says which log it has open",
+                "etcd answers here but does not have the backed-up log open: it keeps its data elsewhere",
+                "see which log it has open: sudo /opt/bin/etcd2-backup look",
             ),
         ),
         (None, Some(applied)) => {
@@ -96,8 +101,8 @@ fn judge_index(etcd: &Asked, log: Metadata, last: LogPosition) -> Check {
         }
         (None, None) => Check::noted(
             "index",
-            "etcd here does not say which index it has applied",
-            "fine with etcd's authentication on, or without its v2 API",
+            "etcd on this node does not report which index it has applied",
+            "this is normal if etcd's authentication is on or its v2 API is off",
         ),
     }
 }
@@ -107,7 +112,7 @@ pub fn log_of_the_running_etcd(open: &Open, dir: &DataDir, unit: &str, is_active
     let log = dir.wal.display();
     match open {
         Open::Elsewhere(said) => {
-            let what = format!("{said}, and a backup reads the log in {log}");
+            let what = format!("{said}, but backups read the log in {log}");
             let hint = format!(
                 "correct {unit}, or ETCD_DATA_DIR in 30-etcd2-backup-restore.conf: systemctl cat {unit}"
             );
@@ -117,7 +122,7 @@ pub fn log_of_the_running_etcd(open: &Open, dir: &DataDir, unit: &str, is_active
             let hint = format!(
                 "set ETCD_INITIAL_ADVERTISE_PEER_URLS in a drop-in of {unit}, which tells them apart: systemctl cat {unit}"
             );
-            return Check::noted("etcd", format!("{said}; a backup reads the log in {log}"), hint);
+            return Check::noted("etcd", format!("{said}; backups read the log in {log}"), hint);
         }
         Open::Here | Open::Unknown(_) | Open::Unasked(_) => {}
     }
@@ -125,23 +130,27 @@ pub fn log_of_the_running_etcd(open: &Open, dir: &DataDir, unit: &str, is_active
         Ok(true) if matches!(open, Open::Unasked(_)) => Check::noted(
             "etcd",
             format!(
-                "a process holds the log in {log}, and whether it is this node's etcd is not known{}",
+                "a process has the log in {log} open, but it is not known whether that is this node's etcd{}",
                 looked(open)
             ),
-            "run it as root: sudo etcd2-backup look",
+            "run it as root: sudo /opt/bin/etcd2-backup look",
         ),
-        Ok(true) => Check::good("etcd", format!("a process holds the log in {log}")),
+        Ok(true) => Check::good("etcd", format!("a process has the log in {log} open")),
         Ok(false) if is_active => Check::noted(
             "etcd",
-            format!("{unit} runs, and nobody holds the log in {log}{}", looked(open)),
+            format!("{unit} runs, but no process has the log in {log} open{}", looked(open)),
             format!("is it starting, only a proxy, or does it keep its data elsewhere? systemctl cat {unit}"),
         ),
-        Ok(false) => {
-            Check::noted("etcd", format!("nobody holds the log in {log}"), format!("systemctl start {unit}"))
-        }
-        Err(e) => {
-            Check::noted("etcd", format!("cannot tell who holds the log in {log}: {e:#}"), "run it as root")
-        }
+        Ok(false) => Check::noted(
+            "etcd",
+            format!("no process has the log in {log} open"),
+            format!("sudo systemctl start {unit}"),
+        ),
+        Err(e) => Check::noted(
+            "etcd",
+            format!("cannot tell which process has the log in {log} open: {e:#}"),
+            "run it as root",
+        ),
     }
 }
 
@@ -161,10 +170,10 @@ pub fn clock(now: u64, synced: Option<u64>, state: Option<&State>) -> Check {
     let says = match newest {
         None => format!("{} by this node", time::rfc3339(now)),
         Some(newest) => {
-            format!("{} by this node, and {} was seen already", time::rfc3339(now), time::rfc3339(newest))
+            format!("{} by this node, but {} was seen before", time::rfc3339(now), time::rfc3339(newest))
         }
     };
-    let hint = "set the clock (timedatectl shows it, and whether it is synchronised): ages of backups are counted by it";
+    let hint = "set the clock (see: timedatectl): the ages of backups are counted by it";
     match behind {
         0..=APART => Check::good("clock", says),
         _ if behind <= BEHIND => Check::noted("clock", says, hint),

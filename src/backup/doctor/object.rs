@@ -82,11 +82,14 @@ impl<R: Remote> Trial<'_, R> {
         let seconds = self.patience.as_secs();
         let what = match found {
             None => {
-                format!("rclone said that it sent it, and {} does not list it within {seconds} s", self.place)
+                format!(
+                    "rclone reported a complete upload, but {} does not list it within {seconds} s",
+                    self.place
+                )
             }
             Some(Object { size: Object::UNKNOWN_SIZE, .. }) => {
                 format!(
-                    "{} does not say how large it is: no backup could be told from a piece of one",
+                    "{} does not report its size: a truncated backup would look like a complete one",
                     self.place
                 )
             }
@@ -105,31 +108,31 @@ impl<R: Remote> Trial<'_, R> {
         if read == content {
             return Ok("what was read back is what was sent".into());
         }
-        let what = format!("other bytes came back from {} than were sent", self.place);
+        let what = format!("{} returned other bytes than were sent", self.place);
         Err(fault(
             Exit::Corrupt,
             what,
-            "no restore could be made from it: does the remote, or a crypt, alter objects?",
+            "nothing could be restored from it: does the remote, or a crypt, alter objects?",
         ))
     }
 
     fn remove(&self, name: &str) -> Check {
-        let hint = "backups and restores do without that right; prune needs it: without it set prune = false below \
-            [retention] in the site";
+        let hint = "backups and restores do not need that right, but prune does: without it, set prune = \
+                    false below [retention] in the site";
         let removed = self.remote.remove(self.folder, &[name.to_owned()]);
         match (removed, self.remote.list(self.folder)) {
             (_, Ok(there)) if there.is_empty() => Check::good("remove", "nothing of it is left"),
             (_, Ok(there)) if there.iter().all(|o| o.path != name) => Check::good(
                 "remove",
-                format!("nothing of it is left; {} of earlier runs are there", there.len()),
+                format!("nothing of it is left; {} of earlier runs remain", there.len()),
             ),
             (Ok(()), Ok(_)) => {
                 Check::noted("remove", format!("{name} is still listed although rclone removed it"), hint)
             }
             (Ok(()), Err(e)) => {
-                Check::noted("remove", format!("whether it is gone is not known: {e:#}"), hint)
+                Check::noted("remove", format!("could not check whether it is gone: {e:#}"), hint)
             }
-            (Err(e), _) => Check::noted("remove", format!("it may not be removed: {e:#}"), hint),
+            (Err(e), _) => Check::noted("remove", format!("could not remove it: {e:#}"), hint),
         }
     }
 }

@@ -28,11 +28,11 @@ pub struct Finding {
     pub other_writer: bool,
 }
 
-const TWO_MACHINES: &str = "two machines write to this folder, or another folder was copied into it, and a restore cannot \
-    tell whose data is meant: give one of the machines another ID (remove /etc/machine-id, run systemd-machine-id-setup, \
-    boot again)";
-const GONE: &str = "points of that generation cannot be restored any more: does a rule of the bucket, or somebody, remove \
-    or cut off objects, or do backups go elsewhere now?";
+const TWO_MACHINES: &str = "two machines write to this directory, or another directory was copied into it, \
+                            and a restore cannot tell whose data is meant. Give one of the machines another \
+                            ID: sudo rm /etc/machine-id; sudo systemd-machine-id-setup; sudo reboot";
+const GONE: &str = "restore points of that generation are lost. Does a rule of the bucket, or somebody, \
+                    remove or truncate objects, or do backups go elsewhere now?";
 
 /// How much must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +117,7 @@ fn arrived(objects: &[Object], on_its_way: &[Object]) -> Result<(), Trouble> {
     let there = objects.iter().find(|o| o.path == late.path).map(|o| o.size);
     let what = match there {
         None => format!("{} is not there", late.path),
-        Some(Object::UNKNOWN_SIZE) => format!("the size of {} is not known there", late.path),
+        Some(Object::UNKNOWN_SIZE) => format!("the size of {} there is unknown", late.path),
         Some(size) => format!("{} has {size} bytes there, not {}", late.path, late.size),
     };
     Err(Trouble::Late { what, finding: None })

@@ -176,7 +176,7 @@ fn what_is_on_its_way_is_waited_for_whatever_it_is() {
     for (objects, words) in [
         (there(&whole(2)), "-0000000000000067.part is not there"),
         (cut(&all, 3), "-0000000000000067.part has 9 bytes there, not 10"),
-        (unknown(&all), "-0000000000000067.part is not known there"),
+        (unknown(&all), "-0000000000000067.part there is unknown"),
         (whole(3), "recovery/token is not there"),
     ] {
         match look(&objects, &state, &sent, Demand::All) {

@@ -128,7 +128,7 @@ pub fn judge(facts: &Facts) -> Judgement {
         (_, Some(seconds)) if seconds > facts.max_age.as_secs() => warn(
             "old",
             format!("writes of the last {seconds} s are not in the remote"),
-            "journalctl -u etcd2-backup.service says why",
+            "see why: journalctl -u etcd2-backup.service",
         ),
         _ => {}
     }
@@ -138,19 +138,21 @@ pub fn judge(facts: &Facts) -> Judgement {
         warn("recovery", "a restore or join is at work, or was interrupted".into(), hint);
     }
     if let Some(doubt) = &facts.doubt {
-        let hint = "start etcd, and ask again: which log it has open is looked at then; or correct its unit";
+        let hint = "start etcd, then run status again, which finds out which log etcd has open; or correct \
+                    etcd's unit";
         warn("other-place", doubt.clone(), hint);
     }
     running(facts, &mut warn);
     if facts.timer == Some(false) {
-        let hint = "systemctl enable --now etcd2-backup.timer";
-        warn("timer", "etcd2-backup.timer does not run: there are no backups by themselves".into(), hint);
+        let hint = "sudo systemctl enable --now etcd2-backup.timer";
+        warn("timer", "etcd2-backup.timer does not run: automatic backups are off".into(), hint);
     }
     if let Asked::Answered(own) = &facts.etcd {
         if !own.is_healthy {
             warn(
                 "cut-off",
-                "etcd here has no quorum: what the others acknowledge without it is not in its backups"
+                "etcd on this node has no quorum: writes that the other members acknowledge are not in its \
+                 backups"
                     .into(),
                 "etcdctl cluster-health; the other members' backups are fresher",
             );
@@ -194,13 +196,13 @@ fn running(facts: &Facts, warn: &mut impl FnMut(&'static str, String, &'static s
 /// The log is not that of the etcd that answers, or not all of it.
 fn unlike(facts: &Facts, differs: Differs, warn: &mut impl FnMut(&'static str, String, &'static str)) {
     let New { metadata, last, .. } = &facts.new;
-    let hint = "sudo systemctl start etcd2-backup-doctor.service; journalctl -u etcd2-backup-doctor.service says which log \
-        etcd has open, and whether this one is whole";
+    let hint = "see which log etcd has open, and whether this one is intact: sudo systemctl start \
+                etcd2-backup-doctor.service; journalctl -u etcd2-backup-doctor.service";
     match differs {
         Differs::OtherMember(id) => warn(
             "other-log",
             format!(
-                "the etcd that answers here is member {id:x}, and the log is of member {:x}",
+                "the etcd that answers here is member {id:x}, but the log is of member {:x}",
                 metadata.member_id
             ),
             hint,
@@ -208,22 +210,21 @@ fn unlike(facts: &Facts, differs: Differs, warn: &mut impl FnMut(&'static str, S
         Differs::EndsBefore(applied) => warn(
             "ends-early",
             format!(
-                "etcd has applied index {applied}, and its log can be read up to index {} only",
+                "etcd has applied index {applied}, but its log can be read only up to index {}",
                 last.index
             ),
             hint,
         ),
         Differs::Unheld => warn(
             "unheld",
-            "etcd answers here and does not have the log open that is backed up: it keeps its data elsewhere"
-                .into(),
+            "etcd answers here but does not have the backed-up log open: it keeps its data elsewhere".into(),
             hint,
         ),
         Differs::Unapplied(applied) => warn(
             "unapplied",
             format!(
-                "etcd has a quorum and has applied index {applied} only, and the log went up to index {} seconds ago: it is \
-                 another log, or etcd hangs",
+                "etcd has a quorum but has applied only index {applied}, although the log already reached \
+                 index {}: etcd writes another log, or it hangs",
                 last.index
             ),
             hint,
@@ -233,20 +234,21 @@ fn unlike(facts: &Facts, differs: Differs, warn: &mut impl FnMut(&'static str, S
 
 /// Why nothing counts as sent.
 fn unsent(facts: &Facts, warn: &mut impl FnMut(&'static str, String, &'static str)) {
-    let hint = "systemctl start etcd2-backup.service, and look at its journal";
+    let hint = "sudo systemctl start etcd2-backup.service; journalctl -u etcd2-backup.service";
     match facts.state.as_ref().and_then(|s| s.given_up.as_ref()) {
         _ if facts.moved => warn(
             "moved",
             format!(
-                "rclone.conf or the runner was changed, and {} was not looked at since: what was sent before may be elsewhere",
+                "rclone.conf or the runner was changed, and {} has not been checked since: earlier backups \
+                 may be elsewhere",
                 facts.folder
             ),
-            "systemctl start etcd2-backup.service looks, and sends what is not there",
+            "check it, and send what is missing: sudo systemctl start etcd2-backup.service",
         ),
-        Some(why) => warn("gone", format!("{why}; all is to be sent again"), hint),
+        Some(why) => warn("gone", format!("{why}; everything is sent again"), hint),
         None => {
             let text = format!(
-                "nothing of cluster {:x} was seen to arrive in {}",
+                "no backup of cluster {:x} has been seen to arrive in {}",
                 facts.new.metadata.cluster_id, facts.folder
             );
             warn("never", text, hint);
@@ -293,10 +295,10 @@ fn because(facts: &Facts) -> &'static str {
     match &facts.state {
         _ if is_another_log(facts) => "etcd does not write to the log that is backed up",
         None => "no backup was made",
-        Some(_) if facts.moved => "what was sent may be elsewhere",
+        Some(_) if facts.moved => "earlier backups may be elsewhere",
         Some(state) if state.pending.is_some() => "the last part was not seen to arrive",
         _ if matches!(differs(facts), Some(Differs::EndsBefore(_))) => {
-            "etcd has more than can be read of its log"
+            "etcd has applied more than can be read of its log"
         }
         _ if facts.new.begins.is_some() => "the next backup has to begin a new generation",
         _ => "they came after the last backup",
@@ -310,19 +312,21 @@ fn history(facts: &Facts, state: &State, warn: &mut impl FnMut(&'static str, Str
         warn(
             "other-cluster",
             format!(
-                "etcd's data is of cluster {:x} now, and the backups are of {:x}",
+                "etcd's data is now of cluster {:x}, but the backups are of {:x}",
                 is.cluster_id, was.cluster_id
             ),
-            "if nobody meant this, an empty cluster may have been founded: docs/recovery.md",
+            "if this was not intended, an empty cluster may have been created: docs/recovery.md",
         );
     } else if was == is && facts.new.last.index < state.last.index {
         warn(
             "went-back",
             format!(
-                "the log ends at index {}, and {} was backed up: it started over, or older data was put back",
+                "the log ends at index {}, but {} was backed up: the log started over, or older data was \
+                 put back",
                 facts.new.last.index, state.last.index
             ),
-            "list shows what is in the remote; restore --generation takes it back",
+            "see what is in the remote: sudo /opt/bin/etcd2-backup list; take it back: sudo \
+             /opt/bin/etcd2-backup restore --generation N",
         );
     }
 }

@@ -143,7 +143,7 @@ fn it_is_said_for_people_and_for_programs() {
                 etcd        runs and has a quorum, applied up to index 50\n\
                 verified    1970-01-01T02:46:39Z\n\
                 rehearsed   never\n\
-                warning     etcd2-backup.timer does not run: there are no backups by themselves\n\
+                warning     etcd2-backup.timer does not run: automatic backups are off\n\
                 \x20           hint: systemctl enable --now etcd2-backup.timer\n";
     assert_eq!(said, want);
     let value = json(&facts, &judgement);

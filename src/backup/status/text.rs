@@ -60,8 +60,7 @@ fn etcd(etcd: &Asked) -> String {
         Asked::Answered(Own { is_healthy, applied, holds, .. }) => {
             let quorum = if *is_healthy { "a quorum" } else { "no quorum" };
             let applied = applied.map_or(String::new(), |index| format!(", applied up to index {index}"));
-            let holds =
-                if holds.is_none() { "; whether it has this log open could not be asked" } else { "" };
+            let holds = if holds.is_none() { "; could not check whether it has this log open" } else { "" };
             format!("runs and has {quorum}{applied}{holds}")
         }
         Asked::Silent => "does not answer".into(),

@@ -53,11 +53,11 @@ pub enum Command {
     Install(Install),
     /// Remove what was installed; the data stays
     Uninstall(Uninstall),
-    /// Name another founding member on this node
+    /// Set the founding member on this node
     SetFounder(SetFounder),
     /// Send what changed since the last backup to the remote
     Backup,
-    /// Try what a backup needs: remote, etcd's log, founder, clock, room
+    /// Check what a backup needs: remote, log, founder, clock, disk
     Doctor,
     /// Show what would be lost if this node's disk died now, and why
     Status(Status),
@@ -69,21 +69,21 @@ pub enum Command {
     Join(Join),
     /// Recover the whole cluster, from this machine, by ssh
     Recover(Recover),
-    /// Copy another machine's backup to this machine's folder
+    /// Copy another machine's backup to this machine's directory
     Migrate(Migrate),
     /// Show the restore points in the remote
     List(List),
     /// Find the freshest data, on this disk and in the remote
     Sources(Sources),
-    /// Read the archive again, and check that it could be restored
+    /// Read the archive back, and check that it can be restored
     Verify(Verify),
-    /// Restore the newest point beside the data, start etcd, compare
+    /// Restore the newest backup beside the data, start etcd, compare
     Rehearse(Rehearse),
     /// Show what a data directory, an archive or a file of them holds
     Inspect(Inspect),
-    /// Remove from the remote the generations that no rule keeps
+    /// Remove the generations that no rule keeps from the remote
     Prune(Prune),
-    /// List or remove the old directories that were kept
+    /// List or remove the old data that restores and joins kept
     Clean(Clean),
     /// Write what a recovery took from this node's disk to stdout (run by recover)
     #[command(hide = true)]
@@ -156,7 +156,7 @@ pub struct SetFounder {
 
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Status {
-    /// Warn when writes older than this were not sent
+    /// Warn about writes older than this that are not in the remote
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub max_age: Duration,
     /// Print JSON
@@ -176,23 +176,23 @@ pub struct Restore {
     // In nanoseconds since 1970.
     #[arg(long, value_name = "MOMENT", allow_hyphen_values = true, value_parser = moment)]
     pub at: Option<u64>,
-    /// Restore the state at this index of raft's log
+    /// Restore the state at this index of the Raft log
     #[arg(long, value_name = "N", value_parser = number)]
     pub raft_index: Option<u64>,
     /// Restore from another machine's backup
     #[arg(long, value_name = "MACHINE_ID", value_parser = machine_id)]
     pub from: Option<String>,
-    /// Take the newest undamaged point when the newest one is damaged
+    /// Take the newest intact restore point if the newest one is corrupt
     #[arg(long)]
     pub accept_older: bool,
-    /// Make a copy of a cluster that lives elsewhere and goes on there
+    /// Copy a cluster that lives elsewhere and keeps running there
     #[arg(long)]
     pub clone: bool,
-    /// Restore although this node is not the founding member
+    /// Restore even if this node is not the founding member
     #[arg(long)]
     pub as_founder: bool,
-    /// Restore although this node is not the founding member, its cluster answers, its clock is behind, or etcd last ran
-    /// with its data elsewhere
+    /// Restore even if this node is not the founding member, its cluster answers, its clock is slow, or etcd last
+    /// ran with its data elsewhere
     #[arg(long)]
     pub force: bool,
     /// Show what would be restored, and change nothing
@@ -207,7 +207,7 @@ pub struct Restore {
     /// Make a new cluster of all these members, NAME=URL,NAME=URL; the others restore with --recovery
     #[arg(long, value_name = "LIST", hide = true)]
     pub initial_cluster: Option<InitialCluster>,
-    /// Take part in a recovery that the founding member began with --initial-cluster; without TOKEN in the only one
+    /// Take part in a recovery that the founding member began with --initial-cluster; without TOKEN, in the only one
     #[arg(long, value_name = "TOKEN", hide = true, num_args = 0..=1, default_missing_value = "", value_parser = token)]
     pub recovery: Option<String>,
     /// The same, with its record from a file
@@ -216,7 +216,7 @@ pub struct Restore {
     /// Its data is in this file, which export wrote, and not in the remote
     #[arg(long, value_name = "FILE", hide = true)]
     pub source_file: Option<PathBuf>,
-    /// What the command undo is called in scripts that are older than it
+    /// The old name of the command undo, for existing scripts
     #[arg(long, hide = true)]
     pub undo: bool,
 }
@@ -236,7 +236,7 @@ impl Restore {
 
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Undo {
-    /// Undo although this node is not the founding member, or its cluster answers
+    /// Undo even if this node is not the founding member or its cluster answers
     #[arg(long)]
     pub force: bool,
     /// Show what would be put back and what given up, and change nothing
@@ -246,13 +246,13 @@ pub struct Undo {
 
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Join {
-    /// Join although etcd last ran with its data elsewhere
+    /// Join even if etcd last ran with its data elsewhere
     #[arg(long)]
     pub force: bool,
-    /// Prepare everything but let somebody else start etcd; run join again to watch it catch up
+    /// Prepare everything, but do not start etcd; run join again to watch it catch up
     #[arg(long)]
     pub no_start: bool,
-    /// Begin with an empty data directory: the leader sends everything, and nothing is downloaded from the remote
+    /// Start with an empty data directory: the leader sends everything, and nothing is downloaded from the remote
     #[arg(long)]
     pub plain: bool,
     /// Give up when the member has not caught up after this time
@@ -268,20 +268,20 @@ pub struct Recover {
     /// Only show what would be done
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
     /// The node that makes the new cluster [default: the one with the freshest data]
     #[arg(long, value_name = "NODE")]
     pub founder: Option<String>,
-    /// Take the disk or the backup of this node, and no other
+    /// Use only the disk or the backup of this node
     #[arg(long, value_name = "NODE")]
     pub source: Option<String>,
-    /// Go back, all nodes, to this moment: 2026-11-22T13:09:13Z, or -10min
+    /// Take the whole cluster back to this moment: 2026-11-22T13:09:13Z, or -10min
     // In nanoseconds since 1970.
     #[arg(long, value_name = "MOMENT", allow_hyphen_values = true, value_parser = moment)]
     pub at: Option<u64>,
-    /// Go back to the state right after this entry of the log
+    /// Take the whole cluster back to the state right after this log entry
     #[arg(long, value_name = "N", value_parser = number)]
     pub raft_index: Option<u64>,
     /// Take this generation of the machine's backup
@@ -293,7 +293,7 @@ pub struct Recover {
     /// Restore the founding member, then join the others one after the other
     #[arg(long)]
     pub one_by_one: bool,
-    /// How nodes are reached, with arguments
+    /// The command that reaches a node, with its arguments
     #[arg(long, value_name = "COMMAND", default_value = "ssh", value_parser = ssh)]
     pub ssh: String,
     /// Give up when a member does not serve after this time
@@ -303,7 +303,7 @@ pub struct Recover {
 
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Migrate {
-    /// The other machine
+    /// The machine whose backup is copied
     #[arg(value_name = "MACHINE_ID", value_parser = machine_id)]
     pub from: String,
     /// Only show what would be copied
@@ -319,10 +319,10 @@ pub struct List {
     /// List another machine
     #[arg(long, value_name = "MACHINE_ID", value_parser = machine_id)]
     pub from: Option<String>,
-    /// Show each point, not only the newest of each generation
+    /// Show each restore point, not only the newest of each generation
     #[arg(long)]
     pub points: bool,
-    /// Print JSON, always with each point
+    /// Print JSON, always with each restore point
     #[arg(long)]
     pub json: bool,
 }
@@ -336,16 +336,16 @@ pub struct Sources {
 
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Verify {
-    /// The archive of another machine
+    /// Verify the archive of another machine
     #[arg(long, value_name = "MACHINE_ID", value_parser = machine_id)]
     pub from: Option<String>,
-    /// Only this generation
+    /// Verify only this generation
     #[arg(long, value_name = "N", value_parser = number)]
     pub generation: Option<u64>,
-    /// Only the newest generation
+    /// Verify only the newest generation
     #[arg(long)]
     pub newest: bool,
-    /// Only the next of N shares: N runs in a row read every byte
+    /// Verify only the next of N shares: N runs in a row read every byte
     // The N.
     #[arg(long, value_name = "1/N", value_parser = share)]
     pub share: Option<u64>,
@@ -362,7 +362,7 @@ pub struct Rehearse {
     /// Give up when etcd is not healthy after this time
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
     pub wait: Duration,
-    /// Go on although etcd last ran with its data elsewhere
+    /// Rehearse even if etcd last ran with its data elsewhere
     #[arg(long)]
     pub force: bool,
     /// Print JSON
@@ -372,19 +372,19 @@ pub struct Rehearse {
 
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Inspect {
-    /// A data directory, a machine's folder of the archive, or a .wal, .snap or .part file
+    /// A data directory, a machine's directory of the archive, or a .wal, .snap or .part file
     pub path: PathBuf,
     /// Where the log is, if not in the data directory
     #[arg(long, value_name = "DIR")]
     pub wal_dir: Option<PathBuf>,
-    /// Print JSON; a line each for entries and keys
+    /// Print JSON; one line for each entry or key
     #[arg(long)]
     pub json: bool,
-    /// List the log's entries, with values, instead: all, or those of these indexes
+    /// List the log's entries with their values instead: all, or those of these indexes
     // What follows may be the path: see `joined`.
     #[arg(long, value_name = "FROM..TO", num_args = 0..=1, require_equals = true, default_missing_value = "0..")]
     pub entries: Option<IndexRange>,
-    /// List the snapshot's keys, with values, instead
+    /// List the snapshot's keys with their values instead
     #[arg(long)]
     pub keys: bool,
 }
@@ -404,10 +404,10 @@ pub struct Prune {
 
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Clean {
-    /// Only those that are older, like 30d
+    /// Only what is older than this, like 30d
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub older_than: Option<Duration>,
-    /// Remove them
+    /// Remove what is listed
     #[arg(long)]
     pub yes: bool,
 }

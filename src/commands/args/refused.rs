@@ -61,7 +61,9 @@ fn said(error: &Error) -> (String, String) {
         ErrorKind::ArgumentConflict if argument == text(error, ContextKind::PriorArg) => {
             (format!("{name} is given twice"), "give it once; ".to_owned())
         }
-        ErrorKind::InvalidUtf8 => ("an argument is not UTF-8".to_owned(), "only paths may be; ".to_owned()),
+        ErrorKind::InvalidUtf8 => {
+            ("an argument is not UTF-8".to_owned(), "only paths may be non-UTF-8; ".to_owned())
+        }
         kind => (kind.as_str().unwrap_or("the command line was not understood").to_owned(), String::new()),
     }
 }

@@ -145,7 +145,7 @@ impl Unfinished {
 
     /// That as an error.
     pub fn damage(self) -> anyhow::Error {
-        damage(self.at, "the record there was never finished, and the log went on behind it")
+        damage(self.at, "the record there was never finished, but the log continues after it")
     }
 }
 
@@ -276,8 +276,8 @@ fn extend(extents: &mut Vec<Extent>, new: Extent) {
 fn damage(at: Place, reason: &str) -> anyhow::Error {
     fault(
         Exit::Corrupt,
-        format!("the log is damaged at {at}: {reason}"),
-        "take another member's data or an older backup; nothing behind this place can be trusted",
+        format!("the log is corrupt at {at}: {reason}"),
+        "take another member's data or an older backup; nothing after this place can be trusted",
     )
 }
 

@@ -72,7 +72,7 @@ impl ConfigFile {
     pub fn load(path: &Path, place: &Path) -> Self {
         let values = match path.is_absolute() {
             true => open(place).map_err(|e| Problem::unread(&e)).and_then(|file| read(&file)),
-            false => Err(Problem::Unread("it is not named by a whole path".into())),
+            false => Err(Problem::Unread("its path is not absolute".into())),
         };
         Self { path: path.to_owned(), values }
     }
@@ -84,13 +84,15 @@ impl ConfigFile {
             Problem::Unread(why) => (
                 why,
                 format!(
-                    "etcd reads it instead of flags and variables: see sudo ls -l {path}; if only a container has that file, \
-                     start etcd and run sudo etcd2-backup look, which reads it there"
+                    "etcd reads it instead of flags and variables: sudo ls -l {path}; if only a container \
+                     has that file, start etcd, then read it there: sudo /opt/bin/etcd2-backup look"
                 ),
             ),
             Problem::Wrong(why) => (
                 why,
-                format!("etcd cannot start from it either: sudoedit {path}, as etcd.conf.yml.sample has it"),
+                format!(
+                    "etcd cannot start from it either; correct it (see etcd.conf.yml.sample): sudoedit {path}"
+                ),
             ),
         };
         fault(Exit::Settings, format!("{unit}: reading etcd's configuration file {path}: {why}"), hint)
@@ -175,7 +177,7 @@ fn entries<'a>(map: Node<'a>) -> Result<BTreeMap<String, Node<'a>>, Wrong> {
     for (key, value) in map.pairs()? {
         if key.is_merge() {
             return Err(
-                key.wrong("has a merge key (<<), which is not read here: write out what it stands for")
+                key.wrong("has a merge key (<<), which is not supported here: write out what it stands for")
             );
         }
         // A name that is no text is none of etcd's.

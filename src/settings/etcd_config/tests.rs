@@ -134,29 +134,34 @@ fn what_etcd_would_not_take_is_refused_with_its_line() {
     for (text, expected) in [
         (
             "initial-advertise-peer-urls:\n- http://a:1\n- http://b:1\n",
-            "line 2: initial-advertise-peer-urls is a list, and etcd takes one text there, with commas in it",
+            "line 2: initial-advertise-peer-urls is a list, but etcd takes one string there, with commas in \
+             it",
         ),
-        ("name: {a: b}", "line 1: name is a map, and etcd takes one text there"),
-        ("\nname: 0x10", "line 2: name is a number that YAML writes otherwise: put it in quotes"),
-        ("name: 007", "line 1: name is a number that YAML writes otherwise: put it in quotes"),
-        ("name: 1.50", "line 1: name is a number that YAML writes otherwise: put it in quotes"),
-        ("name: 1_000", "line 1: name is a number that YAML writes otherwise: put it in quotes"),
-        ("name: .inf", "line 1: name is a number that YAML writes otherwise: put it in quotes"),
-        ("name: !!binary aGk=", "line 1: name has a tag, which is not read here: write the value without it"),
+        ("name: {a: b}", "line 1: name is a map, but etcd takes one string there"),
+        ("\nname: 0x10", "line 2: name is a number that YAML would rewrite: put it in quotes"),
+        ("name: 007", "line 1: name is a number that YAML would rewrite: put it in quotes"),
+        ("name: 1.50", "line 1: name is a number that YAML would rewrite: put it in quotes"),
+        ("name: 1_000", "line 1: name is a number that YAML would rewrite: put it in quotes"),
+        ("name: .inf", "line 1: name is a number that YAML would rewrite: put it in quotes"),
+        (
+            "name: !!binary aGk=",
+            "line 1: name has a tag, which is not supported here: write the value without it",
+        ),
         ("force-new-cluster: 'true'", "line 1: force-new-cluster is neither true nor false"),
         ("force-new-cluster: 1", "line 1: force-new-cluster is neither true nor false"),
         (
             "peer-transport-security:\n  client-cert-auth: maybe\n",
             "line 2: peer-client-cert-auth is neither true nor false",
         ),
-        ("peer-transport-security: /c\n", "line 1: peer-transport-security is no map of names and values"),
+        ("peer-transport-security: /c\n", "line 1: peer-transport-security is not a map of names and values"),
         (
             "a: &m {name: x}\n<<: *m\n",
-            "line 2: the document has a merge key (<<), which is not read here: write out what it stands for",
+            "line 2: the document has a merge key (<<), which is not supported here: write out what it \
+             stands for",
         ),
-        ("- name: e1\n", "line 1: the document is no map of names and values"),
-        ("--name=e1\n", "line 1: the document is no map of names and values"),
-        ("a: &a\n  b: *a\nname: *a\n", "line 3: name is a map, and etcd takes one text there"),
+        ("- name: e1\n", "line 1: the document is not a map of names and values"),
+        ("--name=e1\n", "line 1: the document is not a map of names and values"),
+        ("a: &a\n  b: *a\nname: *a\n", "line 3: name is a map, but etcd takes one string there"),
     ] {
         assert_eq!(parse(text.as_bytes()).unwrap_err(), expected, "{text:?}");
     }
@@ -213,13 +218,13 @@ fn a_file_that_is_not_known_is_refused_by_name() {
     let (what, hint) = refused(&load());
     assert_eq!(
         what,
-        format!("{named}line 1: name is a list, and etcd takes one text there, with commas in it")
+        format!("{named}line 1: name is a list, but etcd takes one string there, with commas in it")
     );
     assert!(hint.contains("sudoedit /etc/etcd.yml"), "{hint}");
     write_atomic(&place, b"name: e1\n", 0o644).unwrap();
     assert_eq!(load().values, Ok(Values::from([("name".into(), "e1".into())])));
     let relative = ConfigFile::load(Path::new("etcd.yml"), &place);
-    assert!(refused(&relative).0.ends_with("etcd.yml: it is not named by a whole path"));
+    assert!(refused(&relative).0.ends_with("etcd.yml: its path is not absolute"));
 }
 
 #[test]

@@ -113,12 +113,14 @@ impl<'d> Node<'d> {
             Some(Event::Scalar(text, style, _, tag)) => match tag.as_deref() {
                 None => Ok((text, *style == ScalarStyle::Plain)),
                 Some(tag) if is_text(tag) => Ok((text, false)),
-                Some(_) => Err(self.wrong("has a tag, which is not read here: write the value without it")),
+                Some(_) => {
+                    Err(self.wrong("has a tag, which is not supported here: write the value without it"))
+                }
             },
             Some(Event::SequenceStart(..)) => {
-                Err(self.wrong("is a list, and etcd takes one text there, with commas in it"))
+                Err(self.wrong("is a list, but etcd takes one string there, with commas in it"))
             }
-            _ => Err(self.wrong("is a map, and etcd takes one text there")),
+            _ => Err(self.wrong("is a map, but etcd takes one string there")),
         }
     }
 
@@ -141,7 +143,7 @@ impl<'d> Node<'d> {
         Ok(Some(match truth(text) {
             Some(truth) if plain => truth.to_string(),
             _ if plain && is_rewritten(text) => {
-                return Err(self.wrong("is a number that YAML writes otherwise: put it in quotes"));
+                return Err(self.wrong("is a number that YAML would rewrite: put it in quotes"));
             }
             _ => text.to_owned(),
         }))
@@ -160,7 +162,7 @@ impl<'d> Node<'d> {
     /// Names and values of a map, in their order.
     pub(super) fn pairs(self) -> Result<Vec<(Node<'d>, Node<'d>)>, Wrong> {
         let Some(Event::MappingStart(..)) = self.event() else {
-            return Err(self.wrong("is no map of names and values"));
+            return Err(self.wrong("is not a map of names and values"));
         };
         let (mut all, mut at) = (Vec::new(), self.at + 1);
         while let Some((key, behind)) = self.document.node(at) {

@@ -45,12 +45,12 @@ impl UnitEnvironment {
         let service = systemd::service_unit(unit).or_fault(
             Exit::Settings,
             format!("asking systemd about {unit}"),
-            "run it as root on the node itself, or give a tree with --root",
+            "run this as root on the node itself, or name a directory tree with --root",
         )?;
         if service.command.is_empty() {
             return Err(fault(
                 Exit::Settings,
-                format!("{unit} starts nothing: systemd knows no ExecStart of it"),
+                format!("{unit} starts nothing: it has no ExecStart"),
                 "set ETCD2_BACKUP_ETCD_UNIT to the unit that runs etcd",
             ));
         }
@@ -63,7 +63,7 @@ impl UnitEnvironment {
             if texts.is_empty() && !may_be_missing {
                 return Err(fault(
                     Exit::Settings,
-                    format!("{unit} reads its variables from {}, which is not there", path.display()),
+                    format!("{unit} reads its variables from {}, which does not exist", path.display()),
                     format!("see: systemctl cat {unit}"),
                 ));
             }
@@ -129,7 +129,7 @@ impl UnitEnvironment {
                 self.owner = setup.owner.or(self.owner);
             }
             Ok(_) => {}
-            Err(e) => log::warn!("how etcd was last seen to run is not known: {e:#}"),
+            Err(e) => log::warn!("cannot read how etcd was last seen to run: {e:#}"),
         }
     }
 
@@ -149,7 +149,8 @@ impl UnitEnvironment {
         match self.file.as_ref().map(|file| (file, &file.values)) {
             Some((file, Err(Problem::Unread(why)))) if self.seen.contains_key(CONFIG_FILE) => {
                 log::warn!(
-                    "etcd's configuration file {} is not here ({why}): what the running etcd was seen to read of it counts",
+                    "etcd's configuration file {} is not here ({why}): using what the running etcd was last \
+                     seen to read from it",
                     file.path.display()
                 );
                 Ok(())

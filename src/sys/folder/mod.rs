@@ -117,7 +117,7 @@ impl Folder {
         if uid == rustix::process::geteuid().as_raw() && mode & 0o077 == 0 {
             return Ok(made);
         }
-        let what = format!("{} is there, and is not what this program makes", made.path.display());
+        let what = format!("{} already exists, and is not what this program creates", made.path.display());
         Err(fault(
             Exit::Refused,
             what,
@@ -328,7 +328,8 @@ pub fn refuse_if_replaceable(ours: &Path, theirs: &Path) -> Result<()> {
             above.display(),
             ours.display()
         );
-        let hint = format!("give {0} to root (sudo chown root: {0}), or set another folder", above.display());
+        let hint =
+            format!("give {0} to root (sudo chown root: {0}), or set another directory", above.display());
         return Err(fault(Exit::Refused, what, hint));
     }
     Ok(())
@@ -340,7 +341,8 @@ fn is_administrators(uid: u32) -> bool {
 
 fn foreign(link: &Path, uid: u32) -> anyhow::Error {
     let what = format!(
-        "{} is a link that user {uid} made, and not root: it is not followed, since it may lead to a folder of root's",
+        "{} is a link that user {uid} made, not root. It is not followed, as it may lead to a directory of \
+         root's",
         link.display()
     );
     let hint = format!(

@@ -189,7 +189,7 @@ impl Client {
 impl Tls {
     /// Each file that curl will be told of.
     fn files(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
-        let all = [("certificate", &self.cert), ("key", &self.key), ("list of authorities", &self.ca)];
+        let all = [("certificate", &self.cert), ("key", &self.key), ("CA certificate", &self.ca)];
         all.into_iter().filter_map(|(what, path)| Some((what, path.as_ref()?)))
     }
 
@@ -207,7 +207,7 @@ impl Tls {
         match files.is_empty() {
             true => "etcd's unit names no certificates here: name those that the server asks for".into(),
             false => format!(
-                "they must be such that the server and this node take each other: {}",
+                "the server and this node must accept each other's certificates: {}",
                 files.join(", ")
             ),
         }
@@ -376,7 +376,7 @@ mod tests {
         for (tls, said) in [
             (Tls { cert: path("none.pem"), ..Tls::default() }, "opening the certificate "),
             (Tls { cert: path("odd.pem"), key: path("none.key"), ..Tls::default() }, "opening the key "),
-            (Tls { ca: path("none.ca"), ..Tls::default() }, "opening the list of authorities "),
+            (Tls { ca: path("none.ca"), ..Tls::default() }, "opening the CA certificate "),
             (Tls { ca: path("odd.pem"), ..Tls::default() }, "(77)"),
             (Tls { cert: path("odd.pem"), key: path("odd.pem"), ..Tls::default() }, "(58)"),
         ] {

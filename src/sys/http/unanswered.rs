@@ -68,8 +68,7 @@ pub(super) fn why(status: Option<i32>, stderr: &str, https: bool) -> Why {
 
 pub(super) fn without_certificates(error: Error, request: &str) -> Error {
     let none = error.context(NoAnswer { why: Why::Certificates, text: request.to_owned() });
-    let hint =
-        "put the file there, readable for whoever runs this (sudo), or name the right one in etcd's unit";
+    let hint = "put the file there and run this with sudo, or name the right file in etcd's unit";
     with_hint(none, hint.to_owned())
 }
 

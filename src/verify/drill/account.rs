@@ -136,7 +136,7 @@ impl Account {
                 || last.contains_key(key)
                 || above(key).nth(1).is_some_and(|folder| posted.contains(folder));
             if !known {
-                out.differs(format!("{key} is in etcd, and nowhere in the archive"));
+                out.differs(format!("{key} is in etcd, but not in the archive"));
             }
             match (last.get(key), self.stored.get(key)) {
                 (Some((index, Some(value))), _) if !open(key, *index) => {
@@ -164,7 +164,7 @@ impl Account {
             let in_key = above(key).nth(1).is_some_and(|folder| keys_above.of(folder).0);
             let cannot = folders.contains(key) || in_key;
             if !found.contains_key(key) && !hidden(key) && !cannot && !open(key, index) {
-                out.differs(format!("{key} is in the archive, and not in etcd"));
+                out.differs(format!("{key} is in the archive, but not in etcd"));
             }
         }
         Ok(out)
@@ -249,19 +249,19 @@ mod tests {
     fn what_the_archive_proves_is_demanded_and_nothing_else() {
         let snapshot = account(&[]);
         assert_eq!(wrong(&snapshot, &KEYS), [""; 0]);
-        assert_eq!(wrong(&snapshot, &KEYS[..2]), ["/d/y is in the archive, and not in etcd"]);
+        assert_eq!(wrong(&snapshot, &KEYS[..2]), ["/d/y is in the archive, but not in etcd"]);
         let mut other = KEYS.to_vec();
         other[0].2 = 2;
         assert_eq!(wrong(&snapshot, &other), ["/a has another value or index than in the snapshot"]);
         other[0] = ("/a", "new", 1);
         assert_eq!(wrong(&snapshot, &other), ["/a has another value or index than in the snapshot"]);
         let more = [&KEYS[..], &[("/z", "v", 9)]].concat();
-        assert_eq!(wrong(&snapshot, &more), ["/z is in etcd, and nowhere in the archive"]);
+        assert_eq!(wrong(&snapshot, &more), ["/z is in etcd, but not in the archive"]);
 
         let written = account(&[put("/1/a", "one"), put("/1/a", "two"), put("/1/n", "three")]);
         let now = [("/a", "two", 11), ("/d/x", "old", 2), ("/d/y", "old", 3), ("/n", "three", 12)];
         assert_eq!(wrong(&written, &now), [""; 0]);
-        assert_eq!(wrong(&written, &now[..3]), ["/n is in the archive, and not in etcd"]);
+        assert_eq!(wrong(&written, &now[..3]), ["/n is in the archive, but not in etcd"]);
         let stale = [&[("/a", "one", 10)], &now[1..]].concat();
         assert_eq!(wrong(&written, &stale), ["/a has another value than entry 11 gives it"]);
 
@@ -269,7 +269,7 @@ mod tests {
         let deleted = account(&[delete.clone(), put("/1/d/z", "new")]);
         let now = [("/a", "old", 1), ("/d/z", "new", 11)];
         assert_eq!(wrong(&deleted, &now), [""; 0]);
-        assert_eq!(wrong(&deleted, &now[..1]), ["/d/z is in the archive, and not in etcd"]);
+        assert_eq!(wrong(&deleted, &now[..1]), ["/d/z is in the archive, but not in etcd"]);
         assert_eq!(wrong(&account(&[put("/1/d/z", "new"), delete]), &now[..1]), [""; 0]);
 
         let condition = Request { prev_exist: Some(true), ..put("/1/a", "new") };

@@ -69,16 +69,16 @@ impl Stage {
         match program {
             Program::Here(path) if is_program(&path) => Ok(Self::Here(path, network()?)),
             Program::Here(path) => {
-                let what = format!("{} is no program of etcd's that can be started here", path.display());
-                let hint =
-                    "give etcd's own program with --etcd PATH: no script, and none for another machine";
+                let what = format!("{} is not an etcd program that can run here", path.display());
+                let hint = "name etcd's own program with --etcd PATH, not a script or a program for another \
+                            kind of machine";
                 Err(fault(Exit::Settings, what, hint))
             }
             Program::In(image) => {
                 let engine = image.engine.join(" ");
                 let asked = format!("asking {engine} for the image {}", image.name);
                 let hint =
-                    format!("does `sudo {engine} images` work? or give etcd's program with --etcd PATH");
+                    format!("does `sudo {engine} images` work? Or name etcd's program with --etcd PATH");
                 if !image.is_here().or_fault(Exit::Settings, asked, hint)? {
                     let what = format!("the image {} that etcd's unit runs is not on this node", image.name);
                     return Err(fault(Exit::Settings, what, format!("download it: {}", image.how_to_pull())));
@@ -115,14 +115,14 @@ impl Stage {
 }
 
 fn network() -> Result<Arc<PrivateNet>> {
-    let what =
-        "making a network that no other user of this node can reach, as the restored keys can be read there";
+    let what = "creating a network that no other user of this node can reach, so that nobody else can read \
+                the restored keys";
     let hint = match rustix::process::geteuid().is_root() {
         true => {
             "root may not do so here; `unshare --net true` has to work. A unit of yours needs CAP_SYS_ADMIN and no \
              RestrictNamespaces=, a container --privileged"
         }
-        false => "run it as root: sudo etcd2-backup rehearse",
+        false => "run it as root: sudo /opt/bin/etcd2-backup rehearse",
     };
     PrivateNet::make().map(Arc::new).or_fault(Exit::Refused, what, hint)
 }

@@ -122,7 +122,8 @@ const CHANGES: [Change; 24] = [
     (
         "a file for the folder of templates",
         |d| put(&d.join("templates"), b""),
-        "DIR/templates is not a folder | remove it, or make it a folder laid out like templates/ of the checkout",
+        "DIR/templates is not a directory | remove it, or make it a folder laid out like templates/ of the \
+         checkout",
     ),
     (
         "a folder of templates that links out",
@@ -268,7 +269,7 @@ fn a_folder_of_templates_that_is_named_wins() {
     let error: anyhow::Error = with(Some(&dir.path().join("none"))).unwrap_err();
     assert_eq!(
         words(&error, dir.path()),
-        "--templates DIR/none is not a folder | name a folder laid out like templates/ of the checkout"
+        "--templates DIR/none is not a directory | name a folder laid out like templates/ of the checkout"
     );
     put(&named.join(UNITS).join("etcd2-backup.timer"), timer("yearly").as_bytes());
     let error = with(Some(&named)).unwrap_err();

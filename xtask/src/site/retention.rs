@@ -49,7 +49,7 @@ fn count(key: &str, said: Option<i64>, default: u64) -> Result<u64> {
     match u64::try_from(number) {
         Ok(count) if number <= MOST => Ok(count),
         _ => Err(refuse(
-            format!("retention.{key} = {number} is no count of generations"),
+            format!("retention.{key} = {number} is not a number of generations"),
             format!("write 0 to {MOST}; the newest two are always kept"),
         )),
     }
@@ -94,8 +94,8 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_by_name() {
         for (line, reason) in [
-            ("keep_last = -1", "retention.keep_last = -1 is no count of generations"),
-            ("keep_daily = 100001", "retention.keep_daily = 100001 is no count"),
+            ("keep_last = -1", "retention.keep_last = -1 is not a number of generations"),
+            ("keep_daily = 100001", "retention.keep_daily = 100001 is not a number"),
             ("keep_within = \"7\"", "retention.keep_within \"7\""),
             ("keep_within = \"\"", "retention.keep_within \"\""),
             ("keep_other_clusters = \"101years\"", "longer than a hundred years"),

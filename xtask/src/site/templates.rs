@@ -49,7 +49,7 @@ pub(crate) fn effective(overrides: &Texts) -> Texts {
 pub(crate) fn load(site: &Path, named: Option<&Path>) -> Result<Texts> {
     if let Some(dir) = named {
         if !dir.is_dir() {
-            let what = format!("--templates {} is not a folder", dir.display());
+            let what = format!("--templates {} is not a directory", dir.display());
             return Err(refuse(what, "name a folder laid out like templates/ of the checkout"));
         }
         return load_dir(dir);
@@ -59,7 +59,7 @@ pub(crate) fn load(site: &Path, named: Option<&Path>) -> Result<Texts> {
         return Ok(Texts::new());
     }
     if !dir.is_dir() {
-        let what = format!("{} is not a folder", dir.display());
+        let what = format!("{} is not a directory", dir.display());
         return Err(refuse(what, "remove it, or make it a folder laid out like templates/ of the checkout"));
     }
     input::check_inside(site, &dir)?;

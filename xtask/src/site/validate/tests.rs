@@ -30,7 +30,7 @@ fn peer_urls() {
         ("http://<host>:2380", "\"<host>\" is not a host"),
         (
             "http://e1:2380,http://e2:2380",
-            "it is several, with commas between them: a list has each in quotes of its own",
+            "it holds several URLs with commas between them: in a list, put each in its own quotes",
         ),
         ("http://fd00::1:2380", "\"fd00::1\" is not a host"),
         ("http://[fd00::g]:2380", "\"[fd00::g]\" is not a host"),
@@ -92,15 +92,15 @@ fn endpoints() {
         ),
         (
             "s3-conf,no_check_bucket=true:bucket/x",
-            r#"endpoint "s3-conf,no_check_bucket=true:bucket/x" has options behind the name of the remote "s3-conf" | put the options into the section [s3-conf] of rclone.conf, and write endpoint = "s3-conf:bucket/x""#,
+            r#"endpoint "s3-conf,no_check_bucket=true:bucket/x" has options after the name of the remote "s3-conf" | put the options into the section [s3-conf] of rclone.conf, and write endpoint = "s3-conf:bucket/x""#,
         ),
         (
             "s3-conf:",
-            r#"endpoint "s3-conf:" names no bucket of "s3-conf": each machine would make one, named by its machine ID | write it behind the colon, for example endpoint = "s3-conf:bucket/path""#,
+            r#"endpoint "s3-conf:" names no bucket of "s3-conf": each machine would make one, named by its machine ID | write it after the colon, for example endpoint = "s3-conf:bucket/path""#,
         ),
         (
             "secret:/",
-            r#"endpoint "secret:/" names no bucket of "secret": each machine would make one, named by its machine ID | write it behind the colon, for example endpoint = "secret:bucket/path""#,
+            r#"endpoint "secret:/" names no bucket of "secret": each machine would make one, named by its machine ID | write it after the colon, for example endpoint = "secret:bucket/path""#,
         ),
         (
             "bare:bucket",
@@ -108,7 +108,7 @@ fn endpoints() {
         ),
         (
             "disk:srv/backups",
-            r#"endpoint "disk:srv/backups" leads to the folder "srv/backups", relative to wherever rclone is started | write the whole path: endpoint = "disk:/srv/backups""#,
+            r#"endpoint "disk:srv/backups" leads to the directory "srv/backups", relative to wherever rclone is started | write the whole path: endpoint = "disk:/srv/backups""#,
         ),
     ] {
         assert_eq!(said(check_endpoint(endpoint, Some(&sections()))), want);
