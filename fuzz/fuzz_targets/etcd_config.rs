@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::Component;
 
-use etcd2_backup::sys::root::Root;
-use etcd2_backup::settings::{self, UnitEnvironment};
 use etcd2_backup::settings::etcd_config::{self, ConfigFile};
+use etcd2_backup::settings::{self, UnitEnvironment};
+use etcd2_backup::sys::root::Root;
 use libfuzzer_sys::fuzz_target;
 
 const MACHINE_ID: &str = "0123456789abcdef0123456789abcdef";

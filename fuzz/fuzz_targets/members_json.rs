@@ -2,9 +2,9 @@
 #![no_main]
 
 use etcd2_backup::cluster::api;
-use etcd2_backup::etcd::store;
 use etcd2_backup::etcd::members::{self, Change, MemberJson};
 use etcd2_backup::etcd::proto::ConfChangeKind;
+use etcd2_backup::etcd::store;
 use etcd2_backup::sys::http::Response;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};

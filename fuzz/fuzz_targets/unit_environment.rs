@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::Component;
 
-use etcd2_backup::sys::root::Root;
 use etcd2_backup::settings::{self, UnitEnvironment};
+use etcd2_backup::sys::root::Root;
 use etcd2_backup::sys::systemd::{ServiceUnit, parse_service_unit};
 use etcd2_backup::sys::unit_file::parse_environment;
 use libfuzzer_sys::fuzz_target;
