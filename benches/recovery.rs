@@ -80,7 +80,7 @@ fn since_added(command: &mut Command) -> Duration {
         }
         said += &line;
     }
-    assert!(child.wait().unwrap().success() && said.contains("will begin with"), "{said}");
+    assert!(child.wait().unwrap().success() && said.contains("will be seeded from"), "{said}");
     added.unwrap().elapsed()
 }
 

@@ -67,15 +67,16 @@ pub fn login(settings: &Settings) -> Result<Option<Login>> {
 /// The error for an answer that etcd gives to nobody else than the right user.
 pub fn denied(by: &str, login: Option<&Login>) -> anyhow::Error {
     let what = match login {
-        Some(_) => format!("etcd's authentication at {by} does not take the user and password in {AUTH}"),
-        None => format!("etcd's authentication is on at {by}, and nothing says who asks"),
+        Some(_) => format!("etcd at {by} rejected the user and password in {AUTH}"),
+        None => format!("authentication is enabled on etcd at {by}, but no credentials are configured"),
     };
     fault(Exit::Settings, what, how_to_log_in())
 }
 
 fn how_to_log_in() -> String {
     format!(
-        "as root: install -m 600 /dev/null {AUTH}, then write root:PASSWORD into it, as etcd's user root has it"
+        "to set them: sudo install -m 600 /dev/null {AUTH}, then write root:PASSWORD into it, with the \
+         password of etcd's root user"
     )
 }
 

@@ -138,7 +138,7 @@ pub fn self_and_leader(http: &Client, client_url: &str) -> Result<(u64, Option<u
     let response = expect(200, http.get(&format!("{client_url}/v2/stats/self"))?)?;
     let answer = json(&response)?;
     let leader = hex(answer.pointer("/leaderInfo/leader")).ok().filter(|id| *id != 0);
-    Ok((hex(answer.get("id")).context("who answers")?, leader))
+    Ok((hex(answer.get("id")).context("the ID of the member that answers")?, leader))
 }
 
 /// Whether a member takes part in a quorum, as its `/health` says; a member that does not answer does not.
@@ -185,7 +185,7 @@ pub fn raft_status(http: &Client, client_url: &str) -> Result<RaftStatus> {
 pub fn family(http: &Client, client_url: &str) -> Result<Family> {
     let version = json(&expect(200, http.get(&format!("{client_url}/version"))?)?)?;
     let server =
-        version.get("etcdserver").and_then(Value::as_str).context("it does not say which etcd it is")?;
+        version.get("etcdserver").and_then(Value::as_str).context("the answer has no version of etcd")?;
     Ok(if server.starts_with("2.") { Family::Two } else { Family::Three })
 }
 
@@ -217,9 +217,7 @@ fn other_change(response: &Response) -> Change {
     match response.status {
         // A proposal that timed out may still be committed later.
         500.. => Change::Unknown(text),
-        401 | 403 => {
-            Change::No(format!("{text} (changing members needs the root user of etcd's authentication)"))
-        }
+        401 | 403 => Change::No(format!("{text} (membership changes require etcd's root user)")),
         _ => Change::No(text),
     }
 }
@@ -230,7 +228,7 @@ fn json(response: &Response) -> Result<Value> {
 
 fn member(value: &Value) -> Result<Member> {
     let id = match value.get("id") {
-        Some(Value::Number(n)) => n.as_u64().context("a member's ID is no 64-bit number")?,
+        Some(Value::Number(n)) => n.as_u64().context("a member's ID is not a 64-bit number")?,
         other => hex(other).context("a member's ID")?,
     };
     let texts = |name: &str| -> Vec<String> {
@@ -271,7 +269,8 @@ pub fn not_changed(what: &str, why: &str) -> anyhow::Error {
     fault(
         Exit::Cluster,
         format!("{what}: {why}"),
-        "look at `etcdctl cluster-health` on the founding member, then run join again: it goes on where it was",
+        "check `etcdctl cluster-health` on the founding member, then run join again; it resumes where it \
+         stopped: sudo systemctl start etcd2-join.service",
     )
 }
 

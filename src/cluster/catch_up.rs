@@ -37,11 +37,11 @@ pub fn behind(member: &Member, status: &RaftStatus, goal: u64, applied: Option<&
             return Some(format!("has {} of {goal} entries", progress.matched));
         }
         if !progress.replicating {
-            return Some("is not being sent entries".to_owned());
+            return Some("is not receiving entries from the leader".to_owned());
         }
     }
     if !member.has_started() {
-        return Some("has not published itself".to_owned());
+        return Some("has not published its name and client URLs".to_owned());
     }
     match applied {
         Some(Applied::Index(index)) if *index < goal => {
@@ -88,7 +88,7 @@ pub fn wait_and(
             return Err(fault(
                 Exit::Cluster,
                 format!("not caught up within {}: {reason}", humantime::format_duration(limit)),
-                "look at etcd's journal on that node; give more time with --wait",
+                "check etcd's journal on that node, or allow more time with --wait",
             ));
         }
         waiting.say(&reason);
@@ -169,8 +169,8 @@ mod tests {
             (2, "e2", &[], Some(Index(100)), Some("the leader does not know it yet")),
             (2, "e2", &[(2, 0, false)], None, Some("has not started")),
             (2, "e2", &[(2, 99, true)], Some(Index(99)), Some("has 99 of 100 entries")),
-            (2, "e2", &[(2, 100, false)], Some(Index(100)), Some("is not being sent entries")),
-            (2, "", &[(2, 100, true)], None, Some("has not published itself")),
+            (2, "e2", &[(2, 100, false)], Some(Index(100)), Some("is not receiving entries from the leader")),
+            (2, "", &[(2, 100, true)], None, Some("has not published its name and client URLs")),
             (2, "e2", &[(2, 100, true)], Some(Index(99)), Some("has applied 99 of 100 entries")),
             (2, "e2", &[(2, 100, true)], Some(Healthy(false)), Some("is not healthy")),
             (2, "e2", &[(2, 100, true)], None, Some("does not answer clients")),

@@ -67,7 +67,8 @@ impl Cluster {
         let own = |m: &&Member| m.peer_urls.iter().any(|u| urls::same_place(u, url));
         let (first, others): (Vec<&Member>, Vec<&Member>) = seen.members.iter().partition(own);
         let mut last = anyhow::anyhow!(
-            "{url} lists no member with a client URL that can be reached from here: ETCD_ADVERTISE_CLIENT_URLS there"
+            "{url} lists no member with a client URL that can be reached from here: check \
+             ETCD_ADVERTISE_CLIENT_URLS there"
         );
         for candidate in first.into_iter().chain(others).flat_map(|m| usable(m, loopback)) {
             match api::members(http, &candidate) {
@@ -86,8 +87,8 @@ impl Cluster {
                 Err(e) => {
                     let listed = seen.members.iter().any(|m| m.client_urls.contains(&candidate));
                     let changed = format!(
-                        "its member does not advertise {candidate} to clients, but one that leads every machine to itself: set \
-                         ETCD_ADVERTISE_CLIENT_URLS there"
+                        "its member does not advertise {candidate} to clients, but a URL that only works \
+                         on its own machine: set ETCD_ADVERTISE_CLIENT_URLS there"
                     );
                     last = worse(if listed { e } else { e.context(changed) }, last);
                 }
@@ -127,7 +128,8 @@ impl Cluster {
             return Err(fault(
                 Exit::Cluster,
                 format!("{} was in cluster {:x} and is now in {:x}", self.via, self.id, now.cluster_id),
-                "was the founding member restored once more in between? Run join again",
+                "was the founding member restored again in the meantime? Run join again: sudo systemctl \
+                 start etcd2-join.service",
             ));
         }
         Ok(now)
@@ -154,7 +156,7 @@ impl Cluster {
         for url in usable(member, self.loopback) {
             match api::raft_status(&self.http, &url) {
                 Ok(status) if status.lead == leader && !status.progress.is_empty() => return Ok(status),
-                Ok(_) => last = anyhow::anyhow!("{} does not lead any more", member.label()),
+                Ok(_) => last = anyhow::anyhow!("{} is no longer the leader", member.label()),
                 Err(e) => last = e,
             }
         }
@@ -186,13 +188,13 @@ fn could_not_be_asked(error: anyhow::Error) -> anyhow::Error {
     let exit = exit_of(&error);
     let certificates = match exit {
         Exit::Settings => {
-            "; for peers it is what etcd here has in ETCD_PEER_CERT_FILE and the like, for clients ETCDCTL_CERT_FILE and the \
-             like, or else ETCD_CERT_FILE"
+            "; peers are asked with the certificate in ETCD_PEER_CERT_FILE, clients with the one in \
+             ETCDCTL_CERT_FILE, or else ETCD_CERT_FILE"
         }
         _ => "",
     };
     let hint = hint_of(&error).map(|hint| format!("{hint}{certificates}"));
-    error.context(Fault { exit, what: "the founding member could not be asked".into(), hint })
+    error.context(Fault { exit, what: "could not query the founding member".into(), hint })
 }
 
 /// A member's client URLs as they can lead to it from here. One that leads every machine to itself (it advertises `localhost`,

@@ -75,11 +75,11 @@ fn until_done(
             }
             (Change::Done(_), _) if Instant::now() >= deadline => {
                 return Ok(Admission::Unknown(
-                    "it was said to be done, but the member list does not show it".into(),
+                    "the cluster reported success, but its member list does not show the change".into(),
                 ));
             }
             (Change::Unknown(why), _) => {
-                waiting.say(&format!("the cluster does not change its members yet: {why}"));
+                waiting.say(&format!("the cluster does not accept the membership change yet: {why}"));
             }
             (Change::Done(_), _) => {}
         }

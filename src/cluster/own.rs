@@ -92,7 +92,7 @@ fn ask_member(settings: &Settings, member_id: u64) -> Asked {
     let http = Access::anonymous(settings).clients;
     let (mut other, mut unasked) = (None, None);
     if settings.client_urls.is_empty() {
-        return Asked::Unknown("nothing says where clients reach it (ETCD_ADVERTISE_CLIENT_URLS)".into());
+        return Asked::Unknown("its client URLs are not known (ETCD_ADVERTISE_CLIENT_URLS)".into());
     }
     for url in &settings.client_urls {
         let answer = api::self_and_leader(&http, url)

@@ -10,6 +10,7 @@ use crate::exit::{Exit, fault};
 use crate::node::member_dir::kept::{self, Kept};
 use crate::node::member_dir::places::Places;
 use crate::node::{fence, guards};
+use crate::paths::FENCE;
 use crate::restore::open;
 use crate::settings::Settings;
 use crate::sys::root::Root;
@@ -28,16 +29,16 @@ pub(super) fn run(root: &Root, options: &args::Clean) -> Result<Exit> {
         terminal::print(&line(kept, now)?);
     }
     if chosen.is_empty() {
-        log::info!("no old directory is kept here that is to go");
+        log::info!("no old directories to remove");
         return Ok(Exit::Done);
     }
     if !options.yes {
-        log::info!("nothing was removed: --yes removes them");
+        log::info!("nothing was removed; add --yes to remove them");
         return Ok(Exit::Done);
     }
 
     if fence::is_up(root)? {
-        let hint = "finish that recovery first: the file says which command goes on with it";
+        let hint = format!("finish that recovery first: {FENCE} names the command that resumes it");
         return Err(fault(Exit::Refused, "a recovery is in progress: the fence is up", hint));
     }
     let only_copy = unproven(&settings)?;
@@ -53,11 +54,12 @@ pub(super) fn run(root: &Root, options: &args::Clean) -> Result<Exit> {
     match only_copy {
         Some(why) if chosen.is_empty() => {
             let what = format!("nothing was removed: {why}, so the newest of them may be the only copy");
-            let hint = "start etcd and look at its data first; by hand: rm -r what is listed";
+            let hint = "start etcd and check its data first; to remove them anyway, delete the listed \
+                        directories with rm -r";
             Err(fault(Exit::Refused, what, hint))
         }
         Some(why) => {
-            log::warn!("the newest stays: {why}");
+            log::warn!("keeping the newest: {why}");
             Ok(Exit::Done)
         }
         None => Ok(Exit::Done),
@@ -70,10 +72,10 @@ fn unproven(settings: &Settings) -> Result<Option<String>> {
         return Ok(None);
     }
     Ok(match open::local(settings) {
-        Err(e) => Some(format!("the present data cannot be read ({e:#})")),
+        Err(e) => Some(format!("the current data cannot be read ({e:#})")),
         // What a restore wrote has no vote in it.
         Ok(present) if present.contents.log.hard_state.vote == 0 => {
-            Some("etcd was never started on the present data".to_owned())
+            Some("etcd was never started on the current data".to_owned())
         }
         Ok(_) => None,
     })

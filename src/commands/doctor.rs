@@ -28,7 +28,11 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     let doubt = place::settle(root, &mut settings)?;
     create_dirs(&settings.backup_dir, 0o700)?;
     let Some(_lock) = Lock::try_take(&settings.backup_dir.join("doctor.lock"))? else {
-        return Err(fault(Exit::Refused, "another doctor is at work", "run it again when that has ended"));
+        return Err(fault(
+            Exit::Refused,
+            "another doctor is running",
+            "run it again when that one has finished",
+        ));
     };
     let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == settings.folder());
     let mut checks: Vec<Check> = doubt.iter().map(|doubt| Check::failed("place", &doubt.refusal())).collect();
@@ -37,7 +41,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
         Err(e) if exit_of(&e) == Exit::NotFound => checks.push(Check::noted(
             "log",
             format!("{e:#}"),
-            "fine where etcd was never started yet, or is only a proxy",
+            "expected if etcd has never been started here, or is only a proxy",
         )),
         Err(e) => checks.push(Check::failed("log", &e)),
         Ok(dir) => {

@@ -12,8 +12,8 @@ use crate::sys::root::Root;
 
 pub(super) fn run(root: &Root, options: &args::Export) -> Result<Exit> {
     let Some(file) = &options.recovery_file else {
-        let hint = "give its record with --recovery-file: restore --json prints it";
-        return Err(fault(Exit::Usage, "which recovery is meant is not said", hint));
+        let hint = "give its record with --recovery-file FILE; `restore --json` prints it";
+        return Err(fault(Exit::Usage, "no recovery was named", hint));
     };
     let settings = Settings::load(root)?;
     let record = from_record::load(file)?;

@@ -26,10 +26,10 @@ fn guard(root: &Root, variable: impl Fn(&str) -> Option<String>) -> Result<Exit>
         Err(e) => match wal_dir_of(&variable, root) {
             Some(wal_dir) => {
                 log::warn!("{e:#}; looking for data in {} instead", wal_dir.display());
-                ("a member whose stamp is damaged".to_owned(), wal_dir)
+                ("a member whose identity file is corrupt".to_owned(), wal_dir)
             }
             None => {
-                log::warn!("{e:#}; where etcd has its data is not known either, so nothing is checked");
+                log::warn!("{e:#}; the place of etcd's data is not known either, so nothing was checked");
                 return Ok(Exit::Done);
             }
         },
@@ -39,7 +39,7 @@ fn guard(root: &Root, variable: impl Fn(&str) -> Option<String>) -> Result<Exit>
         Ok(false) => {}
         // etcd has the same user: it will say so itself if it cannot read its own data.
         Err(e) => {
-            log::warn!("looking for etcd's log in {}: {e}; not checked", wal_dir.display());
+            log::warn!("could not look for etcd's WAL in {}: {e}; nothing was checked", wal_dir.display());
             return Ok(Exit::Done);
         }
     }
@@ -48,7 +48,7 @@ fn guard(root: &Root, variable: impl Fn(&str) -> Option<String>) -> Result<Exit>
         return Ok(Exit::Done);
     }
     let what = format!(
-        "this node was {who}, but {} holds no log of etcd any more: started now, etcd would be empty",
+        "this node was {who}, but {} no longer holds a WAL: etcd would start empty",
         wal_dir.display()
     );
     Err(fault(Exit::Refused, what, hint()))
@@ -56,9 +56,10 @@ fn guard(root: &Root, variable: impl Fn(&str) -> Option<String>) -> Result<Exit>
 
 fn hint() -> String {
     format!(
-        "if the other members serve, or were restored: sudo systemctl start etcd2-join.service here, also on the founding \
-         member; if the cluster is dead: sudo systemctl start etcd2-restore.service on the founding member; to start empty \
-         on purpose: sudo touch {ALLOW_EMPTY}"
+        "if the other members are running, or were restored, join this node, even if it is the founding \
+         member: sudo systemctl start etcd2-join.service; if the cluster is lost, restore it on the \
+         founding member: sudo systemctl start etcd2-restore.service; to start empty on purpose: sudo \
+         touch {ALLOW_EMPTY}"
     )
 }
 
@@ -153,8 +154,7 @@ mod tests {
         assert_eq!(exit_of(&error), Exit::Refused);
         assert_eq!(
             error.to_string(),
-            "this node was member 000000000000000a of cluster 000000000000000c, but /var/lib/etcd2/member/wal holds no \
-             log of etcd any more: started now, etcd would be empty"
+            "this node was member 000000000000000a of cluster 000000000000000c, but /var/lib/etcd2/member/wal no longer holds a WAL: etcd would start empty"
         );
         let hint = hint_of(&error).unwrap();
         for part in ["etcd2-restore.service", "etcd2-join.service"] {

@@ -11,8 +11,8 @@ use crate::sys::terminal::output::Output;
 
 pub(super) fn run(options: &args::Inspect) -> Result<Exit> {
     if options.keys && options.entries.is_some() {
-        let what = "--entries and --keys are two lists";
-        return Err(fault(Exit::Usage, what, "ask for one, then for the other"));
+        let what = "--entries and --keys exclude each other";
+        return Err(fault(Exit::Usage, what, "use one at a time"));
     }
     let subject = Subject::find(&options.path, options.wal_dir.as_deref())?;
     let (report, damage) = Report::of(&subject)?;

@@ -31,8 +31,8 @@ pub(super) fn run(root: &Root, options: &args::Install) -> Result<Exit> {
     }
     system::check(root, options.force)?;
     if options.enable_timer && !root.is_live() {
-        let what = "--enable-timer needs the running system, and this is a tree";
-        let hint = format!("leave it out; on the node: systemctl enable --now {TIMER}");
+        let what = "--enable-timer needs the running system, but this is a directory tree";
+        let hint = format!("leave it out; on the node: sudo systemctl enable --now {TIMER}");
         return Err(fault(Exit::Refused, what, hint));
     }
     let from = folder(options)?;
@@ -41,8 +41,8 @@ pub(super) fn run(root: &Root, options: &args::Install) -> Result<Exit> {
     check_rclone(root, &payload)?;
     let lock = if options.dry_run { None } else { Some(transaction::begin(root)?) };
     if transaction::is_interrupted(root)? {
-        let what = "an installation was interrupted here, and what is there is neither the old nor the new";
-        return Err(fault(Exit::Refused, what, "install without --dry-run: it begins by taking that back"));
+        let what = "an installation was interrupted here and left a mix of old and new files";
+        return Err(fault(Exit::Refused, what, "install without --dry-run: it rolls that back first"));
     }
     let plan = Plan::install(root, &payload, &Record::load(root)?.unwrap_or_default())?;
     refuse_behind_the_fence(root, &plan)?;
@@ -54,7 +54,7 @@ pub(super) fn run(root: &Root, options: &args::Install) -> Result<Exit> {
     transaction::apply(root, &plan)?;
     tell(&plan, options.json, false)?;
     for target in plan.edited() {
-        log::warn!("{target} was edited: what it was is now {target}{}", transaction::KEPT);
+        log::warn!("{target} was edited: the edited version is now {target}{}", transaction::KEPT);
     }
     post_install::settle(root, &plan)?;
     drop(lock);
@@ -74,7 +74,8 @@ pub(super) fn run(root: &Root, options: &args::Install) -> Result<Exit> {
     super::look::before(root);
     if plan.record.files.iter().any(Entry::is_founders) {
         log::info!(
-            "the founding member that set-founder chose stays; back to the tarball's: set-founder --reset"
+            "keeping the founding member that set-founder chose; to go back to the tarball's: sudo \
+             /opt/bin/etcd2-backup set-founder --reset"
         );
     }
     tell_next(root, &from, payload.etcd_unit(), options);
@@ -87,11 +88,14 @@ pub(super) fn run(root: &Root, options: &args::Install) -> Result<Exit> {
 /// What is installed stays so, whatever is found.
 fn try_what_a_backup_needs() {
     match systemd::start(DOCTOR, DOCTOR_LIMIT) {
-        Ok(()) => log::info!("{DOCTOR}: what a backup needs is there; journalctl -u {DOCTOR} has it all"),
+        Ok(()) => {
+            log::info!("{DOCTOR}: everything that a backup needs is there; details: journalctl -u {DOCTOR}")
+        }
         Err(e) => {
-            log::warn!("everything is installed, and backups may fail: {e:#}");
+            log::warn!("everything is installed, but backups may fail: {e:#}");
             log::warn!(
-                "hint: journalctl -u {DOCTOR} says what was found; to look again: sudo systemctl start {DOCTOR}"
+                "hint: journalctl -u {DOCTOR} shows what was found; to check again: sudo systemctl start \
+                 {DOCTOR}"
             );
         }
     }
@@ -110,7 +114,7 @@ fn check_rclone(root: &Root, payload: &Payload) -> Result<()> {
     }
     match version::ask(&program)? {
         Some(said) => log::info!("rclone {said} (runner {})", payload.runner()),
-        None => log::warn!("there is no rclone in the PATH yet: runner host needs it for the first backup"),
+        None => log::warn!("rclone is not in the PATH yet: with runner host, the first backup needs it"),
     }
     Ok(())
 }
@@ -129,16 +133,15 @@ fn refuse_behind_the_fence(root: &Root, plan: &Plan) -> Result<()> {
     let moves =
         |s: &crate::install::plan::Step| s.action == Action::Remove && s.target.ends_with(payload::FENCE);
     if fence::is_up(root)? && plan.steps.iter().any(moves) {
-        let what =
-            format!("{FENCE} keeps another unit of etcd's from starting than the one of these settings");
-        return Err(fault(Exit::Refused, what, "finish the recovery first: the file says which command"));
+        let what = format!("{FENCE} was written for another etcd unit than the one in these settings");
+        return Err(fault(Exit::Refused, what, "finish the recovery first: the file names the command"));
     }
     Ok(())
 }
 
 /// Compares the node with what was placed on it.
 fn check(root: &Root, json: bool) -> Result<Exit> {
-    let again = "install again: it puts back what is missing, and says what was edited";
+    let again = "install again: this restores missing files and reports edited ones";
     let record = super::installed(root)?;
     if transaction::is_interrupted(root)? {
         return Err(fault(Exit::Corrupt, "an installation was interrupted here", again));
@@ -149,11 +152,11 @@ fn check(root: &Root, json: bool) -> Result<Exit> {
     }
     if differences.is_empty() {
         let (files, program, commit) = (record.files.len(), &record.program, &record.commit);
-        log::info!("{files} files are as etcd2-backup {program} (commit {commit}) placed them");
+        log::info!("{files} files are as etcd2-backup {program} (commit {commit}) installed them");
         return Ok(Exit::Done);
     }
     let all: Vec<String> = differences.iter().map(|d| format!("{} {}", d.target, d.problem)).collect();
-    Err(fault(Exit::Corrupt, format!("not as it was installed: {}", all.join(", ")), again))
+    Err(fault(Exit::Corrupt, format!("changed since the installation: {}", all.join(", ")), again))
 }
 
 /// Removes the unpacked files, the tarball beside them, and their folder if nothing else is in it.
@@ -169,7 +172,7 @@ fn remove_source(payload: &Payload, from: &Path) -> Result<()> {
     };
     remove().or_fault(
         Exit::Failed,
-        "everything is installed, but the unpacked files are not removed",
+        "everything is installed, but the unpacked files could not be removed",
         format!("they hold secrets: remove {}", from.display()),
     )?;
     log::info!("removed the unpacked files in {}", from.display());
@@ -178,10 +181,12 @@ fn remove_source(payload: &Payload, from: &Path) -> Result<()> {
 
 fn tell_next(root: &Root, from: &Path, etcd_unit: &str, options: &args::Install) {
     if !root.is_live() {
-        log::info!("systemd was not told, since this is not the running system; on the node, for backups:");
-        log::info!("  systemctl enable {TIMER}");
+        log::info!(
+            "systemd was not reloaded, since this is not the running system; on the node, to enable backups:"
+        );
+        log::info!("  sudo systemctl enable {TIMER}");
     } else if !options.enable_timer {
-        log::info!("next, if this node is to make backups:");
+        log::info!("next, to enable backups on this node:");
         log::info!("  sudo systemctl enable {TIMER}");
         log::info!("  sudo systemctl start {TIMER}");
     }
@@ -195,7 +200,7 @@ fn tell_next(root: &Root, from: &Path, etcd_unit: &str, options: &args::Install)
         return;
     }
     log::info!(
-        "the unpacked files and the tarball contain the rclone secrets; when they are needed no more:"
+        "the unpacked files and the tarball contain the rclone secrets; once you no longer need them:"
     );
     let secret = [payload::RCLONE_CONF, TARBALL[0]].map(|name| from.join(name));
     let secret: Vec<String> = secret

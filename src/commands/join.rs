@@ -44,7 +44,7 @@ pub(super) fn run(root: &Root, options: &args::Join) -> Result<Exit> {
             return join.watch(id, started);
         }
         Step::Start(id) => {
-            log::info!("the data directory is that of member {id:x} of that cluster: it is started as it is");
+            log::info!("the data directory belongs to member {id:x} of that cluster: starting it unchanged");
             // Of a run that ended behind its last rename.
             exchange::clear(&Places::of(&join.settings)?)?;
             id

@@ -29,7 +29,7 @@ pub(super) fn run(root: &Root, options: &args::List, verbose: bool) -> Result<Ex
         return Err(fault(
             Exit::NotFound,
             what,
-            "is RCLONE_ENDPOINT right? list --all shows every machine there",
+            "is RCLONE_ENDPOINT right? To list every machine there: sudo /opt/bin/etcd2-backup list --all",
         ));
     }
     for machine in &mut machines {

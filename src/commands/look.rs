@@ -13,8 +13,8 @@ use crate::sys::{privilege, systemd};
 
 pub(super) fn run(root: &Root, options: &args::Look) -> Result<Exit> {
     if !root.is_live() {
-        let what = format!("nothing runs in the tree {}", root.join("/").display());
-        return Err(fault(Exit::Usage, what, "look at a running node: sudo etcd2-backup look"));
+        let what = format!("{} is a directory tree, in which nothing runs", root.join("/").display());
+        return Err(fault(Exit::Usage, what, "run it on a node: sudo /opt/bin/etcd2-backup look"));
     }
     let said = at_etcd(root)?;
     if !options.quiet {
@@ -29,7 +29,7 @@ pub(super) fn before(root: &Root) {
         return;
     }
     if let Err(e) = at_etcd(root) {
-        log::warn!("which log the running etcd has open is not known: {e:#}");
+        log::warn!("could not determine which WAL the running etcd has open: {e:#}");
     }
 }
 
@@ -40,12 +40,12 @@ fn at_etcd(root: &Root) -> Result<String> {
         systemd::is_active(&unit).and_then(|is_active| look::look(root, &unit, is_active, &environment));
     // What was seen before does not count any more.
     if let Err(e) = &looked {
-        note::save(root, &format!("which log etcd has open could not be looked at: {e:#}"), Seen::Unasked)?;
+        note::save(root, &format!("could not determine which WAL etcd has open: {e:#}"), Seen::Unasked)?;
     }
     let Looked { said, seen } = looked.or_fault(
         Exit::Failed,
         format!("looking at the etcd of {unit}"),
-        "run it as root: sudo etcd2-backup look",
+        "run it as root: sudo /opt/bin/etcd2-backup look",
     )?;
     note::save(root, &said, seen)?;
     Ok(said)

@@ -21,8 +21,8 @@ pub(super) fn run(root: &Root, options: &args::Migrate) -> Result<Exit> {
     if from == to {
         return Err(fault(
             Exit::Usage,
-            "that is this machine's own folder",
-            "there is nothing to migrate: restore",
+            "that is this machine's own prefix",
+            "there is nothing to migrate; to restore: sudo systemctl start etcd2-restore.service",
         ));
     }
     let _lock = guards::take_lock(&settings)?;
@@ -30,7 +30,11 @@ pub(super) fn run(root: &Root, options: &args::Migrate) -> Result<Exit> {
     let objects = remote.list(&from)?;
     if objects.is_empty() {
         let what = format!("there is no backup in {}", settings.folder_of(&from));
-        return Err(fault(Exit::NotFound, what, "list --all shows every machine that has one"));
+        return Err(fault(
+            Exit::NotFound,
+            what,
+            "to list every machine that has one: sudo /opt/bin/etcd2-backup list --all",
+        ));
     }
     let mut folders = vec![(from.clone(), to.clone(), objects)];
     if chain::is_original(&folders[0].2) {
@@ -46,7 +50,7 @@ pub(super) fn run(root: &Root, options: &args::Migrate) -> Result<Exit> {
     for ((from, to, objects), left) in folders.iter().zip(&left) {
         let bytes: u64 = left.iter().map(|o| o.size).sum();
         log::info!(
-            "{from} -> {to}: {} objects, of which {} are to be copied ({bytes} bytes)",
+            "{from} -> {to}: {} objects, of which {} must be copied ({bytes} bytes)",
             objects.len(),
             left.len()
         );
@@ -57,7 +61,10 @@ pub(super) fn run(root: &Root, options: &args::Migrate) -> Result<Exit> {
     if options.dry_run {
         log::info!("nothing was changed");
     } else {
-        log::info!("all objects are there, by names and sizes; next: systemctl start etcd2-restore.service");
+        log::info!(
+            "all objects are there, with the same names and sizes; next: sudo systemctl start \
+             etcd2-restore.service"
+        );
     }
     Ok(Exit::Done)
 }
@@ -78,13 +85,11 @@ fn still_left(remote: &Rclone, (from, objects): (&str, &[Object]), to: &str) -> 
 /// Copies what is left, and looks whether it arrived.
 fn copy(remote: &Rclone, (from, objects): (&str, &[Object]), to: &str, left: &[Object]) -> Result<()> {
     let paths: Vec<String> = left.iter().map(|o| o.path.clone()).collect();
-    let again = "run the same again: it goes on where it was";
+    let again = "run the same command again: it resumes where it stopped";
     remote.copy(from, to, &paths).or_fault(Exit::Remote, format!("copying {from} to {to}"), again)?;
     let there = remote.list(to)?;
     match objects.iter().find(|object| !there.contains(object)) {
         None => Ok(()),
-        Some(object) => {
-            Err(fault(Exit::Remote, format!("{} did not arrive whole in {to}", object.path), again))
-        }
+        Some(object) => Err(fault(Exit::Remote, format!("{} is incomplete in {to}", object.path), again)),
     }
 }

@@ -80,7 +80,12 @@ fn both(one: &str, other: &str) -> anyhow::Error {
 fn installed(root: &Root) -> Result<Record> {
     Record::load(root)?.ok_or_else(|| {
         let what = "there is no record of an installation on this node";
-        fault(Exit::NotFound, what, "run etcd2-backup-install: it also records what is there already")
+        fault(
+            Exit::NotFound,
+            what,
+            "install the unpacked tarball, which also records what is already there: sudo \
+             ./etcd2-backup-install",
+        )
     })
 }
 
@@ -90,10 +95,10 @@ fn refuse_edited(plan: &Plan, force: bool) -> Result<()> {
     if edited.is_empty() || force {
         return Ok(());
     }
-    let what = format!("edited since they were placed: {}", edited.join(", "));
+    let what = format!("edited since the installation: {}", edited.join(", "));
     let hint = format!(
-        "put your changes into a drop-in of another name, which installing never touches; or give --force to replace \
-         the edited files, each kept as NAME{}",
+        "move your changes to a drop-in with another name, which the installer never touches; or add \
+         --force to replace the edited files, each kept as NAME{}",
         transaction::KEPT
     );
     Err(fault(Exit::Refused, what, hint))
@@ -117,7 +122,7 @@ fn tell(plan: &Plan, json: bool, dry_run: bool) -> Result<()> {
             (Action::Keep, _) => "kept    ",
         };
         let why = match (step.edited, step.why) {
-            (true, _) => " (edited since it was placed)".to_owned(),
+            (true, _) => " (edited since the installation)".to_owned(),
             (false, "") => String::new(),
             (false, why) => format!(" ({why})"),
         };
@@ -132,9 +137,9 @@ fn tell(plan: &Plan, json: bool, dry_run: bool) -> Result<()> {
         (n, false) => format!("{n} removed"),
     };
     let counts =
-        if placed { format!("{new} placed, {replaced} replaced, {same} the same") } else { String::new() };
+        if placed { format!("{new} placed, {replaced} replaced, {same} unchanged") } else { String::new() };
     match (dry_run, placed) {
-        (true, _) => log::info!("this would be: {counts}{removed}; nothing was changed"),
+        (true, _) => log::info!("dry run: {counts}{removed}; nothing was changed"),
         (false, true) => log::info!("installed: {counts}{removed}"),
         (false, false) => log::info!("uninstalled: {removed}"),
     }

@@ -19,7 +19,7 @@ pub(super) fn run(root: &Root, options: &args::Prune) -> Result<Exit> {
     let lock = if options.dry_run { None } else { settings.try_lock()? };
     if lock.is_none() && !options.dry_run {
         let what = "a backup, restore or join is in progress";
-        return Err(fault(Exit::Refused, what, "run it again when that has ended"));
+        return Err(fault(Exit::Refused, what, "run it again when that has finished"));
     }
     let entries = catalog::read(&remote, &settings.machine_id)?;
     let mut accepted = Accepted::load(&settings.backup_dir, &settings.folder());

@@ -54,9 +54,9 @@ pub(super) fn run(options: &args::Recover) -> Result<Exit> {
         recover.confirm()?;
     }
     recover.carry_out(nodes, way, past.as_ref()).inspect_err(|_| {
-        log::info!("the recovery stands still; what is done is kept:");
+        log::info!("the recovery stopped; what is already done is kept:");
         progress
-            .tell("put the cause right, then the same command again")
+            .tell("fix the cause, then run the same command again")
             .iter()
             .for_each(|line| log::info!("{line}"));
     })
@@ -73,8 +73,8 @@ fn on_interrupt(progress: Arc<Progress>) -> Result<()> {
     thread::spawn(move || {
         for signal in signals.forever() {
             log::info!("");
-            log::error!("interrupted; this is left behind:");
-            progress.tell("the same command again").iter().for_each(|line| log::info!("{line}"));
+            log::error!("interrupted; the nodes are left like this:");
+            progress.tell("run the same command again").iter().for_each(|line| log::info!("{line}"));
             // It ends as if nobody had waited for it: its caller sees the signal.
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
@@ -90,14 +90,14 @@ fn wish(options: &args::Recover) -> Result<Wish> {
     if let Some(node) = twice.map(|(_, node)| node).or(odd) {
         return Err(fault(
             Exit::Usage,
-            format!("{node:?} cannot be a node, or is named twice"),
+            format!("{node:?} is not a node, or is named twice"),
             "name each node once",
         ));
     }
     if nodes.is_empty() {
         return Err(fault(
             Exit::Usage,
-            "no node is named",
+            "no nodes were named",
             "name all of them: recover core@e1 core@e2 core@e3",
         ));
     }
@@ -115,8 +115,13 @@ fn wish(options: &args::Recover) -> Result<Wish> {
         }
         args::Recover { from: Some(_), source: Some(_), .. } => return Err(both("--from", "--source")),
         args::Recover { generation: Some(_), from: None, source: None, .. } => {
-            let hint = "say whose: --from MACHINE_ID, or --source NODE; `etcd2-backup list --all` on a node shows them";
-            return Err(fault(Exit::Usage, "--generation counts in one machine's folder", hint));
+            let hint = "name the machine: --from MACHINE_ID, or --source NODE; to list them, on a node: \
+                        sudo /opt/bin/etcd2-backup list --all";
+            return Err(fault(
+                Exit::Usage,
+                "--generation needs a machine: each has generations of its own",
+                hint,
+            ));
         }
         _ => {}
     }
@@ -132,7 +137,7 @@ impl Recover<'_> {
         let nodes = self.fleet.ask(&self.options.nodes)?;
         let own = args::version();
         for node in nodes.iter().filter(|node| node.report.program != own) {
-            log::warn!("{} has another program: {}", node.target, node.report.program);
+            log::warn!("{} runs another version: {}", node.target, node.report.program);
         }
         Ok(nodes)
     }
@@ -167,8 +172,8 @@ impl Recover<'_> {
     fn show(&self, nodes: &[Node], way: &Way, past: Option<&Past>) {
         if *way == Way::Nothing && past.is_some() {
             log::info!(
-                "this cluster was made of that very point, and what was written since is there; to give that up too, stop \
-                 etcd on all nodes, then the same command again"
+                "this cluster was already restored to that very point and has been written to since; to \
+                 discard those writes too, stop etcd on all nodes, then run the same command again"
             );
         }
         for line in text::lines(nodes, way, self.wish.one_by_one) {
@@ -180,16 +185,16 @@ impl Recover<'_> {
         if self.options.yes {
             return Ok(());
         }
-        let no = |what: &str| Err(fault(Exit::Refused, what, "give --yes to go on without being asked"));
+        let no = |what: &str| Err(fault(Exit::Refused, what, "add --yes to continue without this question"));
         let stdin = std::io::stdin();
         if !stdin.is_terminal() {
-            return no("nobody can be asked here, so nothing more is done");
+            return no("cannot ask for confirmation without a terminal: stopping here");
         }
-        log::info!("go on? yes or no:");
+        log::info!("Continue? [y/N]");
         let mut answer = String::new();
         stdin.lock().read_line(&mut answer).context("reading the answer")?;
         let is_yes = ["y", "yes"].iter().any(|yes| answer.trim().eq_ignore_ascii_case(yes));
-        if is_yes { Ok(()) } else { no("not confirmed, so nothing more is done") }
+        if is_yes { Ok(()) } else { no("not confirmed: stopping here") }
     }
 
     fn carry_out(&self, nodes: Vec<Node>, way: Way, past: Option<&Past>) -> Result<Exit> {
@@ -224,7 +229,7 @@ impl Recover<'_> {
         if now.is_as_agreed(&way) {
             return Ok((nodes, now));
         }
-        log::warn!("what the nodes have has changed meanwhile");
+        log::warn!("the data on the nodes has changed in the meantime");
         self.show(&nodes, &now, past);
         self.confirm()?;
         self.stop(nodes, now, past)

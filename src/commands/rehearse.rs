@@ -43,8 +43,13 @@ pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
     match answer.differences.first() {
         None => Ok(Exit::Done),
         Some(first) => {
-            let what = format!("the restored etcd is not what the archive says, {}: {first}", answer.wrong);
-            Err(fault(Exit::Corrupt, what, "look at it with etcd2-backup verify, and try another generation"))
+            let what =
+                format!("the restored etcd differs from the archive in {} places: {first}", answer.wrong);
+            Err(fault(
+                Exit::Corrupt,
+                what,
+                "check the archive (sudo /opt/bin/etcd2-backup verify), and try another generation",
+            ))
         }
     }
 }
@@ -57,8 +62,9 @@ fn say(json: bool, answer: &Drilled) -> Result<()> {
         let mut text = format!(
             "{source}, index {index}\n\
              etcd has {keys} keys; {compared_with_snapshot} were compared with the snapshot, {compared_with_log} with \
-             the log\nSHA-256 of keys, values and indexes: {digest}\n\
-             a restore takes {} ms: {read_ms} to bring and check, {write_ms} to write, {start_ms} to start etcd\n",
+             the WAL\nSHA-256 of keys, values and indexes: {digest}\n\
+             a restore takes {} ms: {read_ms} to download and check, {write_ms} to write, {start_ms} to \
+             start etcd\n",
             read_ms + write_ms + start_ms,
         );
         differences.iter().for_each(|d| text += &format!("wrong: {d}\n"));

@@ -228,11 +228,11 @@ fn wanted(options: &args::Restore) -> Result<Wanted> {
     let chosen = elsewhere || options.accept_older || options.initial_cluster.is_some();
     let chosen = chosen || options.generation.is_some() || options.from.is_some() || point.is_some();
     if options.follows() && chosen || options.recovery.is_some() && options.recovery_file.is_some() {
-        return Err(both("--recovery, --recovery-file", "whatever says which data is restored"));
+        return Err(both("--recovery, --recovery-file", "any option that chooses the data"));
     }
     if options.source_file.is_some() && !options.follows() {
-        let hint = "it is for a recovery that was begun elsewhere: give --recovery-file too";
-        return Err(fault(Exit::Usage, "--source-file stands alone", hint));
+        let hint = "it belongs to a recovery that another node began: add --recovery-file FILE";
+        return Err(fault(Exit::Usage, "--source-file needs --recovery-file", hint));
     }
     let of_the_archive = options.generation.is_some() || options.from.is_some() || point.is_some();
     if of_the_archive && elsewhere {
@@ -255,7 +255,7 @@ fn say_outlook(settings: &Settings, source: &Source) -> Result<()> {
     let Outlook { keys, writes, synced } = Outlook::of(&source.dir, contents, source.point.index, now)?;
     let own = contents.metadata.cluster_id;
     if let Some(parent) = source.parent.as_ref().filter(|parent| parent.cluster_id != own) {
-        log::info!("its cluster continues {:x}, from index {} on", parent.cluster_id, parent.index);
+        log::info!("its cluster continues cluster {:x} from index {}", parent.cluster_id, parent.index);
     }
     let (what, time) = match (synced, &source.origin) {
         (Some(synced), _) => ("its last SYNC", Some(synced)),
@@ -263,18 +263,23 @@ fn say_outlook(settings: &Settings, source: &Source) -> Result<()> {
         _ => ("", None),
     };
     if let Some(time) = time {
-        log::info!("the point is {} s old, by {what} at {}", now.saturating_sub(time), time::rfc3339(time));
+        log::info!(
+            "the restore point is {} s old, by {what} at {}",
+            now.saturating_sub(time),
+            time::rfc3339(time)
+        );
     }
     let behind = contents.last().index - source.point.index;
     if behind > 0 {
-        log::warn!("given up: {behind} entries of this source behind the point");
+        log::warn!("given up: {behind} entries of this source after the restore point");
     }
     log::info!(
-        "expired: {keys} keys of the snapshot and up to {writes} writes of the log behind it; etcd drops them at its start"
+        "expired: {keys} keys in the snapshot and up to {writes} writes in the WAL after it; etcd drops \
+         them when it starts"
     );
     let written = contents.base_size()? + source.log_size();
     let (brought, data_dir) = (source.bytes, settings.data_dir.display());
-    log::info!("{brought} bytes were brought from the remote; up to {written} are written in {data_dir}");
+    log::info!("{brought} bytes were downloaded from the remote; up to {written} are written in {data_dir}");
     Ok(())
 }
 
@@ -297,12 +302,15 @@ fn report(settings: &Settings, source: &Source, plan: &Plan, kept: &[PathBuf], s
     source.warn_of_v3_data();
     let (unit, token) = (&settings.etcd_unit, &plan.record.token);
     if plan.record.members.len() == 1 {
-        log::info!("next: systemctl start {unit}, then etcd2-join.service on the other nodes");
+        log::info!(
+            "next: sudo systemctl start {unit}; then, on each other node: sudo systemctl start \
+             etcd2-join.service"
+        );
     } else {
-        log::info!("next: on each other node `etcd2-backup restore --recovery {token}`");
-        log::info!("then on all of them, together: systemctl start --no-block {unit}");
+        log::info!("next: on each other node `sudo /opt/bin/etcd2-backup restore --recovery {token}`");
+        log::info!("then on all of them, together: sudo systemctl start --no-block {unit}");
     }
     log::info!(
-        "restart everything that watches etcd: its index went back, and a waiting watch would wait for ever"
+        "restart every client that watches etcd: the index went back, and a pending watch would wait forever"
     );
 }

@@ -27,23 +27,23 @@ pub(super) fn run(root: &Root, options: &args::SetFounder) -> Result<Exit> {
         let effective = effective()?;
         if !options.reset && effective != urls {
             let what = format!(
-                "it is written, but another drop-in of {SERVICE} sets {}={effective}",
+                "the founding member was set, but another drop-in of {SERVICE} overrides it: {}={effective}",
                 founder::VARIABLE
             );
             return Err(fault(Exit::Settings, what, format!("see: systemctl cat {SERVICE}")));
         }
-        log::info!("the founding member is {effective}, for this node");
+        log::info!("on this node, the founding member is now {effective}");
     } else if options.reset {
-        log::info!("the founding member is the one of the installed settings, for this node");
+        log::info!("on this node, the founding member is now the one in the installed settings");
     } else {
-        log::info!("the founding member is {urls}, for this node");
+        log::info!("on this node, the founding member is now {urls}");
     }
-    log::info!("all nodes must name the same: run this on every one of them");
+    log::info!("all nodes must name the same one: run this on each of them");
     Ok(Exit::Done)
 }
 
 fn check(options: &args::SetFounder) -> Result<()> {
-    let hint = "see etcd2-backup set-founder --help";
+    let hint = "see /opt/bin/etcd2-backup set-founder --help";
     if options.reset != options.urls.is_empty() {
         let what = match options.reset {
             true => "--reset takes no URL",

@@ -41,19 +41,23 @@ pub(super) fn run(root: &Root, options: &args::Sources) -> Result<Exit> {
     let verdict = rank::judge(&mut sources, &known);
     print(options, &sources, &verdict)?;
     if let Some(e) = away {
-        return Err(e.context("the remote is not in this list, only this disk"));
+        return Err(e.context("this list has this disk only, as the remote could not be read"));
     }
     if verdict.candidates.is_empty() {
-        let what = format!("nothing to recover from is on this disk or in {}", settings.endpoint);
+        let what = format!("there is nothing to recover from on this disk or in {}", settings.endpoint);
         return Err(fault(Exit::NotFound, what, "is RCLONE_ENDPOINT right? look at the other nodes' disks"));
     }
     if !verdict.is_clear() {
-        let what = "nothing here says which of these is meant";
-        let hint = "unrelated clusters, or several recoveries of one: choose, and run the command beside it";
+        let what = "cannot tell which of these is meant";
+        let hint = "they are unrelated clusters, or several recoveries of one: choose one and run its \
+                    command";
         return Err(fault(Exit::Paused, what, hint));
     }
     if !settings.is_founder() {
-        log::info!("this node is not the founding member: set-founder names another one, on all nodes");
+        log::info!(
+            "this node is not the founding member; to name another one, on all nodes: sudo \
+             /opt/bin/etcd2-backup set-founder URL"
+        );
     }
     Ok(Exit::Done)
 }

@@ -24,8 +24,8 @@ use crate::sys::root::Root;
 pub(super) fn of_restore(options: &Restore) -> Result<Undo> {
     let &Restore { plan, force, .. } = options;
     if *options != (Restore { undo: true, plan, force, ..Restore::default() }) {
-        let what = "--undo takes what is on this disk";
-        return Err(fault(Exit::Usage, what, "leave everything out but --plan and --force"));
+        let what = "--undo swaps back the data on this disk";
+        return Err(fault(Exit::Usage, what, "leave out everything but --plan and --force"));
     }
     Ok(Undo { force, plan })
 }
@@ -80,7 +80,7 @@ pub(super) fn run(root: &Root, options: &Undo) -> Result<Exit> {
 
     let own = old.metadata.cluster_id;
     let known = identity::load(root).unwrap_or_else(|e| {
-        log::warn!("which cluster is given up is not known, and not noted: {e:#}");
+        log::warn!("could not determine which cluster is given up, so it is not recorded: {e:#}");
         None
     });
     let present = present.map(|source| source.contents.metadata.cluster_id);
@@ -91,14 +91,14 @@ pub(super) fn run(root: &Root, options: &Undo) -> Result<Exit> {
     let from = |place: &_| aside::with_suffix(place, &kept.suffix);
     let exchange = Exchange::prepare(&settings.backup_dir, &places, from)?;
     for path in under_fence::carry_out(root, &settings, &exchange, (under_fence::UNDO, &before))? {
-        log::info!("what was there until now is in {}", path.display());
+        log::info!("the data that was there until now is in {}", path.display());
     }
     finish(root, &settings)
 }
 
 fn unfinished() -> Result<Exit> {
     log::info!(
-        "an earlier run put the data back, and was interrupted then: the next one only takes the fence down"
+        "an earlier run put the data back and was then interrupted: the next one only removes the fence"
     );
     Ok(Exit::Done)
 }
@@ -108,8 +108,12 @@ fn newest(places: &Places) -> Result<Kept> {
     let all = kept::list(places)?;
     let newest = all.into_iter().rfind(|kept| kept.why == "restore");
     newest.filter(|kept| kept.is_whole(places)).ok_or_else(|| {
-        let what = format!("there is no member directory that a restore moved aside next to {}", places.member.display());
-        let hint = "etcd2-backup clean lists what is kept; restore --generation N brings an older state from the archive";
+        let what = format!(
+            "there is no member directory that a restore moved aside next to {}",
+            places.member.display()
+        );
+        let hint = "to list what is kept: sudo /opt/bin/etcd2-backup clean; to restore an older state from \
+                    the archive: sudo /opt/bin/etcd2-backup restore --generation N";
         fault(Exit::NotFound, what, hint)
     })
 }
@@ -118,7 +122,9 @@ fn of(kept: &Kept, places: &Places) -> Result<Contents> {
     let at = |place| aside::with_suffix(place, &kept.suffix);
     let member = at(&places.member);
     let wal = places.wal.as_ref().map_or_else(|| member.join("wal"), |wal| at(wal));
-    DataDir { snap: member.join("snap"), wal }.scan(Reading::Still).context("reading what was set aside")
+    DataDir { snap: member.join("snap"), wal }
+        .scan(Reading::Still)
+        .context("reading the data that was moved aside")
 }
 
 fn say(kept: &Kept, old: &Contents, present: Option<&Contents>, places: &Places) -> Result<()> {
@@ -126,8 +132,8 @@ fn say(kept: &Kept, old: &Contents, present: Option<&Contents>, places: &Places)
     log::info!("put back: {}", dirs.join(", "));
     log::info!("{}", describe(old));
     match present {
-        Some(present) => log::warn!("given up for it: {}", describe(present)),
-        None => log::info!("there is no data that can be read in its place now"),
+        Some(present) => log::warn!("given up instead: {}", describe(present)),
+        None => log::info!("there is no readable data in its place now"),
     }
     for place in places.data() {
         if look::is_there(place)? {
@@ -153,6 +159,6 @@ fn finish(root: &Root, settings: &Settings) -> Result<Exit> {
     fence::lower(root)?;
     log::info!("undone: this node is {}", describe(&now));
     let members = now.members()?.len();
-    log::info!("next: systemctl start {}; this cluster has {members} members", settings.etcd_unit);
+    log::info!("next: sudo systemctl start {}; this cluster has {members} members", settings.etcd_unit);
     Ok(Exit::Done)
 }

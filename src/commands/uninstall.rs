@@ -33,17 +33,17 @@ pub(super) fn run(root: &Root, options: &args::Uninstall) -> Result<Exit> {
     if let Err(e) = transaction::apply(root, &plan) {
         for timer in running {
             if let Err(e) = systemd::start_no_block(timer) {
-                log::warn!("{timer} was stopped and does not start again: {e:#}");
+                log::warn!("{timer} was stopped and could not be started again: {e:#}");
             }
         }
         return Err(e);
     }
     tell(&plan, options.json, false)?;
     for step in plan.steps.iter().filter(|s| s.action == Action::Keep) {
-        log::warn!("{} was edited and stays; --force removes it too", step.target);
+        log::warn!("{} was edited and is kept; --force removes it too", step.target);
     }
     post_install::settle(root, &plan)?;
-    log::info!("etcd's data, the backups, what is known of the member, and the remote are untouched");
+    log::info!("etcd's data, the backups, the member's identity file and the remote are untouched");
     Ok(Exit::Done)
 }
 
@@ -61,14 +61,15 @@ fn stop_timers() -> Result<Vec<&'static str>> {
 fn refuse_in_a_recovery(root: &Root) -> Result<()> {
     if fence::is_up(root)? {
         let what = format!(
-            "a recovery is not finished: {FENCE} keeps etcd from starting, which needs what is installed"
+            "a recovery is not finished: {FENCE} keeps etcd from starting, and to finish it takes the \
+             installed files"
         );
-        return Err(fault(Exit::Refused, what, "finish it first: the file says which command"));
+        return Err(fault(Exit::Refused, what, "finish it first: the file names the command"));
     }
     if root.is_live() {
         for service in our_units::services() {
             if systemd::is_active(service)? {
-                let hint = format!("wait until it has ended, or stop it: sudo systemctl stop {service}");
+                let hint = format!("wait until it has finished, or stop it: sudo systemctl stop {service}");
                 return Err(fault(Exit::Refused, format!("{service} is running"), hint));
             }
         }

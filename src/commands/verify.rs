@@ -77,7 +77,7 @@ pub(super) fn run(root: &Root, options: &args::Verify) -> Result<Exit> {
     for generation in &chosen {
         strays(generation)
             .iter()
-            .for_each(|path| log::info!("{path} belongs to no point, and none needs it"));
+            .for_each(|path| log::info!("{path} is not part of any restore point (orphan)"));
         let known = outcome::known(state.as_ref(), &verified, generation.name);
         let mut findings = in_listing(generation, &objects, known);
         let read = reader.read(generation, scope)?;
@@ -99,7 +99,7 @@ pub(super) fn run(root: &Root, options: &args::Verify) -> Result<Exit> {
         let damaged: Vec<GenerationName> =
             chosen.iter().map(|g| g.name).filter(|name| findings.iter().any(|f| f.is_of(*name))).collect();
         if let Some(number) = outcome::begin_anew(&settings, &folder, &damaged)? {
-            log::warn!("generation {number} is given up: the next backup begins a new one, with all data");
+            log::warn!("generation {number} is closed: the next backup begins a new one with all data");
         }
     }
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
@@ -120,8 +120,8 @@ fn refuse_contradictions(options: &args::Verify) -> Result<()> {
     let given = [options.newest, options.share.is_some(), options.generation.is_some()];
     let what = match given.iter().filter(|g| **g).count() {
         0 | 1 if options.share.is_none() || options.from.is_none() => return Ok(()),
-        0 | 1 => "--share goes round this machine's own archive, --from names another",
-        _ => "--newest, --share and --generation each say what is to be read",
+        0 | 1 => "--share works on this machine's own archive, --from on another machine's",
+        _ => "--newest, --share and --generation exclude each other",
     };
     Err(fault(Exit::Usage, what, "leave one of them out"))
 }
@@ -148,10 +148,10 @@ fn forget_removed(remote: &dyn Remote, folder: &str, checked: &mut [Checked]) ->
     if checked.iter().flat_map(|c| &c.findings).all(|f| f.kind == Kind::Damaged) {
         return Ok(());
     }
-    let there = chain::generations(&remote.list(folder).context("looking whether it is still there")?);
+    let there = chain::generations(&remote.list(folder).context("checking whether it is still there")?);
     for generation in checked {
         if !there.iter().any(|g| g.name.to_string() == generation.folder) {
-            log::info!("generation {} was removed meanwhile", generation.generation);
+            log::info!("generation {} was removed in the meantime", generation.generation);
             generation.findings.clear();
         }
     }
@@ -168,9 +168,9 @@ fn text(answer: &Answer<'_>) -> String {
     let mut text = String::new();
     for Checked { generation, parts, bytes, findings, .. } in answer.generations {
         let found = match findings.len() {
-            0 => "whole".to_owned(),
-            1 => "1 object damaged or missing".to_owned(),
-            n => format!("{n} objects damaged or missing"),
+            0 => "intact".to_owned(),
+            1 => "1 object corrupt or missing".to_owned(),
+            n => format!("{n} objects corrupt or missing"),
         };
         text += &format!("generation {generation}: {parts} parts, {bytes} bytes read: {found}\n");
         for finding in findings {
@@ -188,12 +188,13 @@ fn verdict(findings: &[Finding]) -> Result<Exit> {
         n => format!(", and {} more", n - 1),
     };
     if findings.iter().all(|f| f.kind == Kind::Unreadable) {
-        let what = format!("the remote does not give what it lists: {first}{more}");
-        return Err(fault(Exit::Remote, what, "try again; if it stays so, a restore cannot have it either"));
+        let what = format!("the remote lists objects that cannot be read: {first}{more}");
+        return Err(fault(Exit::Remote, what, "retry; if this persists, a restore will fail too"));
     }
     Err(fault(
         Exit::Corrupt,
-        format!("the archive is damaged: {first}{more}"),
-        "all other points can be restored. If the newest one is lost, run a backup: it begins a new generation",
+        format!("the archive is corrupt: {first}{more}"),
+        "all other restore points are usable. If the newest one is lost, run a backup, which begins a new \
+         generation: sudo systemctl start etcd2-backup.service",
     ))
 }

@@ -21,7 +21,8 @@ pub fn place(nodes: &[Node], wish: Wish, from: Option<&str>) -> Result<(usize, S
             let mut all = plan::candidates(nodes, wish);
             all.retain(|candidate| !candidate.is_disk);
             let nothing = || {
-                let hint = "name the machine whose backup is meant: --from MACHINE_ID; `etcd2-backup list --all` on a node shows them";
+                let hint = "name the machine whose backup is meant: --from MACHINE_ID; to list them, on a \
+                            node: sudo /opt/bin/etcd2-backup list --all";
                 fault(Exit::NotFound, "no node has a backup in the remote", hint)
             };
             let best = plan::of_one_history(&all, nodes, "backup", nothing)?;

@@ -25,14 +25,14 @@ pub enum Stage {
 impl Stage {
     fn of(self, list: &str) -> String {
         match self {
-            Self::Stopping => format!("being stopped, which goes on there by itself: {list}"),
+            Self::Stopping => format!("etcd being stopped, which continues there on its own: {list}"),
             Self::Fenced => format!("etcd stopped and fenced, old data in its place: {list}"),
             Self::Writing => format!(
-                "new data being written, which goes on there by itself, etcd fenced or stopped: {list}"
+                "new data being written, which continues there on its own, etcd fenced or stopped: {list}"
             ),
             Self::Written => format!("new data in its place, etcd stopped: {list}"),
             Self::Started => format!("etcd started on the new data: {list}"),
-            Self::Joining => format!("joining, which goes on there by itself: {list}"),
+            Self::Joining => format!("joining, which continues there on its own: {list}"),
         }
     }
 }
@@ -62,11 +62,11 @@ impl Progress {
         }
         let mut lines: Vec<String> =
             by_stage.iter().map(|(stage, targets)| stage.of(&targets.join(", "))).collect();
-        lines.push(format!("to go on from there: {again}"));
+        lines.push(format!("to resume: {again}"));
         if stages.values().all(|stage| *stage <= Stage::Fenced) {
             lines.push(format!(
-                "or, to let the old data serve again: on each of these nodes sudo rm {FENCE}, then start etcd and \
-                 etcd2-backup.timer"
+                "or, to go back to the old data: on each of these nodes sudo rm {FENCE}, then start etcd \
+                 and etcd2-backup.timer"
             ));
         }
         lines
@@ -89,7 +89,7 @@ mod tests {
         let lines = progress.tell("recover e1 e2");
         assert_eq!(
             lines[..2],
-            ["etcd stopped and fenced, old data in its place: e1, e2", "to go on from there: recover e1 e2"]
+            ["etcd stopped and fenced, old data in its place: e1, e2", "to resume: recover e1 e2"]
         );
         assert!(lines[2].contains("sudo rm /etc/etcd2-backup/fence"), "{lines:?}");
         progress.note(&["e1"], Stage::Written);
@@ -99,7 +99,7 @@ mod tests {
             [
                 "etcd stopped and fenced, old data in its place: e2",
                 "new data in its place, etcd stopped: e1",
-                "to go on from there: recover e1 e2"
+                "to resume: recover e1 e2"
             ]
         );
     }

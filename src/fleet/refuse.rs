@@ -46,7 +46,7 @@ pub fn strange(nodes: &[Node]) -> Result<()> {
                 return Err(fault(
                     Exit::Refused,
                     what,
-                    "set them (timedatectl): which data is newer is told by time too",
+                    "set them (timedatectl): recover also compares times to find the newest data",
                 ));
             }
         }
@@ -85,9 +85,8 @@ pub fn unknown_health(nodes: &[Node]) -> Result<()> {
     let Some((node, doubt)) = nodes.iter().find_map(|node| Some((node, doubt(node)?))) else {
         return Ok(());
     };
-    let what = format!("whether etcd on {} has a quorum could not be asked: {}", node.target, doubt.why);
-    let hint =
-        "put that right there, or stop etcd there if its cluster is dead for certain; then run recover again";
+    let what = format!("could not determine whether etcd on {} has a quorum: {}", node.target, doubt.why);
+    let hint = "fix that there, or stop etcd there if its cluster is certainly lost; then run recover again";
     Err(fault(Exit::of_code(doubt.code.into()), what, hint))
 }
 
@@ -107,7 +106,8 @@ pub fn unknown_data(nodes: &[Node], wish: Wish) -> Result<()> {
         .iter()
         .map(|(node, Doubt { about, why, .. })| format!("{}: {}: {why}", node.target, about.describe()))
         .collect();
-    let what = format!("which data is the freshest could not be asked: {}", list.join("; "));
-    let hint = "put that right, and run recover again; or name the node whose data is meant in any case: --source NODE";
+    let what = format!("could not determine which data is the freshest: {}", list.join("; "));
+    let hint = "fix that and run recover again; or name the node whose data to use in any case: --source \
+                NODE";
     Err(fault(Exit::of_code(first.code.into()), what, hint))
 }

@@ -53,26 +53,27 @@ pub struct Report {
 }
 
 impl Report {
-    /// What is wrong with it, if it cannot be worked with: a node may be broken, or say what it likes.
+    /// What is wrong with it, if the report of it cannot be used: a node may be broken, or say what it likes.
     pub fn objection(&self) -> Option<String> {
         let unit = self.etcd_unit.strip_suffix(".service").unwrap_or_default();
         let of_unit = |b: u8| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b);
         let odd = |c: char| c.is_control() || c.is_whitespace() || "=,\\".contains(c);
-        let of_url = |url: &String| Some(format!("{url:?} is no peer URL: {}", urls::peer_url_problem(url)?));
+        let of_url =
+            |url: &String| Some(format!("{url:?} is not a peer URL: {}", urls::peer_url_problem(url)?));
         if self.peer_urls.is_empty() {
-            return Some("it says no peer URL of its own".into());
+            return Some("it reports no peer URL of its own".into());
         }
         if self.name.is_empty() || self.name.contains(odd) {
-            return Some(format!("\"{}\" is no member's name", self.name));
+            return Some(format!("\"{}\" is not a member name", self.name));
         }
         if self.machine_id.is_empty() || !self.machine_id.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Some(format!("\"{}\" is no machine ID", self.machine_id));
+            return Some(format!("\"{}\" is not a machine ID", self.machine_id));
         }
         if unit.is_empty() || unit.starts_with('-') || !unit.bytes().all(of_unit) {
-            return Some(format!("\"{}\" is no service", self.etcd_unit));
+            return Some(format!("\"{}\" is not a service", self.etcd_unit));
         }
         if !self.restore_dir.starts_with('/') {
-            return Some(format!("\"{}\" is no folder", self.restore_dir));
+            return Some(format!("\"{}\" is not an absolute path", self.restore_dir));
         }
         self.peer_urls.iter().find_map(of_url)
     }
@@ -172,12 +173,12 @@ mod tests {
         let changes: [(Change, &str); 8] = [
             (good, ""),
             (|r| r.peer_urls.clear(), "no peer URL of its own"),
-            (|r| r.peer_urls.push("http://e0".into()), "is no peer URL"),
-            (|r| r.name = "e-a\\u{1b}[2J".into(), "is no member's name"),
-            (|r| r.name.clear(), "is no member's name"),
-            (|r| r.machine_id = "../m".into(), "is no machine ID"),
-            (|r| r.etcd_unit = "-x;id".into(), "is no service"),
-            (|r| r.restore_dir = "x".into(), "is no folder"),
+            (|r| r.peer_urls.push("http://e0".into()), "is not a peer URL"),
+            (|r| r.name = "e-a\\u{1b}[2J".into(), "is not a member name"),
+            (|r| r.name.clear(), "is not a member name"),
+            (|r| r.machine_id = "../m".into(), "is not a machine ID"),
+            (|r| r.etcd_unit = "-x;id".into(), "is not a service"),
+            (|r| r.restore_dir = "x".into(), "is not an absolute path"),
         ];
         for (change, words) in changes {
             let mut node = nodes([(found(1, 5), None), (None, None), (None, None)]).swap_remove(0);

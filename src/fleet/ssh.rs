@@ -72,9 +72,9 @@ impl Ssh {
         let words =
             words.map(|end| said::last_words(&String::from_utf8_lossy(&end.recv().unwrap_or_default())));
         let words: Vec<String> = words.into_iter().filter(|words| !words.is_empty()).collect();
-        let words = if words.is_empty() { "nothing was said".to_owned() } else { words.join("; ") };
+        let words = if words.is_empty() { "no error message".to_owned() } else { words.join("; ") };
         let what = format!("sending the data from {from} ({sent}) to {to} ({saved}) failed: {words}");
-        Err(fault(Exit::Cluster, what, "run recover again: it goes on where it was"))
+        Err(fault(Exit::Cluster, what, "run recover again: it resumes where it stopped"))
     }
 
     fn as_root(&self, target: &str, arguments: &[&str], input: &[u8], limit: Duration) -> Result<Output> {
@@ -126,12 +126,11 @@ fn script(arguments: &[&str]) -> String {
 /// What a program of ours said at its end: the error, and the next step.
 fn words(stderr: &str, target: &str) -> (String, String) {
     let line = |mark: &str| stderr.lines().rev().find_map(|line| line.strip_prefix(mark));
-    let last = || stderr.lines().last().unwrap_or("it failed without a word");
+    let last = || stderr.lines().last().unwrap_or("it failed without a message");
     let what = said::visible(line("error: ").unwrap_or_else(last));
     let hint = match line("hint: ") {
         Some(hint) => said::visible(hint),
-        None => not_run(&what, target)
-            .unwrap_or_else(|| "put that right there, then run recover again".to_owned()),
+        None => not_run(&what, target).unwrap_or_else(|| "fix that there, then run recover again".to_owned()),
     };
     (what, hint)
 }
@@ -140,12 +139,12 @@ fn words(stderr: &str, target: &str) -> (String, String) {
 fn out_of_reach(why: &str, target: &str) -> Option<String> {
     let hint = match why {
         why if why.contains("Host key verification failed") => format!(
-            "connect by hand once and compare its key: ssh {target} true; of a machine that was made anew, first forget \
-             the old key: ssh-keygen -R HOST"
+            "connect once by hand and verify its host key: ssh {target} true; if the machine was rebuilt, \
+             first remove the old key: ssh-keygen -R HOST"
         ),
         why if why.contains("Permission denied") => format!(
-            "which key and which user does it take? try it by hand: ssh -v -o BatchMode=yes {target} true; a key with a \
-             passphrase has to be in the agent (ssh-add)"
+            "check the user and the key by hand: ssh -v -o BatchMode=yes {target} true; a key with a \
+             passphrase must be in the agent (ssh-add)"
         ),
         _ => return None,
     };
@@ -157,7 +156,8 @@ fn not_run(what: &str, target: &str) -> Option<String> {
     let hint = match what {
         what if what.contains("password is required") => {
             format!(
-                "let that user run sudo without a password there, or name root@…; try it: ssh {target} sudo -n true"
+                "let that user run sudo without a password there, or connect as root@…; to test it: ssh \
+                 {target} sudo -n true"
             )
         }
         what if what.contains("not found") || what.contains("No such file") => {

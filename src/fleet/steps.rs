@@ -37,7 +37,8 @@ pub struct Fleet {
     pub progress: Arc<Progress>,
 }
 
-const SAME: &str = "install the same tarball on all nodes, and take the etcd2-backup that its build left beside it; then run recover again";
+const SAME: &str = "install the same tarball on all nodes, and run the etcd2-backup that its build left \
+                    beside it; then run recover again";
 
 impl Fleet {
     /// Says what has come about, and when.
@@ -57,7 +58,7 @@ impl Fleet {
             let answer = answer.map_err(|e| match exit_of(&e) {
                 // A program that knows no such verb.
                 Exit::Usage => {
-                    fault(Exit::Refused, format!("{target} has another program than this one: {e:#}"), SAME)
+                    fault(Exit::Refused, format!("{target} runs another version than this one: {e:#}"), SAME)
                 }
                 _ => e,
             })?;
@@ -134,7 +135,7 @@ impl Fleet {
         let record: Record = self.answer(target, &arguments, WRITING)?;
         self.progress.note(&[target], Stage::Written);
         self.tell(&format!(
-            "{target} is written: cluster {:x}, up to index {}",
+            "{target} has the new data: cluster {:x}, up to index {}",
             record.cluster_id, record.index
         ));
         Ok(record)
@@ -157,7 +158,7 @@ impl Fleet {
             // The node that has the data packs it anew for each: what that costs there is less than what the others would wait.
             let passed = self.each(&targets, |target| {
                 self.ssh.pass((&nodes[first].target, export, &json), target, &file(target))?;
-                self.tell(&format!("{target} has the data of {}", nodes[first].target));
+                self.tell(&format!("{target} received the data of {}", nodes[first].target));
                 Ok(())
             });
             if passed.is_err() {
@@ -178,7 +179,7 @@ impl Fleet {
             let removed = is_disk.then(|| self.ssh.system(target, &["rm", "-f", &file], SYSTEMD)).transpose();
             written.and(removed)?;
             self.progress.note(&[target], Stage::Written);
-            self.tell(&format!("{target} is written"));
+            self.tell(&format!("{target} has the new data"));
             Ok(())
         })?;
         Ok(())
@@ -264,8 +265,8 @@ impl Fleet {
         let targets: Vec<&str> = nodes.iter().map(|n| n.target.as_str()).collect();
         let all = self.each(&targets, |target| self.serving(target, cluster_id, index))?;
         for (target, Serving { members, index, keys }) in targets.iter().zip(&all) {
-            let keys =
-                keys.map_or("keys that only a user may read".to_owned(), |keys| format!("{keys} keys"));
+            let keys = keys
+                .map_or("keys that only a user of etcd may read".to_owned(), |keys| format!("{keys} keys"));
             self.tell(&format!("{target} serves: {members} members, index {index}, {keys}"));
         }
         if let Some(at) = all.iter().position(|one| one.members != nodes.len()) {
@@ -273,7 +274,9 @@ impl Fleet {
             return Err(fault(Exit::Cluster, what, "look at `etcdctl member list` there"));
         }
         if all.iter().any(|one| one.keys != all[0].keys) {
-            log::warn!("the numbers of keys differ: is something writing already, or expiring?");
+            log::warn!(
+                "the nodes have different numbers of keys: are clients already writing, or keys expiring?"
+            );
         }
         Ok(())
     }
@@ -319,7 +322,10 @@ fn read<T: DeserializeOwned>(target: &str, stdout: &[u8]) -> Result<T> {
     said::answer(stdout).or_fault(
         Exit::Failed,
         format!("reading what {target} answered"),
-        format!("what does this print there: ssh {target} sudo /opt/bin/etcd2-backup report; is the program there the same as here?"),
+        format!(
+            "check what this prints: ssh {target} sudo /opt/bin/etcd2-backup report; does that node run the \
+             same version as this one?"
+        ),
     )
 }
 
@@ -330,8 +336,8 @@ fn understood(target: &str, answer: Value) -> Result<Report> {
         let program = answer.get("program").and_then(Value::as_str).unwrap_or("unknown").trim();
         let older = if protocol < PROTOCOL { "an older" } else { "a newer" };
         let what = format!(
-            "{target} has {older} program ({program}), which speaks version {protocol} of what recover speaks, and this one \
-             version {PROTOCOL}; nothing was touched"
+            "{target} runs {older} version ({program}), which speaks version {protocol} of recover's \
+             protocol, and this one version {PROTOCOL}; nothing was touched"
         );
         return Err(fault(Exit::Refused, what, SAME));
     }
@@ -340,8 +346,9 @@ fn understood(target: &str, answer: Value) -> Result<Report> {
     match report.objection() {
         None => Ok(report),
         Some(what) => {
-            let hint = "look at etcd's unit and at our settings there: systemctl cat etcd2-backup.service; then run recover again";
-            Err(fault(Exit::Refused, format!("{target} cannot be worked with: {what}"), hint))
+            let hint = "check etcd's unit and our settings there: systemctl cat etcd2-backup.service; then \
+                        run recover again";
+            Err(fault(Exit::Refused, format!("the report of {target} cannot be used: {what}"), hint))
         }
     }
 }

@@ -12,7 +12,7 @@ pub fn lines(nodes: &[Node], way: &Way, one_by_one: bool) -> Vec<String> {
     let list = |left: &[usize]| left.iter().map(|n| target(*n)).collect::<Vec<_>>().join(", ");
     match way {
         Way::Nothing => {
-            lines.push("all nodes are healthy members of one cluster: nothing is to be recovered".into());
+            lines.push("all nodes are healthy members of one cluster: there is nothing to recover".into());
         }
         Way::Begin { first, take, end } => {
             let data = match take {
@@ -21,11 +21,11 @@ pub fn lines(nodes: &[Node], way: &Way, one_by_one: bool) -> Vec<String> {
                     format!("generation {generation} of {machine_id}")
                 }
                 Take::Past { machine_id, generation, .. } => {
-                    format!("a point in the past of generation {generation} of {machine_id}")
+                    format!("an earlier restore point of generation {generation} of {machine_id}")
                 }
             };
             lines.push(format!(
-                "plan: {} makes a new cluster of {data}, up to index {} of term {}",
+                "plan: {} makes a new cluster from {data}, up to index {} of term {}",
                 target(*first),
                 end.index,
                 end.term
@@ -46,7 +46,7 @@ pub fn lines(nodes: &[Node], way: &Way, one_by_one: bool) -> Vec<String> {
         }
         Way::GoOn { record, left, .. } => {
             lines.push(format!(
-                "plan: recovery {} was begun and is carried on, up to index {}",
+                "plan: recovery {} was begun and is resumed, up to index {}",
                 record.token, record.index
             ));
             lines.push(match left.is_empty() {
@@ -56,7 +56,7 @@ pub fn lines(nodes: &[Node], way: &Way, one_by_one: bool) -> Vec<String> {
         }
         Way::Join { first, left } => {
             lines.push(format!(
-                "plan: the cluster of {} lives; these join it: {}",
+                "plan: the cluster of {} is running; these join it: {}",
                 target(*first),
                 list(left)
             ));
@@ -71,7 +71,8 @@ fn given_up(nodes: &[Node], take: &Take) -> Option<String> {
         nodes.iter().filter(|node| node.report.healthy).map(|node| node.target.as_str()).collect();
     (matches!(take, Take::Past { .. }) && !healthy.is_empty()).then(|| {
         format!(
-            "plan: warning: etcd is healthy on {}: it is stopped, and what was written behind that point is given up",
+            "plan: warning: etcd is healthy on {}: it is stopped, and what was written after that point is \
+             given up",
             healthy.join(", ")
         )
     })
@@ -96,8 +97,9 @@ fn left_out(nodes: &[Node], first: usize, take: &Take) -> Vec<String> {
     let others = disk.members.iter().filter(|member| !is_named(member));
     let line = |member: &RecordedMember| {
         format!(
-            "plan: warning: {} ({}) is a member by the log of {} and none of these nodes: it will be none of the new cluster. \
-             If it still runs, name it too, or stop etcd there; it can join later",
+            "plan: warning: {} ({}) is a member in the WAL of {}, but is not one of these nodes: it will \
+             not be in the new cluster. If it is still running, name it too, or stop etcd there; it can \
+             join later",
             if member.name.is_empty() { "a member" } else { &member.name },
             member.peer_urls.join(","),
             witness.target
@@ -110,7 +112,7 @@ fn about(node: &Node) -> Vec<String> {
     let Report { name, running, healthy, disk, archive, doubts, .. } = &node.report;
     let asked = node.report.unasked(About::Health).is_none();
     let state = match (running, healthy) {
-        (_, false) if !asked => "whether etcd is healthy is not known",
+        (_, false) if !asked => "the health of etcd is not known",
         (_, true) => "etcd is healthy",
         (true, false) => "etcd runs without a quorum",
         (false, false) => "etcd is stopped",

@@ -31,7 +31,7 @@ impl Join<'_> {
             past_members::local_ids(&self.settings).ok().flatten().filter(|ids| ids.0 != self.cluster.id);
         if let Some((cluster, member)) = other {
             log::info!(
-                "the data here is that of member {member:x} of cluster {cluster:x}, and goes into no other"
+                "the local data belongs to member {member:x} of cluster {cluster:x} and cannot be used here"
             );
         }
         let old = aside::set_aside(&Places::of(&self.settings)?, "join")?;
@@ -43,12 +43,12 @@ impl Join<'_> {
             Admission::Done(id) => id,
             Admission::Refused(why) => {
                 self.undo(&old, was_fenced)?;
-                return Err(api::not_changed("the cluster did not take this node as a member", &why));
+                return Err(api::not_changed("the cluster did not accept this node as a member", &why));
             }
             Admission::Unknown(why) => {
                 self.say_kept(&old);
-                let what =
-                    "the cluster did not say whether it took this node as a member; etcd stays fenced here";
+                let what = "the cluster did not say whether it accepted this node as a member; etcd stays \
+                            fenced here";
                 return Err(api::not_changed(what, &why));
             }
         };
@@ -66,7 +66,7 @@ impl Join<'_> {
         match seed.finish(&self.settings, id).and_then(|()| seed.place()) {
             Ok(()) => true,
             Err(e) => {
-                log::warn!("the member begins empty after all, and the leader sends it everything: {e:#}");
+                log::warn!("the member starts empty after all, and the leader sends it everything: {e:#}");
                 false
             }
         }
@@ -86,11 +86,11 @@ impl Join<'_> {
 
     fn become_member(&self, step: Step) -> Result<Admission> {
         if let Step::Reuse(id) = step {
-            log::info!("the entry {id:x} waits for this node and was never started: it is used");
+            log::info!("member {id:x} was added for this node and never started: joining as that member");
             return Ok(Admission::Done(id));
         }
         if let Step::Replace(id) = step {
-            log::info!("the entry {id:x} is this node's, but its data is gone: it is removed first");
+            log::info!("member {id:x} is this node's, but its data is gone: removing that member first");
             match membership::remove(&self.cluster, id)? {
                 Admission::Done(_) => {}
                 other => return Ok(other),

@@ -49,7 +49,7 @@ impl Join<'_> {
     /// How somebody starts etcd who does not want it started by us.
     pub fn how_to_start(&self) -> String {
         match self.root.is_live() {
-            true => format!("systemctl start {}", self.settings.etcd_unit),
+            true => format!("sudo systemctl start {}", self.settings.etcd_unit),
             false => "start etcd as usual".to_owned(),
         }
     }

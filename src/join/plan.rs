@@ -113,7 +113,7 @@ pub fn decide(s: &Situation<'_>) -> Result<Step> {
         return Err(fault(
             Exit::Refused,
             format!(
-                "the entry {:x} waits for this node, but with the URLs {}",
+                "member {:x} was added for this node, but with the URLs {}",
                 entry.id,
                 entry.peer_urls.join(",")
             ),
@@ -123,10 +123,12 @@ pub fn decide(s: &Situation<'_>) -> Result<Step> {
     Err(fault(
         Exit::Refused,
         format!(
-            "this node is listed as member {}, whose data is gone; with one other member its entry cannot be removed",
+            "this node is listed as member {}, whose data is gone; with only one other member it cannot be \
+             removed",
             entry.label()
         ),
-        "on the founding member: stop etcd, `etcd2-backup restore --source local`, start etcd; then join here again",
+        "on the founding member: stop etcd, run `sudo /opt/bin/etcd2-backup restore --source local`, start \
+         etcd; then join here again",
     ))
 }
 
@@ -135,7 +137,7 @@ fn watch_running(s: &Situation<'_>, ids: Ids, listed: Option<&Member>) -> Result
         Some(member) => Ok(Step::Watch(member.id)),
         None if ids.0 == s.members.cluster_id => Err(stop_first(
             s,
-            &format!("answers as member {:x}, which the cluster does not list with our URLs", ids.1),
+            &format!("answers as member {:x}, which the cluster does not list with this node's URLs", ids.1),
         )),
         None => Err(stop_first(
             s,
@@ -151,7 +153,10 @@ fn stop_first(s: &Situation<'_>, why: &str) -> anyhow::Error {
     fault(
         Exit::Refused,
         format!("{} {why}", s.etcd_unit),
-        format!("if this node is to join, `systemctl stop {}` first; its data is kept aside", s.etcd_unit),
+        format!(
+            "to join this node, first `sudo systemctl stop {}`; its data is moved aside and kept",
+            s.etcd_unit
+        ),
     )
 }
 
@@ -160,7 +165,9 @@ pub fn half_in(other: &str, id: u64) -> anyhow::Error {
     fault(
         Exit::Refused,
         format!("member {other} was added and has not started"),
-        format!("finish its join first, or `etcdctl member remove {id:x}`; one at a time keeps the quorum"),
+        format!(
+            "finish its join first, or `etcdctl member remove {id:x}`; adding one at a time keeps the quorum"
+        ),
     )
 }
 

@@ -58,7 +58,7 @@ pub fn directories(settings: &Settings) -> Result<()> {
         write().or_fault(
             Exit::Failed,
             format!("trying to write in {}", dir.display()),
-            "is the file system mounted read-only, or this not root?",
+            "is the file system mounted read-only, or is this not run as root?",
         )?;
         room::check(dir, NEEDED_BYTES, Leave::Nothing, "a new member, without its data,")?;
     }
@@ -77,7 +77,7 @@ pub fn program(command: &[String], cluster: Option<&str>) -> Result<()> {
         Started::Image(image) => match said_in(&image) {
             Ok(said) => said,
             Err(e) => {
-                log::warn!("the version of etcd in {} is not known: {e:#}", image.name);
+                log::warn!("could not determine the version of etcd in {}: {e:#}", image.name);
                 None
             }
         },
@@ -86,7 +86,7 @@ pub fn program(command: &[String], cluster: Option<&str>) -> Result<()> {
     let own = said.and_then(|text| text.lines().find_map(|l| minor(l.strip_prefix("etcd Version: ")?)));
     match (own, cluster.and_then(minor)) {
         (Some(own), Some(others)) if own < others => Err(refused(format!(
-            "etcd on this node is {}.{}, and the cluster is at {}.{}: it would not start",
+            "etcd on this node is {}.{}, but the cluster runs {}.{}: it would not start",
             own.0, own.1, others.0, others.1
         ))),
         _ => Ok(()),
@@ -94,7 +94,12 @@ pub fn program(command: &[String], cluster: Option<&str>) -> Result<()> {
 }
 
 fn refused(what: String) -> Error {
-    fault(Exit::Refused, what, "put etcd on this node right, then run join again")
+    fault(
+        Exit::Refused,
+        what,
+        "fix the etcd installation on this node, then run join again: sudo systemctl start \
+         etcd2-join.service",
+    )
 }
 
 /// What a program of this node says of its version; `None` if it is a script.
@@ -163,7 +168,7 @@ mod tests {
         assert!(
             image("img", Some("3.4.0"))
                 .unwrap_err()
-                .starts_with("etcd on this node is 2.3, and the cluster is at 3.4")
+                .starts_with("etcd on this node is 2.3, but the cluster runs 3.4")
         );
         let Some(tools) = testkit::tools::Tools::from_env() else { return };
         let etcd = tools.etcd.display().to_string();

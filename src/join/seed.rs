@@ -49,14 +49,15 @@ pub fn look(root: &Root, settings: &Settings, cluster: &Cluster, members: &Membe
         Ok(seed) => {
             let (from, last) = (seed.source.origin.describe(), seed.rewrite.up_to.unwrap_or_default());
             log::info!(
-                "the member will begin with what the founding member was restored from: {from}, up to index {last}"
+                "the member will be seeded from what the founding member was restored from: {from}, up to \
+                 index {last}"
             );
             Some(seed)
         }
         Err(e) => {
-            log::info!("the member will begin empty, and the leader send it everything: {e:#}");
+            log::info!("the member will start empty, and the leader will send it everything: {e:#}");
             // What was brought before that was found out is of no use.
-            clear(settings).unwrap_or_else(|e| log::warn!("something of it is left: {e:#}"));
+            clear(settings).unwrap_or_else(|e| log::warn!("could not remove leftover seed files: {e:#}"));
             None
         }
     }
@@ -85,9 +86,9 @@ impl Seed {
         family: Option<Family>,
     ) -> Result<Self> {
         let record = recovery_records::of_cluster(remote, cluster_id)?
-            .context("no recovery record tells of that cluster")?;
+            .context("there is no recovery record of that cluster")?;
         if let Some(committed) = committed.filter(|c| c.saturating_sub(record.index) > MOST_KEPT) {
-            bail!("it is at index {committed}, too far behind {}, where it was restored", record.index);
+            bail!("it is at index {committed}, too far after {}, where it was restored", record.index);
         }
         files::create_dirs(&settings.restore_dir, 0o700)?;
         let incoming = open::incoming(settings, Leave::Reserve)?;
@@ -131,7 +132,7 @@ impl Seed {
 impl Drop for Seed {
     fn drop(&mut self) {
         if let Err(e) = exchange::clear(&self.places) {
-            log::warn!("of what a new member begins with, something is left: {e:#}");
+            log::warn!("could not remove leftover seed files: {e:#}");
         }
     }
 }
@@ -145,8 +146,7 @@ fn source_of(remote: &dyn Remote, record: &Record, incoming: &Scratch) -> Result
         return Ok((from_record::source(remote, record, incoming)?, record.index));
     }
     // A disk was restored. What that machine had backed up of it by then is a part of it.
-    let part =
-        record.backed_up.as_ref().context("it was restored from a disk, of which no backup is known")?;
+    let part = record.backed_up.as_ref().context("it was restored from a disk that has no known backup")?;
     let wanted = (part.generation, part.checksum.as_str());
     let source = open::opened(fetch::recorded(remote, folder, &objects, wanted, incoming)?)?;
     ensure!(

@@ -49,7 +49,7 @@ impl Join<'_> {
         }
         let unit = &self.settings.etcd_unit;
         if self.root.is_live() && systemd::is_active(unit)? {
-            log::info!("{unit} was started by an earlier join for a trial: it is stopped first");
+            log::info!("an earlier join started {unit} for a trial: stopping it first");
             fence::raise(self.root, "join")?;
             systemd::stop(unit)?;
         }
@@ -63,7 +63,7 @@ impl Join<'_> {
         let stamp = identity::load(self.root).or_fault(
             Exit::Failed,
             "finding out which member this node was",
-            format!("if this node was none of this cluster, remove it: sudo rm {IDENTITY}"),
+            format!("if this node was never a member of this cluster, remove it: sudo rm {IDENTITY}"),
         )?;
         ids.extend(stamp.map(|i| (i.cluster_id, i.member_id)));
         Ok(ids)

@@ -38,7 +38,7 @@ impl Join<'_> {
             return Ok(());
         }
         let unit = &self.settings.etcd_unit;
-        log::info!("{unit} is started once for a trial, as a member that no cluster has");
+        log::info!("starting {unit} once for a trial, as a member of no cluster");
         empty_log::place(&self.settings, NOBODY)?;
         let dir = DataDir::open(&self.settings.data_dir, self.settings.wal_dir.as_deref())?;
         let opened = self.opens(&dir);
@@ -82,10 +82,11 @@ impl Join<'_> {
         let others: Vec<String> = others.map(|p| p.wal_dir.display().to_string()).collect();
         let seen = match others.is_empty() {
             true => String::new(),
-            false => format!("; it has the log in {} open", others.join(" and in ")),
+            false => format!("; it has the WAL in {} open", others.join(" and in ")),
         };
         let what = format!(
-            "{unit}, started for a trial, did not open the log in {} within {} s{seen}; nothing was added to the cluster",
+            "{unit}, started for a trial, did not open the WAL in {} within {} s{seen}; nothing was added \
+             to the cluster",
             dir.wal.display(),
             OPENED_WITHIN.as_secs()
         );
@@ -102,7 +103,7 @@ impl Join<'_> {
             if Instant::now() >= deadline {
                 let unit = &self.settings.etcd_unit;
                 let what = format!(
-                    "{unit} was stopped, and a process still has the log in {} open",
+                    "{unit} was stopped, but a process still has the WAL in {} open",
                     dir.wal.display()
                 );
                 let hint = format!(
@@ -123,7 +124,8 @@ impl Join<'_> {
             return Ok(());
         }
         let what = format!(
-            "{}, started for a trial, founded a cluster of its own on the log that it was given; nothing was added to the cluster",
+            "{}, started for a trial, formed a cluster of its own on the WAL that it was given; nothing \
+             was added to the cluster",
             self.settings.etcd_unit
         );
         let hint = format!(

@@ -36,7 +36,8 @@ impl Join<'_> {
         let version = api::cluster_version(&self.cluster.http, &self.cluster.via).or_fault(
             Exit::Cluster,
             "asking for the cluster's version",
-            "nothing was changed: look at etcd on the founding member, then run join again",
+            "nothing was changed: check etcd on the founding member, then run join again: sudo systemctl \
+             start etcd2-join.service",
         )?;
         preflight::program(&self.settings.etcd_command, version.as_deref())?;
         if changes(step) {
@@ -72,7 +73,7 @@ impl Join<'_> {
             if Instant::now() >= deadline {
                 return Err(plan::half_in(&other, id));
             }
-            waiting.say(&format!("member {other} was added and has not started; it comes first"));
+            waiting.say(&format!("member {other} was added first and has not started"));
             std::thread::sleep(PAUSE);
         }
     }

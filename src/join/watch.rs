@@ -61,7 +61,7 @@ impl Join<'_> {
             }
         } else if watched.elapsed() >= OPENED_WITHIN && systemd::is_active(&self.settings.etcd_unit)? {
             format!(
-                "runs, and has not opened the log in {} within {} s",
+                "runs, but has not opened the WAL in {} within {} s",
                 dir.wal.display(),
                 OPENED_WITHIN.as_secs()
             )
@@ -72,9 +72,10 @@ impl Join<'_> {
         fence::raise(self.root, "join")?;
         systemd::stop(unit)?;
         let hint = format!(
-            "where does it keep its data? systemctl cat {unit}; put it right, then run join again, which takes the fence down"
+            "where does it keep its data? systemctl cat {unit}; fix that, then run join again, which \
+             removes the fence: sudo systemctl start etcd2-join.service"
         );
-        Err(fault(Exit::Settings, format!("{unit} {what}: it was stopped, and is fenced"), hint))
+        Err(fault(Exit::Settings, format!("{unit} {what}: it was stopped and is fenced"), hint))
     }
 
     /// The member did not catch up in time. One that never started is taken out of the cluster again where that is
@@ -92,10 +93,14 @@ impl Join<'_> {
         if others < 2 {
             return error.context(Fault {
                 exit: Exit::Cluster,
-                what: format!("{} did not start as member {id:x}, and the cluster has no quorum without it", self.settings.etcd_unit),
+                what: format!(
+                    "{} did not start as member {id:x}, and the cluster has no quorum without it",
+                    self.settings.etcd_unit
+                ),
                 hint: Some(format!(
-                    "{journal}, put it right and run join again; or take the cluster back on the founding member: \
-                     stop etcd there, `etcd2-backup restore --source local`, start etcd"
+                    "{journal}, fix the cause and run join again; or restore the cluster on the founding \
+                     member: stop etcd there, run `sudo /opt/bin/etcd2-backup restore --source local`, \
+                     start etcd"
                 )),
             });
         }
@@ -106,7 +111,9 @@ impl Join<'_> {
                     "{} did not start as member {id:x}, which was removed again; etcd is fenced here",
                     self.settings.etcd_unit
                 ),
-                hint: Some(format!("{journal}, put it right and run join again")),
+                hint: Some(format!(
+                    "{journal}, fix the cause and run join again: sudo systemctl start etcd2-join.service"
+                )),
             }),
             Err(e) => error.context(format!("removing member {id:x} again: {e:#}")),
         }
@@ -115,7 +122,9 @@ impl Join<'_> {
     /// Fences and stops etcd first: a removal that is carried out under a starting member kills it.
     fn withdraw(&self, id: u64, matched: Option<u64>) -> Result<()> {
         if matched != Some(0) {
-            anyhow::bail!("the leader does not say that it never started, so its entry is left alone");
+            anyhow::bail!(
+                "the leader does not confirm that it never started, so it stays in the member list"
+            );
         }
         fence::raise(self.root, "join")?;
         systemd::stop(&self.settings.etcd_unit)?;
@@ -123,7 +132,7 @@ impl Join<'_> {
         let members = self.cluster.members()?;
         let matched = self.cluster.leader_status(&members)?.progress.get(&id).map(|p| p.matched);
         if members.by_id(id).is_some_and(Member::has_started) || matched != Some(0) {
-            anyhow::bail!("it started after all, so its entry is left alone; run join again");
+            anyhow::bail!("it started after all, so it stays in the member list; run join again");
         }
         match membership::remove(&self.cluster, id)? {
             Admission::Done(_) => Ok(()),

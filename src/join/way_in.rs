@@ -34,7 +34,8 @@ pub fn find(root: &Root, settings: &Settings) -> Result<Cluster> {
         return match living(root, settings, &access, &others)? {
             Some(cluster) => {
                 log::info!(
-                    "this node is the founding member by its settings, and its cluster lives without it: it joins through {}",
+                    "this node is configured as the founding member, but its cluster runs without it: \
+                     joining through {}",
                     cluster.via
                 );
                 Ok(cluster)
@@ -51,7 +52,7 @@ pub fn find(root: &Root, settings: &Settings) -> Result<Cluster> {
         let others = others(root, settings, own, founder);
         if let Some(cluster) = living(root, settings, &access, &others)? {
             log::info!(
-                "the founding member does not answer, {} of its cluster does: this node joins through it",
+                "the founding member does not answer, but {} of its cluster does: joining through it",
                 cluster.via
             );
             return Ok(cluster);
@@ -103,7 +104,8 @@ fn living(root: &Root, settings: &Settings, access: &Access, others: &[String]) 
         [identity::load(root)?.map(|i| i.cluster_id), past_members::local_ids(settings)?.map(|ids| ids.0)];
     if !lists_us && !was.contains(&Some(cluster.id)) {
         log::warn!(
-            "{} is in cluster {:x}, which neither lists this node or the founding member, nor is known here",
+            "{} is in cluster {:x}, which lists neither this node nor the founding member and is not known \
+             here",
             cluster.via,
             cluster.id
         );
@@ -113,7 +115,7 @@ fn living(root: &Root, settings: &Settings, access: &Access, others: &[String]) 
     let deadline = Instant::now() + ELECTION;
     while !api::is_healthy(&cluster.http, &cluster.via)? {
         if Instant::now() >= deadline {
-            log::info!("{} answers, and has no quorum", cluster.via);
+            log::info!("{} answers, but has no quorum", cluster.via);
             return Ok(None);
         }
         thread::sleep(catch_up::POLL);
@@ -124,12 +126,12 @@ fn living(root: &Root, settings: &Settings, access: &Access, others: &[String]) 
 fn nobody_lives(own: &[String], others: &[String]) -> anyhow::Error {
     let asked = match others {
         [] => "and this node knows no other member".to_owned(),
-        others => format!("and no cluster of its own lives without it (asked at {})", others.join(", ")),
+        others => format!("and its cluster does not run without it (asked at {})", others.join(", ")),
     };
     fault(
         Exit::Refused,
         format!("this node is the founding member ({}), {asked}", own.join(",")),
-        "if the cluster is dead, restore: sudo systemctl start etcd2-restore.service; if it lives, name a member that serves, \
-         sudo /opt/bin/etcd2-backup set-founder http://HOST:2380, then join again",
+        "if the cluster is lost, restore it: sudo systemctl start etcd2-restore.service; if it is running, \
+         name a member that serves: sudo /opt/bin/etcd2-backup set-founder http://HOST:2380, then join again",
     )
 }

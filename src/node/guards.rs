@@ -25,7 +25,8 @@ const CLOCK_SLACK: u64 = 3600;
 /// [`Exit::Refused`], or there is no folder for the lock.
 pub fn take_lock(settings: &Settings) -> Result<Lock> {
     settings.try_lock()?.ok_or_else(|| {
-        let hint = "stop the timer (systemctl stop etcd2-backup.timer), wait for it to end, and try again";
+        let hint = "stop the timer (sudo systemctl stop etcd2-backup.timer), wait until it has finished, \
+                    and try again";
         fault(Exit::Refused, "a backup or another recovery is in progress on this node", hint)
     })
 }
@@ -51,7 +52,7 @@ pub fn wait_for_lock(settings: &Settings, limit: Duration) -> Result<Lock> {
 pub fn refuse_while_running(root: &Root, settings: &Settings) -> Result<()> {
     let unit = &settings.etcd_unit;
     if root.is_live() && systemd::is_active(unit)? {
-        let hint = format!("stop it on all nodes first: systemctl stop {unit} etcd2-backup.timer");
+        let hint = format!("stop it on all nodes first: sudo systemctl stop {unit} etcd2-backup.timer");
         return Err(fault(Exit::Refused, format!("{unit} is running"), hint));
     }
     refuse_if_held(&settings.effective_wal_dir())
@@ -64,7 +65,7 @@ pub fn refuse_while_running(root: &Root, settings: &Settings) -> Result<()> {
 pub fn refuse_if_held(wal_dir: &Path) -> Result<()> {
     let Some(path) = in_use::held(wal_dir)? else { return Ok(()) };
     let what = format!("a running etcd has {} open", path.display());
-    Err(fault(Exit::Refused, what, "stop it first: systemctl stop etcd2.service (or the unit you use)"))
+    Err(fault(Exit::Refused, what, "stop it first: sudo systemctl stop etcd2.service (or the unit you use)"))
 }
 
 /// Puts the fence up for `who`, and asks again there: etcd may have been started in all the time since it was asked first, and
@@ -89,7 +90,7 @@ fn refuse_if_written(settings: &Settings, before: &Trace) -> Result<()> {
         return Ok(());
     }
     let what = format!(
-        "etcd ran here in the meantime, and wrote to its log in {}: nothing was changed",
+        "etcd ran here in the meantime and wrote to its WAL in {}: nothing was changed",
         wal_dir.display()
     );
     Err(fault(Exit::Refused, what, "run the same command again: it will start from what is on the disk now"))
@@ -109,8 +110,10 @@ pub fn refuse_if_old_log_is_held(settings: &Settings, old_log: &Path) -> Result<
 /// The error of who finds behind the fence that etcd runs.
 fn started_meanwhile(settings: &Settings, seen: &str) -> anyhow::Error {
     let what = format!("etcd was started here in the meantime ({seen}): nothing was changed");
-    let hint =
-        format!("stop it, and what starts it: systemctl stop {}; then run it again", settings.etcd_unit);
+    let hint = format!(
+        "stop it, and whatever starts it: sudo systemctl stop {}; then run the same command again",
+        settings.etcd_unit
+    );
     fault(Exit::Refused, what, hint)
 }
 
@@ -123,7 +126,7 @@ pub fn refuse_other_place(root: &Root, settings: &Settings, force: bool) -> Resu
         Ok(Some((_, what))) => what,
         Ok(None) => return Ok(()),
         Err(e) => {
-            log::warn!("where etcd was last seen to have its data is not known: {e:#}");
+            log::warn!("could not determine where etcd last had its data: {e:#}");
             return Ok(());
         }
     };
@@ -133,7 +136,8 @@ pub fn refuse_other_place(root: &Root, settings: &Settings, force: bool) -> Resu
         return Ok(());
     }
     let hint = format!(
-        "if {unit} was changed on purpose since then, give --force; else correct the unit, or ETCD_DATA_DIR in \
+        "if {unit} was changed on purpose since then, add --force; otherwise correct the unit, or \
+         ETCD_DATA_DIR in \
          30-etcd2-backup-restore.conf: systemctl cat {unit} etcd2-backup.service"
     );
     Err(fault(Exit::Refused, what, hint))
@@ -172,8 +176,9 @@ pub fn refuse_unless_founder(settings: &Settings) -> Result<()> {
         settings.own_peer_urls()?.join(","),
         settings.founder()?.join(",")
     );
-    let hint = "if its cluster lives, or was restored on the founding member: sudo systemctl start etcd2-join.service here; if it is \
-                dead: etcd2-restore.service on the founding member, or --as-founder restores here";
+    let hint = "if its cluster is running, or was restored on the founding member, on this node: sudo \
+                systemctl start etcd2-join.service; if it is lost, on the founding member: sudo systemctl \
+                start etcd2-restore.service; to restore here anyway, add --as-founder";
     Err(fault(Exit::Refused, what, hint))
 }
 
@@ -202,7 +207,8 @@ pub fn refuse_clock_behind(synced: Option<u64>, now: u64) -> Result<()> {
         return Ok(());
     };
     let what = format!(
-        "this node's clock says {}, the newest SYNC of the source is of {}: it is {} minutes behind",
+        "this node's clock says {}, but the newest SYNC of the source is from {}: the clock is {} minutes \
+         slow",
         time::rfc3339(now),
         time::rfc3339(synced),
         (synced - now) / 60

@@ -64,10 +64,10 @@ pub fn take_back(root: &Root, settings: &Settings, only_plan: bool) -> Result<bo
     }
     if only_plan {
         let what = "an earlier restore was interrupted while it exchanged directories, and etcd is fenced";
-        return Err(fault(Exit::Refused, what, "run restore without --plan: it takes that back first"));
+        return Err(fault(Exit::Refused, what, "run restore without --plan: it rolls that back first"));
     }
     exchange::take_back(&settings.backup_dir)?;
-    log::info!("an earlier restore was interrupted while it exchanged directories: that was taken back");
+    log::info!("an earlier restore was interrupted while it exchanged directories: that was rolled back");
     Ok(true)
 }
 

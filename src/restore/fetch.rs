@@ -97,11 +97,12 @@ pub fn fetch(
             count -= 1;
         }
     }
-    let what = format!("no undamaged restore point is left in {folder}: {}", given_up.join("; "));
+    let what = format!("no intact restore point is left in {folder}: {}", given_up.join("; "));
     Err(fault(
         Exit::Corrupt,
         what,
-        "another member's folder or surviving disk may have one (restore --source local)",
+        "another member's backup or surviving disk may have one; on that node: sudo /opt/bin/etcd2-backup \
+         restore --source local",
     ))
 }
 
@@ -157,7 +158,7 @@ pub fn exactly(
         return Err(error);
     }
     if at >= place.needed {
-        log::warn!("{error:#}: the point lies before it");
+        log::warn!("{error:#}: the restore point lies before it");
         return exactly(remote, folder, place, at, scratch);
     }
     let number = place.generation.name.number;
@@ -165,11 +166,16 @@ pub fn exactly(
         Some(p) => {
             let time = crate::sys::time::rfc3339(p.time);
             let index = p.last;
-            format!("before it, up to {time}: restore --generation {number} --raft-index {index}")
+            format!(
+                "before it, up to {time}: sudo /opt/bin/etcd2-backup restore --generation {number} \
+                 --raft-index {index}"
+            )
         }
-        None => "list --points has the points of other generations".to_owned(),
+        None => "to list the restore points of other generations: sudo /opt/bin/etcd2-backup list \
+                 --points"
+            .to_owned(),
     };
-    Err(fault(Exit::Corrupt, format!("the point cannot be reached: {error:#}"), hint))
+    Err(fault(Exit::Corrupt, format!("that restore point cannot be used: {error:#}"), hint))
 }
 
 /// Brings exactly what a recovery was made of: a generation up to the part with this checksum.
@@ -188,8 +194,12 @@ pub fn recorded(
     let mut numbered = all.iter().filter(|g| g.name.number == generation);
     let Some((generation, last)) = numbered.find_map(|g| Some((g, last(g)?))) else {
         let what =
-            format!("the point of generation {generation} that was restored is not in {folder} any more");
-        return Err(fault(Exit::NotFound, what, "was it pruned? list --from MACHINE_ID shows what is there"));
+            format!("the restore point of generation {generation} that was used is no longer in {folder}");
+        return Err(fault(
+            Exit::NotFound,
+            what,
+            "was it pruned? To list what is there: sudo /opt/bin/etcd2-backup list --from MACHINE_ID",
+        ));
     };
     let parts = &generation.parts[..=last];
     let opened = bring(remote, folder, generation, parts, scratch).map_err(|damaged| damaged.error)?;
@@ -239,21 +249,21 @@ fn unpacked(opened: &[Part], scratch: &Scratch) -> Result<()> {
 fn incomplete(generation: &Generation) -> Option<String> {
     let name = generation.name;
     for path in &generation.beyond {
-        log::warn!("{path} is not complete or not linked to the part before it: it counts as absent");
+        log::warn!("ignoring {path}: it is incomplete, or not linked to the part before it");
     }
     generation.is_broken().then(|| match generation.last() {
         None => format!("the base of generation {} is missing or truncated", name.number),
-        Some(last) => format!("generation {} is broken behind part {}", name.number, last.sequence),
+        Some(last) => format!("generation {} is broken after part {}", name.number, last.sequence),
     })
 }
 
 fn give_up(wanted: Wanted, given_up: &mut Vec<String>, why: String) -> Result<()> {
     if !wanted.accept_older {
-        let hint =
-            "restore --accept-older takes the newest undamaged point; restore --generation N a certain one";
+        let hint = "for the newest intact restore point: sudo /opt/bin/etcd2-backup restore --accept-older; \
+                    for a certain one: sudo /opt/bin/etcd2-backup restore --generation N";
         return Err(fault(Exit::Corrupt, why, hint));
     }
-    log::warn!("{why}: looking for an older point");
+    log::warn!("{why}: looking for an older restore point");
     given_up.push(why);
     Ok(())
 }
@@ -293,14 +303,14 @@ fn bring(
             if exit_of(&error) != Exit::Corrupt {
                 return Err(error);
             }
-            log::warn!("{error:#}: it is brought once more, as it may be the way that damaged it");
+            log::warn!("{error:#}: downloading it again, as it may have been corrupted in transit");
             remove_if_there(&path)?;
             match get(std::slice::from_ref(object)) {
                 Ok(()) => open(),
                 // That says nothing of the part.
                 Err(again) if exit_of(&again) == Exit::NoSpace => Err(again),
                 Err(again) => {
-                    log::warn!("it did not come a second time: {again:#}");
+                    log::warn!("the second download failed: {again:#}");
                     Err(error)
                 }
             }

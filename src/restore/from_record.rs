@@ -35,12 +35,12 @@ pub fn source(remote: &dyn Remote, record: &Record, scratch: &Scratch) -> Result
     } else if chain::is_original(&objects) {
         legacy::bring(remote, folder, &objects, scratch)?
     } else {
-        let what = format!("the source of recovery {} was a disk, and is not in the archive", record.token);
+        let what = format!("the source of recovery {} was a disk and is not in the archive", record.token);
         return Err(fault(
             Exit::NotFound,
             what,
-            "on the founding member: etcd2-backup export --recovery-file FILE > PART; here restore --recovery-file \
-             FILE --source-file PART",
+            "on the founding member: sudo /opt/bin/etcd2-backup export --recovery-file FILE > PART; here: \
+             sudo /opt/bin/etcd2-backup restore --recovery-file FILE --source-file PART",
         ));
     };
     agreed(source, record)
@@ -54,7 +54,8 @@ pub fn source_in(file: &Path, record: &Record, scratch: &Scratch) -> Result<Sour
     let part = Part::read_unnamed(file).or_fault(
         Exit::Corrupt,
         format!("reading {}", file.display()),
-        "copy it once more: etcd2-backup export writes it on the founding member",
+        "copy it again; on the founding member, this writes it: sudo /opt/bin/etcd2-backup export \
+         --recovery-file FILE > PART",
     )?;
     scratch.empty()?;
     let hash = hash_of(&part.head).unwrap_or_default();
@@ -82,7 +83,7 @@ pub(super) fn hash_of(head: &Head) -> Option<String> {
 /// It cannot be read, is none ([`Exit::Corrupt`]), was altered or is of a newer format ([`Exit::Refused`]).
 pub fn load(file: &Path) -> Result<Record> {
     let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-    let none = || format!("{} is no recovery record", file.display());
+    let none = || format!("{} is not a recovery record", file.display());
     let hint = "give the record that `restore --json` printed on the founding member; the remote has it too, as MACHINE_ID/recovery/TOKEN";
     let Version { version, token } = serde_json::from_slice(&bytes).or_fault(Exit::Corrupt, none(), hint)?;
     if version != Record::VERSION {
@@ -93,8 +94,8 @@ pub fn load(file: &Path) -> Result<Record> {
     if record.is_derived() {
         return Ok(record);
     }
-    let what = format!("the IDs in the record of recovery {token} are not those that follow from it");
-    Err(fault(Exit::Refused, what, "it was altered: take it from the founding member once more"))
+    let what = format!("the IDs in the record of recovery {token} do not match its contents");
+    Err(fault(Exit::Refused, what, "it was altered: copy it from the founding member again"))
 }
 
 /// What a record of any version has.
@@ -121,8 +122,8 @@ pub fn find(settings: &Settings, remote: &dyn Remote, token: &str) -> Result<Rec
         return Ok(record);
     }
     if all.is_empty() {
-        let hint =
-            "begin it on the founding member: etcd2-backup restore --initial-cluster NAME=URL,NAME=URL";
+        let hint = "begin it on the founding member: sudo /opt/bin/etcd2-backup restore --initial-cluster \
+                    NAME=URL,NAME=URL";
         return Err(fault(Exit::NotFound, "no recovery record in the remote names this node", hint));
     }
     let list: Vec<String> = all
@@ -130,7 +131,11 @@ pub fn find(settings: &Settings, remote: &dyn Remote, token: &str) -> Result<Rec
         .map(|r| format!("{} of {} (cluster {:x})", r.token, time::rfc3339(r.time), r.cluster_id))
         .collect();
     let what = format!("several recoveries name this node: {}", list.join(", "));
-    Err(fault(Exit::Refused, what, "say which one is meant, the same on all nodes: restore --recovery TOKEN"))
+    Err(fault(
+        Exit::Refused,
+        what,
+        "name the same one on all nodes: sudo /opt/bin/etcd2-backup restore --recovery TOKEN",
+    ))
 }
 
 /// The source, if it is the very data that the record names.
@@ -145,12 +150,12 @@ fn agreed(source: Source, record: &Record) -> Result<Source> {
         return Ok(Source { point, ..source });
     }
     let what = format!(
-        "{} is not what recovery {} was made of (cluster {:x}, index {} of term {})",
+        "{} is not what recovery {} was made from (cluster {:x}, index {} of term {})",
         source.origin.describe(),
         record.token,
         record.source_cluster_id,
         point.index,
         point.term
     );
-    Err(fault(Exit::Corrupt, what, "was the record edited, or another one's data given?"))
+    Err(fault(Exit::Corrupt, what, "was the record edited, or does the data belong to another one?"))
 }

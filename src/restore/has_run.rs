@@ -28,13 +28,14 @@ pub fn refuse_if_cluster_ran(
 ) -> Result<()> {
     let (cluster_id, age) = (record.cluster_id, now.saturating_sub(record.time));
     let recent = age <= Record::RECENT;
-    let hint = "start etcd on the others and get this node in with etcd2-join.service; or begin another recovery on the founding \
-                member. If this node never ran as a member of that cluster for certain, --force writes it";
+    let hint = "start etcd on the other nodes, then join this one: sudo systemctl start \
+                etcd2-join.service; or begin another recovery on the founding member. If this node \
+                certainly never ran as a member of that cluster, add --force";
     match latest(remote, cluster_id) {
         Ok(Some((folder, part))) if part.term > record.appended_term => {
             let what = format!(
-                "cluster {cluster_id:x} has run: a backup in {folder} has an entry of term {}, the restore wrote up to term {}; a \
-                 member that is written now would forget what it acknowledged",
+                "cluster {cluster_id:x} has run: a backup in {folder} has an entry of term {}, but the \
+                 restore wrote up to term {}; a member that is written now would forget what it acknowledged",
                 part.term, record.appended_term
             );
             Err(fault(Exit::Refused, what, hint))
@@ -43,18 +44,19 @@ pub fn refuse_if_cluster_ran(
         Ok(_) => {
             let age = humantime::format_duration(Duration::from_secs(age));
             let what = format!(
-                "none of cluster {cluster_id:x} answers, and its recovery was begun {age} ago: it may have run since, and a member \
+                "no member of cluster {cluster_id:x} answers, and its recovery was begun {age} ago: it may \
+                 have run since, and a member \
                  that is written now would forget what it acknowledged"
             );
             Err(fault(Exit::Refused, what, hint))
         }
         Err(e) if recent && may_be_away => {
-            log::warn!("whether cluster {cluster_id:x} has run could not be looked up in the remote: {e:#}");
+            log::warn!("could not check in the remote whether cluster {cluster_id:x} has run: {e:#}");
             Ok(())
         }
         Err(e) => {
-            let what = format!("whether cluster {cluster_id:x} has run could not be looked up in the remote");
-            let hint = Some("wait for the remote; or, if it never ran for certain, give --force".to_owned());
+            let what = format!("could not check in the remote whether cluster {cluster_id:x} has run");
+            let hint = Some("wait for the remote; or, if it certainly never ran, add --force".to_owned());
             let exit = exit_of(&e);
             Err(e.context(Fault { exit, what, hint }))
         }

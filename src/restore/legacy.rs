@@ -32,7 +32,7 @@ pub fn either(remote: &dyn Remote, folder: &str, objects: &[Object], scratch: &S
         }
         done => return done,
     };
-    log::warn!("{folder} is not whole: {error:#}; looking for the backup before it");
+    log::warn!("{folder} is not intact: {error:#}; looking for the backup before it");
     match before(remote, folder, scratch) {
         Ok(Some(source)) => Ok(source),
         Ok(None) => Err(error),
@@ -52,7 +52,7 @@ pub fn before(remote: &dyn Remote, folder: &str, scratch: &Scratch) -> Result<Op
     }
     let source = bring(remote, &folder, &objects, scratch)?;
     let (last, now) = (source.point, &source.origin);
-    log::warn!("{} is taken: index {} of term {}", now.describe(), last.index, last.term);
+    log::warn!("using {}: index {} of term {}", now.describe(), last.index, last.term);
     Ok(Some(source))
 }
 

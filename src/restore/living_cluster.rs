@@ -74,18 +74,19 @@ fn judge(answers: Vec<Result<Option<Living>>>, new: New<'_>, has_us: bool) -> Re
         return Err(fault(
             Exit::Refused,
             format!("this node is a member of cluster {cluster_id:x}, which has a quorum (asked at {url})"),
-            "heal it: start etcd here; or, if the data here is gone, sudo systemctl start etcd2-join.service on this \
-             node brings it back in, also if it is the founding member; --force restores anyway",
+            "repair it: start etcd here; or, if the data here is gone, join this node again, even if it is \
+             the founding member: sudo systemctl start etcd2-join.service; --force restores anyway",
         ));
     }
     if let Some(Living { cluster_id, url, .. }) = living.find(|l| Some(l.cluster_id) == new.instead_of) {
         return Err(fault(
             Exit::Refused,
             format!(
-                "the data is of cluster {cluster_id:x}, which lives elsewhere and has a quorum (asked at {url})"
+                "the data belongs to cluster {cluster_id:x}, which runs elsewhere and has a quorum (asked \
+                 at {url})"
             ),
-            "two clusters would go on from one point, each with writes of its own: stop the other one to move it here, or \
-             make a copy on purpose with --clone",
+            "two clusters would diverge from one point: stop the other one to move it here, or add --clone \
+             to make a copy on purpose",
         ));
     }
     match unknown {
@@ -99,14 +100,14 @@ fn judge(answers: Vec<Result<Option<Living>>>, new: New<'_>, has_us: bool) -> Re
     }
 }
 
-const UNKNOWN: &str = "whether the cluster of this data still lives could not be asked";
+const UNKNOWN: &str = "could not determine whether the cluster of this data is still running";
 
 fn not_known(error: anyhow::Error) -> anyhow::Error {
     let exit = if exit_of(&error) == Exit::Settings { Exit::Settings } else { Exit::Refused };
-    let first = hint_of(&error).unwrap_or("make it such that it can be asked, or stop etcd there");
+    let first = hint_of(&error).unwrap_or("make that cluster reachable, or stop etcd there");
     let hint = format!(
-        "{first}; then run it again. If etcd is stopped on all nodes of that cluster for certain, --force goes on without \
-         asking"
+        "{first}; then run the same command again. If etcd is certainly stopped on all nodes of that \
+         cluster, --force skips this check"
     );
     error.context(Fault { exit, what: UNKNOWN.to_owned(), hint: Some(hint) })
 }
@@ -118,9 +119,10 @@ fn not_known(error: anyhow::Error) -> anyhow::Error {
 /// [`Exit::Refused`], or it could not be asked.
 pub fn refuse_if_member_ran(root: &Root, settings: &Settings, record: &Record, id: u64) -> Result<bool> {
     let cluster_id = record.cluster_id;
-    let hint = "get it in with etcd2-join.service; or begin another recovery on the founding member";
+    let hint = "join it: sudo systemctl start etcd2-join.service; or begin another recovery on the \
+                founding member";
     let refused = |how: &str| {
-        let what = format!("this node was member {id:x} of cluster {cluster_id:x} already, {how}");
+        let what = format!("this node was already member {id:x} of cluster {cluster_id:x}, {how}");
         Err::<bool, _>(fault(Exit::Refused, what, hint))
     };
     let stamp = identity::load(root).or_fault(
@@ -132,7 +134,7 @@ pub fn refuse_if_member_ran(root: &Root, settings: &Settings, record: &Record, i
     )?;
     let stamped = stamp.is_some_and(|i| i.cluster_id == cluster_id);
     if stamped || past_members::ids_set_aside(settings)?.iter().any(|ids| ids.0 == cluster_id) {
-        return refused("and its data is not in its place any more");
+        return refused("and its data is no longer in place");
     }
     let access = Access::anonymous(settings).limited(LIMIT, CONNECT_LIMIT);
     let others: Vec<String> =
@@ -141,7 +143,7 @@ pub fn refuse_if_member_ran(root: &Root, settings: &Settings, record: &Record, i
     let unknown = |e: anyhow::Error| {
         let exit = if exit_of(&e) == Exit::Settings { Exit::Settings } else { Exit::Refused };
         let hint = hint_of(&e).map(str::to_owned);
-        let what = "whether the others have seen this member run could not be asked".to_owned();
+        let what = "could not ask the other members whether they have seen this one run".to_owned();
         e.context(Fault { exit, what, hint })
     };
     let found = unless_unasked(Cluster::find(&access, &others)).map_err(unknown)?;
@@ -199,7 +201,8 @@ fn living(access: &Access, peer_url: &str, ours: &[String]) -> Result<Option<Liv
         Some(e) => Err(e),
         None if reachable || membership.members.iter().all(|m| m.client_urls.is_empty()) => Ok(None),
         None => Err(unasked(format!(
-            "{peer_url} answers, and the client URLs of its cluster lead nowhere from here (ETCD_ADVERTISE_CLIENT_URLS)"
+            "{peer_url} answers, but the client URLs of its cluster cannot be reached from here \
+             (ETCD_ADVERTISE_CLIENT_URLS)"
         ))),
     }
 }
@@ -231,7 +234,7 @@ mod tests {
     #[test]
     fn who_could_not_be_asked_may_be_alive() {
         let peer_urls = OURS.map(str::to_owned);
-        let lived = "which lives elsewhere and has a quorum";
+        let lived = "which runs elsewhere and has a quorum";
         type Row = (fn() -> Vec<Result<Option<Living>>>, bool, bool, Option<(Exit, &'static str)>);
         let table: [Row; 12] = [
             (|| vec![], true, true, None),

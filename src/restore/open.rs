@@ -53,7 +53,7 @@ pub fn open(
             match own {
                 Ok(Ok(own)) => say_what_local_has(&own, &source),
                 Ok(Err(e)) if look::is_unread(&e) => {
-                    log::warn!("whether this node's own data is newer is not known: {e:#}");
+                    log::warn!("could not determine whether this node's own data is newer: {e:#}");
                 }
                 // There is none, or it is damaged.
                 _ => {}
@@ -69,7 +69,8 @@ fn auto(settings: &Settings, from: (&dyn Remote, &Scratch), wanted: Wanted) -> R
     let own = match local(settings) {
         Ok(own) => own,
         Err(e) if look::is_unread(&e) => {
-            let hint = "it may be the newest: make it readable; or restore --source archive takes the archive in any case";
+            let hint = "it may be the newest: make it readable; or use the archive in any case: sudo \
+                        /opt/bin/etcd2-backup restore --source archive";
             return Err(e).or_fault(Exit::Failed, "reading the local data", hint);
         }
         Err(e) => {
@@ -80,17 +81,18 @@ fn auto(settings: &Settings, from: (&dyn Remote, &Scratch), wanted: Wanted) -> R
     match archive(settings, from, &settings.machine_id, wanted) {
         // There is none, or it is damaged. One that could not be asked may be newer.
         Err(e) if matches!(exit_of(&e), Exit::NotFound | Exit::Corrupt) => {
-            log::warn!("the archive cannot be used, the local data can: {e:#}");
+            log::warn!("the archive cannot be used, but the local data can: {e:#}");
             Ok(own)
         }
         Err(e) => {
             let exit = exit_of(&e);
-            let hint = "wait for the remote; or restore --source local takes the local data in any case";
+            let hint = "wait for the remote; or use the local data in any case: sudo /opt/bin/etcd2-backup \
+                        restore --source local";
             Err(e).or_fault(exit, "comparing the local data, which can be used, with the archive", hint)
         }
         Ok(remote) if same_cluster(&own, &remote) && own.contents.last() >= remote.contents.last() => Ok(own),
         Ok(remote) => {
-            log::info!("the archive is used: the local data is older or of another cluster");
+            log::info!("using the archive: the local data is older, or belongs to another cluster");
             Ok(remote)
         }
     }
@@ -121,10 +123,13 @@ fn say_what_local_has(own: &Source, archive: &Source) {
     let more = ours.index.saturating_sub(point.index);
     if point == archive.contents.last() {
         log::warn!(
-            "this node's own data directory is whole and {more} entries newer; restore --source local keeps them"
+            "this node's own data directory is intact and {more} entries newer; to keep them: sudo \
+             /opt/bin/etcd2-backup restore --source local"
         );
     } else {
-        log::info!("this node's own data directory is whole and goes {more} entries further than the point");
+        log::info!(
+            "this node's own data directory is intact and goes {more} entries further than the restore point"
+        );
     }
 }
 
@@ -142,8 +147,8 @@ fn archive(
     }
     if wanted.generation.is_none() && chain::is_original(&objects) {
         if wanted.point.is_some() {
-            let what = "etcd2-backup-coreos kept one state only: there is no other point to go back to";
-            return Err(fault(Exit::NotFound, what, "restore without --at or --raft-index takes that one"));
+            let what = "etcd2-backup-coreos kept one state only: there is no other restore point";
+            return Err(fault(Exit::NotFound, what, "leave out --at and --raft-index to restore that one"));
         }
         return legacy::either(remote, folder, &objects, scratch);
     }
@@ -174,8 +179,8 @@ fn past(
     }
     Err(fault(
         Exit::NotFound,
-        "the point is nowhere in the archive",
-        "list --points has those that are there",
+        "that restore point is not in the archive",
+        "to list those that are: sudo /opt/bin/etcd2-backup list --points",
     ))
 }
 
@@ -245,7 +250,8 @@ fn nothing_there(settings: &Settings, remote: &dyn Remote, folder: &str) -> anyh
             "the endpoint holds no machine's backup at all: is RCLONE_ENDPOINT right?".into()
         }
         Ok(folders) => format!(
-            "machines with a folder there: {}; restore --from MACHINE_ID takes another one's",
+            "machines with a backup there: {}; to use another one's: sudo /opt/bin/etcd2-backup restore \
+             --from MACHINE_ID",
             folders.join(", ")
         ),
         Err(e) => format!("the endpoint could not be listed either: {e:#}"),

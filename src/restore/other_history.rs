@@ -75,8 +75,10 @@ pub fn tell(source: &Source, point: Point, own: &Generation, others: &[&Generati
                 let what = format!(
                     "the entry at index {index} is in generation {number} only: generation {other_number} replaced it later"
                 );
-                let hint =
-                    format!("restore --generation {number} --raft-index {index} restores it all the same");
+                let hint = format!(
+                    "to restore it anyway: sudo /opt/bin/etcd2-backup restore --generation {number} \
+                     --raft-index {index}"
+                );
                 return Err(fault(Exit::Refused, what, hint));
             }
             (Other::Differs, true) => log::warn!(
@@ -87,8 +89,9 @@ pub fn tell(source: &Source, point: Point, own: &Generation, others: &[&Generati
                 "the entry at index {index} of generation {number} may have been replaced in generation {other_number}"
             ),
             (Other::Differs, false) => log::warn!(
-                "generation {other_number} had other entries up to index {index}; restoring those of generation {number}, \
-                 which replaced them (restore --generation {other_number} has the others)"
+                "generation {other_number} had other entries up to index {index}; restoring those of \
+                 generation {number}, which replaced them (for the others: sudo /opt/bin/etcd2-backup \
+                 restore --generation {other_number})"
             ),
             (Other::May, false) => log::warn!(
                 "generation {other_number} may have had other entries up to index {index}; restoring those of generation \

@@ -104,7 +104,7 @@ impl Plan {
         let (contents, last) = (&source.contents, source.point);
         log::info!("source: {}", source.origin.describe());
         log::info!(
-            "data of cluster {:x}, up to index {} of term {} ({} entries behind {})",
+            "data of cluster {:x}, up to index {} of term {} ({} entries after {})",
             contents.metadata.cluster_id,
             last.index,
             last.term,
@@ -115,7 +115,7 @@ impl Plan {
                 .map_or("no snapshot".into(), |b| format!("the snapshot at {}", b.name.index)),
         );
         if let Some(reason) = contents.torn() {
-            log::warn!("the log's last write was torn ({reason}); everything before it is restored");
+            log::warn!("the last write of the WAL was torn ({reason}); everything before it is restored");
         }
         source.warn_of_v3_data();
         let (own, members) = (&self.own, &self.record.members);
@@ -163,7 +163,7 @@ pub fn own_of<'a>(settings: &Settings, record: &'a Record) -> Result<&'a Recorde
         let list: Vec<String> =
             record.members.iter().map(|m| format!("{}={}", m.name, m.peer_urls.join("+"))).collect();
         let what = format!(
-            "this node ({}={}) is none of the new cluster's members: {}",
+            "this node ({}={}) is not one of the new cluster's members: {}",
             settings.name,
             urls.join("+"),
             list.join(", ")

@@ -112,8 +112,8 @@ impl<'a> Place<'a> {
     /// # Errors
     /// [`Exit::NotFound`]: the generation begins later.
     pub fn index(&self, ticks: Ticks) -> Result<Option<(u64, &'static str)>> {
-        const LEADERS: &str = "by the leader's clock in the log";
-        const OURS: &str = "by the time of the backup: the log does not say it more exactly";
+        const LEADERS: &str = "by the leader's clock in the WAL";
+        const OURS: &str = "by the time of the backup: the WAL has nothing more exact";
         let Ticks { before, behind } = ticks;
         // In a base of later, two terms may be two clusters: what was written in the first one at last may be left out.
         if let (Some(before), Some(behind)) = (before, behind)
@@ -178,9 +178,9 @@ fn points_of(generations: &[&Generation]) -> String {
         })
         .collect();
     if list.is_empty() {
-        return "no generation has a whole base: see etcd2-backup list".into();
+        return "no generation has an intact base; to list them: sudo /opt/bin/etcd2-backup list".into();
     }
-    format!("{}; etcd2-backup list --points has every point", list.join("; "))
+    format!("{}; to list every restore point: sudo /opt/bin/etcd2-backup list --points", list.join("; "))
 }
 
 #[cfg(test)]

@@ -35,10 +35,10 @@ pub fn publish(settings: &Settings, remote: &dyn Remote, record: &Record) {
         let folder = format!("{}/recovery", settings.machine_id);
         remote.put(&spool.dir().join("recovery"), &folder)?;
         let there = remote.list(&folder)?;
-        ensure!(there.iter().any(|o| o.path == record.token), "rclone sent it, and it is not there");
+        ensure!(there.iter().any(|o| o.path == record.token), "rclone uploaded it, but it is not there");
         files::remove_dir_if_there(&spool.dir().join("recovery"))
     });
     if let Err(e) = sent {
-        log::warn!("the recovery record {} will be sent with the next backup: {e:#}", record.token);
+        log::warn!("the recovery record {} will be uploaded with the next backup: {e:#}", record.token);
     }
 }

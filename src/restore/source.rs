@@ -63,9 +63,9 @@ impl Origin {
                     time::rfc3339(*time)
                 )
             }
-            Self::File => "the file that was given".into(),
+            Self::File => "the given file".into(),
             Self::Original(folder) => {
-                format!("the remote, in the layout of etcd2-backup-coreos, folder {folder}")
+                format!("the remote, in the layout of etcd2-backup-coreos, prefix {folder}")
             }
         }
     }
@@ -98,7 +98,7 @@ impl Source {
     /// Says it if not all of the member's data comes back.
     pub fn warn_of_v3_data(&self) {
         if let Some(seen) = &self.v3_data {
-            log::warn!("the member held data of the v3 store, and only the v2 store is restored: {seen}");
+            log::warn!("the member had data in the v3 store, but only the v2 store is restored: {seen}");
         }
     }
 }

@@ -120,7 +120,7 @@ fn folders_deep_in_folders_are_compared_as_well() {
 fn a_damaged_archive_and_a_script_for_etcd_are_refused() {
     let Some(tools) = Tools::from_env() else { return };
     let node = backed_up(tools);
-    node.refused(&["rehearse"], 15, &["nothing says which program", "--etcd PATH"]);
+    node.refused(&["rehearse"], 15, &["it is not known which program", "--etcd PATH"]);
     let script = node.path("/etcd-wrapper");
     write(&script, "#!/bin/sh\nexec docker run etcd\n");
     node.refused(&["rehearse", "--etcd", script.to_str().unwrap()], 15, &["is not an etcd program"]);

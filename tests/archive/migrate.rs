@@ -79,11 +79,11 @@ fn a_folder_is_copied_by_every_rclone_and_goes_on_as_this_machine_s() {
         let (old, keys) = old_cluster(&tools);
         let (mut new, before) = (new_machine(&tools, &old), objects(&folder(&old, OLD)));
         let log = new.ok(&["migrate", OLD, "--dry-run"]);
-        assert!(log.contains("2 objects, of which 2 are to be copied") && !own(&old).exists(), "{log}");
+        assert!(log.contains("2 objects, of which 2 must be copied") && !own(&old).exists(), "{log}");
         new.ok(&["migrate", OLD]);
         assert_eq!(objects(&own(&old)), before);
         let log = new.ok(&["migrate", OLD]);
-        assert!(log.contains("of which 0 are to be copied"), "{log}");
+        assert!(log.contains("of which 0 must be copied"), "{log}");
         new.ok(&["restore"]);
         assert_etcd_has(&mut new, &keys);
         let log = new.ok(&["backup"]);
@@ -105,7 +105,7 @@ fn a_copy_that_was_killed_goes_on_and_one_that_lost_an_object_says_so() {
     // Sends the first object only, and is killed.
     wrapper.instead(r#"[ $VERB = copy ] || exec "$REAL" "$@"; head -n 1 | "$REAL" "$@"; kill -9 $$"#);
     new.environment.insert("ETCD2_BACKUP_RCLONE_TIMEOUT".into(), "15s".into());
-    new.refused(&["migrate", OLD], 13, &["it goes on where it was"]);
+    new.refused(&["migrate", OLD], 13, &["it resumes where it stopped"]);
     // An rclone before 1.63 leaves the beginning of an object under its name.
     let there = objects(&own(&old));
     let (first, whole) = there.iter().next().unwrap();
@@ -113,7 +113,7 @@ fn a_copy_that_was_killed_goes_on_and_one_that_lost_an_object_says_so() {
     write(&own(&old).join(first), &whole[..whole.len() - 1]);
     // One that says that all is well.
     wrapper.instead(r#"[ $VERB = copy ] || exec "$REAL" "$@"; exit 0"#);
-    new.refused(&["migrate", OLD], 13, &["did not arrive whole", "it goes on where it was"]);
+    new.refused(&["migrate", OLD], 13, &["is incomplete in", "it resumes where it stopped"]);
     wrapper.honest();
     new.ok(&["migrate", OLD]);
     assert_eq!(objects(&own(&old)), before);
@@ -147,7 +147,7 @@ fn two_histories_are_not_mixed_and_a_copy_by_hand_stays_refused() {
     new.etcd.stop().unwrap();
     new.refused(&["restore"], 10, &["the remote directory holds unrelated histories"]);
     new.refused(&["migrate", &"3".repeat(32)], 12, &["there is no backup in"]);
-    new.refused(&["migrate", "0123456789abcdef0123456789abcdef"], 2, &["own folder"]);
+    new.refused(&["migrate", "0123456789abcdef0123456789abcdef"], 2, &["own prefix"]);
 }
 
 #[test]

@@ -293,7 +293,7 @@ fn what_verify_found_to_be_damaged_takes_no_good_one_s_place() {
         bytes[middle] ^= 1;
         write(&path, bytes);
     }
-    node.refused(&["verify"], 11, &["the archive is damaged"]);
+    node.refused(&["verify"], 11, &["the archive is corrupt"]);
     let (plan, code) = said(&node, &[]);
     assert_eq!((code, names(&plan, false), numbers(&node).len()), (0, vec![], 3), "{plan}");
     node.assert_restores(&expected, &["--accept-older"]);

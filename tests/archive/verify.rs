@@ -199,7 +199,7 @@ fn every_kind_of_damage_is_found_and_named() {
         let (code, answer, log) = verify(&node, &[]);
         let found = findings(&answer);
         assert_eq!(code, 11, "{name}: {log}");
-        assert!(log.contains("error: the archive is damaged: ") && log.contains("hint: "), "{name}: {log}");
+        assert!(log.contains("error: the archive is corrupt: ") && log.contains("hint: "), "{name}: {log}");
         if expected.is_empty() {
             // Two that differ in size are seen in the listing, else by what they say they are.
             let parts: Vec<_> = found.iter().map(|f| (f.0, f.1, f.2.as_str())).collect();
@@ -225,7 +225,7 @@ fn a_damaged_newest_generation_is_given_up_and_an_older_one_is_not() {
     flip(&part(&node, 2, 1), |len| len / 2);
     let (code, _, log) = verify(&node, &["--newest"]);
     assert_eq!(code, 11, "{log}");
-    assert!(log.contains("generation 2 is given up: the next backup begins a new one"), "{log}");
+    assert!(log.contains("generation 2 is closed: the next backup begins a new one"), "{log}");
     node.etcd.start().unwrap();
     let log = node.ok(&["backup"]);
     assert!(log.contains("generation 3 begins: "), "{log}");
@@ -330,11 +330,7 @@ fn another_machines_archive_is_read_and_nothing_is_noted_of_it() {
     assert_eq!(after.remove(&PathBuf::from("verify.lock")), Some(Some(Vec::new())));
     assert_eq!(after, before);
     node.refused(&["verify"], 12, &["holds no generation"]);
-    node.refused(
-        &["verify", "--from", other, "--share", "1/7"],
-        2,
-        &["--share goes round this machine's own"],
-    );
+    node.refused(&["verify", "--from", other, "--share", "1/7"], 2, &["--share works on this machine's own"]);
 }
 
 #[test]

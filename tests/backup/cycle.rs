@@ -125,7 +125,10 @@ fn a_newer_local_disk_is_pointed_out_and_auto_takes_it() {
     let expected = keys::dump(&url).unwrap();
     node.etcd.stop().unwrap();
     let log = node.ok(&["restore", "--plan"]);
-    assert!(log.contains("entries newer; restore --source local keeps them"), "{log}");
+    assert!(
+        log.contains("entries newer; to keep them: sudo /opt/bin/etcd2-backup restore --source local"),
+        "{log}"
+    );
     assert!(log.contains("nothing was changed"), "{log}");
     node.ok(&["restore", "--source", "auto"]);
     node.etcd.start().unwrap();

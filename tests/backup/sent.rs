@@ -359,7 +359,10 @@ fn a_recovery_record_that_does_not_arrive_waits_for_the_next_backup() {
     node.destroy_data().unwrap();
     wrapper.instead("case \"$*\" in *' copy '*/spool/*) exit 0;; esac\nexec \"$REAL\" \"$@\"");
     let log = node.ok(&["restore"]);
-    assert!(log.contains("will be sent with the next backup: rclone sent it, and it is not there"), "{log}");
+    assert!(
+        log.contains("will be uploaded with the next backup: rclone uploaded it, but it is not there"),
+        "{log}"
+    );
     let records = |node: &Node| node.objects().iter().filter(|p| p.starts_with("recovery")).count();
     assert_eq!((records(&node), waiting(&node)), (0, 1));
     node.etcd.start().unwrap();

@@ -63,10 +63,10 @@ fn a_v3_write_stops_the_backups_until_the_operator_accepts_it() {
     node.etcd.stop().unwrap();
     for arguments in [&["restore", "--plan"][..], &["restore", "--source", "local", "--plan"]] {
         let log = node.ok(arguments);
-        assert!(log.contains("warning: the member held data of the v3 store"), "{log}");
+        assert!(log.contains("warning: the member had data in the v3 store"), "{log}");
     }
     let log = node.ok(&["restore"]);
-    assert_eq!(log.matches("warning: the member held data of the v3 store").count(), 2, "{log}");
+    assert_eq!(log.matches("warning: the member had data in the v3 store").count(), 2, "{log}");
     node.etcd.start().unwrap();
     let differences = keys::compare(&expected, &keys::dump(&url).unwrap());
     assert!(differences.is_empty(), "{differences:?}");
@@ -99,7 +99,7 @@ fn v3_data_whose_entries_are_gone_from_the_log_shows_in_the_database() {
     // The archive has no snap/db, and says it all the same.
     node.environment.remove(V2_ONLY);
     let log = node.ok(&["restore", "--plan"]);
-    assert!(log.contains("warning: the member held data of the v3 store"), "{log}");
+    assert!(log.contains("warning: the member had data in the v3 store"), "{log}");
 
     // It was the database alone that said so.
     fs::remove_dir_all(node.path("/var/lib/etcd2-backup")).unwrap();

@@ -152,7 +152,7 @@ fn restore_killed_at_every_step(mut case: Case, arguments: &[&str], from: &str) 
         case.assert_new(step);
         if was_mixed {
             mixed += 1;
-            assert!(log.contains("that was taken back"), "{step}: {log}");
+            assert!(log.contains("that was rolled back"), "{step}: {log}");
             // Nothing else was restored from, and nothing else is kept.
             let kept = case.node.kept("member.before-restore-");
             assert!(kept.len() == 1 && tree(&kept[0]) == case.old, "{step}: {kept:?}");

@@ -236,7 +236,7 @@ fn layouts_and_what_is_not_there() {
     let text = work.path().join("x.txt");
     testkit::files::write(&text, "x");
     expect(&text, &[], 12, &["is not a file of etcd or etcd2-backup", "hint: "]);
-    expect(&log, &["--keys", "--entries"], 2, &["--entries and --keys are two lists", "hint: "]);
+    expect(&log, &["--keys", "--entries"], 2, &["--entries and --keys exclude each other", "hint: "]);
     // A snapshot without the log that it needs is passed over, and then nothing fits.
     fs::rename(&log, member.join("wal")).unwrap();
     alter(&data.join(SEGMENT), |bytes| bytes.truncate(0));

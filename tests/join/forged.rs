@@ -100,7 +100,7 @@ fn a_record_that_somebody_made_up_is_no_seed() {
     shared.put(STRANGER, &his.token, &json(&his));
     let (log, value) = shared.join();
     assert_eq!(value, "ours");
-    assert!(log.contains("no recovery record tells of that cluster"), "{log}");
+    assert!(log.contains("there is no recovery record of that cluster"), "{log}");
     assert!(log.contains("in the remote: not a valid recovery record (truncated, altered"), "{log}");
 }
 
@@ -114,7 +114,7 @@ fn a_record_that_was_altered_is_no_seed() {
     shared.put(STRANGER, &record.token, &json(&Record { token: record.token.clone(), ..elsewhere }));
     let (log, value) = shared.join();
     assert_eq!(value, "ours");
-    assert!(log.contains("no recovery record tells of that cluster"), "{log}");
+    assert!(log.contains("there is no recovery record of that cluster"), "{log}");
 }
 
 /// One of any machine hides no other one, and none says of a cluster what its own record does not.
@@ -145,7 +145,7 @@ fn a_record_that_is_cut_off_or_altered_hides_no_other_one() {
     );
 
     let (log, value) = shared.join();
-    assert!(log.contains("will begin with what the founding member was restored from"), "{log}");
+    assert!(log.contains("will be seeded from what the founding member was restored from"), "{log}");
     assert_eq!(value, "ours");
     // The newest history is told without a question.
     shared.founder.etcd.kill().unwrap();

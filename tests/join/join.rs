@@ -98,7 +98,7 @@ fn two_nodes_join_one_after_the_other() {
     assert!(log.contains("this node already runs as member"), "{log}");
     nodes.others[1].etcd.stop().unwrap();
     let log = nodes.others[1].ok(&["join", "--no-start"]);
-    assert!(log.contains("it is started as it is") && log.contains("start etcd as usual"), "{log}");
+    assert!(log.contains("starting it unchanged") && log.contains("start etcd as usual"), "{log}");
     assert!(nodes.others[1].kept("member.").is_empty());
     nodes.others[1].start_etcd();
     nodes.others[1].ok(&["join"]);
@@ -113,7 +113,7 @@ fn an_entry_that_never_started_is_used_again_and_nobody_else_comes_in_meanwhile(
     let entry = nodes.entry(&nodes.others[0]);
     // Two members of which one runs: no quorum, and no leader to ask.
     let log = nodes.others[0].ok(&["join"]);
-    assert!(log.contains("it is started as it is"), "{log}");
+    assert!(log.contains("starting it unchanged"), "{log}");
     assert_eq!(nodes.entry(&nodes.others[0]), entry);
     // Bounded, and it says for whom it waits.
     let half_in = format!("waiting: member {} ({}) was added", entry.id, nodes.others[0].etcd.peer_url);
@@ -195,9 +195,9 @@ fn a_wiped_member_is_replaced_while_others_have_a_quorum() {
     let node = &mut nodes.others[1];
     node.etcd.kill().unwrap();
     fs::remove_dir_all(node.path("/var/lib/etcd2")).unwrap();
-    node.refused(&["guard"], 10, &["holds no log of etcd any more"]);
+    node.refused(&["guard"], 10, &["no longer holds a WAL"]);
     let log = node.ok(&["join"]);
-    assert!(log.contains("but its data is gone: it is removed first"), "{log}");
+    assert!(log.contains("but its data is gone: removing that member first"), "{log}");
     let new = nodes.entry(&nodes.others[1]);
     assert!(new.id != old.id && nodes.listed().len() == 3, "{:?}", nodes.listed());
     nodes.others[1].start_etcd();
@@ -213,9 +213,9 @@ fn with_one_started_member_nothing_is_removed() {
     let node = &mut nodes.others[0];
     node.etcd.kill().unwrap();
     fs::remove_dir_all(node.path("/var/lib/etcd2")).unwrap();
-    node.refused(&["join"], 10, &["its entry cannot be removed", "restore --source local"]);
+    node.refused(&["join"], 10, &["it cannot be removed", "restore --source local"]);
     assert!(!node.is_fenced());
-    node.refused(&["guard"], 10, &["holds no log of etcd any more"]);
+    node.refused(&["guard"], 10, &["no longer holds a WAL"]);
     assert_eq!(nodes.listed(), before);
 
     // The way out that was named.
@@ -248,7 +248,7 @@ fn a_founding_member_that_is_lost_comes_back_through_the_others() {
     );
     founder.environment.insert("ETCD_INITIAL_CLUSTER".into(), all.join(","));
     let joined = founder.ok(&["join"]);
-    assert!(joined.contains("its cluster lives without it: it joins through"), "{joined}");
+    assert!(joined.contains("its cluster runs without it: joining through"), "{joined}");
     founder.start_etcd();
     founder.ok(&["join"]);
     let differences = keys::compare(&nodes.keys, &keys::dump(&founder.etcd.client_url).unwrap());

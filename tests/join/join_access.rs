@@ -89,7 +89,7 @@ fn a_cluster_with_client_certificates_on_both_ports() {
         ["ETCD_PEER_CERT_FILE", "ETCD_CERT_FILE", "ETCD_PEER_TRUSTED_CA_FILE", "ETCD_TRUSTED_CA_FILE"]
     {
         e2.node.environment.remove(without);
-        let words = ["the founding member could not be asked", "https://127.0.0.1", "ETCD_PEER_CERT_FILE"];
+        let words = ["could not query the founding member", "https://127.0.0.1", "ETCD_PEER_CERT_FILE"];
         e2.node.refused(&["join"], 15, &words);
         e2.node.environment.clone_from(&good);
     }
@@ -145,12 +145,12 @@ fn certificates_are_named_as_etcd_sees_them_in_its_container() {
     let missing = "/etc/ssl/certs/etcd/member.pem";
     let restore = ["restore", "--as-founder"];
     let untouched = tree(&e2.node.path("/etc"));
-    let unknown = "whether the cluster of this data still lives could not be asked";
+    let unknown = "could not determine whether the cluster of this data is still running";
     let words = [unknown, "opening the certificate ", missing, "--force"];
     e2.node.refused(&restore, 15, &words);
     let plan = e2.node.ok(&[&restore[..], &["--plan"]].concat());
     assert!(plan.contains("a restore would be refused now: ") && plan.contains(unknown), "{plan}");
-    let words = ["the founding member could not be asked", missing, "ETCD_PEER_CERT_FILE"];
+    let words = ["could not query the founding member", missing, "ETCD_PEER_CERT_FILE"];
     e2.node.refused(&["join"], 15, &words);
     for without in FILES {
         e2.node.environment.remove(without.0);
@@ -163,7 +163,7 @@ fn certificates_are_named_as_etcd_sees_them_in_its_container() {
     std::os::unix::fs::symlink(&tools.rclone, path.join("rclone")).unwrap();
     e2.node.environment.insert("PATH".into(), path.to_string_lossy().into_owned());
     e2.node.refused(&restore, 10, &[unknown, "asking through curl", "install curl", "--force"]);
-    e2.node.refused(&["join"], 1, &["the founding member could not be asked", "install curl"]);
+    e2.node.refused(&["join"], 1, &["could not query the founding member", "install curl"]);
     e2.node.environment.clone_from(&good);
     let named = FILES.map(|(variable, file)| (variable.to_owned(), format!("/etc/ssl/certs/etcd/{file}")));
     e2.node.environment.extend(named);
@@ -171,7 +171,7 @@ fn certificates_are_named_as_etcd_sees_them_in_its_container() {
     assert!(!e2.node.is_fenced() && !e2.node.path("/var/lib/etcd2").exists());
 
     ssl_dir(&mut e2);
-    e2.node.refused(&restore, 10, &["which lives elsewhere and has a quorum (asked at https://"]);
+    e2.node.refused(&restore, 10, &["which runs elsewhere and has a quorum (asked at https://"]);
     e2.node.ok(&["join"]);
     e2.node.start_etcd();
     e2.node.ok(&["join"]);
@@ -225,13 +225,17 @@ fn a_cluster_whose_authentication_is_on() {
     let curl = Curl::new(&mut e2);
     let untouched = tree(&e2.path("/etc"));
     let hint = "install -m 600 /dev/null /etc/etcd2-backup/auth, then write root:PASSWORD into it";
-    e2.refused(&["join"], 15, &["etcd's authentication is on at http://", "nothing says who asks", hint]);
+    e2.refused(
+        &["join"],
+        15,
+        &["authentication is enabled on etcd at http://", "no credentials are configured", hint],
+    );
     assert_eq!(tree(&e2.path("/etc")), untouched);
     fs::create_dir(e2.path("/etc/etcd2-backup")).unwrap();
     for (text, mode, said) in [
         (format!("{LOGIN}\n"), 0o644, "its mode is 0644"),
         (PASSWORD.replace(':', ""), 0o600, "it does not hold user:password"),
-        ("root:other\n".to_owned(), 0o600, "does not take the user and password in /etc/etcd2-backup/auth"),
+        ("root:other\n".to_owned(), 0o600, "rejected the user and password in /etc/etcd2-backup/auth"),
     ] {
         etcd2_backup::sys::fs::write_atomic(&e2.path(AUTH), text.as_bytes(), mode).unwrap();
         e2.refused(&["join"], 15, &[said, hint]);
@@ -251,7 +255,11 @@ fn a_cluster_whose_authentication_is_on() {
     // What is restored has the same users.
     let etcd = tools.etcd.to_str().unwrap();
     e1.ok(&["backup"]);
-    e1.refused(&["rehearse", "--etcd", etcd], 15, &["is on at the restored etcd, and nothing says who asks"]);
+    e1.refused(
+        &["rehearse", "--etcd", etcd],
+        15,
+        &["is enabled on etcd at the restored etcd, but no credentials are configured"],
+    );
     write(&e1.path(AUTH), format!("{LOGIN}\n"));
     e1.ok(&["rehearse", "--etcd", etcd]);
 

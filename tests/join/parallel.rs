@@ -115,10 +115,10 @@ fn all_members_are_written_from_one_record_and_start_together() {
     let node = &mut three.nodes[2];
     node.etcd.kill().unwrap();
     fs::remove_dir_all(node.path("/var/lib/etcd2")).unwrap();
-    let words = ["already, and its data is not in its place any more", "etcd2-join.service"];
+    let words = ["and its data is no longer in place", "etcd2-join.service"];
     node.refused(&["restore", "--recovery", &token], 10, &words);
     fs::remove_file(node.path("/etc/etcd2-backup/identity.json")).unwrap();
-    node.refused(&["restore", "--recovery", &token], 10, &["already, as the others know"]);
+    node.refused(&["restore", "--recovery", &token], 10, &["was already member", "as the others know"]);
     node.ok(&["join"]);
     node.start_etcd();
     node.ok(&["join"]);
@@ -158,11 +158,11 @@ fn a_source_that_is_a_disk_is_exported() {
     // The remote need not be there; then nobody knows whether the cluster ran, but the recovery has just begun.
     let endpoint = three.nodes[2].environment.insert("RCLONE_ENDPOINT".into(), "nowhere:backups".into());
     let log = three.nodes[2].ok(&arguments);
-    assert!(log.contains("has run could not be looked up in the remote") && endpoint.is_some(), "{log}");
+    assert!(log.contains("could not check in the remote whether cluster ") && endpoint.is_some(), "{log}");
     three.nodes[2].environment.insert("RCLONE_ENDPOINT".into(), endpoint.unwrap());
     for node in &mut three.nodes[1..2] {
         let log = node.ok(&arguments);
-        assert!(log.contains("restored from the file that was given"), "{log}");
+        assert!(log.contains("restored from the given file"), "{log}");
     }
     three.start();
 }
@@ -177,7 +177,7 @@ fn what_is_not_as_the_record_says_is_refused() {
         node.refused(&["restore", "--recovery-file", &save(record, &path)], code, words);
         assert!(!node.is_fenced() && !node.path("/var/lib/etcd2/member").exists());
     };
-    let altered = "are not those that follow from it";
+    let altered = "do not match its contents";
     refused(&Record { cluster_id: record.cluster_id + 1, ..record.clone() }, 10, &[altered]);
     let mut other = record.clone();
     other.members[0].id += 1;
@@ -202,10 +202,10 @@ fn what_is_not_as_the_record_says_is_refused() {
     refused(&made_up(Record { source_hash: hash, ..record.clone() }), 12, &["not in 0123456789abcdef"]);
     refused(&Record { version: 2, ..record.clone() }, 10, &["of version 2"]);
     write(&path, "{}");
-    node.refused(&["restore", "--recovery-file", path.to_str().unwrap()], 11, &["is no recovery record"]);
+    node.refused(&["restore", "--recovery-file", path.to_str().unwrap()], 11, &["is not a recovery record"]);
     let mut other = record.clone();
     other.members.remove(1);
-    refused(&made_up(other), 10, &["is none of the new cluster's members", "ETCD_NAME"]);
+    refused(&made_up(other), 10, &["is not one of the new cluster's members", "ETCD_NAME"]);
     node.refused(&["restore", "--recovery", &"0".repeat(32)], 12, &["no record of recovery 000"]);
     for more in [
         ["--source", "local"],
@@ -220,7 +220,7 @@ fn what_is_not_as_the_record_says_is_refused() {
     three.nodes[0].refused(
         &["restore", "--initial-cluster", list],
         10,
-        &["is none of the new cluster's members"],
+        &["is not one of the new cluster's members"],
     );
 }
 
@@ -296,14 +296,14 @@ fn a_recovery_of_long_ago_or_that_cannot_be_looked_up_is_not_carried_on_without_
     let old = Record { time: record.time - 3700, ..record.clone() }.with_ids(&members);
     let file = save(&old, &three.nodes[1].path("/record"));
     let restore = ["restore", "--recovery-file", &file];
-    let words = ["none of cluster", "its recovery was begun 1h 1m", "--force writes it"];
+    let words = ["no member of cluster", "its recovery was begun 1h 1m", "add --force"];
     three.nodes[1].refused(&restore, 10, &words);
     three.nodes[1].ok(&[&restore[..], &["--force"]].concat());
 
     let file = save(&record, &three.nodes[2].path("/record"));
     let endpoint = three.nodes[2].environment.insert("RCLONE_ENDPOINT".into(), "nowhere:backups".into());
     let restore = ["restore", "--recovery-file", &file];
-    three.nodes[2].refused(&restore, 13, &["has run could not be looked up in the remote", "--force"]);
+    three.nodes[2].refused(&restore, 13, &["could not check in the remote whether cluster ", "--force"]);
     three.nodes[2].environment.insert("RCLONE_ENDPOINT".into(), endpoint.unwrap());
     three.nodes[2].ok(&restore);
 }

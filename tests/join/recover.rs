@@ -69,7 +69,7 @@ fn the_plan_says_what_the_nodes_have_and_what_is_made_of_it() {
         &both,
         0,
         &[
-            "core@e1 makes a new cluster of its own disk",
+            "core@e1 makes a new cluster from its own disk",
             "all start together: core@e2",
             "nothing was changed",
         ],
@@ -85,11 +85,11 @@ fn the_plan_says_what_the_nodes_have_and_what_is_made_of_it() {
     plan(&["core@e1", "core@e1"], 2, &["named twice"]);
 
     fs::remove_dir_all(nodes[0].path("/var/lib/etcd2")).unwrap();
-    plan(&both, 0, &["core@e1 makes a new cluster of generation 1 of 0123456789abcdef0123456789abcdef"]);
+    plan(&both, 0, &["core@e1 makes a new cluster from generation 1 of 0123456789abcdef0123456789abcdef"]);
     plan(
         &[&both[..], &["--founder", "core@e2"]].concat(),
         0,
-        &["core@e2 makes a new cluster of generation 1"],
+        &["core@e2 makes a new cluster from generation 1"],
     );
     write(&nodes[1].path("/etc/machine-id"), "0123456789abcdef0123456789abcdef\n");
     plan(&both, 10, &["core@e1 and core@e2 have the same machine ID"]);
@@ -114,20 +114,20 @@ fn all_nodes_go_back_to_a_point_in_the_past() {
     let ssh = ssh(&nodes, dir.path());
     let plan = |arguments: &[&str], code, words: &[&str]| {
         let log = planned(&ssh, &[arguments, &["core@e1", "core@e2"]].concat(), code, words);
-        assert!(!log.contains("another program"), "{log}");
+        assert!(!log.contains("another version"), "{log}");
     };
-    plan(&[], 10, &["it is healed, not recovered; not healthy: core@e2"]);
+    plan(&[], 10, &["recover is for a cluster that lost it; not healthy: core@e2"]);
     let point = index.to_string();
     let machine = "0123456789abcdef0123456789abcdef";
     let to = format!("up to index {point} of term");
-    let made = "core@e1 makes a new cluster of a point in the past of generation 1 of 0123456789abcdef0123456789abcdef";
-    let given_up = "warning: etcd is healthy on core@e1: it is stopped, and what was written behind that point is given up";
+    let made = "core@e1 makes a new cluster from an earlier restore point of generation 1 of 0123456789abcdef0123456789abcdef";
+    let given_up = "warning: etcd is healthy on core@e1: it is stopped, and what was written after that point is given up";
     plan(&["--raft-index", &point], 0, &[made, &to, given_up, "nothing was changed"]);
     plan(&["--raft-index", &point, "--from", machine, "--generation", "1"], 0, &[made, &to]);
     plan(
         &["--raft-index", &point, "--founder", "core@e2"],
         0,
-        &["core@e2 makes a new cluster of a point", &to],
+        &["core@e2 makes a new cluster from an earlier restore point", &to],
     );
     plan(&["--at=-0s"], 0, &[made]);
     plan(&["--raft-index", "99999999"], 12, &["core@e1: restore: ", "99999999"]);
@@ -155,7 +155,7 @@ fn what_no_node_could_find_out_is_not_that_there_is_nothing() {
         &nodes,
         13,
         &[
-            "could not be asked: core@e1: the archive: ",
+            "could not determine which data is the freshest: core@e1: the archive: ",
             "core@e2: the archive: ",
             "permission denied",
             "--source NODE",
@@ -163,9 +163,9 @@ fn what_no_node_could_find_out_is_not_that_there_is_nothing() {
     );
     // One disk is there. What the other one had in the remote may be fresher.
     nodes[0].put_fixture("v238-single-snap");
-    recover(&nodes, 13, &["could not be asked: core@e2: the archive: "]);
+    recover(&nodes, 13, &["could not determine which data is the freshest: core@e2: the archive: "]);
     wrappers.iter().for_each(Wrapper::honest);
-    recover(&nodes, 0, &["core@e1 makes a new cluster of its own disk"]);
+    recover(&nodes, 0, &["core@e1 makes a new cluster from its own disk"]);
     // Whether etcd lives there cannot be asked: it would be stopped.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
@@ -174,7 +174,7 @@ fn what_no_node_could_find_out_is_not_that_there_is_nothing() {
     recover(
         &nodes,
         15,
-        &["whether etcd on core@e2 has a quorum could not be asked", "none.pem", "stop etcd there"],
+        &["could not determine whether etcd on core@e2 has a quorum", "none.pem", "stop etcd there"],
     );
 }
 

@@ -112,23 +112,23 @@ fn a_report_that_cannot_be_worked_with_is_refused_before_anything_is_touched() {
     let nodes = Nodes::new();
     nodes.says("a", &report("a"));
     for (field, value, code, words) in [
-        ("peer_urls", json!([]), 10, "b cannot be worked with: it says no peer URL of its own"),
+        ("peer_urls", json!([]), 10, "the report of b cannot be used: it reports no peer URL of its own"),
         ("name", json!("e\u{1b}[2J\rplan: nothing"), 10, r"\u{1b}[2J\rplan: nothing"),
-        ("etcd_unit", json!("-x;id"), 10, "is no service"),
+        ("etcd_unit", json!("-x;id"), 10, "is not a service"),
         ("time", json!("yesterday"), 1, "reading what b answered"),
         (
             "protocol",
             json!(1),
             10,
-            "b has an older program (x), which speaks version 1 of what recover speaks",
+            "b runs an older version (x), which speaks version 1 of recover's protocol",
         ),
         (
             "protocol",
             Value::Null,
             10,
-            "b has an older program (x), which speaks version 1 of what recover speaks",
+            "b runs an older version (x), which speaks version 1 of recover's protocol",
         ),
-        ("protocol", json!(99), 10, "b has a newer program (x)"),
+        ("protocol", json!(99), 10, "b runs a newer version (x)"),
         ("bootstrap", json!("etcd is given force-new-cluster"), 10, "b: etcd is given force-new-cluster"),
     ] {
         nodes.says("b", &with("b", field, value));
@@ -147,7 +147,7 @@ fn a_shell_that_greets_is_no_answer() {
         let greeting = "Welcome to {e1}!\n\nSupport: https://x\n";
         write(&nodes.path(node), format!("{greeting}----- etcd2-backup answers: -----\n{}", report(node)));
     }
-    nodes.recover(&["--dry-run", "a", "b"], 0, &["plan: a makes a new cluster of its own disk"]);
+    nodes.recover(&["--dry-run", "a", "b"], 0, &["plan: a makes a new cluster from its own disk"]);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn options_that_say_which_point_are_checked_before_a_node_is_asked() {
             "--at and --raft-index exclude each other",
         ),
         (&["--from", machine, "--source", "a"], "--from and --source exclude each other"),
-        (&["--generation", "5"], "--generation counts in one machine's folder"),
+        (&["--generation", "5"], "--generation needs a machine: each has generations of its own"),
     ] {
         nodes.recover(&[arguments, &["a", "b"]].concat(), 2, &[words]);
     }
@@ -206,10 +206,10 @@ fn an_interrupt_says_what_it_leaves_behind() {
     drop(fs::File::options().write(true).open(nodes.path("block")).unwrap());
     assert_eq!(status.signal(), Some(2), "{said}");
     for words in [
-        "interrupted; this is left behind:",
+        "interrupted; the nodes are left like this:",
         "etcd stopped and fenced, old data in its place: b",
-        "new data being written, which goes on there by itself, etcd fenced or stopped: a",
-        "to go on from there: the same command again",
+        "new data being written, which continues there on its own, etcd fenced or stopped: a",
+        "to resume: run the same command again",
     ] {
         assert!(said.contains(words), "no {words:?} in {said}");
     }

@@ -20,8 +20,8 @@ use testkit::tools::{Tools, etcd_version};
 
 use crate::PROGRAM;
 
-const SEEDED: &str = "will begin with what the founding member was restored from";
-const EMPTY: &str = "the member will begin empty, and the leader send it everything: ";
+const SEEDED: &str = "will be seeded from what the founding member was restored from";
+const EMPTY: &str = "the member will start empty, and the leader will send it everything: ";
 
 /// A founding member and a second node with one remote.
 struct Pair {
@@ -136,7 +136,7 @@ fn a_seeded_member_is_sent_no_snapshot_and_holds_nothing_that_the_founder_has_no
     assert!(founders.contains_key(&(record.index + 1)));
 
     let log = pair.join(&[]);
-    assert!(log.contains("it is started as it is"), "{log}");
+    assert!(log.contains("starting it unchanged"), "{log}");
     assert!(!snapshots_sent(&pair.founder) && !snapshots_taken(&pair.second));
     let id = pair.second.etcd.members().unwrap().into_iter().find(|m| m.name == "e2").unwrap().id;
     let stamp = fs::read_to_string(pair.second.path("/etc/etcd2-backup/identity.json")).unwrap();
@@ -160,7 +160,7 @@ fn a_join_that_is_refused_takes_its_seed_back() {
 printf 'HTTP/1.1 403 Forbidden\r\n\r\n{"message":"no"}'; exit 0"#;
     pair.second.environment.insert("DATA".into(), pair.second.path("/var/lib/etcd2").display().to_string());
     curl.instead("^request = .POST", refusal);
-    pair.second.refused(&["join"], 16, &["did not take this node as a member"]);
+    pair.second.refused(&["join"], 16, &["did not accept this node as a member"]);
     assert!(curl.made("seen-before"));
     assert_eq!(tree(&pair.second.path("/var/lib/etcd2")).len(), 0);
     assert_eq!(tree(&pair.second.path("/var/lib/etcd2-restore")).len(), 0);
@@ -254,10 +254,10 @@ fn without_a_seed_a_member_begins_empty_and_says_why() {
         line.1.to_owned()
     };
     // Later runs find the member in the list, and decide anew.
-    assert_eq!(why(&pair), "no recovery record tells of that cluster");
+    assert_eq!(why(&pair), "there is no recovery record of that cluster");
 
     pair.restored(&["--source", "local"]);
-    assert_eq!(why(&pair), "it was restored from a disk, of which no backup is known");
+    assert_eq!(why(&pair), "it was restored from a disk that has no known backup");
 
     pair.founder.ok(&["backup"]);
     pair.restored(&[]);
@@ -271,7 +271,7 @@ fn without_a_seed_a_member_begins_empty_and_says_why() {
     write(&parts[0], &damaged);
     assert!(why(&pair).contains("is corrupt"), "{}", why(&pair));
     fs::remove_file(&parts[0]).unwrap();
-    assert!(why(&pair).contains("is not in 0123456789abcdef0123456789abcdef any more"), "{}", why(&pair));
+    assert!(why(&pair).contains("is no longer in 0123456789abcdef0123456789abcdef"), "{}", why(&pair));
     write(&parts[0], &whole);
 
     let endpoint = pair.second.environment.insert("RCLONE_ENDPOINT".into(), "nowhere:backups".into());

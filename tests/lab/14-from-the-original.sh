@@ -39,7 +39,7 @@ claim "upgraded: the timer has the new interval" on e1 grep -qx OnUnitActiveSec=
 claim "the installation is as it should be" on e1 sudo $program install --check
 on e1 "sudo sed -i s/45sec/5sec/ /etc/systemd/system/$timer"
 refuses "an edited file is found" "$timer" on e1 sudo $program install --check
-refuses "and kept from the next installation" "edited since they were placed: .*$timer" install_on e1
+refuses "and kept from the next installation" "edited since the installation: .*$timer" install_on e1
 on e1 "sudo sed -i s/5sec/45sec/ /etc/systemd/system/$timer"
 claim "as it was again" on e1 sudo $program install --check
 

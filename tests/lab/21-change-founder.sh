@@ -45,7 +45,7 @@ for node in "${nodes[@]}"; do on $node "sudo sh -c 'rm -rf /var/lib/etcd2/*'"; d
 refuses "e1 is not restored any more" 'etcd2-restore.service failed' on e1 sudo systemctl start etcd2-restore.service
 claim "and the journal says why" \
     journal_says e1 etcd2-restore.service "not the founding member \($(peer_url e2)\)"
-claim "and what to do" journal_says e1 etcd2-restore.service 'etcd2-join.service here'
+claim "and what to do" journal_says e1 etcd2-restore.service 'on this node: sudo systemctl start etcd2-join.service'
 refuses "e2 does not join any more" 'etcd2-join.service failed' on e2 sudo systemctl start etcd2-join.service
 claim "and the journal says what to do" journal_says e2 etcd2-join.service 'systemctl start etcd2-restore.service'
 refuses "e1 does not join a founder that is not there yet" 'etcd2-join.service failed' \

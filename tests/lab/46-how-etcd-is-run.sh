@@ -32,7 +32,7 @@ comes_back() {
     local form=$1 dir=$2 generation=$3
     on e1 sudo systemctl start etcd2-backup.service
     claim "$form: the log that etcd has open is the one that is backed up" \
-        grep -q "writes to the log in $dir/member/wal" <(on e1 sudo cat /run/etcd2-backup-looked)
+        grep -q "writes to the WAL in $dir/member/wal" <(on e1 sudo cat /run/etcd2-backup-looked)
     claim "$form: status knows of no loss" grep -q 'would lose *nothing' <(on e1 sudo /opt/bin/etcd2-backup status || true)
     claim "$form: doctor finds nothing wrong" on e1 sudo systemctl start etcd2-backup-doctor.service
     await_word e1 etcd2-backup-doctor.service "a process has the log in $dir/member/wal open"

@@ -83,7 +83,7 @@ join_until_cut may_start
 wait_for 60 "end of the join" has_ended
 claim "cut for too long: join fails" [ "$(state)" = failed ]
 claim "   with the exit code for a cluster that does not answer" ended_with e2 $unit Cluster
-claim "   and says what to do" await_word e2 $unit 'give more time with --wait'
+claim "   and says what to do" await_word e2 $unit 'allow more time with --wait'
 restore_network e1
 on e2 sudo systemctl start etcd2-join.service
 ok "   run again with the cable back, it gets in"

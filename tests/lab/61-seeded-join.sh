@@ -13,8 +13,8 @@ restore_founder
 for node in e2 e3; do
     since=$(now_on $node)
     on $node sudo systemctl start etcd2-join.service
-    await_word $node etcd2-join.service 'will begin with what the founding member was restored from'
-    if journal_says $node etcd2-join.service 'begins empty after all'; then fail "$node: began without its seed"; fi
+    await_word $node etcd2-join.service 'will be seeded from what the founding member was restored from'
+    if journal_says $node etcd2-join.service 'starts empty after all'; then fail "$node: began without its seed"; fi
     if takes_a_snapshot $node "$since"; then fail "$node: took a snapshot"; fi
     ok "$node: joined with a seed, and was sent no snapshot"
 done
@@ -25,7 +25,7 @@ on e3 "sudo systemctl stop $LAB_ETCD_UNIT"
 on e3 "sudo sh -c 'rm -rf /var/lib/etcd2/*'"
 remote_down
 on e3 sudo systemctl start etcd2-join.service
-await_word e3 etcd2-join.service 'will begin empty, and the leader send it everything'
+await_word e3 etcd2-join.service 'will start empty, and the leader will send it everything'
 remote_up
 ok "e3: without the remote it joins all the same"
 all_keys_on e1 e2 e3

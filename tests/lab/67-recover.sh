@@ -21,7 +21,7 @@ backup_of() { on "$1" sudo systemctl start etcd2-backup.service; }
 backed_up_cluster
 on e2 sudo systemctl enable --now etcd2-backup.timer
 claim "a cluster that lives is left alone" recover
-claim "   and is said to need nothing" said 'nothing is to be recovered'
+claim "   and is said to need nothing" said 'there is nothing to recover'
 
 # The disks are there, one is behind.
 on e3 "sudo systemctl stop $LAB_ETCD_UNIT"
@@ -29,9 +29,9 @@ new_keys_of_two() { write_keys e1 behind-e3 5 && dump_keys e1 "$work_dir/before"
 new_keys_of_two
 stop_all
 claim "the plan is shown and nothing is changed" recover --dry-run
-claim "   with the freshest disk" said 'plan: core@e[12] makes a new cluster of its own disk'
+claim "   with the freshest disk" said 'plan: core@e[12] makes a new cluster from its own disk'
 claim "   and nothing is fenced" not_there e1 /etc/etcd2-backup/fence
-refuses "without a terminal nobody is asked" 'give --yes' recover
+refuses "without a terminal nobody is asked" 'add --yes' recover
 claim "from the disks" recover --yes
 all_keys_on e1 e2 e3
 claim "the timer goes on where it was" timer_is_on e2
@@ -42,7 +42,7 @@ backup_of e1
 stop_all
 lose e1 e2 e3
 claim "from the remote" recover --yes
-claim "   by the founding member's backup" said "plan: core@e1 makes a new cluster of generation [0-9]+ of $(machine_id e1)"
+claim "   by the founding member's backup" said "plan: core@e1 makes a new cluster from generation [0-9]+ of $(machine_id e1)"
 all_keys_on e1 e2 e3
 
 # The founding member's disk is lost, and what only the disks had is kept.
@@ -58,7 +58,7 @@ new_keys two-lost
 stop_all
 lose e1 e3
 claim "two of three disks lost: from the one that is left" recover --yes
-claim "   by that node" said 'plan: core@e2 makes a new cluster of its own disk'
+claim "   by that node" said 'plan: core@e2 makes a new cluster from its own disk'
 all_keys_on e1 e2 e3
 
 new_keys one-by-one
@@ -71,7 +71,7 @@ all_keys_on e1 e2 e3
 # One that is out of a cluster with a quorum.
 on e3 "sudo systemctl stop $LAB_ETCD_UNIT etcd2-backup.timer"
 lose e3
-refuses "a quorum is healed, not recovered" 'give --one-by-one' recover --yes
+refuses "a quorum is healed, not recovered" 'add --one-by-one' recover --yes
 claim "and it is" recover --yes --one-by-one
 all_keys_on e1 e2 e3
 
@@ -88,6 +88,6 @@ write_keys e1 after-the-mistake 5
 claim "the keys are gone" test "$(etcdctl_on e1 ls /)" = /after-the-mistake
 backup_of e1
 claim "what it would go back to is shown" recover --dry-run --at "$moment"
-claim "   and that it gives up what was written since" said 'what was written behind that point is given up'
+claim "   and that it gives up what was written since" said 'what was written after that point is given up'
 claim "back to the moment before the mistake" recover --yes --at "$moment"
 all_keys_on e1 e2 e3

@@ -18,7 +18,7 @@ killed_at() {
 }
 
 backed_up_cluster
-for moment in 'all nodes have answered' 'etcd is fenced' 'is written: cluster' 'has the data of' 'e[123] is written$' 'etcd is started' \
+for moment in 'all nodes have answered' 'etcd is fenced' 'has the new data: cluster' 'received the data of' 'e[123] has the new data$' 'etcd is started' \
     'core@e1 serves'; do
     write_keys e1 "before-$RANDOM" 3
     dump_keys e1 "$work_dir/before"

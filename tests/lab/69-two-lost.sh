@@ -18,7 +18,7 @@ END
 done
 for node in "${nodes[@]}"; do on $node sudo /opt/bin/etcd2-backup set-founder "$(peer_url e2)"; done
 claim "the plan says that this disk is fresher than any backup" \
-    grep -q 'own data directory is whole' <(on e2 sudo /opt/bin/etcd2-backup restore --plan 2>&1)
+    grep -q 'own data directory is intact' <(on e2 sudo /opt/bin/etcd2-backup restore --plan 2>&1)
 on e2 "sudo /opt/bin/etcd2-backup restore --source local && sudo systemctl start $LAB_ETCD_UNIT"
 claim "every key is on the one that is left" same_keys "$work_dir/before" e2
 for node in e1 e3; do

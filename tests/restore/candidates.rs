@@ -104,11 +104,15 @@ fn the_freshest_of_a_cluster_is_named_with_the_command_that_takes_it() {
     let run = nodes[2].run(&["sources"]);
     assert_eq!(run.code, 0, "{}", run.log);
     let last = run.answer.lines().last().unwrap();
-    assert!(last.starts_with(&format!("  etcd2-backup restore --from {} ", machine("1"))), "{}", run.answer);
+    assert!(
+        last.starts_with(&format!("  sudo /opt/bin/etcd2-backup restore --from {} ", machine("1"))),
+        "{}",
+        run.answer
+    );
     let behind =
         index(one(&answer, "archive", &machine("1"))) - index(one(&answer, "archive", &machine("3")));
     for words in [
-        format!("\n  {behind} behind "),
+        format!("\n  {behind} fewer "),
         "\nthe freshest:\n".into(),
         format!("; {}\n", nodes[0].etcd.peer_url),
     ] {
@@ -188,7 +192,7 @@ fn unrelated_clusters_are_listed_and_asked_about() {
     }
     let answer = sources(&new, 18);
     assert_eq!((&answer["freshest"], &answer["clear"]), (&json!([0, 1]), &json!(false)));
-    new.refused(&["sources"], 18, &["nothing here says which of these is meant"]);
+    new.refused(&["sources"], 18, &["cannot tell which of these is meant"]);
     let run = new.run(&["sources"]);
     assert!(
         run.answer.contains("\nwhich one is meant?\n") && run.answer.contains("lineage 2\n"),
@@ -234,7 +238,7 @@ fn a_stale_members_backup_chosen() {
         machine("1"),
         backed_up(&nodes[0], "1")
     );
-    let command = format!("; restore --from {} takes it\n", machine("1"));
+    let command = format!("; to use it: sudo /opt/bin/etcd2-backup restore --from {}\n", machine("1"));
     let is_warned = |log: &str| log.contains(&warned) && log.contains(&command);
     let log = nodes[2].ok(&["restore", "--force", "--plan"]);
     assert!(is_warned(&log), "{log}");
@@ -252,7 +256,7 @@ fn a_stale_members_backup_chosen() {
     // Who takes the freshest, or goes back to a point, is told nothing.
     for options in [["--from", &machine("1")], ["--raft-index", "9"]] {
         let log = nodes[2].ok(&[&["restore", "--force", "--plan"], &options[..]].concat());
-        assert!(!log.contains("older source") && !log.contains("not known"), "{options:?}: {log}");
+        assert!(!log.contains("older source") && !log.contains("could not"), "{options:?}: {log}");
     }
 
     // A look that fails, or hangs, stops no recovery.
@@ -260,7 +264,7 @@ fn a_stale_members_backup_chosen() {
     let fails = "case \"$*\" in *lsjson*/backups) echo 'unexpected EOF' >&2; exit 1;; esac";
     wrapper.instead(&format!("{fails}\nexec \"$REAL\" \"$@\""));
     let log = nodes[2].ok(&["restore", "--force", "--plan"]);
-    assert!(log.contains("whether another machine's backup goes further is not known: "), "{log}");
+    assert!(log.contains("could not check whether another machine has a newer backup: "), "{log}");
     assert_eq!(calls(), ["copy", "lsjson", "lsjson"], "it is tried once");
     wrapper.honest();
 
@@ -289,16 +293,19 @@ fn two_founders_by_mistake() {
     };
     let hex = |record: &Value| format!("{:x}", record["cluster_id"].as_u64().unwrap());
     let (log, _) = restored(&nodes[0], &[]);
-    assert!(!log.contains("another node made"), "{log}");
+    assert!(!log.contains("another node already restored cluster"), "{log}");
     // One begun anew on the same node is no second founder.
     let (log, first) = restored(&nodes[0], &[]);
-    assert!(!log.contains("another node made"), "{log}");
+    assert!(!log.contains("another node already restored cluster"), "{log}");
 
     // Nothing runs yet, and nothing was backed up since: only the record tells.
     assert_eq!(sources(&nodes[1], 18)["unseen"].as_array().unwrap().len(), 2);
-    let words = format!("another node made cluster {} of cluster ", hex(&first));
-    let told =
-        [words, format!(": e1 at {}", nodes[0].etcd.peer_url), "etcd2-join.service joins the other".into()];
+    let words = format!(" as cluster {}, at ", hex(&first));
+    let told = [
+        words,
+        format!(": e1 at {}", nodes[0].etcd.peer_url),
+        "To join the other: sudo systemctl start".into(),
+    ];
     let plan = nodes[1].ok(&["restore", "--force", "--plan"]);
     let (log, second) = restored(&nodes[1], &["--force"]);
     for words in &told {
@@ -331,7 +338,7 @@ fn two_founders_by_mistake() {
     );
     nodes[1].etcd.stop().unwrap();
     let log = nodes[1].ok(&["join", "--no-start"]);
-    assert!(log.contains(&format!(" of cluster {}, and goes into no other", hex(&second))), "{log}");
+    assert!(log.contains(&format!(" of cluster {} and cannot be used here", hex(&second))), "{log}");
     nodes[1].start_etcd();
     nodes[1].ok(&["join"]);
     assert_eq!(nodes[0].etcd.members().unwrap().len(), 2);

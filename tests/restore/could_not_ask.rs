@@ -165,7 +165,7 @@ fn an_archive_that_is_away_is_not_older_than_the_disk() {
     node.put_fixture("v3423-single-snap-trimmed");
     // There is none yet: the disk is what there is.
     let log = node.ok(&["restore", "--source", "auto", "--plan"]);
-    assert!(log.contains("the archive cannot be used, the local data can"), "{log}");
+    assert!(log.contains("the archive cannot be used, but the local data can"), "{log}");
     node.ok(&["backup"]);
     wrapper.instead("echo 'directory not listed: permission denied' >&2; exit 1");
     says(&node, &["restore", "--source", "auto"], 13, &["comparing the local data", "--source local"]);

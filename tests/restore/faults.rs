@@ -73,7 +73,7 @@ fn an_object_is_damaged_on_its_way() {
          find \"$TARGET\" -name '*.part' -exec sh -c '{damage}' sh {{}} ';'"
     ));
     let log = assert_restores(&mut node, &[], &second);
-    assert!(log.contains("it is brought once more"), "{log}");
+    assert!(log.contains("downloading it again"), "{log}");
 }
 
 /// It lists everything, gives some of it, and is gone.
@@ -110,7 +110,7 @@ fn the_remote_vanishes_behind_the_exchange() {
     node.environment.insert("ETCD2_BACKUP_RCLONE_TIMEOUT".into(), "15s".into());
     wrapper.instead("case \"$*\" in *spool*) exit 1;; esac\nexec \"$REAL\" \"$@\"");
     let log = assert_restores(&mut node, &[], &second);
-    assert!(log.contains("will be sent with the next backup"), "{log}");
+    assert!(log.contains("will be uploaded with the next backup"), "{log}");
     let records = |node: &Node| node.objects().iter().filter(|path| path.starts_with("recovery")).count();
     assert_eq!(records(&node), 0);
     wrapper.honest();

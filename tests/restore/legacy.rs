@@ -52,7 +52,7 @@ fn the_last_backup_is_restored_by_every_rclone() {
         ] {
             let (mut node, keys) = with_backups(&tools, fixture, &[OWN, BEFORE]);
             let log = node.ok(&["restore", "--for-etcd", "3"]);
-            assert!(log.contains(&format!("the layout of etcd2-backup-coreos, folder {OWN} up to")), "{log}");
+            assert!(log.contains(&format!("the layout of etcd2-backup-coreos, prefix {OWN} up to")), "{log}");
             node.assert_etcd_has(&keys);
         }
     }
@@ -69,10 +69,10 @@ fn the_backup_before_it_is_restored_when_the_last_is_damaged_cut_off_or_gone() {
             _ => fs::remove_dir_all(node.folder()).unwrap(),
         }
         let plan = node.ok(&["restore", "--plan"]);
-        assert!(plan.contains(&format!("folder {BEFORE}")), "{damage}: {plan}");
+        assert!(plan.contains(&format!("prefix {BEFORE}")), "{damage}: {plan}");
         let log = node.ok(&["restore"]);
-        let says = damage == "all" || log.contains(&format!("{OWN} is not whole: "));
-        assert!(says && log.contains(&format!("folder {BEFORE} up to")), "{damage}: {log}");
+        let says = damage == "all" || log.contains(&format!("{OWN} is not intact: "));
+        assert!(says && log.contains(&format!("prefix {BEFORE} up to")), "{damage}: {log}");
         let record = fs::read_dir(node.folder().join("recovery")).unwrap().next().unwrap().unwrap().path();
         assert!(fs::read_to_string(record).unwrap().contains(BEFORE), "{damage}");
         node.assert_etcd_has(&keys);

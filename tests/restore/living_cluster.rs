@@ -31,7 +31,7 @@ fn a_member_of_a_cluster_with_a_quorum_is_restored_only_when_forced() {
     let data = node.path("/var/lib/etcd2");
     let before = tree(&data);
     for arguments in [&["restore"][..], &["restore", "--source", "local"]] {
-        node.refused(arguments, 10, &["which has a quorum", "heal it: start etcd here", "--force"]);
+        node.refused(arguments, 10, &["which has a quorum", "repair it: start etcd here", "--force"]);
     }
     let plan = node.ok(&["restore", "--plan"]);
     assert!(
@@ -72,7 +72,7 @@ fn a_copy_of_a_living_cluster_is_made_on_purpose_only_and_leaves_it_alone() {
     let mut new = Node::named(PROGRAM, tools, "q1");
     new.back_up_beside(&old, '2');
     let from = ["restore", "--from", "0123456789abcdef0123456789abcdef"];
-    new.refused(&from, 10, &["which lives elsewhere and has a quorum", "--clone"]);
+    new.refused(&from, 10, &["which runs elsewhere and has a quorum", "--clone"]);
     assert!(!new.path("/var/lib/etcd2").exists() && !new.is_fenced());
     // A member of the living cluster among those of the new one.
     let list = format!("q1={},e1={}", new.etcd.peer_url, old.etcd.peer_url);

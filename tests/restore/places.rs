@@ -94,7 +94,7 @@ fn a_wal_directory_that_is_a_mount_point_is_refused_before_anything_is_changed()
     move_log(&node, "/disk");
     node.ok(&["backup"]);
     let before = [tree(&node.path("/var/lib/etcd2")), tree(&node.path("/disk"))];
-    let words = ["/disk is a mount point and cannot be renamed", "move the files in it to a folder below it"];
+    let words = ["/disk is a mount point and cannot be renamed", "move the files in it to a subdirectory"];
     node.refused(&["restore"], 10, &words);
     assert!([tree(&node.path("/var/lib/etcd2")), tree(&node.path("/disk"))] == before);
     assert!(!node.is_fenced());
@@ -170,7 +170,11 @@ fn a_log_within_the_member_directory_is_refused() {
     let Some((node, _)) = with_log_at("/var/lib/etcd2/member/log") else { return };
     fs::rename(node.path("/var/lib/etcd2/member/wal"), node.path("/var/lib/etcd2/member/log")).unwrap();
     node.ok(&["backup"]);
-    node.refused(&["restore"], 10, &["lie in each other", "give ETCD_WAL_DIR a folder of its own"]);
+    node.refused(
+        &["restore"],
+        10,
+        &["one is inside the other", "set ETCD_WAL_DIR to a directory of its own"],
+    );
 }
 
 /// etcd's own folder, named as a separate one: nothing is separate.
@@ -225,7 +229,7 @@ fn data_goes_to_where_etcd_was_last_seen_to_have_it() {
     note_seen(&node, "/srv/fast");
     let before = tree(&node.path("/var/lib"));
     let words =
-        ["etcd last ran with its data in /srv/fast", "the settings now say /var/lib/etcd2", "give --force"];
+        ["etcd last ran with its data in /srv/fast", "the settings now say /var/lib/etcd2", "add --force"];
     node.refused(&["restore"], 10, &words);
     node.refused(&["rehearse"], 10, &words);
     assert!(tree(&node.path("/var/lib")) == before && !node.is_fenced());
@@ -269,12 +273,12 @@ fn a_backup_reads_where_etcd_was_last_seen_to_write() {
     let words = [
         "etcd last ran with its data in /srv/fast",
         "the settings now say /var/lib/etcd2",
-        "not there any more",
+        "no longer there",
     ];
     node.refused(&["backup"], 15, &words);
     assert!(generations() == 1);
     let status = node.run(&["status"]);
-    assert!(status.code == 20 && status.answer.contains("not there any more"), "{}", status.answer);
+    assert!(status.code == 20 && status.answer.contains("no longer there"), "{}", status.answer);
     assert_eq!(node.run(&["doctor"]).code, 15);
     // Moved with all that was sent, it goes on; so it does where etcd runs.
     fs::remove_dir_all(&old).unwrap();

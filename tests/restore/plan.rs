@@ -101,10 +101,10 @@ fn a_plan_says_source_lineage_age_and_what_is_given_up_or_has_expired() {
             format!("data of cluster {cluster:x}, up to index {} of term {}", last.index, last.term),
             "becomes cluster ".into(),
             " with one member, ".into(),
-            "the point is ".into(),
+            "the restore point is ".into(),
             " s old, by its ".into(),
-            "expired: 1 keys of the snapshot and up to 1 writes of the log behind it".into(),
-            format!("{parts} bytes were brought from the remote; up to "),
+            "expired: 1 keys in the snapshot and up to 1 writes in the WAL after it".into(),
+            format!("{parts} bytes were downloaded from the remote; up to "),
             format!("{} is kept as {}.before-restore-", member.display(), member.display()),
         ],
     );
@@ -115,8 +115,8 @@ fn a_plan_says_source_lineage_age_and_what_is_given_up_or_has_expired() {
     assert_says(
         &log,
         &[
-            format!("given up: {} entries of this source behind the point", last.index - index),
-            format!("is whole and goes {} entries further than the point", last.index - index),
+            format!("given up: {} entries of this source after the restore point", last.index - index),
+            format!("is intact and goes {} entries further than the restore point", last.index - index),
         ],
     );
     let log = plan(&node, &["--source", "local"]);
@@ -125,7 +125,7 @@ fn a_plan_says_source_lineage_age_and_what_is_given_up_or_has_expired() {
         &[
             "this node's own data directory".into(),
             format!(
-                "0 bytes were brought from the remote; up to {written} are written in {}",
+                "0 bytes were downloaded from the remote; up to {written} are written in {}",
                 node.path("/var/lib/etcd2").display()
             ),
         ],
@@ -136,7 +136,7 @@ fn a_plan_says_source_lineage_age_and_what_is_given_up_or_has_expired() {
     node.ok(&["backup"]);
     for options in [&[][..], &["--source", "local"]] {
         let log = plan(&node, options);
-        assert_says(&log, &[format!("its cluster continues {cluster:x}, from index {} on", last.index)]);
+        assert_says(&log, &[format!("its cluster continues cluster {cluster:x} from index {}", last.index)]);
     }
 }
 
@@ -172,7 +172,8 @@ fn a_clock_more_than_an_hour_behind_the_newest_sync_is_refused() {
     append_sync(&node, time::now() + 2 * HOUR + 30);
     node.ok(&["backup"]);
     let before = everything(&node);
-    let words = ["it is 120 minutes behind", "the newest SYNC of the source", "set the clock", "--force"];
+    let words =
+        ["the clock is 120 minutes slow", "the newest SYNC of the source", "set the clock", "--force"];
     let log = plan(&node, &[]);
     assert!(
         log.contains("a restore would be refused now: ") && words.iter().all(|w| log.contains(w)),

@@ -188,7 +188,7 @@ fn any_moment_between_writes_is_restored_in_every_lineage() {
     // A part is captured in a second of its own: the two generations in between may share one with a write.
     for (moment, keys) in &recorded {
         let log = assert_restores(&mut node, &["--at", &text(*moment)], keys);
-        assert!(log.contains("by the leader's clock in the log"), "{log}");
+        assert!(log.contains("by the leader's clock in the WAL"), "{log}");
     }
     let (last, keys) = recorded.last().unwrap();
     let later = text(*last + Duration::from_secs(100_000));

@@ -59,7 +59,7 @@ fn the_old_data_comes_back_to_the_last_byte_and_the_new_is_kept() {
 
     let log = node.ok(&["undo"]);
     for words in [
-        format!("given up for it: member {:x} of cluster {:x}", new_ids.1, new_ids.0),
+        format!("given up instead: member {:x} of cluster {:x}", new_ids.1, new_ids.0),
         format!("undone: this node is member {:x} of cluster {:x}", old_ids.1, old_ids.0),
         "this cluster has 1 members".into(),
     ] {
@@ -122,10 +122,10 @@ fn without_anything_to_put_back_nothing_is_changed() {
     node.refused(
         &["undo"],
         12,
-        &["there is no member directory that a restore moved aside", "clean lists what is kept"],
+        &["there is no member directory that a restore moved aside", "to list what is kept"],
     );
     for option in ["--accept-older", "--generation=1", "--at=-1h", "--source=local", "--for-etcd=2"] {
-        node.refused(&["restore", "--undo", option], 2, &["--undo takes what is on this disk"]);
+        node.refused(&["restore", "--undo", option], 2, &["--undo swaps back the data on this disk"]);
     }
     // Of a separate log, one half is nothing.
     node.ok(&["restore"]);
@@ -133,7 +133,7 @@ fn without_anything_to_put_back_nothing_is_changed() {
     fs::remove_dir_all(kept[0].join("wal")).unwrap();
     let now = tree(&node.path("/var/lib/etcd2"));
     let run = node.run(&["undo"]);
-    assert!(run.code != 0 && run.log.contains("reading what was set aside"), "{}", run.log);
+    assert!(run.code != 0 && run.log.contains("reading the data that was moved aside"), "{}", run.log);
     assert!(tree(&node.path("/var/lib/etcd2")) == now && !node.is_fenced());
     assert!(tree(&kept[0]).len() < old.len());
 }
@@ -152,7 +152,7 @@ fn age(node: &Node, days: u64) {
 fn old_directories_are_listed_and_removed_but_never_the_only_copy() {
     let Some((mut node, _)) = backed_up() else { return };
     let log = node.ok(&["clean", "--yes"]);
-    assert!(log.contains("no old directory is kept here"), "{log}");
+    assert!(log.contains("no old directories to remove"), "{log}");
     node.ok(&["restore"]);
     age(&node, 40);
     node.ok(&["restore"]);
@@ -172,19 +172,19 @@ fn old_directories_are_listed_and_removed_but_never_the_only_copy() {
 
     // etcd never ran on what was restored: the newest stays.
     let log = node.ok(&["clean", "--yes"]);
-    assert!(log.contains("the newest stays: etcd was never started on the present data"), "{log}");
+    assert!(log.contains("keeping the newest: etcd was never started on the current data"), "{log}");
     assert_eq!(node.kept("member.before-restore-"), kept[1..]);
     let words =
-        ["nothing was removed: etcd was never started", "may be the only copy", "start etcd and look"];
+        ["nothing was removed: etcd was never started", "may be the only copy", "start etcd and check"];
     node.refused(&["clean", "--yes"], 10, &words);
 
     let (wal, aside) = (member(&node).join("wal"), node.path("/var/lib/aside"));
     fs::rename(&wal, &aside).unwrap();
-    node.refused(&["clean", "--yes"], 10, &["nothing was removed: the present data cannot be read"]);
+    node.refused(&["clean", "--yes"], 10, &["nothing was removed: the current data cannot be read"]);
     fs::rename(&aside, &wal).unwrap();
     node.start_etcd();
     let log = node.ok(&["clean", "--older-than", "1d", "--yes"]);
-    assert!(log.contains("no old directory is kept here that is to go"), "{log}");
+    assert!(log.contains("no old directories to remove"), "{log}");
     assert_eq!(node.kept("member.before-restore-"), kept[1..]);
     node.ok(&["clean", "--yes"]);
     assert!(node.kept("member.before-").is_empty());

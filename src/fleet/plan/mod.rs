@@ -79,7 +79,8 @@ fn heal(nodes: &[Node], wish: Wish, first: usize, healthy: &[usize]) -> Result<W
             nodes[*other].target,
             id(*other)
         );
-        let hint = "two founding members were restored: decide whose data counts, stop etcd on the other, run it again";
+        let hint = "two founding members were restored: decide whose data counts, stop etcd on the other, \
+                    then run recover again";
         return Err(fault(Exit::Refused, what, hint));
     }
     let left: Vec<usize> = (0..nodes.len()).filter(|n| !healthy.contains(n)).collect();
@@ -95,13 +96,14 @@ fn heal(nodes: &[Node], wish: Wish, first: usize, healthy: &[usize]) -> Result<W
     }
     let names: Vec<&str> = left.iter().map(|n| nodes[*n].target.as_str()).collect();
     let what = format!(
-        "cluster {:x} has a quorum (asked on {}): it is healed, not recovered; not healthy: {}",
+        "cluster {:x} still has a quorum (asked on {}): repair its failed members; recover is for a \
+         cluster that lost it; not healthy: {}",
         cluster(first).unwrap_or(0),
         nodes[first].target,
         names.join(", ")
     );
     let hint =
-        "start etcd there, or give --one-by-one: those that are not healthy are removed and join again";
+        "start etcd there, or add --one-by-one, which removes the unhealthy members and lets them join again";
     Err(fault(Exit::Refused, what, hint))
 }
 
@@ -168,7 +170,8 @@ impl Candidate<'_> {
 fn best<'a>(nodes: &'a [Node], wish: Wish) -> Result<Candidate<'a>> {
     let all = candidates(nodes, wish);
     let nothing = || {
-        let hint = "is the remote there, and RCLONE_ENDPOINT right? `etcd2-backup sources` on a node shows what it has";
+        let hint = "is the remote reachable, and RCLONE_ENDPOINT right? To list what a node has, on that \
+                    node: sudo /opt/bin/etcd2-backup sources";
         fault(Exit::NotFound, "no node has data on its disk or in the remote", hint)
     };
     let best = of_one_history(&all, nodes, "data", nothing)?;
@@ -178,15 +181,14 @@ fn best<'a>(nodes: &'a [Node], wish: Wish) -> Result<Candidate<'a>> {
         [own] if own.found.end() == best.found.end() => return Ok(own),
         [own] => {
             let entries = best.found.index.saturating_sub(own.found.index);
-            format!("{}, {entries} entries less", own.describe(nodes))
+            format!("{}, {entries} entries fewer", own.describe(nodes))
         }
         _ => "nothing".to_owned(),
     };
     let target = |n: usize| &nodes[n].target;
-    let what =
-        format!("the freshest data is {}; {} could begin with {less}", best.describe(nodes), target(founder));
+    let what = format!("the freshest data is {}; {} has {less}", best.describe(nodes), target(founder));
     let hint = format!(
-        "begin there, with --founder {}; or say with --source NODE that the older is meant",
+        "begin with the freshest: --founder {}; or choose the older data on purpose: --source NODE",
         target(best.node)
     );
     Err(fault(Exit::Refused, what, hint))

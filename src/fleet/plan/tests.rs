@@ -156,7 +156,7 @@ fn the_freshest_data_of_one_lineage_is_taken() {
         &two,
         by(0),
         Exit::Refused,
-        "core@e0 could begin with generation 7 of core@e1 (cluster c, index 7 of term 2), 2",
+        "core@e0 has generation 7 of core@e1 (cluster c, index 7 of term 2), 2",
     );
     refused(&nodes([(None, None), (None, None), (None, None)]), any(), Exit::NotFound, "no node has data");
 }
@@ -240,7 +240,12 @@ fn what_a_node_could_not_find_out_is_no_answer() {
     refused(&with(nothing(), &[(0, damaged())]), any(), Exit::NotFound, "no node has data");
     let down = with(nothing(), &[(0, remote()), (1, remote()), (2, remote())]);
     refused(&down, any(), Exit::Remote, "core@e0: the archive: it is down; core@e1: the archive: it is down");
-    refused(&down, of(1), Exit::Remote, "could not be asked: core@e1: the archive: it is down");
+    refused(
+        &down,
+        of(1),
+        Exit::Remote,
+        "could not determine which data is the freshest: core@e1: the archive: it is down",
+    );
     // A disk has what its machine has in the remote.
     let all = with(ends(found(OLD, 9), found(OLD, 7)), &[(0, remote()), (1, remote()), (2, remote())]);
     assert_eq!(decide(&all, any()).unwrap(), begin(0, Take::Disk, 9));
@@ -261,7 +266,7 @@ fn what_a_node_could_not_find_out_is_no_answer() {
             &all,
             wish,
             Exit::Settings,
-            "whether etcd on core@e1 has a quorum could not be asked: it is down",
+            "could not determine whether etcd on core@e1 has a quorum: it is down",
         );
     }
     let text = lines(&down, &Way::Nothing, false).join("\n");
@@ -312,7 +317,7 @@ fn a_member_that_is_not_named_is_told_of() {
     let told = |all: &[Node]| {
         let way = decide(all, Wish::default()).unwrap();
         let lines = lines(all, &way, false);
-        lines.into_iter().filter(|line| line.contains("none of these nodes")).collect::<Vec<_>>()
+        lines.into_iter().filter(|line| line.contains("not one of these nodes")).collect::<Vec<_>>()
     };
     let mut all = nodes([(with(found(OLD, 9), &[0, 1, 2]), None), (None, None), (None, None)]);
     assert_eq!(told(&all), Vec::<String>::new());
@@ -323,12 +328,12 @@ fn a_member_that_is_not_named_is_told_of() {
     let lines = told(&all);
     assert!(
         lines.len() == 1
-            && lines[0].contains("warning: e2 (http://e2:2380) is a member by the log of core@e0"),
+            && lines[0].contains("warning: e2 (http://e2:2380) is a member in the WAL of core@e0"),
         "{lines:?}"
     );
     // Of a backup the disks of its cluster know.
     all[1].report.archive = found(OLD, 10);
-    assert!(told(&all)[0].contains("by the log of core@e0"));
+    assert!(told(&all)[0].contains("in the WAL of core@e0"));
     all[0].report.disk.as_mut().unwrap().cluster_id = NEW;
     all[1].report.disk = None;
     all[0].report.disk = None;

@@ -62,7 +62,7 @@ fn place_log(wal: &Path, ids: Metadata, (uid, gid): (u32, u32)) -> Result<()> {
         fs::rename(folder.at(&staged), SEGMENT.path(&folder.at("")))?;
         folder.sync()
     };
-    write().with_context(|| format!("putting an empty log into {}", wal.display()))
+    write().with_context(|| format!("placing an empty WAL in {}", wal.display()))
 }
 
 /// Whether the log that is there is [`NOBODY`]'s: one that was left by a trial.
@@ -81,7 +81,7 @@ pub fn is_nobodys(settings: &Settings) -> Result<bool> {
 pub fn take_away(settings: &Settings) -> Result<()> {
     ensure!(
         is_nobodys(settings)?,
-        "the log in {} is not the one that was put there",
+        "the WAL in {} is not the one that was placed there",
         settings.effective_wal_dir().display()
     );
     let places = Places::of(settings)?;

@@ -78,7 +78,7 @@ impl Exchange {
         match all() {
             Ok(kept) => self.forget().map(|()| kept),
             Err(e) => {
-                undo(&self.journal, &self.steps).context("taking the exchange back")?;
+                undo(&self.journal, &self.steps).context("undoing the exchange")?;
                 Err(e)
             }
         }
@@ -148,7 +148,7 @@ fn parse(text: &str) -> Result<Vec<Step>> {
         [inode, from, place, kept] => {
             Ok(Step { inode: inode.parse()?, from: from.into(), place: place.into(), kept: kept.into() })
         }
-        _ => anyhow::bail!("it is not whole"),
+        _ => anyhow::bail!("it is incomplete"),
     };
     lines.chunks(4).map(step).collect()
 }

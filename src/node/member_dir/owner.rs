@@ -41,7 +41,8 @@ fn etcd_user(settings: &Settings) -> Result<(u32, u32)> {
 fn image_user(settings: &Settings) -> Option<(u32, u32)> {
     let Started::Image(image) = started(&settings.etcd_command) else { return None };
     let said = image.user();
-    said.inspect_err(|e| log::warn!("whom {} runs etcd as could not be asked: {e:#}", image.name)).ok()?
+    said.inspect_err(|e| log::warn!("could not determine as which user {} runs etcd: {e:#}", image.name))
+        .ok()?
 }
 
 #[cfg(test)]

@@ -45,9 +45,16 @@ impl Places {
         let member = &self.member;
         if let Some(wal) = self.wal.as_ref().filter(|wal| wal.starts_with(member) || member.starts_with(wal))
         {
-            let what =
-                format!("the WAL directory {} and {} lie in each other", wal.display(), member.display());
-            return Err(fault(Exit::Refused, what, "give ETCD_WAL_DIR a folder of its own, or take it out"));
+            let what = format!(
+                "of the WAL directory {} and {}, one is inside the other",
+                wal.display(),
+                member.display()
+            );
+            return Err(fault(
+                Exit::Refused,
+                what,
+                "set ETCD_WAL_DIR to a directory of its own, or remove that setting",
+            ));
         }
         for dir in self.all() {
             look::if_there(Folder::above(dir))?;
@@ -57,8 +64,7 @@ impl Places {
                 continue;
             }
             let what = format!("{} is a mount point and cannot be renamed", dir.display());
-            let hint =
-                "move the files in it to a folder below it by hand, and name that one in etcd's settings";
+            let hint = "move the files in it to a subdirectory by hand, and name that one in etcd's settings";
             return Err(fault(Exit::Refused, what, hint));
         }
         Ok(())

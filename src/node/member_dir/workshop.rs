@@ -94,7 +94,7 @@ impl Workshop {
             create_dirs(&dir.way(), 0o700)?;
         }
         self.unlink_log()?;
-        symlink(log.way(), self.way().join("wal")).context("linking to where the log is made")
+        symlink(log.way(), self.way().join("wal")).context("linking to where the WAL is written")
     }
 
     /// Takes that back.
@@ -118,7 +118,7 @@ impl Workshop {
     /// # Errors
     /// As [`Workshop::hand_over`].
     pub fn hand_over_only(&self, name: &str, owner: (u32, u32)) -> Result<()> {
-        let made = self.0.inside(OsStr::new(self.1))?.context("nothing was made")?;
+        let made = self.0.inside(OsStr::new(self.1))?.context("nothing was written")?;
         folder::hand_over(&made, &OsString::from(name), Some(owner))
     }
 }

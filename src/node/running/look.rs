@@ -53,18 +53,18 @@ pub fn look(root: &Root, unit: &str, is_active: bool, environment: &UnitEnvironm
         Found::One(process) => process,
         Found::None => {
             let said = match is_active {
-                true => format!("no process of {unit} has a log open for writing"),
-                false => format!("{unit} does not run"),
+                true => format!("no process of {unit} has a WAL open for writing"),
+                false => format!("{unit} is not running"),
             };
             return Ok(Looked { said, seen: Seen::Nothing });
         }
         Found::Twin(process) => {
-            let said = format!("not {unit}, but {} with the IDs of its log", writes(process));
+            let said = format!("not {unit}, but {} with the IDs of its WAL", writes(process));
             return Ok(Looked { said, seen: Seen::Member(named_here(process, &ours)) });
         }
         Found::Untold(all) => {
             let each: Vec<String> = all.into_iter().map(writes).collect();
-            let said = format!("whether this is the etcd of {unit} cannot be told: {}", each.join("; "));
+            let said = format!("cannot tell whether this is the etcd of {unit}: {}", each.join("; "));
             return Ok(Looked { said, seen: Seen::Untold });
         }
     };
@@ -74,8 +74,12 @@ pub fn look(root: &Root, unit: &str, is_active: bool, environment: &UnitEnvironm
     };
     note(root, environment, &member, known)?;
     let said = format!(
-        "{} writes to the log in {}",
-        if is_active { unit.to_owned() } else { format!("{unit} is not active, but its etcd runs and") },
+        "{} writes to the WAL in {}",
+        if is_active {
+            unit.to_owned()
+        } else {
+            format!("{unit} is not active, but its etcd is running and")
+        },
         member.wal_dir.display()
     );
     Ok(Looked { said, seen: Seen::Member(member.wal_dir) })
@@ -97,7 +101,7 @@ fn has_ids(process: &Process, known: &Identity) -> bool {
     match datadir::ids(&seen.join(inside)) {
         Ok(ids) => (ids.cluster_id, ids.member_id) == (known.cluster_id, known.member_id),
         Err(e) => {
-            log::warn!("whose log process {} writes to is not known: {e:#}", process.pid);
+            log::warn!("could not determine whose WAL process {} writes to: {e:#}", process.pid);
             false
         }
     }
@@ -109,7 +113,7 @@ fn note(root: &Root, environment: &UnitEnvironment, member: &Member, known: Opti
     let owner = match owner {
         Ok((uid, gid, _)) => Some((uid, gid)),
         Err(e) => {
-            log::warn!("whose the log of etcd is is not known: {e:#}");
+            log::warn!("could not determine who owns etcd's WAL: {e:#}");
             None
         }
     };

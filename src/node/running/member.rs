@@ -42,7 +42,7 @@ impl Member {
         let here = |path: &Path| mounts::translate(path, &process.mounts, ours);
         let elsewhere = |path: &Path| {
             format!(
-                "process {} has its data in {}, which is no folder of this node",
+                "process {} has its data in {}, which is not a directory of this node",
                 process.pid,
                 path.display()
             )
@@ -70,7 +70,7 @@ impl Member {
             settings.insert(CONFIG_FILE.into(), text(&file.path));
             if let Err(Problem::Unread(why) | Problem::Wrong(why)) = &file.values {
                 log::warn!(
-                    "process {} was given the configuration file {}, and what it says is not known: {why}",
+                    "process {} was given the configuration file {}, which cannot be used: {why}",
                     process.pid,
                     file.path.display()
                 );
@@ -201,7 +201,7 @@ mod tests {
         let ours = mounts::parse(NODE);
         for (process, word) in [
             (process("/", "/wal", NODE, &["etcd"]), "the data directory of process 7"),
-            (process("/", "/private/member/wal", CONTAINER, &["etcd"]), "no folder of this node"),
+            (process("/", "/private/member/wal", CONTAINER, &["etcd"]), "not a directory of this node"),
         ] {
             let why = Member::of(&process, &ours, None).unwrap_err();
             assert!(why.contains(word), "{why}");

@@ -18,7 +18,7 @@ const FRESH: u64 = 900;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Seen {
-    /// The member writes to the log in this folder; as it names it itself, if that is no folder of this node.
+    /// The member writes to the WAL in this folder; as it names it itself, if that is no folder of this node.
     Member(PathBuf),
     /// An etcd runs, and whether it is the member cannot be told.
     Untold,
@@ -72,7 +72,7 @@ impl When {
         let seconds = uptime.split('.').next().and_then(|seconds| seconds.parse().ok());
         Ok(Self {
             boot: read("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
-            uptime: seconds.context("/proc/uptime says no number")?,
+            uptime: seconds.context("/proc/uptime has no number")?,
         })
     }
 }
@@ -89,7 +89,7 @@ pub fn save(root: &Root, said: &str, seen: Seen) -> Result<()> {
 /// Whether the member has the log in a folder open, by the last look, if that was not long ago.
 pub fn open(root: &Root, wal_dir: &Path) -> Open {
     let unasked =
-        |e: anyhow::Error| Open::Unasked(format!("what etcd was last seen to have open is not known: {e:#}"));
+        |e: anyhow::Error| Open::Unasked(format!("could not determine what etcd last had open: {e:#}"));
     let text = match look::read_if_there(&root.join(LOOKED)) {
         Ok(Some(text)) if root.is_live() => text,
         Ok(_) => return Open::Unknown(String::new()),

@@ -26,8 +26,9 @@ impl Doubt {
     pub fn refusal(&self) -> anyhow::Error {
         let Self { what, unit } = self;
         let hint = format!(
-            "mount what is missing; if the data was moved, start etcd (systemctl start {unit}): it is looked at then; else correct \
-             the unit, or ETCD_DATA_DIR in 30-etcd2-backup-restore.conf: systemctl cat {unit} etcd2-backup.service"
+            "mount what is missing; if the data was moved, start etcd, and its new place is found (sudo \
+             systemctl start {unit}); otherwise correct the unit, or ETCD_DATA_DIR in \
+             30-etcd2-backup-restore.conf: systemctl cat {unit} etcd2-backup.service"
         );
         fault(Exit::Settings, what.clone(), hint)
     }
@@ -47,7 +48,7 @@ pub fn other_than_seen(root: &Root, settings: &Settings) -> Result<Option<(Place
     if seen == now {
         return Ok(None);
     }
-    let shown = |(data, wal): &Places| format!("{} (its log in {})", data.display(), wal.display());
+    let shown = |(data, wal): &Places| format!("{} (its WAL in {})", data.display(), wal.display());
     let what =
         format!("etcd last ran with its data in {}, but the settings now say {}", shown(&seen), shown(&now));
     Ok(Some((seen, what)))
@@ -63,7 +64,7 @@ pub fn settle(root: &Root, settings: &mut Settings) -> Result<Option<Doubt>> {
         Ok(Some(other)) => other,
         Ok(None) => return Ok(None),
         Err(e) => {
-            log::warn!("where etcd was last seen to have its data is not known: {e:#}");
+            log::warn!("could not determine where etcd last had its data: {e:#}");
             return Ok(None);
         }
     };
@@ -80,12 +81,12 @@ pub fn settle(root: &Root, settings: &mut Settings) -> Result<Option<Doubt>> {
         if now.is_some_and(|now| note::is_same(&now.wal, &dir.wal).unwrap_or(false)) {
             return Ok(None);
         }
-        log::warn!("{what}: until etcd is seen to run there, what it wrote last counts");
+        log::warn!("{what}: until etcd is seen running there, the data that it wrote last is used");
         *settings = last;
         return Ok(None);
     }
     Ok(Some(Doubt {
-        what: format!("{what}; the log that it had is not there any more"),
+        what: format!("{what}; the WAL that it had is no longer there"),
         unit: settings.etcd_unit.clone(),
     }))
 }

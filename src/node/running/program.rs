@@ -36,7 +36,7 @@ pub fn find(root: &Root, settings: &Settings) -> Result<Program> {
         Started::Program(path) if is_program(&path) => return Ok(Program::Here(path)),
         Started::Image(image) => return Ok(Program::In(image)),
         Started::Engine(engine) => {
-            let what = format!("{unit} runs etcd by {engine}, of which no image can be started here");
+            let what = format!("{unit} runs etcd with {engine}, but no image of it can be started here");
             return Err(fault(
                 Exit::Settings,
                 what,
@@ -44,10 +44,10 @@ pub fn find(root: &Root, settings: &Settings) -> Result<Program> {
             ));
         }
         Started::Program(path) => {
-            format!("{unit} starts {}, which is no program but a script", path.display())
+            format!("{unit} starts {}, which is a script and not a program", path.display())
         }
         Started::Unknown if settings.etcd_command.is_empty() => {
-            format!("nothing says which program {unit} starts")
+            format!("it is not known which program {unit} starts")
         }
         Started::Unknown => format!("{unit} does not say which program or image it starts"),
     };
@@ -82,7 +82,7 @@ fn running(wal_dir: &Path) -> Result<Option<Program>> {
     let inside = fs::read_link(dir.join("ns/mnt"))?;
     for engine in ENGINES {
         let all = Image::running(engine).unwrap_or_else(|e| {
-            log::debug!("{engine} is not asked which image etcd's is: {e:#}");
+            log::debug!("could not ask {engine} for etcd's image: {e:#}");
             Vec::new()
         });
         let is_it = |(pid, _): &(u32, String)| {

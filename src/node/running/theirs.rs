@@ -43,7 +43,7 @@ fn whole(dir: &Path, named: &Path) -> Result<PathBuf> {
 /// Opens what `path` is in the root `root`.
 fn open_in(root: &Path, path: &Path) -> Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let inside = path.strip_prefix("/").context("it is not named by a whole path")?;
+    let inside = path.strip_prefix("/").context("its path is not absolute")?;
     if is_ours(root)? {
         return Ok(open(root.join(inside), flags, Mode::empty()).map_err(io::Error::from)?.into());
     }
@@ -51,7 +51,7 @@ fn open_in(root: &Path, path: &Path) -> Result<File> {
         .map_err(io::Error::from)?;
     let mut names = inside.components().peekable();
     while let Some(name) = names.next() {
-        let Component::Normal(name) = name else { bail!("it is named with .. in it") };
+        let Component::Normal(name) = name else { bail!("its path has .. in it") };
         let flags = match names.peek() {
             Some(_) => OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
             None => flags,

@@ -85,14 +85,14 @@ pub fn refuse_if_elsewhere(
         Ok(None) => return Ok(()),
         Err(e) => {
             log::warn!(
-                "whether the etcd that runs holds the log in {} is not known: {e:#}",
+                "could not determine whether the running etcd has the WAL in {} open: {e:#}",
                 dir.wal.display()
             );
             return Ok(());
         }
     };
     if let Open::Untold(said) | Open::Unasked(said) = &now.open {
-        log::warn!("{said}; what was read is the log in {}", dir.wal.display());
+        log::warn!("{said}; this backup read the WAL in {}", dir.wal.display());
     }
     let path = settings.backup_dir.join("unheld.json");
     let known = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -106,20 +106,21 @@ pub fn refuse_if_elsewhere(
     let log = dir.wal.display();
     let what = match now.open {
         Open::Elsewhere(said) => {
-            format!("for {seconds} s etcd has not written to the log in {log} that was read: {said}")
+            format!("for {seconds} s etcd has not written to the WAL in {log} that was read: {said}")
         }
         Open::Here | Open::Untold(_) | Open::Unasked(_) => not_held(unit, seconds, dir),
         Open::Unknown(said) => format!("{} {said}", not_held(unit, seconds, dir)).trim().to_owned(),
     };
-    let hint =
-        format!("see what etcd has open: sudo etcd2-backup look; how it is started: systemctl cat {unit}");
+    let hint = format!(
+        "see what etcd has open: sudo /opt/bin/etcd2-backup look; how it is started: systemctl cat {unit}"
+    );
     Err(fault(Exit::Settings, what, hint))
 }
 
 fn not_held(unit: &str, seconds: u64, dir: &DataDir) -> String {
     format!(
-        "{unit} runs, but for {seconds} s nobody has held the log in {} that was read: its etcd has its data elsewhere, or is no \
-         member.",
+        "{unit} runs, but for {seconds} s no process has had the WAL in {} open: its etcd has its data \
+         elsewhere, or is not a member.",
         dir.wal.display()
     )
 }

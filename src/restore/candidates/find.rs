@@ -118,7 +118,7 @@ fn link(entry: &Entry, own: bool) -> Option<Parent> {
 /// What this node noted of its recoveries.
 pub fn noted(settings: &Settings) -> Known {
     let parents = Parent::notes(&settings.backup_dir).unwrap_or_else(|e| {
-        log::warn!("what this node was restored from is not known: {e:#}");
+        log::warn!("could not determine what this node was restored from: {e:#}");
         Vec::new()
     });
     Known { parents, ..Known::default() }
@@ -163,7 +163,7 @@ fn of_folder(folder: &Folder, own: bool, now: u64) -> Vec<Source> {
             index: Some(last.last),
             time: Some(time::rfc3339(last.time)),
             age: Some(now.saturating_sub(last.time)),
-            trouble: broken.then(|| format!("broken behind part {}", last.sequence)),
+            trouble: broken.then(|| format!("broken after part {}", last.sequence)),
             command: command(&folder.name, own, numbered, broken),
             present: own,
             ..Source::nameless(Kind::Archive, folder.name.clone())

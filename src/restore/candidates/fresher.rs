@@ -82,7 +82,7 @@ pub fn say(remote: &dyn Remote, looked: Result<Beyond>, own: &str, source: &Sour
     };
     let (further, recoveries) = match looked.and_then(more) {
         Ok(beyond) => beyond,
-        Err(e) => return log::warn!("whether another machine's backup goes further is not known: {e:#}"),
+        Err(e) => return log::warn!("could not check whether another machine has a newer backup: {e:#}"),
     };
     if let Some(Further { folder, command, part }) = further {
         let whose = if folder == own {
@@ -94,7 +94,8 @@ pub fn say(remote: &dyn Remote, looked: Result<Beyond>, own: &str, source: &Sour
             0 => String::new(),
             entries => format!("{entries} entries "),
         };
-        let how = command.map_or(String::new(), |command| format!("; {command} takes it"));
+        let how = command
+            .map_or(String::new(), |command| format!("; to use it: sudo /opt/bin/etcd2-backup {command}"));
         log::warn!(
             "an older source was chosen: {whose} is {more}newer, up to index {} of term {}, captured {}{how}",
             part.last,
@@ -104,7 +105,7 @@ pub fn say(remote: &dyn Remote, looked: Result<Beyond>, own: &str, source: &Sour
     }
     match recoveries {
         Ok(all) => all.iter().filter(|record| record.source_cluster_id == cluster).for_each(say_recovered),
-        Err(e) => log::warn!("whether another node made a cluster of it already is not known: {e:#}"),
+        Err(e) => log::warn!("could not check whether another node already restored this cluster: {e:#}"),
     }
 }
 
@@ -114,12 +115,15 @@ fn say_recovered(record: &Record) {
     let members: Vec<String> =
         record.members.iter().map(|m| format!("{} at {}", m.name, m.peer_urls.join(","))).collect();
     log::warn!(
-        "another node made cluster {cluster_id:x} of cluster {source_cluster_id:x} already, at {}, up to index {index}: {}",
+        "another node already restored cluster {source_cluster_id:x} as cluster {cluster_id:x}, at {}, up \
+         to index {index}: {}",
         time::rfc3339(record.time),
         members.join("; ")
     );
     log::warn!(
-        "hint: this makes a second one, and the two never become one; etcd2-join.service joins the other, restore --recovery {token} takes part in it"
+        "hint: this would create a second, divergent cluster; they cannot be merged. To join the other: \
+         sudo systemctl start etcd2-join.service; to take part in its recovery: sudo /opt/bin/etcd2-backup \
+         restore --recovery {token}"
     );
 }
 

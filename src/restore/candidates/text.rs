@@ -16,7 +16,7 @@ pub fn render(sources: &[Source], verdict: &Verdict) -> String {
     for lineage in lineages {
         out += &match lineage {
             Some(number) => format!("lineage {number}\n"),
-            None => "not to be compared\n".to_owned(),
+            None => "not comparable\n".to_owned(),
         };
         out += &columns(["", "index", "term", "cluster", "member", "time"]);
         let mut own: Vec<&Source> = sources.iter().filter(|s| s.lineage == lineage).collect();
@@ -28,7 +28,7 @@ pub fn render(sources: &[Source], verdict: &Verdict) -> String {
             record.members.iter().map(|m| format!("{} at {}", m.name, m.peer_urls.join(","))).collect();
         let members = text::name(members.join("; ").as_bytes());
         out += &format!(
-            "cluster {:x} was made of {:x} up to index {}, with {members}: nothing of it is in sight\n",
+            "cluster {:x} was made of {:x} up to index {}, with {members}: none of its data was found\n",
             record.cluster_id, record.source_cluster_id, record.index
         );
     }
@@ -38,8 +38,8 @@ pub fn render(sources: &[Source], verdict: &Verdict) -> String {
     out += if verdict.is_clear() { "the freshest:\n" } else { "which one is meant?\n" };
     for &at in &verdict.candidates {
         let command = match &sources[at].command {
-            Some(command) => format!("etcd2-backup {command}"),
-            None => "no command takes it as it lies there".to_owned(),
+            Some(command) => format!("sudo /opt/bin/etcd2-backup {command}"),
+            None => "no command can use it where it is".to_owned(),
         };
         out += &format!("  {command:<60}  # {}\n", place(&sources[at]));
     }
@@ -52,7 +52,7 @@ fn lines(source: &Source) -> String {
     let standing = match (source.standing, source.behind) {
         (Standing::Freshest, _) => "freshest".to_owned(),
         (Standing::Equal, _) => "equal".to_owned(),
-        (Standing::Older, Some(entries)) if entries > 0 => format!("{entries} behind"),
+        (Standing::Older, Some(entries)) if entries > 0 => format!("{entries} fewer"),
         (Standing::Older, _) => "older".to_owned(),
         (Standing::Superseded, _) => "superseded".to_owned(),
         (Standing::Unclear, _) => "?".to_owned(),
@@ -83,9 +83,9 @@ fn place(source: &Source) -> String {
     match (source.kind, source.generation) {
         (Kind::DataDir, _) => format!("data directory {name}"),
         (Kind::Kept, _) => format!("kept directory {name}"),
-        (Kind::Archive, Some(number)) => format!("folder {name}{whose}, generation {number}"),
-        (Kind::Archive, None) => format!("folder {name}{whose}"),
-        (Kind::Original, _) => format!("folder {name}{whose}, of etcd2-backup-coreos"),
+        (Kind::Archive, Some(number)) => format!("prefix {name}{whose}, generation {number}"),
+        (Kind::Archive, None) => format!("prefix {name}{whose}"),
+        (Kind::Original, _) => format!("prefix {name}{whose}, of etcd2-backup-coreos"),
     }
 }
 
