@@ -14,7 +14,7 @@ pub fn no_member(root: &Root, settings: &Settings, no_log: anyhow::Error) -> Res
     let stamp = root.join(crate::paths::IDENTITY);
     if look::is_there(&stamp)? || look::is_there(&State::path(&settings.backup_dir))? {
         let hint = format!(
-            "restore or join this node (docs/recovery.md); or, if it is to be none any more, remove {} and {}",
+            "restore or join this node (docs/recovery.md); or, if it should no longer be a member: sudo rm -f {} {}",
             stamp.display(),
             State::path(&settings.backup_dir).display()
         );
