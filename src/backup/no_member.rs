@@ -14,21 +14,20 @@ pub fn no_member(root: &Root, settings: &Settings, no_log: anyhow::Error) -> Res
     let stamp = root.join(crate::paths::IDENTITY);
     if look::is_there(&stamp)? || look::is_there(&State::path(&settings.backup_dir))? {
         let hint = format!(
-            "restore or join this node (docs/recovery.md); or, if it should no longer be a member: sudo rm \
-             {} {}",
+            "restore or join this node (docs/recovery.md); or, if it should no longer be a member: sudo rm -f {} {}",
             stamp.display(),
             State::path(&settings.backup_dir).display()
         );
-        let what = format!("this node was a member, but its data is gone: {no_log}");
+        let what = format!("this node was a member, and its data is gone: {no_log}");
         return Err(fault(Exit::NotFound, what, hint));
     }
     let why = match look::is_there(&settings.data_dir)? {
         true if look::is_dir(&settings.data_dir.join("proxy"))? => {
-            format!("etcd is only a proxy in {data_dir}")
+            format!("in {data_dir} etcd is only a proxy")
         }
         // Its data lies elsewhere then: the settings are wrong.
         _ if root.is_live() && systemd::is_active(&settings.etcd_unit)? => return Err(no_log),
-        false => format!("{data_dir} does not exist"),
+        false => format!("{data_dir} is not there"),
         true => format!("etcd never ran as a member in {data_dir}"),
     };
     log::info!("nothing to back up on this node: {why}");

@@ -2,8 +2,10 @@
 
 use super::our_units::UNITS;
 
-/// Why the service that runs etcd cannot be called this; one that has no problem is also safe as part of a path.
-pub fn etcd_unit_problem(unit: &str) -> Option<&'static str> {
+const TEMPLATE: &str = "is a template, not one of its instances";
+
+/// Why no service, nor a template of services, can be called this; one that has no problem is also safe as part of a path.
+pub fn service_problem(unit: &str) -> Option<&'static str> {
     let Some(stem) = unit.strip_suffix(".service") else { return Some("does not end in \".service\"") };
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b);
     if stem.is_empty() || unit.len() > 255 {
@@ -12,8 +14,16 @@ pub fn etcd_unit_problem(unit: &str) -> Option<&'static str> {
     if !stem.bytes().all(allowed) {
         return Some("contains a character that is not for unit names");
     }
-    if stem.starts_with('@') || stem.ends_with('@') {
-        return Some("is a template, not one of its instances");
+    stem.starts_with('@').then_some(TEMPLATE)
+}
+
+/// Why the service that runs etcd cannot be called this.
+pub fn etcd_unit_problem(unit: &str) -> Option<&'static str> {
+    if let Some(why) = service_problem(unit) {
+        return Some(why);
+    }
+    if unit.ends_with("@.service") {
+        return Some(TEMPLATE);
     }
     UNITS.contains(&unit).then_some("is a service of this program, not of etcd")
 }

@@ -139,6 +139,14 @@ pub const SETTINGS: &[Setting] = &[
         doc: "the service that runs etcd; on Flatcar `etcd-member.service`",
     },
     Setting {
+        key: "v2_only",
+        lands: Lands::Variable("ETCD2_BACKUP_V2_ONLY"),
+        default: Some("false"),
+        required: false,
+        doc: "`true` backs up a member that also holds v3 data, without that data. Otherwise its backups are \
+              refused ([v3 data](../configuration.md#v3-data))",
+    },
+    Setting {
         key: "source",
         lands: Lands::Variable("ETCD2_BACKUP_SOURCE"),
         default: Some("archive"),

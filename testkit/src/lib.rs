@@ -14,6 +14,7 @@
 //! - [`replay`]: what the bytes of a log and of a snapshot say, read independently
 //! - [`http`]: just enough HTTP for that
 //! - [`fixtures`]: data directories of etcd versions that are not at hand
+//! - [`modules`]: what the modules of a crate name of each other
 //! - [`checkout`]: the clone that is worked in
 //! - [`files`]: files and trees
 //! - [`ports`]: ports nobody else gets
@@ -29,6 +30,7 @@ pub mod fixtures;
 pub mod http;
 pub mod install_tree;
 pub mod keys;
+pub mod modules;
 pub mod node;
 pub mod ports;
 pub mod process;

@@ -3,37 +3,14 @@
 # with the cable back it ends, or run again gets in: one entry, every key.
 # nodes: 2
 source "$(dirname "$0")/lib.sh"
+source "$(dirname "$0")/joining.sh"
 
-data=/var/lib/etcd2
-has_one_entry() { [ "$(entries)" = 1 ]; }
-entries() { etcdctl_on e1 member list | grep -c 'http://10.77.0.12:2380'; }
-# Once the fence was up, it is down.
-is_tried() {
-    if there e2 /etc/etcd2-backup/fence; then
-        fenced=yes
-        return 1
-    fi
-    [ "$fenced" = yes ]
-}
-may_start() { has_one_entry && not_there e2 /etc/etcd2-backup/fence; }
-unit=etcd2-join.service
 state() { on e2 systemctl show $unit -p ActiveState --value; }
 has_ended() { state | grep -xE 'inactive|failed'; }
 # It noticed: it has ended, or says since CURSOR that it waits.
 noticed() { has_ended || on e2 "sudo journalctl -o cat -u $unit --since=@$since | grep -E 'waiting: .*10\.77\.0\.11'"; }
 
 says_run_it_again() { ended_with e2 $unit Cluster && on e2 "sudo journalctl -o cat -u $unit --since=@$since | grep 'run join again'"; }
-
-to_be_joined() {
-    fenced=no
-    on e2 "sudo systemctl stop $unit || true" # the one below is gone when it has ended
-    stop_all
-    on e1 "sudo /opt/bin/etcd2-backup restore && sudo systemctl start etcd2.service"
-    same_keys "$work_dir/before" e1
-    since=$(date +%s)
-}
-# A join that got in while nobody looked finds nothing to do the next time.
-before_again() { to_be_joined; }
 
 # join_until_cut MOMENT…: the join has noticed that the cable is cut.
 join_until_cut() {
@@ -44,12 +21,6 @@ join_until_cut() {
     freeze e2 0
     wait "$starter" || true
     wait_for 60 "word from the join" noticed
-}
-is_in() {
-    wait_for 30 "one entry" has_one_entry
-    ok "   as one entry"
-    claim "   the fence is gone" not_there e2 /etc/etcd2-backup/fence
-    all_keys_on e1 e2
 }
 
 # cable_breaks TEXT MOMENT…

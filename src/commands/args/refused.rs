@@ -22,12 +22,12 @@ fn said(error: &Error) -> (String, String) {
     let (name, value_name) = names(&argument);
     let choices = text(error, ContextKind::ValidValue);
     match error.kind() {
-        ErrorKind::MissingSubcommand => ("no command is given".to_owned(), one_of(&commands())),
+        ErrorKind::MissingSubcommand => ("no command is given".to_owned(), one_of(&commands().join(", "))),
         ErrorKind::InvalidSubcommand => {
             let word = text(error, ContextKind::InvalidSubcommand);
-            let known =
-                nearest_command(&word).map_or_else(|| one_of(&commands()), |near| did_you_mean(&near));
-            (format!("there is no command {word}"), known)
+            let known = nearest_command(&word);
+            let hint = known.map_or_else(|| one_of(&commands().join(", ")), |near| did_you_mean(&near));
+            (format!("there is no command {word}"), hint)
         }
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
             let near = text(error, ContextKind::SuggestedArg);
@@ -85,19 +85,15 @@ fn nearest_command(word: &str) -> Option<String> {
     let error = Args::try_parse_from([word]).err()?;
     let Some(ContextValue::Strings(near)) = error.get(ContextKind::SuggestedSubcommand) else { return None };
     let shown = commands();
-    let is_shown = |name: &&String| *name == "help" || shown.split(", ").any(|shown| shown == *name);
+    let is_shown = |name: &&String| *name == "help" || shown.contains(name);
     near.iter().rfind(is_shown).cloned()
 }
 
 /// The commands of the help.
-fn commands() -> String {
+fn commands() -> Vec<String> {
     let command = command();
-    command
-        .get_subcommands()
-        .filter(|c| !c.is_hide_set())
-        .map(clap::Command::get_name)
-        .collect::<Vec<_>>()
-        .join(", ")
+    let shown = command.get_subcommands().filter(|c| !c.is_hide_set());
+    shown.map(|c| c.get_name().to_owned()).collect()
 }
 
 fn one_of(names: &str) -> String {

@@ -83,7 +83,7 @@ fn refusals_name_the_file_the_thing_the_reason_and_the_next_step() {
         ),
         (
             "backup_dir = \"/var/lib/etcd2/backup\"",
-            "backup_dir /var/lib/etcd2/backup lies inside data_dir /var/lib/etcd2 | give backup_dir and data_dir folders side by side, on the same file system",
+            "backup_dir /var/lib/etcd2/backup is inside data_dir /var/lib/etcd2 | use separate directories for backup_dir and data_dir, side by side on the same file system",
         ),
         (
             "etcd_unit = \"etcd2\"",

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::Result;
 use etcd2_backup::exit::{Exit, fault};
 use etcd2_backup::settings::endpoint;
-use etcd2_backup::settings::names::etcd_unit_problem;
+use etcd2_backup::settings::names::{etcd_unit_problem, service_problem};
 use etcd2_backup::settings::urls::peer_url_problem;
 
 use super::rclone_conf::Section;
@@ -120,9 +120,8 @@ pub(crate) fn check_source(name: &str) -> Result<String> {
 
 /// The unit that is started when a backup fails; a template gets the name of the one that failed.
 pub(crate) fn check_on_failure(unit: &str) -> Result<String> {
-    let stem = unit.strip_suffix(".service").unwrap_or_default();
-    let plain = stem.bytes().all(|b| b.is_ascii_alphanumeric() || b":_.@-".contains(&b));
-    if stem.is_empty() || stem.starts_with('@') || !plain || unit.len() > 200 {
+    // Room for the name of the unit that failed; a backslash systemd would read as an escape.
+    if service_problem(unit).is_some() || unit.contains('\\') || unit.len() > 200 {
         let hint = "write the name of a service, or of a template, which gets the name of the unit that failed: \
                     on_failure = \"tell-ops@.service\"";
         return Err(refuse(format!("on_failure {unit:?} is not the name of a service"), hint));
@@ -156,14 +155,16 @@ pub(crate) fn check_apart(dirs: &[(&str, &Path)]) -> Result<()> {
     for (i, (key, dir)) in dirs.iter().enumerate() {
         for (other_key, other) in &dirs[..i] {
             let how = match (dir == other, dir.starts_with(other), other.starts_with(dir)) {
-                (true, ..) => "is the same folder as",
-                (_, true, _) => "lies inside",
+                (true, ..) => "is the same directory as",
+                (_, true, _) => "is inside",
                 (.., true) => "contains",
                 _ => continue,
             };
             return Err(refuse(
                 format!("{key} {} {how} {other_key} {}", dir.display(), other.display()),
-                format!("give {key} and {other_key} folders side by side, on the same file system"),
+                format!(
+                    "use separate directories for {key} and {other_key}, side by side on the same file system"
+                ),
             ));
         }
     }

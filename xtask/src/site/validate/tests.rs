@@ -140,12 +140,12 @@ fn folders() {
     let apart = |a: &str, b: &str| check_apart(&[("data_dir", Path::new(a)), ("backup_dir", Path::new(b))]);
     apart("/var/lib/etcd2", "/var/lib/etcd2-backup").unwrap();
     for (a, b, how) in
-        [("/a", "/a", "is the same folder as"), ("/a", "/a/b", "lies inside"), ("/a/b", "/a", "contains")]
+        [("/a", "/a", "is the same directory as"), ("/a", "/a/b", "is inside"), ("/a/b", "/a", "contains")]
     {
         assert_eq!(
             said(apart(a, b)),
             format!(
-                "backup_dir {b} {how} data_dir {a} | give backup_dir and data_dir folders side by side, on the same file system"
+                "backup_dir {b} {how} data_dir {a} | use separate directories for backup_dir and data_dir, side by side on the same file system"
             )
         );
     }
