@@ -1,5 +1,6 @@
 //! `clean`: what restores and joins kept of old data, and its end.
 
+use std::io::stdout;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -14,6 +15,7 @@ use crate::paths::FENCE;
 use crate::restore::open;
 use crate::settings::Settings;
 use crate::sys::root::Root;
+use crate::sys::terminal::table::{Column, age, bytes, table, width};
 use crate::sys::{terminal, time};
 
 pub(super) fn run(root: &Root, options: &args::Clean) -> Result<Exit> {
@@ -24,10 +26,10 @@ pub(super) fn run(root: &Root, options: &args::Clean) -> Result<Exit> {
     let _lock = options.yes.then(|| guards::take_lock(&settings)).transpose()?;
     let mut chosen = kept::list(&places)?;
     let newest = chosen.last().map(|kept| kept.suffix.clone());
-    chosen.retain(|kept| options.older_than.is_none_or(|age| now.saturating_sub(kept.time) > age.as_secs()));
-    for kept in &chosen {
-        terminal::print(&line(kept, now)?);
-    }
+    chosen.retain(|kept| {
+        options.older_than.is_none_or(|limit| now.saturating_sub(kept.time) > limit.as_secs())
+    });
+    terminal::print(&listed(&chosen, now, width(&stdout()))?);
     if chosen.is_empty() {
         log::info!("no old directories to remove");
         return Ok(Exit::Done);
@@ -81,15 +83,15 @@ fn unproven(settings: &Settings) -> Result<Option<String>> {
     })
 }
 
-fn line(kept: &Kept, now: u64) -> Result<String> {
-    let age = Duration::from_secs(now.saturating_sub(kept.time) / 60 * 60);
-    let dirs: Vec<_> = kept.dirs.iter().map(|dir| dir.display().to_string()).collect();
-    Ok(format!(
-        "{}  {}  {} bytes  {}  {}\n",
-        time::rfc3339(kept.time),
-        humantime::format_duration(age),
-        kept.bytes()?,
-        kept.why,
-        dirs.join(" ")
-    ))
+/// What is kept, each with its directories below it.
+fn listed(all: &[Kept], now: u64, width: usize) -> Result<String> {
+    let columns =
+        [Column::left("moved aside"), Column::left("age"), Column::right("size"), Column::left("by")];
+    let mut rows = Vec::new();
+    for kept in all {
+        let ago = age(Duration::from_secs(now.saturating_sub(kept.time)));
+        rows.push(vec![time::rfc3339(kept.time), ago, bytes(kept.bytes()?), kept.why.clone()]);
+        rows.extend(kept.dirs.iter().map(|dir| vec![dir.display().to_string()]));
+    }
+    Ok(table(&columns, &rows, width))
 }

@@ -1,5 +1,7 @@
 //! `inspect`: show what a data directory, an archive or one of their files holds. Nothing is changed.
 
+use std::io::stdout;
+
 use anyhow::Result;
 
 use super::args;
@@ -8,6 +10,7 @@ use crate::inspect::report::{Report, State};
 use crate::inspect::subject::Subject;
 use crate::inspect::{entries, keys, table};
 use crate::sys::terminal::output::Output;
+use crate::sys::terminal::table::width;
 
 pub(super) fn run(options: &args::Inspect) -> Result<Exit> {
     if options.keys && options.entries.is_some() {
@@ -22,7 +25,7 @@ pub(super) fn run(options: &args::Inspect) -> Result<Exit> {
         Some(range) => entries::list(&subject, range, &mut out),
         None if options.keys => keys::list(&subject, &mut out),
         None if options.json => out.json(&report),
-        None => out.text(&table::render(&report)),
+        None => out.text(&table::render(&report, width(&stdout()))),
     };
     if !out.finish()? {
         // Who closed our output has seen enough.

@@ -1,5 +1,7 @@
 //! `list`: the restore points of this machine, of another one, or of all that back up to the endpoint.
 
+use std::io::stdout;
+
 use anyhow::Result;
 
 use super::args;
@@ -10,6 +12,7 @@ use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
 use crate::sys::root::Root;
 use crate::sys::terminal::output::Output;
+use crate::sys::terminal::table::width;
 
 pub(super) fn run(root: &Root, options: &args::List, verbose: bool) -> Result<Exit> {
     if options.all && options.from.is_some() {
@@ -41,7 +44,7 @@ pub(super) fn run(root: &Root, options: &args::List, verbose: bool) -> Result<Ex
     let printed = if options.json {
         out.json(&listing)
     } else {
-        out.text(&text::render(&listing, options.points || verbose))
+        out.text(&text::render(&listing, options.points || verbose, width(&stdout())))
     };
     // Who closed our output has seen enough.
     if out.finish()? { printed.map(|()| Exit::Done) } else { Ok(Exit::Done) }

@@ -3,7 +3,7 @@
 //! Nothing is remembered between two runs: what is to be done follows from what the nodes say. Whatever was cut off, and
 //! wherever, running it again goes on from there.
 
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::{BufRead as _, IsTerminal as _, stderr};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -21,6 +21,7 @@ use crate::fleet::steps::Fleet;
 use crate::fleet::way::{Node, Take, Way, Wish};
 use crate::fleet::{past, plan, text};
 use crate::settings::our_units::TIMER;
+use crate::sys::terminal::table::width;
 
 struct Recover<'a> {
     options: &'a args::Recover,
@@ -176,9 +177,8 @@ impl Recover<'_> {
                  discard those writes too, stop etcd on all nodes, then run the same command again"
             );
         }
-        for line in text::lines(nodes, way, self.wish.one_by_one) {
-            log::info!("{line}");
-        }
+        let said = text::render(nodes, way, self.wish.one_by_one, width(&stderr()));
+        said.lines().for_each(|line| log::info!("{line}"));
     }
 
     fn confirm(&self) -> Result<()> {

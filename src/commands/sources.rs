@@ -1,5 +1,7 @@
 //! `sources`: what a recovery could begin with, on this disk and below the endpoint, and which of it is the freshest.
 
+use std::io::stdout;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -11,6 +13,7 @@ use crate::restore::candidates::{Source, find, text};
 use crate::settings::Settings;
 use crate::sys::root::Root;
 use crate::sys::terminal::output::Output;
+use crate::sys::terminal::table::width;
 use crate::sys::time;
 
 /// What is printed.
@@ -69,7 +72,7 @@ fn print(options: &args::Sources, sources: &[Source], verdict: &Verdict) -> Resu
         let (freshest, clear) = (&verdict.candidates[..], verdict.is_clear());
         out.json(&Answer { format: 1, sources, freshest, clear, unseen })
     } else {
-        out.text(&text::render(sources, verdict))
+        out.text(&text::render(sources, verdict, width(&stdout())))
     };
     // Who closed our output has seen enough.
     if out.finish()? { printed } else { Ok(()) }

@@ -1,5 +1,7 @@
 //! `status`: what would be lost if this node's disk died now, and why.
 
+use std::io::stdout;
+
 use anyhow::Result;
 
 use super::args;
@@ -20,6 +22,7 @@ use crate::settings::Settings;
 use crate::settings::our_units::TIMER;
 use crate::sys::root::Root;
 use crate::sys::terminal::output::Output;
+use crate::sys::terminal::table::width;
 use crate::sys::{systemd, time};
 
 pub(super) fn run(root: &Root, options: &args::Status) -> Result<Exit> {
@@ -35,7 +38,7 @@ pub(super) fn run(root: &Root, options: &args::Status) -> Result<Exit> {
     let mut out = Output::new(options.json);
     let said = match options.json {
         true => out.json(&status::json(&facts, &judgement)),
-        false => out.text(&status::text(&facts, &judgement)),
+        false => out.text(&status::text(&facts, &judgement, width(&stdout()))),
     };
     if out.finish()? {
         said?;

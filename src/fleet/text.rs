@@ -4,10 +4,27 @@ use super::report::{About, Doubt, Found, Report};
 use super::way::{Node, Take, Way};
 use crate::archive::lineage::RecordedMember;
 use crate::settings::urls;
+use crate::sys::terminal::table::{Column, paragraph, table};
 
-/// The plan for people, line by line.
-pub fn lines(nodes: &[Node], way: &Way, one_by_one: bool) -> Vec<String> {
-    let mut lines: Vec<String> = nodes.iter().flat_map(about).collect();
+const COLUMNS: [Column; 6] = [
+    Column::prose("node"),
+    Column::left("etcd"),
+    Column::left("data"),
+    Column::right("index"),
+    Column::right("term"),
+    Column::left("cluster"),
+];
+
+/// The nodes and the plan for people, in lines of `width`.
+pub fn render(nodes: &[Node], way: &Way, one_by_one: bool, width: usize) -> String {
+    let rows: Vec<Vec<String>> = nodes.iter().flat_map(rows).collect();
+    let lines = nodes.iter().flat_map(doubts).chain(lines(nodes, way, one_by_one));
+    table(&COLUMNS, &rows, width) + &lines.map(|line| paragraph(&line, width)).collect::<String>()
+}
+
+/// The plan, and what speaks against it.
+pub(super) fn lines(nodes: &[Node], way: &Way, one_by_one: bool) -> Vec<String> {
+    let mut lines = Vec::new();
     let target = |n: usize| nodes[n].target.as_str();
     let list = |left: &[usize]| left.iter().map(|n| target(*n)).collect::<Vec<_>>().join(", ");
     match way {
@@ -108,29 +125,79 @@ fn left_out(nodes: &[Node], first: usize, take: &Take) -> Vec<String> {
     others.map(line).collect()
 }
 
-fn about(node: &Node) -> Vec<String> {
-    let Report { name, running, healthy, disk, archive, doubts, .. } = &node.report;
+/// What a node has on its disk and in the remote.
+fn rows(node: &Node) -> [Vec<String>; 2] {
+    let Report { name, running, healthy, disk, archive, .. } = &node.report;
     let asked = node.report.unasked(About::Health).is_none();
-    let state = match (running, healthy) {
-        (_, false) if !asked => "the health of etcd is not known",
-        (_, true) => "etcd is healthy",
-        (true, false) => "etcd runs without a quorum",
-        (false, false) => "etcd is stopped",
+    let etcd = match (running, healthy) {
+        (_, false) if !asked => "not known",
+        (_, true) => "healthy",
+        (true, false) => "no quorum",
+        (false, false) => "stopped",
     };
-    let found = |found: &Option<Found>, about: About| match found {
-        None if node.report.unasked(about).is_some() => "not known".to_owned(),
-        None => "nothing".to_owned(),
-        Some(f) => format!("index {} of term {}, cluster {:x}", f.index, f.term, f.cluster_id),
+    let row = |label: String, etcd: &str, data: &str, found: &Option<Found>, about: About| {
+        let (index, term, cluster) = match found {
+            Some(f) => (f.index.to_string(), f.term.to_string(), format!("{:x}", f.cluster_id)),
+            None if node.report.unasked(about).is_some() => ("-".into(), "-".into(), "not known".into()),
+            None => ("-".into(), "-".into(), "nothing".into()),
+        };
+        vec![label, etcd.to_owned(), data.to_owned(), index, term, cluster]
     };
-    let mut lines = vec![format!(
-        "{} ({name}): {state}; disk: {}; archive: {}",
-        node.target,
-        found(disk, About::Disk),
-        found(archive, About::Archive)
-    )];
-    let doubt = |Doubt { about, why, .. }: &Doubt| {
-        format!("{} ({name}): warning: {}: {why}", node.target, about.describe())
+    [
+        row(format!("{} ({name})", node.target), etcd, "disk", disk, About::Disk),
+        row(String::new(), "", "archive", archive, About::Archive),
+    ]
+}
+
+fn doubts(node: &Node) -> impl Iterator<Item = String> {
+    let line = |Doubt { about, why, .. }: &Doubt| {
+        format!("{} ({}): warning: {}: {why}", node.target, node.report.name, about.describe())
     };
-    lines.extend(doubts.iter().map(doubt));
-    lines
+    node.report.doubts.iter().map(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::proto::LogPosition;
+
+    #[test]
+    fn a_node_has_a_row_for_its_disk_and_one_for_its_backup() {
+        let report = |name: &str, disk: Option<(u64, u64)>| -> Report {
+            let found = |(index, term)| {
+                serde_json::json!({
+                    "cluster_id": 0xcdf8_1819_4e3a_8c32_u64, "member_id": 2, "generation": 1, "index": index,
+                    "term": term, "parents": [], "members": [],
+                })
+            };
+            let doubt =
+                serde_json::json!({"about": "Archive", "why": "no route", "code": 13, "unasked": true});
+            let doubts = if disk.is_none() { vec![doubt] } else { Vec::new() };
+            let value = serde_json::json!({
+                "protocol": 2, "program": "x", "time": 0, "machine_id": "0".repeat(32), "name": name,
+                "peer_urls": [], "founder_urls": [], "endpoint": "r:b", "etcd_unit": "etcd2.service",
+                "restore_dir": "/r", "timer": false, "running": disk.is_none(), "healthy": false,
+                "disk": disk.map(found), "archive": null, "doubts": doubts, "record": null, "bootstrap": null,
+            });
+            serde_json::from_value(value).unwrap()
+        };
+        let node = |target: &str, report| Node { target: target.into(), report };
+        let nodes = [node("core@e1", report("e1", Some((6958, 2)))), node("core@e2", report("e2", None))];
+        let machine_id = "0123456789abcdef0123456789abcdef".to_owned();
+        let take = Take::Archive { machine_id, generation: 12 };
+        let way = Way::Begin { first: 0, take, end: LogPosition { index: 6958, term: 2 } };
+        let said = render(&nodes, &way, false, 80);
+        let want = "\
+node          etcd       data     index  term  cluster
+core@e1 (e1)  stopped    disk      6958     2  cdf818194e3a8c32
+                         archive      -     -  nothing
+core@e2 (e2)  no quorum  disk         -     -  nothing
+                         archive      -     -  not known
+core@e2 (e2): warning: the archive: no route
+plan: core@e1 makes a new cluster from generation 12 of
+    0123456789abcdef0123456789abcdef, up to index 6958 of term 2
+";
+        assert!(said.starts_with(want), "{said}");
+        assert!(said.lines().all(|line| line.len() <= 80), "{said}");
+    }
 }

@@ -2,14 +2,12 @@
 
 use super::report::{LogSummary, Report, State};
 use crate::etcd::datadir::Family;
+use crate::sys::terminal::table::{Column, bytes, count, table};
 use crate::sys::terminal::text;
 
-/// Width of the left column.
-const LABEL: usize = 14;
-
-/// The table. It has no key and no value of the store.
-pub fn render(report: &Report) -> String {
-    let mut table = Table(String::new());
+/// The table, in lines of `width`. It has no key and no value of the store.
+pub fn render(report: &Report, width: usize) -> String {
+    let mut table = Table::default();
     table.row("what", report.kind);
     table.row("state", state(report.state));
     for fault in &report.faults {
@@ -32,7 +30,7 @@ pub fn render(report: &Report) -> String {
         table.row("members", &format!("{:<16}  {name}  {}", member.id, member.peer_urls.join(",")));
     }
     if let Some(s) = &report.snapshot {
-        table.row("snapshot", &format!("{}, index {}, term {}, {} bytes", s.file, s.index, s.term, s.bytes));
+        table.row("snapshot", &format!("{}, index {}, term {}, {}", s.file, s.index, s.term, bytes(s.bytes)));
     } else if report.log.is_some() && report.kind != "segment" {
         table.row("snapshot", "none");
     }
@@ -48,22 +46,26 @@ pub fn render(report: &Report) -> String {
         table.row(
             "generations",
             &format!(
-                "{}: {}, cluster {}, member {}, {} parts, {} bytes, {} to {}, up to index {} of term {}{}",
+                "{}: {}, cluster {}, member {}, {}, {}, {} to {}, up to index {} of term {}{}",
                 g.number,
                 state(g.state),
                 g.cluster_id,
                 g.member_id,
-                g.parts,
-                g.bytes,
+                count(g.parts, "part", "parts"),
+                bytes(g.bytes),
                 span[0],
                 span[1],
                 g.last_index,
                 g.last_term,
-                if g.absent > 0 { format!(", {} objects ignored", g.absent) } else { String::new() },
+                if g.absent > 0 {
+                    format!(", {} ignored", count(g.absent, "object", "objects"))
+                } else {
+                    String::new()
+                },
             ),
         );
     }
-    table.0
+    table.render(width)
 }
 
 fn of_log(table: &mut Table, log: &LogSummary) {
@@ -71,8 +73,8 @@ fn of_log(table: &mut Table, log: &LogSummary) {
         (Some(first), Some(last)) => format!(", index {first} to {last}"),
         _ => String::new(),
     };
-    let segments = if log.segments == 1 { "segment" } else { "segments" };
-    table.row("log", &format!("{} entries in {} {segments}{span}", log.entries, log.segments));
+    let segments = count(log.segments, "segment", "segments");
+    table.row("log", &format!("{} in {segments}{span}", count(log.entries, "entry", "entries")));
     if let Some(term) = log.last_term {
         table.row("last entry", &format!("index {}, term {term}", log.last_index.unwrap_or_default()));
     }
@@ -95,18 +97,25 @@ fn state(state: State) -> &'static str {
     }
 }
 
-struct Table(String);
+#[derive(Default)]
+struct Table {
+    rows: Vec<Vec<String>>,
+    last: &'static str,
+}
 
 impl Table {
     /// A label is written once for all of its rows.
-    fn row(&mut self, label: &str, what: &str) {
-        let again = self.0.lines().rfind(|l| !l.starts_with(' ')).is_some_and(|l| l[..LABEL].trim() == label);
-        let label = if again { "" } else { label };
-        self.0 += format!("{label:<LABEL$}{}", text::name(what.as_bytes())).trim_end();
-        self.0.push('\n');
+    fn row(&mut self, label: &'static str, what: &str) {
+        let shown = if label == self.last { "" } else { label };
+        self.last = label;
+        self.rows.push(vec![shown.to_owned(), text::name(what.as_bytes())]);
     }
 
-    fn some(&mut self, label: &str, what: Option<&str>) {
+    fn render(&self, width: usize) -> String {
+        table(&[Column::left(""), Column::prose("")], &self.rows, width)
+    }
+
+    fn some(&mut self, label: &'static str, what: Option<&str>) {
         what.into_iter().for_each(|what| self.row(label, what));
     }
 }
@@ -128,12 +137,12 @@ mod tests {
             ..Report::default()
         };
         assert_eq!(
-            render(&report),
-            "what          data-dir\n\
-             state         corrupt\n\
-             fault         x.wal@7: bad\n\
-             members       a                 one\\nx  u\n\
-             \x20             b                 (not started yet)  u\n"
+            render(&report, 80),
+            "what     data-dir\n\
+             state    corrupt\n\
+             fault    x.wal@7: bad\n\
+             members  a                 one\\nx  u\n\
+             \x20        b                 (not started yet)  u\n"
         );
     }
 }

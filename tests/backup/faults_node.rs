@@ -190,7 +190,7 @@ fn etcd_is_put_back_to_an_older_snapshot_between_cycles() {
     node.refused(&["prune", "--dry-run"], 18, &[lacks, "--accept"]);
     let sources = node.run(&["sources"]);
     assert_eq!(sources.code, 18, "{sources:?}");
-    for words in ["restore --generation 1 ", "restore --generation 2 ", "lost acknowledged writes"] {
+    for words in ["restore --generation 1\n", "restore --generation 2\n", "lost acknowledged writes"] {
         assert!(sources.answer.contains(words), "{words}: {sources:?}");
     }
     node.etcd.stop().unwrap();

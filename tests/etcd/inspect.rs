@@ -293,11 +293,11 @@ fn an_archive_is_told_generation_by_generation() {
     // The newest upload was cut off: that backup never was.
     let whole = fs::read(&parts[1]).unwrap();
     alter(&parts[1], |bytes| bytes.truncate(100));
-    expect(&folder, &[], 17, &["torn at its end", "1 objects ignored"]);
+    expect(&folder, &[], 17, &["torn at its end", "1 object ignored"]);
     alter(&parts[1], |bytes| *bytes = whole.clone());
     alter(&parts[1], |bytes| bytes[100] ^= 1);
     let out = expect(&folder, &[], 11, &["corrupt", "00000001-", "its checksum is wrong", "hint: "]);
-    assert!(out.contains("1: corrupt, cluster ") && out.contains(", 1 parts, "), "{out}");
+    assert!(out.contains("1: corrupt, cluster ") && out.contains(", 1 part, "), "{out}");
     expect(&parts[1], &[], 11, &["its checksum is wrong", "hint: "]);
     fs::remove_file(&parts[0]).unwrap();
     expect(&folder, &[], 11, &["the base of generation 1 is missing or truncated", "hint: "]);

@@ -6,6 +6,8 @@ source "$(dirname "$0")/lib.sh"
 all=(core@e1 core@e2 core@e3)
 recover() { "$dist_dir/etcd2-backup" recover --ssh "ssh -F $LAB_DIR/ssh/config" "$@" "${all[@]}" 2>&1 | tee "$work_dir/said"; }
 said() { grep -Eq -- "$1" "$work_dir/said"; }
+# What is longer than a line goes on in the next one.
+said_in_lines() { tr "\n" " " <"$work_dir/said" | grep -Eq -- "$1"; }
 lose() { for node in "$@"; do on "$node" "sudo sh -c 'rm -rf /var/lib/etcd2/*'"; done; }
 timer_is_on() { [ "$(on "$1" systemctl is-active etcd2-backup.timer)" = active ]; }
 timer_is_off() { ! timer_is_on "$1"; }
@@ -42,7 +44,7 @@ backup_of e1
 stop_all
 lose e1 e2 e3
 claim "from the remote" recover --yes
-claim "   by the founding member's backup" said "plan: core@e1 makes a new cluster from generation [0-9]+ of $(machine_id e1)"
+claim "   by the founding member's backup" said_in_lines "plan: core@e1 makes a new cluster from generation [0-9]+ of +$(machine_id e1)"
 all_keys_on e1 e2 e3
 
 # The founding member's disk is lost, and what only the disks had is kept.

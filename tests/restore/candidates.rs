@@ -105,21 +105,19 @@ fn the_freshest_of_a_cluster_is_named_with_the_command_that_takes_it() {
     assert_eq!(run.code, 0, "{}", run.log);
     let last = run.answer.lines().last().unwrap();
     assert!(
-        last.starts_with(&format!("  sudo /opt/bin/etcd2-backup restore --from {} ", machine("1"))),
+        last == format!("    sudo /opt/bin/etcd2-backup restore --from {}", machine("1")),
         "{}",
         run.answer
     );
     let behind =
         index(one(&answer, "archive", &machine("1"))) - index(one(&answer, "archive", &machine("3")));
-    for words in [
-        format!("\n  {behind} fewer "),
-        "\nthe freshest:\n".into(),
-        format!("; {}\n", nodes[0].etcd.peer_url),
-    ] {
+    for words in
+        [format!("\n  {behind} fewer "), "\nthe freshest:\n".into(), format!(" {}\n", nodes[0].etcd.peer_url)]
+    {
         assert!(run.answer.contains(&words), "{words}: {}", run.answer);
     }
     assert!(run.log.contains("set-founder"), "{}", run.log);
-    assert!(run.answer.lines().all(|line| line.trim_end() == line));
+    assert!(run.answer.lines().all(|line| line.trim_end() == line && line.len() <= 80), "{}", run.answer);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::cluster::own::{self, Asked, Differs};
 use crate::etcd::datadir::Family;
 use crate::etcd::proto::{LogPosition, Metadata};
 use crate::node::running::note::Open;
+use crate::sys::terminal::table::span;
 
 mod text;
 
@@ -127,7 +128,7 @@ pub fn judge(facts: &Facts) -> Judgement {
         (None, _) => unsent(facts, &mut warn),
         (_, Some(seconds)) if seconds > facts.max_age.as_secs() => warn(
             "old",
-            format!("writes of the last {seconds} s are not in the remote"),
+            format!("writes of the last {} are not in the remote", span(Duration::from_secs(seconds))),
             "see why: journalctl -u etcd2-backup.service",
         ),
         _ => {}

@@ -136,15 +136,16 @@ fn it_is_said_for_people_and_for_programs() {
     let mut facts = facts();
     facts.timer = Some(false);
     let judgement = judge(&facts);
-    let said = text(&facts, &judgement);
+    let said = text(&facts, &judgement, 80);
     let want = "would lose  at most 7 entries, of the last 60 s: they came after the last backup\n\
                 log         up to index 60, of member 4 of cluster 3\n\
-                remote      up to index 50, captured 1970-01-01T02:45:40Z, generation 1, in r:p/id\n\
+                remote      up to index 50 of generation 1, in r:p/id\n\
+                captured    1970-01-01T02:45:40Z (60 s ago)\n\
                 etcd        runs and has a quorum, applied up to index 50\n\
-                verified    1970-01-01T02:46:39Z\n\
+                verified    1970-01-01T02:46:39Z (1 s ago)\n\
                 rehearsed   never\n\
                 warning     etcd2-backup.timer does not run: automatic backups are off\n\
-                \x20           hint: systemctl enable --now etcd2-backup.timer\n";
+                \x20           hint: sudo systemctl enable --now etcd2-backup.timer\n";
     assert_eq!(said, want);
     let value = json(&facts, &judgement);
     assert_eq!(
@@ -153,10 +154,10 @@ fn it_is_said_for_people_and_for_programs() {
     );
     assert_eq!(value["warnings"][0]["kind"], "timer");
     facts.etcd = Asked::Unknown("GET https://e1: (58)".into());
-    assert!(text(&facts, &judgement).contains("etcd        could not be asked: GET https://e1: (58)\n"));
+    assert!(text(&facts, &judgement, 80).contains("etcd        could not be asked: GET https://e1: (58)\n"));
     assert_eq!(json(&facts, &judgement)["etcd"], "unknown");
     facts.state = None;
     let judgement = judge(&facts);
-    assert!(text(&facts, &judgement).starts_with("would lose  all 60 entries: no backup was made\n"));
+    assert!(text(&facts, &judgement, 80).starts_with("would lose  all 60 entries: no backup was made\n"));
     assert_eq!(json(&facts, &judgement)["lost_seconds"], Value::Null);
 }

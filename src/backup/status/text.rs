@@ -1,27 +1,30 @@
 //! A judgement for people, and for a program.
 
-use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{Facts, Judgement, Warning};
 use crate::cluster::own::{Asked, Own};
+use crate::sys::terminal::table::{Column, age, count, span, table};
 use crate::sys::time::rfc3339;
 
-/// For people: one thing a line.
-pub fn text(facts: &Facts, judgement: &Judgement) -> String {
+/// For people: one thing a line, in lines of `width`.
+pub fn text(facts: &Facts, judgement: &Judgement, width: usize) -> String {
     let Judgement { sent, lost_entries, lost_seconds, because, warnings } = judgement;
-    let mut out = String::new();
-    let mut line = |name: &str, value: String| {
-        // Writing to memory does not fail.
-        let _ = writeln!(out, "{name:<11} {value}");
-    };
+    let mut rows = Vec::new();
+    let mut line = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
+    let all = |entries: u64| count(entries, "entry", "entries");
     line(
         "would lose",
         match (lost_entries, lost_seconds) {
             (0, Some(_)) => "nothing".into(),
-            (entries, Some(seconds)) => format!("at most {entries} entries, of the last {seconds} s"),
-            (entries, None) => format!("all {entries} entries"),
+            (entries, Some(seconds)) => {
+                let time = span(Duration::from_secs(*seconds));
+                format!("at most {}, of the last {time}", all(*entries))
+            }
+            (1, None) => "the only entry".into(),
+            (entries, None) => format!("all {}", all(*entries)),
         } + &because.map_or(String::new(), |why| format!(": {why}")),
     );
     let metadata = facts.new.metadata;
@@ -32,27 +35,24 @@ pub fn text(facts: &Facts, judgement: &Judgement) -> String {
             facts.new.last.index, metadata.member_id, metadata.cluster_id
         ),
     );
+    let when = |time: u64| {
+        let ago = Duration::from_secs(facts.now.saturating_sub(time));
+        format!("{} ({})", rfc3339(time), age(ago))
+    };
     if let (Some(sent), Some(state)) = (sent, &facts.state) {
-        line(
-            "remote",
-            format!(
-                "up to index {}, captured {}, generation {}, in {}",
-                sent.index,
-                rfc3339(sent.clock),
-                state.generation,
-                facts.folder
-            ),
-        );
+        let (index, generation) = (sent.index, state.generation);
+        line("remote", format!("up to index {index} of generation {generation}, in {}", facts.folder));
+        line("captured", when(sent.clock));
     }
     line("etcd", etcd(&facts.etcd));
-    let when = |time: Option<u64>| time.map_or("never".to_owned(), rfc3339);
-    line("verified", when(facts.verified));
-    line("rehearsed", when(facts.rehearsed));
+    let ever = |time: Option<u64>| time.map_or("never".to_owned(), when);
+    line("verified", ever(facts.verified));
+    line("rehearsed", ever(facts.rehearsed));
     for Warning { text, hint, .. } in warnings {
         line("warning", text.clone());
         line("", format!("hint: {hint}"));
     }
-    out
+    table(&[Column::left(""), Column::prose("")], &rows, width)
 }
 
 fn etcd(etcd: &Asked) -> String {
