@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use etcd2_backup::commands::args;
+
 use crate::PROGRAM;
 
 #[test]
@@ -22,5 +24,20 @@ fn help_and_version_go_to_stdout_and_usage_errors_to_stderr() {
             assert!(said.starts_with(wanted), "{arguments:?}: {said:?}");
             assert_eq!(said.is_empty(), wanted.is_empty(), "{arguments:?}: {said:?}");
         }
+    }
+}
+
+/// Without a terminal too, whatever the shell says of it.
+#[test]
+fn every_help_has_at_most_80_columns() {
+    let command = args::command();
+    let names: Vec<&str> = command.get_subcommands().map(|c| c.get_name()).collect();
+    assert!(names.len() > 20, "{names:?}");
+    let of_one = names.iter().flat_map(|name| [vec!["help", name], vec![name, "--help"], vec![name, "-h"]]);
+    for arguments in of_one.chain([vec!["help"], vec!["--help"]]) {
+        let output = Command::new(PROGRAM).args(&arguments).env("COLUMNS", "200").output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let widest = said.lines().max_by_key(|line| line.chars().count()).unwrap();
+        assert!(output.status.success() && widest.chars().count() <= 80, "{arguments:?}: {widest}");
     }
 }

@@ -100,9 +100,28 @@ fn run(task: &Task) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
 
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
-        <super::Cli as clap::CommandFactory>::command().debug_assert();
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_has_at_most_80_columns() {
+        let mut cli = Cli::command();
+        cli.build();
+        let mut left = vec![cli];
+        let mut seen = 0;
+        while let Some(mut command) = left.pop() {
+            left.extend(command.get_subcommands().cloned());
+            for help in [command.render_help(), command.render_long_help()] {
+                let help = help.to_string();
+                let wide = help.lines().find(|line| line.trim_end().chars().count() > 80);
+                assert_eq!(wide, None, "{}", command.get_name());
+                seen += 1;
+            }
+        }
+        assert!(seen > 30, "only {seen} were seen");
     }
 }
