@@ -27,6 +27,7 @@ use crate::etcd::wal::Extent;
 use crate::exit::{Exit, Fault, OrFault, fault};
 use crate::sys::digest::to_hex;
 use crate::sys::room::{self, Leave};
+use crate::sys::terminal::table::count;
 
 pub(super) const MAGIC: &[u8; 8] = b"E2BKPART";
 const VERSION: u8 = 1;
@@ -230,7 +231,7 @@ impl Part {
 
     fn read(path: &Path, generation: GenerationName, name: PartName) -> Result<Self> {
         let size = fs::metadata(path)?.len();
-        ensure!(size == name.size, "{size} bytes, not {}", name.size);
+        ensure!(size == name.size, "{}, not {}", count(size, "byte", "bytes"), name.size);
         let part = Self::read_unnamed(path)?;
         let says = part.head.part_name(size, &part.checksum);
         let other = part.head.generation_name();
@@ -254,7 +255,11 @@ impl Part {
         let mut fixed = [0; FIXED_BYTES as usize];
         file.read_exact(&mut fixed)?;
         let length = head_length(fixed)?;
-        ensure!(u64::from(length) <= body - FIXED_BYTES, "its head has an impossible length, {length} bytes");
+        ensure!(
+            u64::from(length) <= body - FIXED_BYTES,
+            "its head has an impossible length, {}",
+            count(length, "byte", "bytes")
+        );
         let mut json = vec![0; length as usize];
         file.read_exact(&mut json)?;
         let head: Head = serde_json::from_slice(&json).context("reading its head")?;
@@ -284,7 +289,11 @@ fn head_length(fixed: [u8; FIXED_BYTES as usize]) -> Result<u32> {
         return Err(fault(Exit::Refused, what, "use the etcd2-backup that wrote it, or a newer one"));
     }
     let length = u32::from_le_bytes([a, b, c, d]);
-    ensure!(length <= MAX_HEAD_BYTES, "its head has an impossible length, {length} bytes");
+    ensure!(
+        length <= MAX_HEAD_BYTES,
+        "its head has an impossible length, {}",
+        count(length, "byte", "bytes")
+    );
     Ok(length)
 }
 

@@ -17,6 +17,7 @@ use crate::etcd::wal::{Extent, SegmentName};
 use crate::exit::{Exit, OrFault, exit_of, fault};
 use crate::sys::fs::create_dirs;
 use crate::sys::room::{self, Leave};
+use crate::sys::terminal::table;
 
 /// Writes the parts of one generation, from its base on, into the new data directory `target`, if so much stays free then.
 ///
@@ -105,8 +106,9 @@ pub fn read_part(part: &Part, at: &mut Option<Extent>, sink: &mut dyn Sink) -> R
         io::copy(&mut bytes, &mut io::sink())?;
         ensure!(
             bytes.limit() == 0,
-            "the snapshot is truncated: {} of {size} bytes are missing",
-            bytes.limit()
+            "the snapshot is truncated: {} of {} missing",
+            table::bytes(bytes.limit()),
+            table::bytes(*size)
         );
     }
     for extent in &part.head.log {

@@ -20,6 +20,7 @@ use crate::etcd::v3::{Db, Seen};
 use crate::etcd::wal::{self, Extent, Place, Reading, Unfinished, Walk};
 use crate::etcd::{file, in_use};
 use crate::exit::{Exit, exit_of, fault};
+use crate::sys::terminal::table::{bytes, count};
 
 /// A restored log is replayed whole at etcd's start: 200,000 entries take about two seconds.
 const MAX_ENTRIES: u64 = 200_000;
@@ -235,7 +236,8 @@ fn too_long(dir: &DataDir, state: &State) -> Result<Option<String>> {
     let long = state.entries > MAX_ENTRIES || state.log_bytes > MIN_LOG_BYTES.max(state.base_size);
     let newer =
         || -> Result<bool> { Ok(snap::list(&dir.snap)?.first().is_some_and(|s| s.index > state.base_index)) };
-    let why = || format!("{} entries, {} bytes of log follow the base", state.entries, state.log_bytes);
+    let entries = || count(state.entries, "entry", "entries");
+    let why = || format!("{}, {} of WAL, follow the base", entries(), bytes(state.log_bytes));
     Ok((long && newer()?).then(why))
 }
 

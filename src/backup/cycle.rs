@@ -24,6 +24,7 @@ use crate::remote::rclone::Rclone;
 use crate::remote::{Object, Remote};
 use crate::settings::{Settings, urls};
 use crate::sys::root::Root;
+use crate::sys::terminal::table::count;
 use crate::sys::{random, time};
 
 /// So many generations in a row are begun, if each is found not to be as it was sent.
@@ -168,9 +169,9 @@ fn remember(settings: &Settings, state: Option<&mut State>, unfinished: Option<U
 fn tell_held_back(settings: &Settings, capture: &Capture) {
     let synced = capture.log.synced();
     log::info!(
-        "held back: {} entries up to index {} that change nothing{}; they are sent {} after the last part, \
-         or with the next write",
-        capture.log.entries,
+        "held back: {}, up to index {}{}; uploaded {} after the last part, or with \
+         the next write",
+        count(capture.log.entries, "entry that changes nothing", "entries that change nothing"),
         capture.last().index,
         synced.map_or(String::new(), |time| format!(", the newest SYNC of {}", time::rfc3339(time))),
         humantime::format_duration(settings.quiet_interval),

@@ -16,6 +16,7 @@ use crate::paths::FENCE;
 use crate::remote::version;
 use crate::settings::our_units::{DOCTOR, TIMER};
 use crate::sys::root::Root;
+use crate::sys::terminal::table::count;
 use crate::sys::{fs, look, privilege, systemd, terminal};
 
 /// What the tarball is called, and its checksum.
@@ -151,8 +152,9 @@ fn check(root: &Root, json: bool) -> Result<Exit> {
         terminal::print(&record.checked_json(&differences));
     }
     if differences.is_empty() {
-        let (files, program, commit) = (record.files.len(), &record.program, &record.commit);
-        log::info!("{files} files are as etcd2-backup {program} (commit {commit}) installed them");
+        let (program, commit) = (&record.program, &record.commit);
+        let files = count(record.files.len(), "file is", "files are");
+        log::info!("{files} as etcd2-backup {program} (commit {commit}) installed them");
         return Ok(Exit::Done);
     }
     let all: Vec<String> = differences.iter().map(|d| format!("{} {}", d.target, d.problem)).collect();

@@ -13,6 +13,7 @@ use crate::remote::{Object, Remote};
 use crate::restore::legacy;
 use crate::settings::Settings;
 use crate::sys::root::Root;
+use crate::sys::terminal::table::{bytes, count};
 
 pub(super) fn run(root: &Root, options: &args::Migrate) -> Result<Exit> {
     let settings = Settings::load(root)?;
@@ -48,11 +49,12 @@ pub(super) fn run(root: &Root, options: &args::Migrate) -> Result<Exit> {
         left.push(still_left(&remote, (from, objects), to)?);
     }
     for ((from, to, objects), left) in folders.iter().zip(&left) {
-        let bytes: u64 = left.iter().map(|o| o.size).sum();
+        let size: u64 = left.iter().map(|o| o.size).sum();
         log::info!(
-            "{from} -> {to}: {} objects, of which {} must be copied ({bytes} bytes)",
-            objects.len(),
-            left.len()
+            "{from} -> {to}: {}, of which {} must be copied ({})",
+            count(objects.len(), "object", "objects"),
+            left.len(),
+            bytes(size)
         );
         if !options.dry_run {
             copy(&remote, (from, objects), to, left)?;

@@ -16,6 +16,7 @@ use crate::sys::room::{Leave, Scratch};
 use crate::sys::root::Root;
 use crate::sys::summed;
 use crate::sys::terminal::output::Output;
+use crate::sys::terminal::table::count;
 use crate::verify::drill::process::Stage;
 use crate::verify::drill::run::{self, Drilled};
 
@@ -43,8 +44,10 @@ pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
     match answer.differences.first() {
         None => Ok(Exit::Done),
         Some(first) => {
-            let what =
-                format!("the restored etcd differs from the archive in {} places: {first}", answer.wrong);
+            let what = format!(
+                "the restored etcd differs from the archive in {}: {first}",
+                count(answer.wrong, "place", "places")
+            );
             Err(fault(
                 Exit::Corrupt,
                 what,
@@ -61,10 +64,11 @@ fn say(json: bool, answer: &Drilled) -> Result<()> {
         let Drilled { read_ms, write_ms, start_ms, digest, differences, .. } = answer;
         let mut text = format!(
             "{source}, index {index}\n\
-             etcd has {keys} keys; {compared_with_snapshot} were compared with the snapshot, {compared_with_log} with \
-             the WAL\nSHA-256 of keys, values and indexes: {digest}\n\
+             etcd has {}; compared with the snapshot: {compared_with_snapshot}, with the WAL: \
+             {compared_with_log}\nSHA-256 of keys, values and indexes: {digest}\n\
              a restore takes {} ms: {read_ms} to download and check, {write_ms} to write, {start_ms} to \
              start etcd\n",
+            count(*keys, "key", "keys"),
             read_ms + write_ms + start_ms,
         );
         differences.iter().for_each(|d| text += &format!("wrong: {d}\n"));

@@ -33,6 +33,7 @@ use crate::settings::Settings;
 use crate::settings::source::Choice;
 use crate::sys::room::Leave;
 use crate::sys::root::Root;
+use crate::sys::terminal::table::{bytes, count, span};
 use crate::sys::{fs as files, terminal, time};
 
 /// A backup takes seconds.
@@ -264,22 +265,29 @@ fn say_outlook(settings: &Settings, source: &Source) -> Result<()> {
     };
     if let Some(time) = time {
         log::info!(
-            "the restore point is {} s old, by {what} at {}",
-            now.saturating_sub(time),
+            "the restore point is {} old, by {what} at {}",
+            span(Duration::from_secs(now.saturating_sub(time))),
             time::rfc3339(time)
         );
     }
     let behind = contents.last().index - source.point.index;
     if behind > 0 {
-        log::warn!("given up: {behind} entries of this source after the restore point");
+        let entries = count(behind, "entry", "entries");
+        log::warn!("given up: {entries} of this source after the restore point");
     }
     log::info!(
-        "expired: {keys} keys in the snapshot and up to {writes} writes in the WAL after it; etcd drops \
-         them when it starts"
+        "expired: {} in the snapshot and at most {} in the WAL after it; etcd drops what expired when it \
+         starts",
+        count(keys, "key", "keys"),
+        count(writes, "write", "writes"),
     );
     let written = contents.base_size()? + source.log_size();
-    let (brought, data_dir) = (source.bytes, settings.data_dir.display());
-    log::info!("{brought} bytes were downloaded from the remote; up to {written} are written in {data_dir}");
+    log::info!(
+        "downloaded from the remote: {}; to be written in {}: at most {}",
+        bytes(source.bytes),
+        settings.data_dir.display(),
+        bytes(written)
+    );
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use crate::restore::{living_cluster, open};
 use crate::settings::Settings;
 use crate::sys::look;
 use crate::sys::root::Root;
+use crate::sys::terminal::table::count;
 
 /// What `restore --undo` asks for, as scripts call it that are older than `undo`.
 pub(super) fn of_restore(options: &Restore) -> Result<Undo> {
@@ -158,7 +159,7 @@ fn finish(root: &Root, settings: &Settings) -> Result<Exit> {
     identity::record(root, &Identity { cluster_id, member_id, wal_dir })?;
     fence::lower(root)?;
     log::info!("undone: this node is {}", describe(&now));
-    let members = now.members()?.len();
-    log::info!("next: sudo systemctl start {}; this cluster has {members} members", settings.etcd_unit);
+    let members = count(now.members()?.len(), "member", "members");
+    log::info!("next: sudo systemctl start {}; this cluster has {members}", settings.etcd_unit);
     Ok(Exit::Done)
 }

@@ -20,6 +20,7 @@ use crate::sys::lock::Lock;
 use crate::sys::room::{Leave, Scratch};
 use crate::sys::root::Root;
 use crate::sys::terminal::output::Output;
+use crate::sys::terminal::table::{self, count};
 use crate::sys::time;
 use crate::verify::finding::{Finding, Kind, in_listing, strays};
 use crate::verify::outcome;
@@ -169,10 +170,10 @@ fn text(answer: &Answer<'_>) -> String {
     for Checked { generation, parts, bytes, findings, .. } in answer.generations {
         let found = match findings.len() {
             0 => "intact".to_owned(),
-            1 => "1 object corrupt or missing".to_owned(),
-            n => format!("{n} objects corrupt or missing"),
+            n => format!("{} corrupt or missing", count(n, "object", "objects")),
         };
-        text += &format!("generation {generation}: {parts} parts, {bytes} bytes read: {found}\n");
+        let (parts, size) = (count(*parts, "part", "parts"), table::bytes(*bytes));
+        text += &format!("generation {generation}: {parts}, {size} read: {found}\n");
         for finding in findings {
             text += &format!("  {finding}\n");
         }

@@ -13,6 +13,7 @@ use super::proto::{LogPosition, SnapshotMetadata};
 use super::wal::pair;
 use super::wire::varint;
 use crate::sys::look;
+use crate::sys::terminal::table::count;
 
 /// The metadata of a snapshot is some IDs; more than this is none.
 const MAX_METADATA_BYTES: u64 = 1 << 20;
@@ -186,7 +187,7 @@ pub fn read_through(
     ensure!(next_varint(input, &mut head)? == 2 << 3 | 2, "no data after its CRC");
     let length = next_varint(input, &mut head)?;
     let there = size.saturating_sub(head);
-    ensure!(length == there, "{length} bytes announced, {there} there");
+    ensure!(length == there, "{} announced, {there} there", count(length, "byte", "bytes"));
     ensure!(expected != 0 && length != 0, "it is empty");
 
     // raftpb.Snapshot{1 data, 2 metadata}
@@ -195,7 +196,7 @@ pub fn read_through(
     let store_length = next_varint(&mut data, &mut at)?;
     let behind = length.checked_sub(at).and_then(|rest| rest.checked_sub(store_length));
     let behind = behind.context("its store is truncated")?;
-    ensure!(behind <= MAX_METADATA_BYTES, "{behind} bytes of metadata");
+    ensure!(behind <= MAX_METADATA_BYTES, "{} of metadata", count(behind, "byte", "bytes"));
     // A parser of JSON takes single bytes.
     let mut json = BufReader::with_capacity(BUFFER_BYTES, (&mut data).take(store_length));
     let stored = store(head + at, &mut json);
@@ -207,7 +208,12 @@ pub fn read_through(
     let mut rest = &tail[..];
     ensure!(varint(&mut rest)? == 2 << 3 | 2, "no metadata after its store");
     let metadata_length = varint(&mut rest)?;
-    ensure!(metadata_length == rest.len() as u64, "metadata of {metadata_length} bytes in {}", rest.len());
+    ensure!(
+        metadata_length == rest.len() as u64,
+        "metadata of {} in {}",
+        count(metadata_length, "byte", "bytes"),
+        rest.len()
+    );
     stored?;
     Ok(Outline { metadata: SnapshotMetadata::decode(rest)?, crc: (expected, head) })
 }

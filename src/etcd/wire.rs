@@ -2,6 +2,8 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::sys::terminal::table::count;
+
 /// One field of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value<'a> {
@@ -223,7 +225,7 @@ pub(super) fn shortest((value, length): (u64, u32)) -> Option<u64> {
 
 fn take<'a>(bytes: &mut &'a [u8], length: u64) -> Result<&'a [u8]> {
     let Some((head, rest)) = usize::try_from(length).ok().and_then(|n| bytes.split_at_checked(n)) else {
-        bail!("a field of {length} bytes is cut off after {}", bytes.len())
+        bail!("a field of {} is cut off after {}", count(length, "byte", "bytes"), bytes.len())
     };
     *bytes = rest;
     Ok(head)
@@ -320,7 +322,7 @@ mod tests {
             (&[8, 7, 0x10, 7], "expected bytes, found another wire type"),
             (&[8, 7, 0x18, 7], "field 3 is not expected here"),
             (&[8, 0x87, 0], "a number has more bytes than it needs"),
-            (&[8, 7, 0x12, 1], "a field of 1 bytes is cut off after 0"),
+            (&[8, 7, 0x12, 1], "a field of 1 byte is cut off after 0"),
         ] {
             assert_eq!(read(bytes).unwrap_err().to_string(), error, "{bytes:02x?}");
         }

@@ -1,11 +1,14 @@
 //! What keeps a recovery of these nodes from being begun, from their reports alone. Pure.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::report::{About, Doubt};
 use super::way::{Node, Way, Wish};
 use crate::exit::{Exit, fault};
 use crate::settings::urls;
+use crate::sys::terminal::table::span;
 
 /// Clocks that differ by more, in seconds, make moments and lifetimes wrong.
 const CLOCK_SLACK: u64 = 3600;
@@ -38,11 +41,8 @@ pub fn strange(nodes: &[Node]) -> Result<()> {
                 return Err(fault(Exit::Refused, what, "install the same tarball on all nodes"));
             }
             if one.time.abs_diff(other.time) > CLOCK_SLACK {
-                let minutes = one.time.abs_diff(other.time) / 60;
-                let what = format!(
-                    "the clocks of {} and {} are {minutes} minutes apart",
-                    earlier.target, node.target
-                );
+                let apart = span(Duration::from_secs(one.time.abs_diff(other.time)));
+                let what = format!("the clocks of {} and {} are {apart} apart", earlier.target, node.target);
                 return Err(fault(
                     Exit::Refused,
                     what,

@@ -15,6 +15,7 @@ use super::way::{Node, Take};
 use super::{plan, said};
 use crate::archive::lineage::Record;
 use crate::exit::{Exit, OrFault, exit_of, fault, hint_of};
+use crate::sys::terminal::table::count;
 
 /// A node looks at its disk and asks the remote, which may take its time to say that it is not there.
 const ASKING: Duration = Duration::from_secs(180);
@@ -265,9 +266,13 @@ impl Fleet {
         let targets: Vec<&str> = nodes.iter().map(|n| n.target.as_str()).collect();
         let all = self.each(&targets, |target| self.serving(target, cluster_id, index))?;
         for (target, Serving { members, index, keys }) in targets.iter().zip(&all) {
-            let keys = keys
-                .map_or("keys that only a user of etcd may read".to_owned(), |keys| format!("{keys} keys"));
-            self.tell(&format!("{target} serves: {members} members, index {index}, {keys}"));
+            let keys = keys.map_or("keys that only a user of etcd may read".to_owned(), |keys| {
+                count(keys, "key", "keys")
+            });
+            self.tell(&format!(
+                "{target} serves: {}, index {index}, {keys}",
+                count(*members, "member", "members")
+            ));
         }
         if let Some(at) = all.iter().position(|one| one.members != nodes.len()) {
             let what = format!("{} knows {} members, not {}", targets[at], all[at].members, nodes.len());

@@ -14,6 +14,7 @@ use crate::settings::Settings;
 use crate::sys::http::is_unasked;
 use crate::sys::lock::Lock;
 use crate::sys::root::Root;
+use crate::sys::terminal::table::span;
 use crate::sys::{systemd, time};
 
 /// Clocks of two machines are believed not to differ by more, in seconds.
@@ -207,11 +208,11 @@ pub fn refuse_clock_behind(synced: Option<u64>, now: u64) -> Result<()> {
         return Ok(());
     };
     let what = format!(
-        "this node's clock says {}, but the newest SYNC of the source is from {}: the clock is {} minutes \
+        "this node's clock says {}, but the newest SYNC of the source is from {}: the clock is {} \
          slow",
         time::rfc3339(now),
         time::rfc3339(synced),
-        (synced - now) / 60
+        span(Duration::from_secs(synced - now))
     );
     Err(fault(Exit::Refused, what, "set the clock (timedatectl), or restore anyway with --force"))
 }

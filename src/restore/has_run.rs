@@ -13,6 +13,7 @@ use crate::archive::lineage::Record;
 use crate::archive::names::PartName;
 use crate::exit::{Exit, Fault, exit_of, fault};
 use crate::remote::{Remote, Seen};
+use crate::sys::terminal::table::age;
 
 /// Refuses if a backup of the cluster, in any folder, has what only a quorum of it can have written; if that could not be looked
 /// up; or if so much time has passed that there may be one without a backup. `may_be_away`: where all else comes from files the
@@ -26,8 +27,8 @@ pub fn refuse_if_cluster_ran(
     now: u64,
     may_be_away: bool,
 ) -> Result<()> {
-    let (cluster_id, age) = (record.cluster_id, now.saturating_sub(record.time));
-    let recent = age <= Record::RECENT;
+    let (cluster_id, since) = (record.cluster_id, now.saturating_sub(record.time));
+    let recent = since <= Record::RECENT;
     let hint = "start etcd on the other nodes, then join this one: sudo systemctl start \
                 etcd2-join.service; or begin another recovery on the founding member. If this node \
                 certainly never ran as a member of that cluster, add --force";
@@ -42,9 +43,9 @@ pub fn refuse_if_cluster_ran(
         }
         Ok(_) if recent => Ok(()),
         Ok(_) => {
-            let age = humantime::format_duration(Duration::from_secs(age));
+            let begun = age(Duration::from_secs(since));
             let what = format!(
-                "no member of cluster {cluster_id:x} answers, and its recovery was begun {age} ago: it may \
+                "no member of cluster {cluster_id:x} answers, and its recovery was begun {begun}: it may \
                  have run since, and a member \
                  that is written now would forget what it acknowledged"
             );

@@ -18,6 +18,7 @@ use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 use crate::settings::source::Choice;
 use crate::sys::room::{Leave, Scratch};
+use crate::sys::terminal::table::count;
 use crate::sys::{folder, look};
 
 /// Where this node brings what it needs from the remote. The folder goes with the value: whatever is made of it, it lives
@@ -120,16 +121,14 @@ fn say_what_local_has(own: &Source, archive: &Source) {
     if !same_cluster(own, archive) || ours <= point {
         return;
     }
-    let more = ours.index.saturating_sub(point.index);
+    let more = count(ours.index.saturating_sub(point.index), "entry", "entries");
     if point == archive.contents.last() {
         log::warn!(
-            "this node's own data directory is intact and {more} entries newer; to keep them: sudo \
+            "this node's own data directory is intact and {more} newer; to keep them: sudo \
              /opt/bin/etcd2-backup restore --source local"
         );
     } else {
-        log::info!(
-            "this node's own data directory is intact and goes {more} entries further than the restore point"
-        );
+        log::info!("this node's own data directory is intact and goes {more} further than the restore point");
     }
 }
 

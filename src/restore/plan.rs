@@ -14,6 +14,7 @@ use crate::node::member_dir::aside;
 use crate::node::member_dir::places::Places;
 use crate::settings::Settings;
 use crate::sys::root::Root;
+use crate::sys::terminal::table::count;
 use crate::sys::{look, time};
 
 /// What a restore is going to make.
@@ -104,11 +105,11 @@ impl Plan {
         let (contents, last) = (&source.contents, source.point);
         log::info!("source: {}", source.origin.describe());
         log::info!(
-            "data of cluster {:x}, up to index {} of term {} ({} entries after {})",
+            "data of cluster {:x}, up to index {} of term {} ({} after {})",
             contents.metadata.cluster_id,
             last.index,
             last.term,
-            last.index - contents.base_index(),
+            count(last.index - contents.base_index(), "entry", "entries"),
             contents
                 .base
                 .as_ref()

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 
 use super::fs::{parent, remove_dir_if_there};
 use crate::exit::{Exit, fault};
+use crate::sys::terminal::table::bytes;
 
 /// The most that is reserved: a database preallocates its log in pieces of this size.
 const MOST_RESERVED: u64 = 64 << 20;
@@ -115,15 +116,17 @@ fn together(needs: Vec<(u64, &Path, u64)>) -> Vec<(u64, &Path, u64)> {
 }
 
 fn short(dir: &Path, room: Room, wanted: u64, left: u64, missing: u64, what: &str) -> anyhow::Error {
-    let others = if left > 0 { format!(", and {left} stay free for others") } else { String::new() };
+    let others = if left > 0 { format!(", and {} stay free for others", bytes(left)) } else { String::new() };
     let what = format!(
-        "there is no room in {}: {what} may need {wanted} bytes{others}; {} are free",
+        "there is no room in {}: {what} may need {}{others}; {} are free",
         dir.display(),
-        room.free
+        bytes(wanted),
+        bytes(room.free)
     );
     let hint = format!(
-        "free {missing} bytes there: `sudo /opt/bin/etcd2-backup clean` lists what restores and joins kept, \
+        "free at least {} there: `sudo /opt/bin/etcd2-backup clean` lists what restores and joins kept, \
          `df -h {}` the rest; nothing was changed",
+        bytes(missing),
         dir.display()
     );
     fault(Exit::NoSpace, what, hint)

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::archive::chain::Generation;
 use crate::archive::names::{GenerationName, PartName};
 use crate::remote::Object;
+use crate::sys::terminal::table::count;
 use crate::sys::time;
 
 /// What befell an object.
@@ -93,7 +94,7 @@ pub fn in_listing(generation: &Generation, objects: &[Object], known: Option<u64
         if size != part.size {
             let reason = match size {
                 Object::UNKNOWN_SIZE => "its size is unknown".to_owned(),
-                size => format!("it has {size} bytes, not {}", part.size),
+                size => format!("it has {}, not {}", count(size, "byte", "bytes"), part.size),
             };
             all.push(Finding::at(generation, part.sequence, path.clone(), reason, Kind::Damaged));
         }

@@ -136,7 +136,7 @@ fn it_stops_at_a_shrunken_store_until_that_is_accepted() {
     let now = time::now();
     generation(&node, 181, 0xc, now, 500, None);
     let before = files(&node);
-    let words = "the store shrank: its snapshot has 500 bytes in generation 181, 1000 in 180";
+    let words = "the store shrank: its snapshot has 500 B in generation 181, 1.0 kB in 180";
     node.refused(&["prune"], 18, &["nothing is removed", words, "prune --accept"]);
     node.refused(&["prune", "--dry-run"], 18, &[words]);
     let (plan, code) = said(&node, &["--accept", "--dry-run"]);

@@ -10,6 +10,7 @@ use etcd2_backup::etcd::datadir::DataDir;
 use etcd2_backup::etcd::frame::{FrameWriter, Kind};
 use etcd2_backup::etcd::wal::Reading;
 use etcd2_backup::etcd::wire::Encoder;
+use etcd2_backup::sys::terminal::table::{bytes, count};
 use etcd2_backup::sys::time;
 use testkit::files::tree;
 use testkit::keys::{Client, How};
@@ -102,21 +103,22 @@ fn a_plan_says_source_lineage_age_and_what_is_given_up_or_has_expired() {
             "becomes cluster ".into(),
             " with one member, ".into(),
             "the restore point is ".into(),
-            " s old, by its ".into(),
-            "expired: 1 keys in the snapshot and up to 1 writes in the WAL after it".into(),
-            format!("{parts} bytes were downloaded from the remote; up to "),
+            " old, by its ".into(),
+            "expired: 1 key in the snapshot and at most 1 write in the WAL after it".into(),
+            format!("downloaded from the remote: {}; to be written in ", bytes(parts)),
             format!("{} is kept as {}.before-restore-", member.display(), member.display()),
         ],
     );
     assert!(!log.contains("given up") && !log.contains("continues"), "{log}");
 
     let index = contents.base_index() + 2;
+    let entries = |n: u64| count(n, "entry", "entries");
     let log = plan(&node, &["--raft-index", &index.to_string()]);
     assert_says(
         &log,
         &[
-            format!("given up: {} entries of this source after the restore point", last.index - index),
-            format!("is intact and goes {} entries further than the restore point", last.index - index),
+            format!("given up: {} of this source after the restore point", entries(last.index - index)),
+            format!("is intact and goes {} further than the restore point", entries(last.index - index)),
         ],
     );
     let log = plan(&node, &["--source", "local"]);
@@ -125,8 +127,9 @@ fn a_plan_says_source_lineage_age_and_what_is_given_up_or_has_expired() {
         &[
             "this node's own data directory".into(),
             format!(
-                "0 bytes were downloaded from the remote; up to {written} are written in {}",
-                node.path("/var/lib/etcd2").display()
+                "downloaded from the remote: 0 B; to be written in {}: at most {}",
+                node.path("/var/lib/etcd2").display(),
+                bytes(written)
             ),
         ],
     );
@@ -172,8 +175,7 @@ fn a_clock_more_than_an_hour_behind_the_newest_sync_is_refused() {
     append_sync(&node, time::now() + 2 * HOUR + 30);
     node.ok(&["backup"]);
     let before = everything(&node);
-    let words =
-        ["the clock is 120 minutes slow", "the newest SYNC of the source", "set the clock", "--force"];
+    let words = ["the clock is 2 h slow", "the newest SYNC of the source", "set the clock", "--force"];
     let log = plan(&node, &[]);
     assert!(
         log.contains("a restore would be refused now: ") && words.iter().all(|w| log.contains(w)),

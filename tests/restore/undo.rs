@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use etcd2_backup::etcd::datadir;
 use etcd2_backup::identity;
 use etcd2_backup::sys::root::Root;
+use etcd2_backup::sys::terminal::table::bytes;
 use testkit::files::tree;
 use testkit::keys::{self, Client, Keys};
 use testkit::node::Node;
@@ -61,7 +62,7 @@ fn the_old_data_comes_back_to_the_last_byte_and_the_new_is_kept() {
     for words in [
         format!("given up instead: member {:x} of cluster {:x}", new_ids.1, new_ids.0),
         format!("undone: this node is member {:x} of cluster {:x}", old_ids.1, old_ids.0),
-        "this cluster has 1 members".into(),
+        "this cluster has 1 member".into(),
     ] {
         assert!(log.contains(&words), "no {words:?} in {log}");
     }
@@ -162,12 +163,19 @@ fn old_directories_are_listed_and_removed_but_never_the_only_copy() {
     let listed = node.command(&["clean"]).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     let lines: Vec<&str> = listed.lines().collect();
-    assert_eq!(lines.len(), 2, "{listed}");
-    for (line, dir) in lines.iter().zip(&kept) {
-        let bytes: u64 = tree(dir).values().flatten().map(|content| content.len() as u64).sum();
-        assert!(line.ends_with(&format!("  {bytes} bytes  restore  {}", dir.display())), "{line}");
+    let [head, first @ ..] = lines.as_slice() else { panic!("{listed}") };
+    assert!(head.starts_with("moved aside "), "{listed}");
+    // Two lines each, or more where its path is long.
+    let rows: Vec<usize> = (0..first.len()).filter(|at| !first[*at].starts_with(' ')).collect();
+    assert_eq!(rows.len(), 2, "{listed}");
+    for (row, dir) in rows.iter().zip(&kept) {
+        let size: u64 = tree(dir).values().flatten().map(|content| content.len() as u64).sum();
+        assert!(first[*row].ends_with(&format!(" {}  restore", bytes(size))), "{listed}");
+        let path: String =
+            first[row + 1..].iter().take_while(|l| l.starts_with(' ')).map(|l| l.trim()).collect();
+        assert_eq!(path, dir.display().to_string(), "{listed}");
     }
-    assert!(lines[0].contains("  1month 9days") || lines[0].contains("  40days"), "{listed}");
+    assert!(first[rows[0]].contains("  40 d ago "), "{listed}");
     assert_eq!(node.kept("member.before-restore-"), kept);
 
     // etcd never ran on what was restored: the newest stays.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use etcd2_backup::sys::fs::{create_dirs, write_atomic};
+use etcd2_backup::sys::terminal::table::bytes;
 
 use crate::checkout;
 use crate::package::tarball;
@@ -102,7 +103,7 @@ etcd2-backup {} (commit {}, {})
   {tarball}         for every node
   {tarball}.sha256  {}
   {}             the same program, for this workstation
-The program has {} bytes of {}.{}
+The program has {} of {}.{}
 
 It contains the rclone secrets: whoever has the tarball has the remote. Its mode is 0600.
 
@@ -120,8 +121,8 @@ Backups go to {}/<machine-id>/ {}. Founding member: {}",
         facts.target,
         built.sha256,
         built.program.display(),
-        built.size,
-        checks::max_bytes(&facts.target),
+        bytes(built.size as u64),
+        bytes(checks::max_bytes(&facts.target) as u64),
         rclone,
         site.endpoint,
         site.schedule.when,

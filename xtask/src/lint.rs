@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use etcd2_backup::exit::{Exit, fault};
+use etcd2_backup::sys::terminal::table::{bytes, count};
 use similar::TextDiff;
 
 use crate::checkout;
@@ -48,14 +49,15 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     }
     let program = prebuilt.map_or_else(|| compile::program(&facts), Ok)?;
     let max = checks::max_bytes(&facts.target);
-    println!("program: {} bytes of at most {max}, static, resolves no names", program.len());
+    let (size, most) = (bytes(program.len() as u64), bytes(max as u64));
+    println!("program: {size} of at most {most}, static, resolves no names");
     match findings.iter().filter(|f| f.refused).count() {
         0 => {
-            println!("{} files rendered; nothing stands against a build", files.len());
+            println!("{} rendered; nothing stands against a build", count(files.len(), "file", "files"));
             Ok(())
         }
-        count => Err(refuse(
-            format!("{}: {count} of the findings above must not ship", options.site.dir.display()),
+        refused => Err(refuse(
+            format!("{}: {refused} of the findings above must not ship", options.site.dir.display()),
             "each of them says what to do; what a template can contain is in docs/customize.md",
         )),
     }

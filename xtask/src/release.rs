@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use etcd2_backup::exit::{Exit, OrFault, fault};
 use etcd2_backup::sys::command::CommandRunExt;
 use etcd2_backup::sys::fs::{create_dirs, remove_dir_if_there, write_atomic};
+use etcd2_backup::sys::terminal::table::bytes;
 
 use crate::package::tarball;
 use crate::program::provenance::Facts;
@@ -106,7 +107,8 @@ fn make(facts: &Facts, dist: &Path) -> Result<String> {
     prebuilt::load(&path("")).context("taking the program as an operator will")?;
     let sums = sums(dist)?;
     write_atomic(&dist.join(tarball::SUMS), sums.as_bytes(), 0o644)?;
-    println!("node program: {} of at most {} bytes", program.len(), checks::max_bytes(&facts.target));
+    let (size, most) = (program.len() as u64, checks::max_bytes(&facts.target) as u64);
+    println!("node program: {} of at most {}", bytes(size), bytes(most));
     Ok(sums)
 }
 

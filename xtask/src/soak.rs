@@ -13,6 +13,7 @@ use std::{fs, thread};
 
 use anyhow::{Context, Result, bail, ensure};
 use etcd2_backup::sys::fs::{create_dirs, remove_dir_if_there, write_atomic};
+use etcd2_backup::sys::terminal::table::count;
 use testkit::etcd::{Cluster, Member};
 use testkit::http::Connection;
 use testkit::keys::{address_of, dump};
@@ -55,7 +56,7 @@ struct Counts {
 /// Runs the soak.
 pub(crate) fn main(options: &Options) -> Result<()> {
     let seed = options.seed.unwrap_or_else(|| u64::from(std::process::id()) * 0x9e37_79b9);
-    println!("seed {seed}, {} minutes", options.minutes);
+    println!("seed {seed}, {}", count(options.minutes, "minute", "minutes"));
     let status = Command::new(env!("CARGO")).args(["build", "--locked", "--workspace"]).status()?;
     ensure!(status.success(), "the node program does not compile");
     let dir = checkout::target().join("soak");
@@ -91,7 +92,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     done.store(true, Ordering::Relaxed);
     let _ = writer.join();
     let writes = acknowledged.lock().map_or(0, |all| all.len());
-    println!("{writes} writes acknowledged; {:?}", soak.counts);
+    println!("{} acknowledged; {:?}", count(writes, "write", "writes"), soak.counts);
     outcome.with_context(|| format!("seed {seed}"))?;
     ensure!(soak.counts.restores > 0 && soak.counts.compared > 0, "nothing was restored");
     println!("no acknowledged write before a reported point was missing");

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use etcd2_backup::sys::terminal::table::bytes;
 use testkit::tools::{Tools, strace_from_env};
 
 /// How a task ended.
@@ -156,7 +157,8 @@ fn a_release_is_the_same_twice_and_is_packed_without_a_compiler() {
     let lint = || xtask(&["lint", "--site", &site, "--prebuilt", &program], Some(NOTHING));
     let said = ok(lint());
     let size = one[1].2.len();
-    let want = format!("\nprogram: {size} bytes of at most {max}, static, resolves no names\n");
+    let [size, max] = [size, max].map(|n| bytes(n as u64));
+    let want = format!("\nprogram: {size} of at most {max}, static, resolves no names\n");
     assert!(said.contains(&want), "{said}");
 
     // What was altered is refused before anything is touched.

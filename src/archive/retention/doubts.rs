@@ -6,6 +6,7 @@ use crate::archive::catalog::{self, Entry};
 use crate::archive::chain::Generation;
 use crate::archive::history;
 use crate::archive::names::GenerationName;
+use crate::sys::terminal::table::bytes;
 
 /// What nobody has accepted yet, a line each.
 pub(super) fn of(all: &[Seen<'_>], accepted: &Accepted) -> Vec<String> {
@@ -72,7 +73,9 @@ fn shrunk(all: &[Seen<'_>], accepted: &Accepted) -> Vec<String> {
         let neighbours = number - before <= next - at;
         (neighbours && new <= old / 2 && number > accepted.generation).then(|| {
             format!(
-                "the store shrank: its snapshot has {new} bytes in generation {number}, {old} in {before}"
+                "the store shrank: its snapshot has {} in generation {number}, {} in {before}",
+                bytes(new),
+                bytes(old)
             )
         })
     });

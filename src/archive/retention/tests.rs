@@ -254,7 +254,7 @@ fn a_stranger_and_a_shrunken_store_pause_until_they_are_accepted() {
     let mut shrunk = all.clone();
     shrunk[100].snapshot = None;
     shrunk[101..].iter_mut().for_each(|made| made.snapshot = Some(500));
-    let said = ["the store shrank: its snapshot has 500 bytes in generation 102, 1000 in 100"];
+    let said = ["the store shrank: its snapshot has 500 B in generation 102, 1.0 kB in 100"];
     assert_eq!(doubts(&shrunk, &accepted(&[], 101)), said);
     assert!(doubts(&shrunk, &accepted(&[], 102)).is_empty());
     shrunk[101..].iter_mut().for_each(|made| made.snapshot = Some(501));

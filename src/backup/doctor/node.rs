@@ -12,6 +12,7 @@ use crate::etcd::proto::{LogPosition, Metadata};
 use crate::exit::{Exit, fault};
 use crate::node::running::note::Open;
 use crate::sys::room::{self, Leave, Room};
+use crate::sys::terminal::table::bytes;
 use crate::sys::time;
 
 /// A restore refuses a clock that is further behind.
@@ -190,7 +191,8 @@ pub fn room(dir: &Path, needed: u64) -> Check {
     match ask() {
         Err(e) => Check::failed("room", &e),
         Ok(Room { free, .. }) => {
-            Check::good("room", format!("{free} bytes are left in {}, {needed} may be needed", dir.display()))
+            let (free, needed) = (bytes(free), bytes(needed));
+            Check::good("room", format!("{free} free in {}; {needed} may be needed", dir.display()))
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::exit::{Exit, fault};
 use crate::remote::{Object, Proof, Remote};
 use crate::sys::fs::{create_dirs, write_atomic};
 use crate::sys::room::Leave;
+use crate::sys::terminal::table::{bytes, count};
 
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -59,7 +60,7 @@ impl<R: Remote> Trial<'_, R> {
         create_dirs(out, 0o700)?;
         write_atomic(&out.join(name), content, 0o600)?;
         self.remote.put(out, self.folder)?;
-        Ok(format!("rclone sent {name}, {} bytes, to {}", content.len(), self.place))
+        Ok(format!("rclone sent {name}, {}, to {}", bytes(content.len() as u64), self.place))
     }
 
     fn list(&self, name: &str, size: u64) -> Result<String> {
@@ -93,7 +94,9 @@ impl<R: Remote> Trial<'_, R> {
                     self.place
                 )
             }
-            Some(Object { size, .. }) => format!("{} lists it with {size} bytes", self.place),
+            Some(Object { size, .. }) => {
+                format!("{} lists it with {}", self.place, count(*size, "byte", "bytes"))
+            }
         };
         let hint = "is the remote's path inside the container's own file system, or does something in between drop, truncate \
             or redirect uploads? Backups would be lost the same way";

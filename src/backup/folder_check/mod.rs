@@ -11,6 +11,7 @@ use crate::archive::names::{GenerationName, PartName};
 use crate::archive::part::prefix;
 use crate::remote::Object;
 use crate::remote::route::Route;
+use crate::sys::terminal::table::count;
 
 /// So many parts are sent between two looks: at 30 s each, 10 minutes.
 const PARTS: u64 = 20;
@@ -118,7 +119,7 @@ fn arrived(objects: &[Object], on_its_way: &[Object]) -> Result<(), Trouble> {
     let what = match there {
         None => format!("{} is not there", late.path),
         Some(Object::UNKNOWN_SIZE) => format!("the size of {} there is unknown", late.path),
-        Some(size) => format!("{} has {size} bytes there, not {}", late.path, late.size),
+        Some(size) => format!("{} has {} there, not {}", late.path, count(size, "byte", "bytes"), late.size),
     };
     Err(Trouble::Late { what, finding: None })
 }

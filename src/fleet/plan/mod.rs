@@ -11,6 +11,7 @@ use crate::exit::{Exit, fault};
 use crate::restore::candidates::rank::{Known, judge};
 use crate::restore::candidates::{Kind, Source};
 use crate::settings::urls;
+use crate::sys::terminal::table::count;
 
 /// What follows from the reports.
 ///
@@ -181,7 +182,7 @@ fn best<'a>(nodes: &'a [Node], wish: Wish) -> Result<Candidate<'a>> {
         [own] if own.found.end() == best.found.end() => return Ok(own),
         [own] => {
             let entries = best.found.index.saturating_sub(own.found.index);
-            format!("{}, {entries} entries fewer", own.describe(nodes))
+            format!("{}, {} fewer", own.describe(nodes), count(entries, "entry", "entries"))
         }
         _ => "nothing".to_owned(),
     };

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use crate::exit::{Exit, fault};
 use crate::settings::Settings;
 use crate::sys::fs::{remove_if_there, write_atomic};
 use crate::sys::root::Root;
+use crate::sys::terminal::table::span;
 
 /// How long etcd may take until it holds its log, in seconds.
 const PATIENCE: u64 = 60;
@@ -102,14 +104,15 @@ pub fn refuse_if_elsewhere(
         None => remove_if_there(&path)?,
     }
     let Some(seconds) = too_long else { return Ok(()) };
+    let time = span(Duration::from_secs(seconds));
     let unit = &settings.etcd_unit;
     let log = dir.wal.display();
     let what = match now.open {
         Open::Elsewhere(said) => {
-            format!("for {seconds} s etcd has not written to the WAL in {log} that was read: {said}")
+            format!("for {time} etcd has not written to the WAL in {log} that was read: {said}")
         }
-        Open::Here | Open::Untold(_) | Open::Unasked(_) => not_held(unit, seconds, dir),
-        Open::Unknown(said) => format!("{} {said}", not_held(unit, seconds, dir)).trim().to_owned(),
+        Open::Here | Open::Untold(_) | Open::Unasked(_) => not_held(unit, &time, dir),
+        Open::Unknown(said) => format!("{} {said}", not_held(unit, &time, dir)).trim().to_owned(),
     };
     let hint = format!(
         "see what etcd has open: sudo /opt/bin/etcd2-backup look; how it is started: systemctl cat {unit}"
@@ -117,9 +120,9 @@ pub fn refuse_if_elsewhere(
     Err(fault(Exit::Settings, what, hint))
 }
 
-fn not_held(unit: &str, seconds: u64, dir: &DataDir) -> String {
+fn not_held(unit: &str, time: &str, dir: &DataDir) -> String {
     format!(
-        "{unit} runs, but for {seconds} s no process has had the WAL in {} open: its etcd has its data \
+        "{unit} runs, but for {time} no process has had the WAL in {} open: its etcd has its data \
          elsewhere, or is not a member.",
         dir.wal.display()
     )

@@ -13,6 +13,7 @@ use crate::archive::{catalog, chain, recovery_records};
 use crate::etcd::proto::LogPosition;
 use crate::remote::{Object, Remote, Seen};
 use crate::restore::source::Source;
+use crate::sys::terminal::table::count;
 use crate::sys::time;
 
 /// So many folders are listed that seem to go furthest, until one does.
@@ -92,7 +93,7 @@ pub fn say(remote: &dyn Remote, looked: Result<Beyond>, own: &str, source: &Sour
         };
         let more = match part.last.saturating_sub(last.index) {
             0 => String::new(),
-            entries => format!("{entries} entries "),
+            entries => count(entries, "entry ", "entries "),
         };
         let how = command
             .map_or(String::new(), |command| format!("; to use it: sudo /opt/bin/etcd2-backup {command}"));

@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use etcd2_backup::sys::terminal::table::{bytes, count};
 use testkit::etcd::introduce;
 use testkit::keys::{self, Keys, compare, dump};
 use testkit::node::Node;
@@ -58,7 +59,7 @@ pub(crate) fn run(
     tell.step("back up what is new, on all three", || {
         nodes.iter().try_for_each(|n| n.try_run(&["backup"]).map(drop))
     })?;
-    tell.note(format!("{} bytes in the remote, a folder for each machine", size_of(&dir.join("remote"))?));
+    tell.note(format!("{} in the remote, a folder for each machine", bytes(size_of(&dir.join("remote"))?)));
 
     tell.step("the accident: kill every etcd and remove every data directory", || {
         nodes.iter_mut().try_for_each(Node::destroy_data)
@@ -141,8 +142,13 @@ fn write_site(dir: &Path, founder: &str) -> Result<PathBuf> {
 fn same(expected: &Keys, node: &Node) -> Result<()> {
     let differences = compare(expected, &dump(&node.etcd.client_url)?);
     let first: Vec<String> = differences.iter().take(10).map(ToString::to_string).collect();
-    let (name, count) = (&node.etcd.name, differences.len());
-    ensure!(differences.is_empty(), "{name}: {count} differences, such as:\n{}", first.join("\n"));
+    let name = &node.etcd.name;
+    ensure!(
+        differences.is_empty(),
+        "{name}: {}, such as:\n{}",
+        count(differences.len(), "difference", "differences"),
+        first.join("\n")
+    );
     Ok(())
 }
 

@@ -31,6 +31,7 @@ use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, OrFault, fault};
 use etcd2_backup::sys::command::CommandRunExt;
 use etcd2_backup::sys::privilege::is_root;
+use etcd2_backup::sys::terminal::table::count;
 
 use place::Lab;
 use settings::Style;
@@ -146,7 +147,11 @@ fn up(lab: &Lab, shape: Shape) -> Result<()> {
     let _only = lab.lock()?;
     let started = Instant::now();
     fresh(lab, shape)?;
-    println!("{} nodes in {:.1} s: cargo xtask lab ssh e1", shape.nodes, started.elapsed().as_secs_f64());
+    println!(
+        "{} in {:.1} s: cargo xtask lab ssh e1",
+        count(shape.nodes, "node", "nodes"),
+        started.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 

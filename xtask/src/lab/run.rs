@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use etcd2_backup::exit::{Exit, fault};
 use etcd2_backup::sys::fs::{create_dirs, remove_if_there};
+use etcd2_backup::sys::terminal::table::count;
 use testkit::tools::Tools;
 
 use super::node;
@@ -173,7 +174,7 @@ fn play_all(
     outcome.map(|()| failed)
 }
 
-fn verdict(count: usize, failed: &[Failure]) -> Result<()> {
+fn verdict(all: usize, failed: &[Failure]) -> Result<()> {
     let Some(first) = failed.first() else { return Ok(()) };
     let names: Vec<&str> = failed.iter().map(|f| f.scenario.as_str()).collect();
     let hint = format!(
@@ -184,7 +185,7 @@ fn verdict(count: usize, failed: &[Failure]) -> Result<()> {
     );
     Err(fault(
         Exit::Failed,
-        format!("{} of {count} scenarios failed: {}", names.len(), names.join(", ")),
+        format!("failed: {} of {}: {}", names.len(), count(all, "scenario", "scenarios"), names.join(", ")),
         hint,
     ))
 }
@@ -206,8 +207,8 @@ fn run(lab: &Lab, scenario: &Scenario, program: &Path, options: &Options, alone:
 /// A line for people; more of them where it failed. One text, since other labs print too.
 fn told(scenario: &Scenario, outcome: &Outcome, took: Duration) -> String {
     let word = if outcome.passed { "ok" } else { "FAILED" };
-    let (claims, seconds) = (outcome.claims, took.as_secs_f64());
-    let mut text = format!("{:<32} {word:<6} {claims:>3} claims {seconds:>6.1} s", scenario.name);
+    let (claims, seconds) = (count(outcome.claims, "claim", "claims"), took.as_secs_f64());
+    let mut text = format!("{:<32} {word:<6} {claims:>10} {seconds:>6.1} s", scenario.name);
     if !outcome.passed {
         let log = fs::read_to_string(&outcome.log).unwrap_or_default();
         text += &format!("\n   {}; {} and, of each node, *.journal", outcome.why, outcome.log.display());
