@@ -118,7 +118,7 @@ fn the_first_part_of_a_generation_counts_when_it_was_seen() {
         assert_eq!(seen["because"], "the last part was not seen to arrive", "{name}");
         let said = node.run(&["status"]).answer;
         assert!(
-            said.starts_with("would lose  all ") && said.contains(" was seen to arrive in r:"),
+            said.starts_with("would lose  all ") && said.contains(" has been seen to arrive in r:"),
             "{name}: {said}"
         );
         assert!(!said.contains("\nremote "), "{name}: {said}");

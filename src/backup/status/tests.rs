@@ -144,7 +144,7 @@ fn it_is_said_for_people_and_for_programs() {
                 verified    1970-01-01T02:46:39Z\n\
                 rehearsed   never\n\
                 warning     etcd2-backup.timer does not run: automatic backups are off\n\
-                \x20           hint: systemctl enable --now etcd2-backup.timer\n";
+                \x20           hint: sudo systemctl enable --now etcd2-backup.timer\n";
     assert_eq!(said, want);
     let value = json(&facts, &judgement);
     assert_eq!(
