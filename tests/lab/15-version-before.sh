@@ -1,6 +1,6 @@
 #!/bin/bash
-# The version before and this one on the same nodes: upgrade, downgrade, check, uninstall, and one `recover` over nodes of both,
-# with either program. BEFORE=COMMIT is what it is compared with.
+# The version before and this one on the same nodes: upgrade, downgrade, check, uninstall, and `recover` over nodes of both
+# with either program: refused before anything is touched. BEFORE=COMMIT is what it is compared with.
 # long
 # limit: 60m
 source "$(dirname "$0")/lib.sh"
@@ -16,6 +16,7 @@ source_dir=$work_dir/before-source
 use() { dist_dir=$1; }
 check_ok() { on "$1" sudo $program install --check; }
 recover() { "$dist_dir/etcd2-backup" recover --ssh "ssh -F $LAB_DIR/ssh/config" --yes "$@" core@e1 core@e2 core@e3 2>&1 | tee "$work_dir/said"; }
+recover_on_one_line() { recover | tr '\n' ' ' && return "${PIPESTATUS[0]}"; }
 lose() { for node in "$@"; do on "$node" "sudo sh -c 'rm -rf /var/lib/etcd2/*'"; done; }
 back_up() { on "$1" sudo systemctl start etcd2-backup.service; }
 new_keys() {
@@ -31,7 +32,8 @@ places() { on e1 "sudo find /etc/systemd/system /etc/rclone.conf* /etc/etcd2-bac
 build_before() {
     local xtask=${LAB_BEFORE_XTASK-}
     if [ -z "$xtask" ]; then
-        git -C "$(dirname "$0")/../.." worktree add --detach "$source_dir" "$before_commit"
+        git clone --quiet "$(dirname "$0")/../.." "$source_dir"
+        git -C "$source_dir" checkout --quiet --detach "$before_commit"
         (cd "$source_dir" && cargo build --quiet --locked -p xtask)
         xtask=$source_dir/target/debug/xtask
     fi
@@ -68,20 +70,20 @@ use "$now_dir" && install_on e1
 claim "upgraded once more" check_ok e1
 new_keys on-both-versions
 
+# What recover and the nodes say to each other has a number; programs of different numbers do not work together.
+untouched() { on "$1" sudo find /var/lib/etcd2 /etc/etcd2-backup | sort; }
 stop_all
 lose e1 e2 e3
-claim "all lost, e1 of this version, e2 and e3 of the one before: this version's recover" recover
-all_keys_on e1 e2 e3
-new_keys after-the-first
-stop_all
-lose e1 e2 e3
+for node in "${nodes[@]}"; do untouched "$node" >"$work_dir/untouched-$node"; done
+refuses "all lost, e1 of this version, the others of the one before: this version's recover says so" \
+    'core@e[23] runs an older version .* install the same tarball on all nodes' recover_on_one_line
 use "$before_dir"
-claim "all lost again: recover of the version before" recover
-all_keys_on e1 e2 e3
-new_keys after-the-second
-stop_all
-use "$now_dir"
-claim "from the disks, one by one" recover --one-by-one
+refuses "   and that of the version before refuses" 'core@e1' recover
+for node in "${nodes[@]}"; do
+    claim "   $node is untouched" diff "$work_dir/untouched-$node" <(untouched "$node")
+done
+use "$now_dir" && install_on e2 e3
+claim "with one version on all nodes" recover
 all_keys_on e1 e2 e3
 
 on e1 sudo $program uninstall
