@@ -158,7 +158,8 @@ mod tests {
                     assert_eq!(exit_of(e), Exit::Remote);
                     let said = e.to_string();
                     assert!(
-                        said.contains("sent to r:p/id") && said.contains("recovery/token is not there"),
+                        said.contains("complete upload to r:p/id")
+                            && said.contains("recovery/token is not there"),
                         "{said}"
                     );
                     assert!(began.elapsed() >= patience && remote.listed.get() > 1);

@@ -18,7 +18,7 @@ pub fn no_member(root: &Root, settings: &Settings, no_log: anyhow::Error) -> Res
             stamp.display(),
             State::path(&settings.backup_dir).display()
         );
-        let what = format!("this node was a member, and its data is gone: {no_log}");
+        let what = format!("this node was a member, but its data is gone: {no_log}");
         return Err(fault(Exit::NotFound, what, hint));
     }
     let why = match look::is_there(&settings.data_dir)? {
@@ -27,7 +27,7 @@ pub fn no_member(root: &Root, settings: &Settings, no_log: anyhow::Error) -> Res
         }
         // Its data lies elsewhere then: the settings are wrong.
         _ if root.is_live() && systemd::is_active(&settings.etcd_unit)? => return Err(no_log),
-        false => format!("{data_dir} is not there"),
+        false => format!("{data_dir} does not exist"),
         true => format!("etcd never ran as a member in {data_dir}"),
     };
     log::info!("nothing to back up on this node: {why}");

@@ -338,7 +338,9 @@ fn read<T: DeserializeOwned>(target: &str, stdout: &[u8]) -> Result<T> {
 fn understood(target: &str, answer: Value) -> Result<Report> {
     let protocol = answer.get("protocol").and_then(Value::as_u64).unwrap_or(1);
     if protocol != PROTOCOL {
-        let program = answer.get("program").and_then(Value::as_str).unwrap_or("unknown").trim();
+        let program = answer.get("program").and_then(Value::as_str).unwrap_or("unknown");
+        // Programs of version 1 end it with a line break, which was escaped on its way.
+        let program = program.trim_end_matches("\\n");
         let older = if protocol < PROTOCOL { "an older" } else { "a newer" };
         let what = format!(
             "{target} runs {older} version ({program}), which speaks version {protocol} of recover's \

@@ -334,7 +334,12 @@ mod tests {
             ("ETCD2_BACKUP_RCLONE_TIMEOUT", "soon", "ETCD2_BACKUP_RCLONE_TIMEOUT", "10m"),
             ("ETCD2_BACKUP_RCLONE_TIMEOUT", "0s", "is zero", "10m"),
             ("ETCD2_BACKUP_QUIET_INTERVAL", "never", "ETCD2_BACKUP_QUIET_INTERVAL", "10m"),
-            ("ETCD2_BACKUP_RCLONE_FLAGS", "--fast-list --s3-key=x", "--s3-key is not one", "rclone.conf"),
+            (
+                "ETCD2_BACKUP_RCLONE_FLAGS",
+                "--fast-list --s3-key=x",
+                "--s3-key is not a flag that may be added",
+                "rclone.conf",
+            ),
             ("ETCD2_BACKUP_PRUNE", "off", "neither true nor false", "30-etcd2-backup-restore.conf"),
             ("ETCD2_BACKUP_KEEP_LAST", "-1", "ETCD2_BACKUP_KEEP_LAST=\"-1\"", "newest two"),
             ("ETCD2_BACKUP_KEEP_WITHIN", "7", "ETCD2_BACKUP_KEEP_WITHIN=\"7\"", "7days"),

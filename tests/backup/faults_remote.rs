@@ -112,7 +112,10 @@ fn an_upload_reported_done_is_truncated() {
     let log = cycles(&node, "/later", 38);
     let noticed = "part 2 of generation ";
     assert!(log.contains(&format!("warning: {noticed}")), "{log}");
-    assert!(log.contains("is missing or truncated in the remote: points of that generation"), "{log}");
+    assert!(
+        log.contains("is missing or truncated in the remote: restore points of that generation"),
+        "{log}"
+    );
     assert!(log.contains(&format!("generation 2 begins: {noticed}")), "{log}");
     assert_eq!(log.matches("warning: ").count(), 1, "{log}");
     let later = dump(&node);

@@ -119,7 +119,7 @@ fn the_first_part_of_a_generation_counts_when_it_was_seen() {
         let said = node.run(&["status"]).answer;
         assert!(said.starts_with("would lose  all "), "{name}: {said}");
         let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(flat.contains(" was seen to arrive in r:"), "{name}: {said}");
+        assert!(flat.contains(" has been seen to arrive in r:"), "{name}: {said}");
         assert!(!said.contains("\nremote "), "{name}: {said}");
 
         wrapper.honest();

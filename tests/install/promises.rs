@@ -73,7 +73,7 @@ fn what_there_is_no_room_for_is_not_begun() {
     let refused = bench.run("install --from v2");
     assert_eq!(refused.status.code(), Some(14), "{refused:?}");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains("what is installed may need "), "{said}");
+    assert!(said.contains("the installation may need "), "{said}");
     assert_same("without room", &read_tree(&bench.root()), &old);
     disk.make_room();
     bench.ok("install --from v2");

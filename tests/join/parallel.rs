@@ -199,7 +199,7 @@ fn what_is_not_as_the_record_says_is_refused() {
     let hash = format!("{}{}", &record.source_hash[..32], "0".repeat(32));
     refused(&made_up(Record { source_hash: hash, ..record.clone() }), 11, &[other]);
     let hash = "0".repeat(64);
-    refused(&made_up(Record { source_hash: hash, ..record.clone() }), 12, &["not in 0123456789abcdef"]);
+    refused(&made_up(Record { source_hash: hash, ..record.clone() }), 12, &["no longer in 0123456789abcdef"]);
     refused(&Record { version: 2, ..record.clone() }, 10, &["of version 2"]);
     write(&path, "{}");
     node.refused(&["restore", "--recovery-file", path.to_str().unwrap()], 11, &["is not a recovery record"]);

@@ -29,7 +29,7 @@ install_on "${nodes[@]}" >"$work_dir/installed" 2>&1
 # One drop-in with the settings per service.
 services=$(tar tzf "$dist_dir/etcd2-backup.tgz" | grep -c '^etcd2-.*\.service$')
 claim "the installation replaces the settings, and only these" \
-    test "$(grep -c "^installed: 0 placed, $services replaced, [0-9]* the same$" "$work_dir/installed")" = 3
+    test "$(grep -c "^installed: 0 placed, $services replaced, [0-9]* unchanged$" "$work_dir/installed")" = 3
 for node in "${nodes[@]}"; do
     for service in backup restore join; do
         grep -q "ETCD_RESTORE_MASTER_ADV_PEER_URLS=$(peer_url e2)" <(founder $node $service)

@@ -12,6 +12,7 @@ mod init;
 mod lab;
 mod lint;
 mod package;
+mod picture;
 mod program;
 mod promise;
 mod release;
@@ -52,6 +53,8 @@ enum Task {
     Docs(docs::Options),
     /// Show the whole walk on this machine: build, install, back up, lose everything, recover
     Demo,
+    /// Draw what a terminal showed, from standard input, as an SVG on standard output
+    Picture(picture::Options),
     /// Real nodes on this machine, and the scenarios that run on them
     Lab(lab::Options),
     /// Give the readers of others' bytes made-up ones, and see whether what they say holds
@@ -90,6 +93,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
             let (dir, tools) = (checkout::target().join("demo"), checkout::target().join("tools"));
             demo::run(&dir, &tools, |site, dist| build::run(site, dist).map(|b| b.tarball))
         }
+        Task::Picture(options) => picture::main(options),
         Task::Lab(options) => lab::main(options),
         Task::Fuzz(options) => fuzz::main(options),
         Task::Soak(options) => soak::main(options),

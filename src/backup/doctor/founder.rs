@@ -109,7 +109,11 @@ mod tests {
                 Outcome::Failed(Exit::Settings),
                 "none of the members' peer URLs: http://other:1",
             ),
-            (Err(anyhow::anyhow!("no certificate")), Outcome::Noted, "could not be asked: no certificate"),
+            (
+                Err(anyhow::anyhow!("no certificate")),
+                Outcome::Noted,
+                "could not check whether http://e1:2380 is a member: no certificate",
+            ),
         ] {
             let check = judge(&founder, members);
             assert_eq!(check.outcome, want, "{check:?}");

@@ -55,7 +55,7 @@ impl Exchange {
         let suffix = aside::suffix("restore", places)?;
         let step = |place: &PathBuf| -> Result<Step> {
             let from = from(place);
-            let inode = inode(&from)?.with_context(|| format!("{} is not there", from.display()))?;
+            let inode = inode(&from)?.with_context(|| format!("{} does not exist", from.display()))?;
             Ok(Step { inode, from, place: place.clone(), kept: aside::with_suffix(place, &suffix) })
         };
         let steps = places.data().map(step).collect::<Result<Vec<_>>>()?;

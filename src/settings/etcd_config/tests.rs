@@ -206,7 +206,10 @@ fn a_file_that_is_not_known_is_refused_by_name() {
     let (what, hint) = refused(&load());
     let named = "etcd2.service: reading etcd's configuration file /etc/etcd.yml: ";
     assert_eq!(what, format!("{named}No such file or directory (os error 2)"));
-    assert!(hint.contains("sudo ls -l /etc/etcd.yml") && hint.contains("sudo etcd2-backup look"), "{hint}");
+    assert!(
+        hint.contains("sudo ls -l /etc/etcd.yml") && hint.contains("sudo /opt/bin/etcd2-backup look"),
+        "{hint}"
+    );
     std::fs::create_dir(&place).unwrap();
     assert_eq!(refused(&load()).0, format!("{named}it is not a regular file"));
     std::fs::remove_dir(&place).unwrap();

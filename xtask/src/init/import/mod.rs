@@ -46,7 +46,7 @@ pub(crate) fn import(dir: &Path, starter: &str) -> Result<Imported> {
     if look::at_name(&dir.join(TIMER))?.is_some() {
         found.read_timer(&input::read_text(dir, Path::new(TIMER), TEXT, &hint)?);
     } else {
-        found.left.push(format!("{TIMER} is not there: the timer gets the defaults"));
+        found.left.push(format!("{TIMER} does not exist: the timer gets the defaults"));
     }
     if look::at_name(&dir.join(SERVICE))?.is_some() {
         found.read_service(&input::read_text(dir, Path::new(SERVICE), TEXT, &hint)?);
