@@ -16,6 +16,7 @@ use crate::backup::state::State;
 use crate::etcd::in_use::Trace;
 use crate::exit::{Exit, fault};
 use crate::identity::{self, Identity};
+use crate::node::fence::By;
 use crate::node::member_dir::exchange::{self, Exchange};
 use crate::node::member_dir::places::Places;
 use crate::node::member_dir::workshop;
@@ -142,7 +143,7 @@ pub(super) fn run(root: &Root, options: &args::Restore) -> Result<Exit> {
         exchange::clear(&places)?;
     }
     let (staged, exchange) = prepared.context("the old data is untouched")?;
-    let exchanged = under_fence::carry_out(root, &settings, &exchange, (under_fence::RESTORE, &before));
+    let exchanged = under_fence::carry_out(root, &settings, &exchange, (By::Restore, &before));
     if exchanged.is_err() && !exchange::is_interrupted(&settings.backup_dir)? {
         exchange::clear(&places)?;
     }

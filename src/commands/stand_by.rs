@@ -6,14 +6,13 @@ use anyhow::Result;
 
 use crate::exit::Exit;
 use crate::fleet::gather;
-use crate::node::{fence, guards, under_fence};
+use crate::node::fence::{self, By};
+use crate::node::{guards, under_fence};
 use crate::settings::Settings;
 use crate::settings::our_units::{BACKUP, TIMER, VERIFY};
 use crate::sys::root::Root;
 use crate::sys::{systemd, terminal};
 
-/// What the fence says of who put it up.
-const RECOVER: &str = "recover";
 /// A recovery whose caller was killed still ends on the node.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -34,11 +33,11 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     // One that another verb put up says what that has to take back.
     match fence::is_up(root)? {
         true => stopped()?,
-        false => fence::raise_if(root, RECOVER, stopped)?,
+        false => drop(fence::raise_if(root, By::Recover, stopped)?),
     }
     let _lock = guards::wait_for_lock(&settings, PATIENCE)?;
     under_fence::take_back(root, &settings, false)?;
-    fence::raise(root, RECOVER)?;
+    fence::raise(root, By::Recover)?;
     // One that is damaged, or cannot be read, is told of by `report`, which is asked again where it had something before.
     let disk = gather::disk(&settings).unwrap_or_default();
     Ok(terminal::print(&serde_json::to_string(&disk)?))

@@ -10,6 +10,7 @@ use crate::etcd::in_use::Trace;
 use crate::etcd::wal::Reading;
 use crate::exit::{Exit, fault};
 use crate::identity::{self, Identity};
+use crate::node::fence::{By, Fence};
 use crate::node::member_dir::aside;
 use crate::node::member_dir::exchange::Exchange;
 use crate::node::member_dir::kept::{self, Kept};
@@ -40,7 +41,7 @@ pub(super) fn run(root: &Root, options: &Undo) -> Result<Exit> {
     let places = Places::of(&settings)?;
     places.refuse_unmovable()?;
 
-    let mine = under_fence::is_fenced_by_undo(root)?;
+    let mine = Fence::read(root)? == Fence::UpBy(By::Undo);
     let taken_back = under_fence::take_back(root, &settings, options.plan)?;
     // An interrupted restore is undone by that, and an exchange of mine that is not in the journal any more is done.
     if mine != taken_back {
@@ -90,7 +91,7 @@ pub(super) fn run(root: &Root, options: &Undo) -> Result<Exit> {
     }
     let from = |place: &_| aside::with_suffix(place, &kept.suffix);
     let exchange = Exchange::prepare(&settings.backup_dir, &places, from)?;
-    for path in under_fence::carry_out(root, &settings, &exchange, (under_fence::UNDO, &before))? {
+    for path in under_fence::carry_out(root, &settings, &exchange, (By::Undo, &before))? {
         log::info!("the data that was there until now is in {}", path.display());
     }
     finish(root, &settings)

@@ -11,10 +11,11 @@ use crate::etcd::proto::Metadata;
 use crate::identity;
 use crate::join::plan::Step;
 use crate::join::seed::Seed;
+use crate::node::fence::{self, By, Fence};
 use crate::node::member_dir::aside::{self, Aside};
 use crate::node::member_dir::empty_log;
 use crate::node::member_dir::places::Places;
-use crate::node::{fence, guards, past_members};
+use crate::node::{guards, past_members};
 
 impl Join<'_> {
     /// From the fence to a node on which etcd starts as a new member.
@@ -22,8 +23,7 @@ impl Join<'_> {
     /// # Errors
     /// etcd here does not start on what it is given, or the cluster did not take the member, or did not say so.
     pub fn enter(&self, step: Step, seed: Option<Seed>) -> Result<u64> {
-        let was_fenced = fence::is_up(self.root)?;
-        guards::fence_off(self.root, &self.settings, "join", &self.before)?;
+        let fence = guards::fence_off(self.root, &self.settings, By::Join, &self.before)?;
         if empty_log::is_nobodys(&self.settings)? {
             empty_log::take_away(&self.settings)?;
         }
@@ -36,13 +36,13 @@ impl Join<'_> {
         }
         let old = aside::set_aside(&Places::of(&self.settings)?, "join")?;
         if let Err(e) = self.refuse_if_held(&old).and_then(|()| self.trial()) {
-            self.undo(&old, was_fenced)?;
+            self.undo(&old, fence)?;
             return Err(e);
         }
         let id = match self.become_member(step)? {
             Admission::Done(id) => id,
             Admission::Refused(why) => {
-                self.undo(&old, was_fenced)?;
+                self.undo(&old, fence)?;
                 return Err(api::not_changed("the cluster did not accept this node as a member", &why));
             }
             Admission::Unknown(why) => {
@@ -112,8 +112,8 @@ impl Join<'_> {
     }
 
     /// Nothing was changed in the cluster: the node becomes what it was.
-    fn undo(&self, old: &[Aside], was_fenced: bool) -> Result<()> {
+    fn undo(&self, old: &[Aside], fence: Fence) -> Result<()> {
         aside::put_back(old)?;
-        if was_fenced { Ok(()) } else { fence::lower(self.root) }
+        if fence.is_up() { Ok(()) } else { fence::lower(self.root) }
     }
 }

@@ -8,7 +8,7 @@ use crate::exit::{Exit, OrFault};
 use crate::identity;
 use crate::join::plan::{self, Running, Situation, Step};
 use crate::join::preflight;
-use crate::node::fence;
+use crate::node::fence::{self, By, Fence};
 use crate::node::member_dir::empty_log;
 use crate::node::past_members::{self, Ids};
 use crate::paths::IDENTITY;
@@ -38,7 +38,7 @@ impl Join<'_> {
             local,
             set_aside: &self.earlier_ids()?,
             running: self.running()?,
-            unfinished: fence::is_up_for(self.root, "join")?,
+            unfinished: Fence::read(self.root)? == Fence::UpBy(By::Join),
         })
     }
 
@@ -50,7 +50,7 @@ impl Join<'_> {
         let unit = &self.settings.etcd_unit;
         if self.root.is_live() && systemd::is_active(unit)? {
             log::info!("an earlier join started {unit} for a trial: stopping it first");
-            fence::raise(self.root, "join")?;
+            fence::raise(self.root, By::Join)?;
             systemd::stop(unit)?;
         }
         Ok(true)

@@ -14,10 +14,11 @@ use crate::etcd::empty_log::NOBODY;
 use crate::etcd::in_use;
 use crate::etcd::wal::Reading;
 use crate::exit::{Exit, fault};
+use crate::node::fence::{self, By};
+use crate::node::guards;
 use crate::node::member_dir::empty_log;
 use crate::node::running::process::{self, Process};
 use crate::node::running::{mounts, theirs};
-use crate::node::{fence, guards};
 use crate::settings::bootstrap;
 use crate::sys::systemd;
 
@@ -42,7 +43,7 @@ impl Join<'_> {
         empty_log::place(&self.settings, NOBODY)?;
         let dir = DataDir::open(&self.settings.data_dir, self.settings.wal_dir.as_deref())?;
         let opened = self.opens(&dir);
-        fence::raise(self.root, "join")?;
+        fence::raise(self.root, By::Join)?;
         systemd::stop(unit)?;
         self.is_closed(&dir)?;
         let founded = opened.and_then(|()| self.founds_nothing(&dir));

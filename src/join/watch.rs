@@ -12,7 +12,7 @@ use crate::etcd::datadir::DataDir;
 use crate::etcd::in_use;
 use crate::exit::{Exit, Fault, fault};
 use crate::identity;
-use crate::node::fence;
+use crate::node::fence::{self, By};
 use crate::sys::systemd;
 
 /// As for a trial, but for what a container's engine may take at a first start.
@@ -69,7 +69,7 @@ impl Join<'_> {
             return Ok(());
         };
         let unit = &self.settings.etcd_unit;
-        fence::raise(self.root, "join")?;
+        fence::raise(self.root, By::Join)?;
         systemd::stop(unit)?;
         let hint = format!(
             "where does it keep its data? systemctl cat {unit}; fix that, then run join again, which \
@@ -126,7 +126,7 @@ impl Join<'_> {
                 "the leader does not confirm that it never started, so it stays in the member list"
             );
         }
-        fence::raise(self.root, "join")?;
+        fence::raise(self.root, By::Join)?;
         systemd::stop(&self.settings.etcd_unit)?;
         // It may have started since that was asked, and now it does so no more.
         let members = self.cluster.members()?;

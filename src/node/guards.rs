@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::etcd::in_use::{self, Trace};
 use crate::exit::{Exit, exit_of, fault, hint_of};
-use crate::node::fence;
+use crate::node::fence::{self, By, Fence};
 use crate::node::running::place;
 use crate::settings::Settings;
 use crate::sys::http::is_unasked;
@@ -68,14 +68,14 @@ pub fn refuse_if_held(wal_dir: &Path) -> Result<()> {
     Err(fault(Exit::Refused, what, "stop it first: sudo systemctl stop etcd2.service (or the unit you use)"))
 }
 
-/// Puts the fence up for `who`, and asks again there: etcd may have been started in all the time since it was asked first, and
+/// Puts the fence up for `by`, and asks again there: etcd may have been started in all the time since it was asked first, and
 /// behind the fence nobody starts it any more. `before` is what its log looked like then: an etcd that was stopped again may have
-/// acknowledged writes that the verb knows nothing of.
+/// acknowledged writes that the verb knows nothing of. Gives what the fence was until now.
 ///
 /// # Errors
 /// [`Exit::Refused`]: it was; then the fence is what it was before.
-pub fn fence_off(root: &Root, settings: &Settings, who: &str, before: &Trace) -> Result<()> {
-    fence::raise_if(root, who, || {
+pub fn fence_off(root: &Root, settings: &Settings, by: By, before: &Trace) -> Result<Fence> {
+    fence::raise_if(root, by, || {
         refuse_while_running(root, settings).map_err(|e| match exit_of(&e) {
             Exit::Refused => started_meanwhile(settings, &format!("{e:#}")),
             _ => e,

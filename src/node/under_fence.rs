@@ -4,22 +4,15 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::fence::{self, By, Fence};
 use super::guards;
+use super::member_dir::exchange::{self, Exchange};
 use crate::etcd::in_use::Trace;
 use crate::exit::{Exit, fault};
-use crate::node::fence;
-use crate::node::member_dir::exchange::{self, Exchange};
 use crate::settings::Settings;
 use crate::sys::root::Root;
 
-/// What the fence says of who put it up: the verbs that exchange directories.
-pub const RESTORE: &str = "restore";
-/// The other one.
-pub const UNDO: &str = "undo";
-/// What it was called until it became a command of its own; a node may have been fenced by a program of then.
-const UNDO_BEFORE: &str = "restore --undo";
-
-/// Puts the fence up for `who` and exchanges the directories behind it; gives where the old ones are now. Where nothing came of
+/// Puts the fence up for `by` and exchanges the directories behind it; gives where the old ones are now. Where nothing came of
 /// it, the fence is as it was before. `before` is what etcd's log looked like when it was seen not to run.
 ///
 /// # Errors
@@ -28,13 +21,13 @@ pub fn carry_out(
     root: &Root,
     settings: &Settings,
     exchange: &Exchange,
-    (who, before): (&str, &Trace),
+    (by, before): (By, &Trace),
 ) -> Result<Vec<PathBuf>> {
-    let fenced = fence::is_up(root)?;
-    guards::fence_off(root, settings, who, before).or_else(|e| exchange.forget().and(Err(e)))?;
+    let fenced = guards::fence_off(root, settings, by, before);
+    let fence = fenced.or_else(|e| exchange.forget().and(Err(e)))?;
     let exchanged = exchange.carry_out(|old_log| guards::refuse_if_old_log_is_held(settings, old_log));
     let mut kept = exchanged.or_else(|e| {
-        if !fenced && !exchange::is_interrupted(&settings.backup_dir)? {
+        if !fence.is_up() && !exchange::is_interrupted(&settings.backup_dir)? {
             fence::lower(root)?;
         }
         Err(e.context("exchanging the directories"))
@@ -43,23 +36,18 @@ pub fn carry_out(
     Ok(kept)
 }
 
-/// Whether it is an undo that keeps etcd from starting.
-///
-/// # Errors
-/// It could not be asked.
-pub fn is_fenced_by_undo(root: &Root) -> Result<bool> {
-    Ok(fence::is_up_for(root, UNDO)? || fence::is_up_for(root, UNDO_BEFORE)?)
-}
-
 /// Takes an exchange that was interrupted back, and says whether there was one: nothing may be read of directories of which
 /// one is old and one is new.
 ///
 /// # Errors
 /// [`Exit::Refused`] where nothing may be changed (`only_plan`); it could not be asked, or cannot be taken back.
 pub fn take_back(root: &Root, settings: &Settings, only_plan: bool) -> Result<bool> {
-    // Behind another verb's fence the directories are not where the journal left them any more.
-    let mine = fence::is_up_for(root, RESTORE)? || is_fenced_by_undo(root)?;
-    if !mine || !exchange::is_interrupted(&settings.backup_dir)? {
+    match Fence::read(root)? {
+        Fence::UpBy(By::Restore | By::Undo) => {}
+        // Behind another command's fence the directories are not where the journal left them any more.
+        Fence::Down | Fence::UpBy(By::Join | By::Recover) | Fence::UpByAnother => return Ok(false),
+    }
+    if !exchange::is_interrupted(&settings.backup_dir)? {
         return Ok(false);
     }
     if only_plan {
@@ -69,20 +57,4 @@ pub fn take_back(root: &Root, settings: &Settings, only_plan: bool) -> Result<bo
     exchange::take_back(&settings.backup_dir)?;
     log::info!("an earlier restore was interrupted while it exchanged directories: that was rolled back");
     Ok(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_undo_is_known_by_its_fence_of_any_version() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Root::new(dir.path());
-        for (who, expected) in [("undo", true), ("restore --undo", true), ("restore", false), ("join", false)]
-        {
-            fence::raise(&root, who).unwrap();
-            assert_eq!(is_fenced_by_undo(&root).unwrap(), expected, "{who}");
-        }
-    }
 }
