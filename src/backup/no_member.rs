@@ -4,12 +4,12 @@ use anyhow::Result;
 
 use crate::backup::state::State;
 use crate::exit::{Exit, fault};
-use crate::settings::Settings;
-use crate::sys::root::Root;
+use crate::node::Node;
 use crate::sys::{look, systemd};
 
 /// A node without a member is no failure, and nothing to be told of every 30 s; a member whose data is gone is.
-pub fn no_member(root: &Root, settings: &Settings, no_log: anyhow::Error) -> Result<Exit> {
+pub fn no_member(node: &Node, no_log: anyhow::Error) -> Result<Exit> {
+    let (root, settings) = (&node.root, &node.settings);
     let data_dir = settings.data_dir.display();
     let stamp = root.join(crate::paths::IDENTITY);
     if look::is_there(&stamp)? || look::is_there(&State::path(&settings.backup_dir))? {

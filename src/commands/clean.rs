@@ -9,7 +9,7 @@ use crate::etcd::in_use;
 use crate::exit::{Exit, fault};
 use crate::node::member_dir::kept::{self, Kept};
 use crate::node::member_dir::places::Places;
-use crate::node::{fence, guards};
+use crate::node::{Node, fence, guards};
 use crate::paths::FENCE;
 use crate::restore::open;
 use crate::settings::Settings;
@@ -17,7 +17,7 @@ use crate::sys::root::Root;
 use crate::sys::{terminal, time};
 
 pub(super) fn run(root: &Root, options: &args::Clean) -> Result<Exit> {
-    let settings = Settings::load(root)?;
+    let settings = Node::open(root)?.settings;
     let places = Places::of(&settings)?;
     let now = time::now();
     // What another verb sets aside or removes meanwhile is not what was listed.

@@ -15,12 +15,12 @@ use crate::archive::lineage::Record;
 use crate::backup::state::State;
 use crate::etcd::in_use::Trace;
 use crate::exit::{Exit, fault};
-use crate::identity::{self, Identity};
 use crate::node::fence::By;
+use crate::node::locked::Locked;
 use crate::node::member_dir::exchange::{self, Exchange};
 use crate::node::member_dir::places::Places;
 use crate::node::member_dir::workshop;
-use crate::node::{fence, guards, past_members, under_fence};
+use crate::node::{Node, guards, past_members};
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
 use crate::restore::candidates::fresher;
@@ -45,40 +45,38 @@ pub(super) fn run(root: &Root, options: &args::Restore) -> Result<Exit> {
         return undo::run(root, &undo::of_restore(options)?);
     }
     let wanted = wanted(options)?;
-    let settings = Settings::load(root)?;
-    guards::unless_plan(options.plan, guards::refuse_other_place(root, &settings, options.force))?;
-    guards::unless_plan(options.plan, guards::refuse_bootstrap(&settings))?;
-    files::create_dirs(&settings.restore_dir, 0o700)?;
+    let node = Node::open(root)?;
+    guards::unless_plan(options.plan, guards::refuse_other_place(&node, options.force))?;
+    guards::unless_plan(options.plan, guards::refuse_bootstrap(&node.settings))?;
+    files::create_dirs(&node.settings.restore_dir, 0o700)?;
     // The timer may be on while a plan is made.
-    let _lock = match options.plan {
-        true => guards::wait_for_lock(&settings, PLAN_PATIENCE)?,
-        false => guards::take_lock(&settings)?,
-    };
-    guards::unless_plan(options.plan, guards::refuse_while_running(root, &settings))?;
+    let node = node.lock(if options.plan { PLAN_PATIENCE } else { Duration::ZERO })?;
+    let settings = &node.settings;
+    guards::unless_plan(options.plan, guards::refuse_while_running(&node))?;
     if !(options.force || options.as_founder || options.follows()) {
-        guards::unless_plan(options.plan, guards::refuse_unless_founder(&settings))?;
+        guards::unless_plan(options.plan, guards::refuse_unless_founder(settings))?;
     }
-    let places = Places::of(&settings)?;
+    let places = Places::of(settings)?;
     places.refuse_unmovable()?;
-    under_fence::take_back(root, &settings, options.plan)?;
+    node.take_back(options.plan)?;
     let before = Trace::of(&settings.effective_wal_dir())?;
 
     // Where all comes from files, the remote may be away: the record waits for the next backup.
     let files_only = options.source_file.is_some() && options.recovery_file.is_some();
-    let remote =
-        if files_only { Rclone::new(&settings, root) } else { Rclone::for_recovery(&settings, root) };
+    let root = &node.root;
+    let remote = if files_only { Rclone::new(settings, root) } else { Rclone::for_recovery(settings, root) };
     let folder = options.from.as_ref().unwrap_or(&settings.machine_id);
-    let followed = followed(&settings, &remote, options)?;
+    let followed = followed(settings, &remote, options)?;
     if let Some(record) = &followed
-        && is_done(root, &settings, &remote, record, options)?
+        && is_done(&node, &remote, record, options)?
     {
         return done(options, record);
     }
     // While a plan is made, etcd may live here.
     let leave = if options.plan { Leave::Reserve } else { Leave::Nothing };
-    let incoming = open::incoming(&settings, leave)?;
+    let incoming = open::incoming(settings, leave)?;
     let (source, beyond) = thread::scope(|scope| {
-        let (own, settings) = (&settings.machine_id, &settings);
+        let own = &settings.machine_id;
         let look = move |cluster| fresher::look(&Rclone::at_a_glance(settings, root), own, cluster);
         // Who takes part in a recovery goes by what its founding member decided. Where this node knows of which cluster the source
         // will be, one need not wait for the other.
@@ -108,23 +106,23 @@ pub(super) fn run(root: &Root, options: &args::Restore) -> Result<Exit> {
         guards::unless_plan(options.plan, guards::refuse_clock_behind(source.synced(), time::now()))?;
         guards::unless_plan(
             options.plan,
-            living_cluster::refuse_if_cluster_answers(&settings, &present, new),
+            living_cluster::refuse_if_cluster_answers(settings, &present, new),
         )?;
     }
     let present: Vec<u64> = present.into_keys().collect();
     let plan = match &followed {
         None => {
             let members = options.initial_cluster.as_ref().map(|list| list.0.as_slice());
-            Plan::make(&settings, &source, folder, (members, &present), options.for_etcd)?
+            Plan::make(settings, &source, folder, (members, &present), options.for_etcd)?
         }
-        Some(record) => Plan::follow(&settings, &source, record, options.for_etcd)?,
+        Some(record) => Plan::follow(settings, &source, record, options.for_etcd)?,
     };
     plan.say(&source, &places)?;
     if let Some(beyond) = beyond {
-        fresher::say(&Rclone::at_a_glance(&settings, root), beyond, &settings.machine_id, &source);
+        fresher::say(&Rclone::at_a_glance(settings, root), beyond, &settings.machine_id, &source);
     }
     if options.plan {
-        say_outlook(&settings, &source)?;
+        say_outlook(settings, &source)?;
         log::info!("nothing was changed");
         return done(options, &plan.record);
     }
@@ -132,9 +130,9 @@ pub(super) fn run(root: &Root, options: &args::Restore) -> Result<Exit> {
     let record = &plan.record;
     // All that needs room comes before the exchange.
     let prepare = || {
-        build::build(&settings, &source, &plan.rewrite, plan.own.id, &places)
+        build::build(settings, &source, &plan.rewrite, plan.own.id, &places)
             .context("writing the new member directory")?;
-        let staged = publish::note(&settings, record)?;
+        let staged = publish::note(settings, record)?;
         let exchange = Exchange::prepare(&settings.backup_dir, &places, workshop::new_dir)?;
         anyhow::Ok((staged, exchange))
     };
@@ -143,19 +141,19 @@ pub(super) fn run(root: &Root, options: &args::Restore) -> Result<Exit> {
         exchange::clear(&places)?;
     }
     let (staged, exchange) = prepared.context("the old data is untouched")?;
-    let exchanged = under_fence::carry_out(root, &settings, &exchange, (By::Restore, &before));
+    let exchanged = node.exchange(By::Restore, &before, &exchange);
     if exchanged.is_err() && !exchange::is_interrupted(&settings.backup_dir)? {
         exchange::clear(&places)?;
     }
-    let kept = exchanged?;
+    let (fenced, kept) = exchanged?;
     exchange::clear(&places)?;
-    plan.identify(root, &settings)?;
+    node.record(record.cluster_id, plan.own.id)?;
     staged.add()?;
-    fence::lower(root)?;
+    fenced.lower()?;
 
-    publish::publish(&settings, &remote, record);
+    publish::publish(settings, &remote, record);
     drop(incoming);
-    report(&settings, &source, &plan, &kept, started);
+    report(settings, &source, &plan, &kept, started);
     done(options, record)
 }
 
@@ -187,19 +185,14 @@ fn followed(settings: &Settings, remote: &Rclone, options: &args::Restore) -> Re
 
 /// Whether this node is the member that the recovery makes of it already. What it may have acknowledged since is never
 /// written over.
-fn is_done(
-    root: &Root,
-    settings: &Settings,
-    remote: &dyn Remote,
-    record: &Record,
-    options: &args::Restore,
-) -> Result<bool> {
+fn is_done(node: &Locked, remote: &dyn Remote, record: &Record, options: &args::Restore) -> Result<bool> {
+    let settings = &node.settings;
     let (own, only_plan) = (own_of(settings, record)?, options.plan);
     if past_members::local_ids(settings)? != Some((record.cluster_id, own.id)) {
-        if !living_cluster::refuse_if_member_ran(root, settings, record, own.id)? {
+        if !living_cluster::refuse_if_member_ran(node, record, own.id)? {
             // Where all comes from files, the remote need not be there.
             let may_be_away = options.source_file.is_some();
-            let glance = Rclone::at_a_glance(settings, root);
+            let glance = Rclone::at_a_glance(settings, &node.root);
             let remote: &dyn Remote = if may_be_away { &glance } else { remote };
             let looked = has_run::refuse_if_cluster_ran(remote, record, time::now(), may_be_away);
             has_run::unless_forced(options.force, guards::unless_plan(only_plan, looked))?;
@@ -207,11 +200,10 @@ fn is_done(
         return Ok(false);
     }
     let (cluster_id, member_id) = (record.cluster_id, own.id);
-    let wal_dir = root.strip(&settings.effective_wal_dir());
     if !only_plan {
         exchange::clear(&Places::of(settings)?)?;
-        identity::record(root, &Identity { cluster_id, member_id, wal_dir })?;
-        fence::lower(root)?;
+        node.record(cluster_id, member_id)?;
+        node.lower_fence()?;
     }
     log::info!("this node is member {member_id:x} of that cluster already");
     Ok(true)

@@ -5,10 +5,10 @@ use serde::Serialize;
 
 use super::args;
 use crate::exit::{Exit, fault};
+use crate::node::Node;
 use crate::remote::rclone::Rclone;
 use crate::restore::candidates::rank::{self, Verdict};
 use crate::restore::candidates::{Source, find, text};
-use crate::settings::Settings;
 use crate::sys::root::Root;
 use crate::sys::terminal::output::Output;
 use crate::sys::time;
@@ -27,10 +27,10 @@ struct Answer<'a> {
 }
 
 pub(super) fn run(root: &Root, options: &args::Sources) -> Result<Exit> {
-    let settings = Settings::load(root)?;
+    let Node { root, settings, .. } = Node::open(root)?;
     let (now, mut known) = (time::now(), find::noted(&settings));
     let mut sources = find::on_disk(&settings, now)?;
-    let remote = Rclone::beside(&settings, root, "sources");
+    let remote = Rclone::beside(&settings, &root, "sources");
     let away = match find::in_remote(&remote, &settings.machine_id, now, &mut known) {
         Ok(found) => {
             sources.extend(found);

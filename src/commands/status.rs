@@ -12,9 +12,9 @@ use crate::backup::{capture, outcome};
 use crate::cluster::own;
 use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, exit_of};
-use crate::node::fence;
 use crate::node::running::note;
 use crate::node::running::place::{self, Doubt};
+use crate::node::{Node, fence};
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
 use crate::settings::our_units::TIMER;
@@ -24,13 +24,14 @@ use crate::sys::{systemd, time};
 
 pub(super) fn run(root: &Root, options: &args::Status) -> Result<Exit> {
     super::look::before(root);
-    let mut settings = Settings::load(root)?;
-    let doubt = place::settle(root, &mut settings)?;
+    let mut node = Node::open(root)?;
+    let doubt = place::settle(&mut node)?;
+    let settings = &node.settings;
     let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
-        Err(e) if exit_of(&e) == Exit::NotFound => return no_member(root, &settings, e),
+        Err(e) if exit_of(&e) == Exit::NotFound => return no_member(&node, e),
         dir => dir?,
     };
-    let facts = facts(root, options, &settings, &dir, doubt)?;
+    let facts = facts(&node, options, &dir, doubt)?;
     let judgement = status::judge(&facts);
     let mut out = Output::new(options.json);
     let said = match options.json {
@@ -43,13 +44,8 @@ pub(super) fn run(root: &Root, options: &args::Status) -> Result<Exit> {
     Ok(if judgement.warnings.is_empty() { Exit::Done } else { Exit::Warned })
 }
 
-fn facts(
-    root: &Root,
-    options: &args::Status,
-    settings: &Settings,
-    dir: &DataDir,
-    doubt: Option<Doubt>,
-) -> Result<Facts> {
+fn facts(node: &Node, options: &args::Status, dir: &DataDir, doubt: Option<Doubt>) -> Result<Facts> {
+    let Node { root, settings, .. } = node;
     let folder = settings.folder();
     // Before the log: a backup that ends in between has sent no more than is read now.
     let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);

@@ -11,10 +11,9 @@ use crate::archive::names::GenerationName;
 use crate::archive::verified::Verified;
 use crate::backup::state::State;
 use crate::exit::{Exit, fault};
-use crate::node::fence;
+use crate::node::{Node, fence};
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
-use crate::settings::Settings;
 use crate::sys::fs::create_dirs;
 use crate::sys::lock::Lock;
 use crate::sys::room::{Leave, Scratch};
@@ -49,14 +48,14 @@ struct Answer<'a> {
 pub(super) fn run(root: &Root, options: &args::Verify) -> Result<Exit> {
     let started = Instant::now();
     refuse_contradictions(options)?;
-    let settings = Settings::load(root)?;
+    let Node { root, settings, .. } = Node::open(root)?;
     create_dirs(&settings.backup_dir, 0o700)?;
     // Not the lock of the backups: they must not wait for the hour that this may take.
     let Some(_lock) = Lock::try_take(&settings.backup_dir.join("verify.lock"))? else {
         log::info!("nothing done: another verify is in progress");
         return Ok(Exit::Done);
     };
-    if fence::is_up(root)? {
+    if fence::is_up(&root)? {
         log::info!("nothing done: a recovery is in progress");
         return Ok(Exit::Done);
     }
@@ -67,7 +66,7 @@ pub(super) fn run(root: &Root, options: &args::Verify) -> Result<Exit> {
     let mut verified = Verified::load(&settings.backup_dir, &folder)?;
     let scope = options.share.map_or(Scope::Whole, |share| outcome::next_share(&verified, share));
 
-    let remote = Rclone::beside(&settings, root, "verify");
+    let remote = Rclone::beside(&settings, &root, "verify");
     let objects = remote.list(machine_id)?;
     let all = chain::generations(&objects);
     let chosen = choose(options, &all, &folder)?;

@@ -14,24 +14,19 @@ use crate::etcd::datadir::DataDir;
 use crate::etcd::in_use;
 use crate::etcd::store::StoredMember;
 use crate::exit::{Exit, exit_of};
+use crate::node::Node;
 use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 use crate::sys::http::is_unasked;
-use crate::sys::root::Root;
 use crate::sys::{look, systemd, time};
 
 /// Looks at this node.
 ///
 /// # Errors
 /// It has no name or no peer URL, or systemd cannot be asked.
-pub fn report(
-    root: &Root,
-    settings: &Settings,
-    remote: &dyn Remote,
-    timer: &str,
-    program: String,
-) -> Result<Report> {
-    let live = root.is_live();
+pub fn report(node: &Node, remote: &dyn Remote, timer: &str, program: String) -> Result<Report> {
+    let settings = &node.settings;
+    let live = node.root.is_live();
     let running = live && systemd::is_active(&settings.etcd_unit)?;
     let mut doubts = Doubts::default();
     // Where systemd says that it does not run, nothing keeps it from being recovered.
@@ -77,7 +72,7 @@ pub fn report(
         founder_urls: settings.founder_urls.clone(),
         endpoint: settings.endpoint.clone(),
         etcd_unit: settings.etcd_unit.clone(),
-        restore_dir: root.strip(&settings.restore_dir).display().to_string(),
+        restore_dir: node.root.strip(&settings.restore_dir).display().to_string(),
         timer: live && systemd::is_enabled(timer)?,
         running,
         healthy,

@@ -23,7 +23,7 @@ pub struct Ready {
     pub seed: Option<Seed>,
 }
 
-impl Join<'_> {
+impl Join {
     /// Waits until no other node is half in and, where the cluster is to be changed, all have caught up. Then all is at
     /// hand that can be, before anything is touched.
     pub fn ready(&self) -> Result<Ready> {
@@ -31,21 +31,21 @@ impl Join<'_> {
         if !enters(step) {
             return Ok(Ready { step, seed: None });
         }
-        seed::clear(&self.settings)?;
-        preflight::directories(&self.settings)?;
+        seed::clear(&self.node.settings)?;
+        preflight::directories(&self.node.settings)?;
         let version = api::cluster_version(&self.cluster.http, &self.cluster.via).or_fault(
             Exit::Cluster,
             "asking for the cluster's version",
             "nothing was changed: check etcd on the founding member, then run join again: sudo systemctl \
              start etcd2-join.service",
         )?;
-        preflight::program(&self.settings.etcd_command, version.as_deref())?;
+        preflight::program(&self.node.settings.etcd_command, version.as_deref())?;
         if changes(step) {
             membership::allowed(&self.cluster)?;
         }
         let seed = match self.plain {
             true => None,
-            false => seed::look(self.root, &self.settings, &self.cluster, &members),
+            false => seed::look(&self.node, &self.cluster, &members),
         };
         // A cluster that lacks only us has no leader to ask, and is not changed either.
         while changes(step) {

@@ -8,12 +8,11 @@ use anyhow::Result;
 
 use crate::etcd::in_use::{self, Trace};
 use crate::exit::{Exit, exit_of, fault, hint_of};
-use crate::node::fence::{self, By, Fence};
+use crate::node::Node;
 use crate::node::running::place;
 use crate::settings::Settings;
 use crate::sys::http::is_unasked;
 use crate::sys::lock::Lock;
-use crate::sys::root::Root;
 use crate::sys::{systemd, time};
 
 /// Clocks of two machines are believed not to differ by more, in seconds.
@@ -49,13 +48,13 @@ pub fn wait_for_lock(settings: &Settings, limit: Duration) -> Result<Lock> {
 ///
 /// # Errors
 /// [`Exit::Refused`].
-pub fn refuse_while_running(root: &Root, settings: &Settings) -> Result<()> {
-    let unit = &settings.etcd_unit;
-    if root.is_live() && systemd::is_active(unit)? {
+pub fn refuse_while_running(node: &Node) -> Result<()> {
+    let unit = &node.settings.etcd_unit;
+    if node.root.is_live() && systemd::is_active(unit)? {
         let hint = format!("stop it on all nodes first: sudo systemctl stop {unit} etcd2-backup.timer");
         return Err(fault(Exit::Refused, format!("{unit} is running"), hint));
     }
-    refuse_if_held(&settings.effective_wal_dir())
+    refuse_if_held(&node.settings.effective_wal_dir())
 }
 
 /// Sees to it that no process holds a log, however it was started.
@@ -68,23 +67,11 @@ pub fn refuse_if_held(wal_dir: &Path) -> Result<()> {
     Err(fault(Exit::Refused, what, "stop it first: sudo systemctl stop etcd2.service (or the unit you use)"))
 }
 
-/// Puts the fence up for `by`, and asks again there: etcd may have been started in all the time since it was asked first, and
-/// behind the fence nobody starts it any more. `before` is what its log looked like then: an etcd that was stopped again may have
-/// acknowledged writes that the verb knows nothing of. Gives what the fence was until now.
+/// Sees to it that etcd's log is as it was.
 ///
 /// # Errors
-/// [`Exit::Refused`]: it was; then the fence is what it was before.
-pub fn fence_off(root: &Root, settings: &Settings, by: By, before: &Trace) -> Result<Fence> {
-    fence::raise_if(root, by, || {
-        refuse_while_running(root, settings).map_err(|e| match exit_of(&e) {
-            Exit::Refused => started_meanwhile(settings, &format!("{e:#}")),
-            _ => e,
-        })?;
-        refuse_if_written(settings, before)
-    })
-}
-
-fn refuse_if_written(settings: &Settings, before: &Trace) -> Result<()> {
+/// [`Exit::Refused`]: somebody wrote to it; or it cannot be asked.
+pub(super) fn refuse_if_written(settings: &Settings, before: &Trace) -> Result<()> {
     let wal_dir = settings.effective_wal_dir();
     if Trace::of(&wal_dir)? == *before {
         return Ok(());
@@ -108,7 +95,7 @@ pub fn refuse_if_old_log_is_held(settings: &Settings, old_log: &Path) -> Result<
 }
 
 /// The error of who finds behind the fence that etcd runs.
-fn started_meanwhile(settings: &Settings, seen: &str) -> anyhow::Error {
+pub(super) fn started_meanwhile(settings: &Settings, seen: &str) -> anyhow::Error {
     let what = format!("etcd was started here in the meantime ({seen}): nothing was changed");
     let hint = format!(
         "stop it, and whatever starts it: sudo systemctl stop {}; then run the same command again",
@@ -121,8 +108,8 @@ fn started_meanwhile(settings: &Settings, seen: &str) -> anyhow::Error {
 ///
 /// # Errors
 /// [`Exit::Refused`], unless `force` is given.
-pub fn refuse_other_place(root: &Root, settings: &Settings, force: bool) -> Result<()> {
-    let what = match place::other_than_seen(root, settings) {
+pub fn refuse_other_place(node: &Node, force: bool) -> Result<()> {
+    let what = match place::other_than_seen(node) {
         Ok(Some((_, what))) => what,
         Ok(None) => return Ok(()),
         Err(e) => {
@@ -130,7 +117,7 @@ pub fn refuse_other_place(root: &Root, settings: &Settings, force: bool) -> Resu
             return Ok(());
         }
     };
-    let unit = &settings.etcd_unit;
+    let unit = &node.settings.etcd_unit;
     if force {
         log::warn!("{what}");
         return Ok(());

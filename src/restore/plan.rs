@@ -9,11 +9,9 @@ use crate::backup::state::State;
 use crate::etcd::datadir::Family;
 use crate::etcd::rewrite::{self, NewMember, Purpose, Rewrite};
 use crate::exit::{Exit, fault};
-use crate::identity::{self, Identity};
 use crate::node::member_dir::aside;
 use crate::node::member_dir::places::Places;
 use crate::settings::Settings;
-use crate::sys::root::Root;
 use crate::sys::{look, time};
 
 /// What a restore is going to make.
@@ -134,16 +132,6 @@ impl Plan {
             }
         }
         Ok(())
-    }
-
-    /// Writes down who this node is now, for the guard.
-    ///
-    /// # Errors
-    /// The stamp cannot be written.
-    pub fn identify(&self, root: &Root, settings: &Settings) -> Result<()> {
-        let wal_dir = root.strip(&settings.effective_wal_dir());
-        let (cluster_id, member_id) = (self.rewrite.cluster_id, self.own.id);
-        identity::record(root, &Identity { cluster_id, member_id, wal_dir })
     }
 }
 

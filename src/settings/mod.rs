@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use self::retention::Rules;
+use self::seen::Setup;
 use crate::exit::{Exit, OrFault, fault};
-use crate::identity;
 use crate::paths::MACHINE_ID;
 use crate::sys::fs::create_dirs;
 use crate::sys::http::Tls;
@@ -32,6 +32,7 @@ pub mod rclone_flags;
 pub mod rclone_section;
 pub mod reach;
 pub mod retention;
+pub mod seen;
 pub mod source;
 pub mod started;
 pub mod table;
@@ -115,12 +116,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the process environment and, on the running node, what etcd's unit gets. In a tree (`--root`) all of it
-    /// comes from the process environment.
+    /// Reads the process environment and, on the running node, what etcd's unit gets; `seen` is what its etcd was last seen to
+    /// get. In a tree (`--root`) all of it comes from the process environment.
     ///
     /// # Errors
     /// A setting is missing, malformed, or contradicts etcd's unit; or systemd cannot be asked.
-    pub fn load(root: &Root) -> Result<Self> {
+    pub fn load(root: &Root, seen: Result<Option<Setup>>) -> Result<Self> {
         let ours = ours(root)?;
         let mut unit = match root.is_live() {
             true => UnitEnvironment::load(&parse::etcd_unit(&ours)?, root)?,
@@ -129,7 +130,7 @@ impl Settings {
             }
         };
         if root.is_live() {
-            unit.see(identity::setup(root));
+            unit.see(seen);
         }
         unit.refuse_unknown_file(&parse::etcd_unit(&ours)?)?;
         let path = root.join(MACHINE_ID);

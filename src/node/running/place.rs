@@ -9,9 +9,8 @@ use super::note;
 use crate::etcd::datadir::DataDir;
 use crate::etcd::in_use;
 use crate::exit::{Exit, exit_of, fault};
-use crate::identity;
+use crate::node::Node;
 use crate::settings::Settings;
-use crate::sys::root::Root;
 
 /// Nobody has seen etcd write to the log that is read, and the one that it was seen to write to is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +40,9 @@ type Places = (PathBuf, PathBuf);
 ///
 /// # Errors
 /// What was seen cannot be read.
-pub fn other_than_seen(root: &Root, settings: &Settings) -> Result<Option<(Places, String)>> {
-    let Some(setup) = identity::setup(root)? else { return Ok(None) };
+pub fn other_than_seen(node: &Node) -> Result<Option<(Places, String)>> {
+    let (root, settings) = (&node.root, &node.settings);
+    let Some(setup) = &node.known()?.setup else { return Ok(None) };
     let (seen, now) =
         (setup.places(), (root.strip(&settings.data_dir), root.strip(&settings.effective_wal_dir())));
     if seen == now {
@@ -59,8 +59,8 @@ pub fn other_than_seen(root: &Root, settings: &Settings) -> Result<Option<(Place
 ///
 /// # Errors
 /// It could not be asked what lies in these places.
-pub fn settle(root: &Root, settings: &mut Settings) -> Result<Option<Doubt>> {
-    let (seen, what) = match other_than_seen(root, settings) {
+pub fn settle(node: &mut Node) -> Result<Option<Doubt>> {
+    let (seen, what) = match other_than_seen(node) {
         Ok(Some(other)) => other,
         Ok(None) => return Ok(None),
         Err(e) => {
@@ -68,6 +68,7 @@ pub fn settle(root: &Root, settings: &mut Settings) -> Result<Option<Doubt>> {
             return Ok(None);
         }
     };
+    let (root, settings) = (&node.root, &mut node.settings);
     let now = log_in(settings)?;
     // Somebody has it open: etcd runs there as the settings say, and was not looked at since.
     if now.as_ref().is_some_and(|dir| in_use::is_held(&dir.wal).unwrap_or(false)) {

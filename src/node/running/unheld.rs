@@ -14,9 +14,8 @@ use super::surroundings::{Run, Surroundings};
 use crate::etcd::datadir::DataDir;
 use crate::etcd::in_use;
 use crate::exit::{Exit, fault};
-use crate::settings::Settings;
+use crate::node::Node;
 use crate::sys::fs::{remove_if_there, write_atomic};
-use crate::sys::root::Root;
 
 /// How long etcd may take until it holds its log, in seconds.
 const PATIENCE: u64 = 60;
@@ -74,13 +73,9 @@ pub fn judge(known: Option<Unheld>, now: &Moment) -> (Option<Unheld>, Option<u64
 ///
 /// # Errors
 /// [`Exit::Settings`]: it is not, and has not been for a minute. What cannot be asked is a warning.
-pub fn refuse_if_elsewhere(
-    node: &dyn Surroundings,
-    root: &Root,
-    settings: &Settings,
-    dir: &DataDir,
-) -> Result<()> {
-    let now = match moment(node, root, settings, dir) {
+pub fn refuse_if_elsewhere(around: &dyn Surroundings, node: &Node, dir: &DataDir) -> Result<()> {
+    let settings = &node.settings;
+    let now = match moment(around, node, dir) {
         Ok(Some(now)) => now,
         Ok(None) => return Ok(()),
         Err(e) => {
@@ -125,14 +120,10 @@ fn not_held(unit: &str, seconds: u64, dir: &DataDir) -> String {
     )
 }
 
-fn moment(
-    node: &dyn Surroundings,
-    root: &Root,
-    settings: &Settings,
-    dir: &DataDir,
-) -> Result<Option<Moment>> {
-    let Some(Run { started, boot, uptime }) = node.etcd(&settings.etcd_unit)? else { return Ok(None) };
-    let (held, open) = (in_use::is_held(&dir.wal)?, note::open(root, &dir.wal));
+fn moment(around: &dyn Surroundings, node: &Node, dir: &DataDir) -> Result<Option<Moment>> {
+    let run = around.etcd(&node.settings.etcd_unit)?;
+    let Some(Run { started, boot, uptime }) = run else { return Ok(None) };
+    let (held, open) = (in_use::is_held(&dir.wal)?, note::open(&node.root, &dir.wal));
     Ok(Some(Moment { wal_dir: dir.wal.clone(), held, open, started, boot, uptime }))
 }
 
