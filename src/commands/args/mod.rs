@@ -221,19 +221,6 @@ pub struct Restore {
     pub undo: bool,
 }
 
-impl Restore {
-    /// The peer URLs of the cluster that it makes, those of the node itself first.
-    pub fn peer_urls(&self, own: &[String]) -> Vec<String> {
-        let members = self.initial_cluster.iter().flat_map(|list| &list.0);
-        own.iter().chain(members.flat_map(|(_, urls)| urls)).cloned().collect()
-    }
-
-    /// Whether it takes part in a recovery that was begun elsewhere.
-    pub fn follows(&self) -> bool {
-        self.recovery.is_some() || self.recovery_file.is_some()
-    }
-}
-
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Undo {
     /// Undo even if this node is not the founding member or its cluster answers
