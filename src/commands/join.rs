@@ -8,7 +8,6 @@ use anyhow::Result;
 use super::args;
 use crate::etcd::in_use::Trace;
 use crate::exit::Exit;
-use crate::join::plan::Step;
 use crate::node::member_dir::exchange;
 use crate::node::member_dir::places::Places;
 use crate::node::{Node, guards};
@@ -36,29 +35,27 @@ pub(super) fn run(root: &Root, options: &args::Join) -> Result<Exit> {
     log::info!("the cluster is {:x}, asked at {}", cluster.id, cluster.via);
     let join = Join { node, cluster, before, plain: options.plain, wait: options.wait };
 
-    let Ready { step, seed } = join.ready()?;
-    let id = match step {
-        Step::Watch(id) => {
+    let id = match join.ready()? {
+        Ready::Watch(id) => {
             log::info!("this node already runs as member {id:x} of that cluster");
             return join.watch(id, started);
         }
-        Step::Start(id) => {
+        Ready::Start(id) => {
             log::info!("the data directory belongs to member {id:x} of that cluster: starting it unchanged");
             // Of a run that ended behind its last rename.
             exchange::clear(&Places::of(&join.node.settings)?)?;
             id
         }
-        _ => join.enter(step, seed)?,
+        Ready::Enter(way, seed) => join.enter(way, seed)?,
     };
+    join.node.lower_fence()?;
     if options.no_start || !join.node.root.is_live() {
-        join.node.lower_fence()?;
         log::info!(
             "ready as member {id:x}: {}; then run join again to watch it catch up",
             join.how_to_start()
         );
         return Ok(Exit::Done);
     }
-    join.node.lower_fence()?;
     systemd::start_no_block(&join.node.settings.etcd_unit)?;
     join.watch(id, started)
 }
