@@ -4,6 +4,7 @@
 //! is kept. Killed at any moment, the node has the old data or the new, and the fence keeps etcd from starting in
 //! between; running it again works.
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -11,15 +12,16 @@ use anyhow::Result;
 use super::{args, both, undo};
 use crate::archive::lineage::Record;
 use crate::exit::{Exit, fault};
+use crate::fleet::planned::Planned;
 use crate::node::Node;
 use crate::remote::rclone::Rclone;
 use crate::restore::candidates::fresher;
 use crate::restore::choose::{Chosen, choose};
 use crate::restore::fetch::Wanted;
+use crate::restore::options::{Data, Recorded, RestoreOptions};
 use crate::restore::plan::Plan;
 use crate::restore::point::Point;
 use crate::restore::recovery::Recovery;
-use crate::restore::wish::{Data, Recorded, Wish};
 use crate::restore::{allowed, carry_out, publish, text};
 use crate::settings::source::Choice;
 use crate::sys::room::Leave;
@@ -31,36 +33,36 @@ pub(super) fn run(root: &Root, options: &args::Restore) -> Result<Exit> {
     if options.undo {
         return undo::run(root, &undo::of_restore(options)?);
     }
-    let wish = wish(options)?;
-    let begun = allowed::begin(Node::open(root)?, &wish)?;
+    let asked = asked(options)?;
+    let begun = allowed::begin(Node::open(root)?, &asked)?;
     let (node, settings) = (&begun.node, &begun.node.settings);
-    let remote = wish.remote(node);
-    let recovery = Recovery::of(&wish, settings, &remote)?;
-    if let Some(record) = recovery.done_already(node, &remote, &wish)? {
-        return done(options, record);
+    let remote = asked.remote(node);
+    let recovery = Recovery::of(&asked, settings, &remote)?;
+    if let Some(record) = recovery.done_already(node, &remote, &asked)? {
+        return done(options, &asked, record);
     }
 
     // While a plan is made, etcd may live here.
-    let leave = if wish.only_plan { Leave::Reserve } else { Leave::Nothing };
+    let leave = if asked.only_plan { Leave::Reserve } else { Leave::Nothing };
     let Chosen { source, beyond, incoming } = choose(node, &remote, &recovery, leave)?;
     let present = source.contents.members()?;
-    allowed::with(&source, &present, node, &wish, &recovery)?;
+    allowed::with(&source, &present, node, &asked, &recovery)?;
     let plan = match &recovery {
         Recovery::Begins { folder, .. } => {
             let present: Vec<u64> = present.into_keys().collect();
-            let members = wish.members.as_deref();
-            Plan::make(settings, &source, folder, (members, &present), wish.family)?
+            let members = asked.members.as_deref();
+            Plan::make(settings, &source, folder, (members, &present), asked.family)?
         }
-        Recovery::Began { record, .. } => Plan::follow(settings, &source, record, wish.family)?,
+        Recovery::Began { record, .. } => Plan::follow(settings, &source, record, asked.family)?,
     };
     plan.say(&source, &begun.places)?;
     if let Some(beyond) = beyond {
         fresher::say(&Rclone::at_a_glance(settings, &node.root), beyond, &settings.machine_id, &source);
     }
-    if wish.only_plan {
+    if asked.only_plan {
         text::say_outlook(settings, &source)?;
         log::info!("nothing was changed");
-        return done(options, &plan.record);
+        return done(options, &asked, &plan.record);
     }
 
     let prepared = carry_out::prepare(&begun, &source, &plan)?;
@@ -68,21 +70,29 @@ pub(super) fn run(root: &Root, options: &args::Restore) -> Result<Exit> {
     publish::publish(settings, &remote, &plan.record);
     drop(incoming);
     text::report(settings, &source, &plan, &kept, started.elapsed());
-    done(options, &plan.record)
+    done(options, &asked, &plan.record)
 }
 
 /// The end of a restore that changed all it had to, or of its plan.
-fn done(options: &args::Restore, record: &Record) -> Result<Exit> {
-    if options.json {
-        terminal::print(&(serde_json::to_string_pretty(record)? + "\n"));
-    }
-    Ok(Exit::Done)
+fn done(options: &args::Restore, asked: &RestoreOptions, record: &Record) -> Result<Exit> {
+    let json = match &asked.refusals {
+        None if !options.json => return Ok(Exit::Done),
+        None => serde_json::to_string_pretty(record)?,
+        Some(refused) => {
+            serde_json::to_string_pretty(&Planned { record: record.clone(), refused: refused.take() })?
+        }
+    };
+    Ok(terminal::print(&(json + "\n")))
 }
 
 /// What is asked for, where the options do not contradict each other.
-fn wish(options: &args::Restore) -> Result<Wish> {
-    Ok(Wish {
+fn asked(options: &args::Restore) -> Result<RestoreOptions> {
+    if options.refusals && !(options.plan && options.json) {
+        return Err(fault(Exit::Usage, "--refusals belongs to a plan as JSON", "add --plan --json"));
+    }
+    Ok(RestoreOptions {
         only_plan: options.plan,
+        refusals: options.refusals.then(RefCell::default),
         force: options.force,
         as_founder: options.as_founder,
         clone: options.clone,

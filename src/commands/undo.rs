@@ -81,10 +81,13 @@ pub(super) fn run(root: &Root, options: &Undo) -> Result<Exit> {
     }
 
     let own = old.metadata.cluster_id;
-    let known = node.known().map(|known| known.identity.as_ref()).unwrap_or_else(|e| {
-        log::warn!("could not determine which cluster is given up, so it is not recorded: {e:#}");
-        None
-    });
+    let known = match node.stamp() {
+        Ok(stamp) => stamp.identity.as_ref(),
+        Err(e) => {
+            log::warn!("could not determine which cluster is given up, so it is not recorded: {e:#}");
+            None
+        }
+    };
     let present = present.map(|source| source.contents.metadata.cluster_id);
     let given_up = present.or(known.map(|identity| identity.cluster_id));
     if let Some(given_up) = given_up.filter(|&given_up| given_up != own) {

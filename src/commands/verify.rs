@@ -17,7 +17,7 @@ use crate::sys::room::{Leave, Scratch};
 use crate::sys::root::Root;
 use crate::sys::terminal::output::Output;
 use crate::sys::time;
-use crate::verify::check::{Checked, Known};
+use crate::verify::check::{Checked, Noted};
 use crate::verify::finding::{Finding, Kind};
 use crate::verify::outcome;
 use crate::verify::plan::Scope;
@@ -49,8 +49,8 @@ pub(super) fn run(root: &Root, options: &args::Verify) -> Result<Exit> {
     }
     let machine_id = options.from.as_ref().unwrap_or(&settings.machine_id);
     let folder = settings.folder_of(machine_id);
-    let known = Known::load(&settings, &folder)?;
-    let scope = options.share.map_or(Scope::Whole, |share| outcome::next_share(&known.verified, share));
+    let noted = Noted::load(&settings, &folder)?;
+    let scope = options.share.map_or(Scope::Whole, |share| outcome::next_share(&noted.verified, share));
 
     let remote = Rclone::beside(&settings, &root, "verify");
     let objects = remote.list(machine_id)?;
@@ -58,11 +58,11 @@ pub(super) fn run(root: &Root, options: &args::Verify) -> Result<Exit> {
     let chosen = choose(options, &all, &folder)?;
     let scratch = Scratch::new(settings.backup_dir.join("verify"), Leave::Reserve)?;
     let reader = Reader { remote: &remote, folder: machine_id, scratch: &scratch };
-    let checked = known.check(&chosen, &objects, &reader, scope)?;
+    let checked = noted.check(&chosen, &objects, &reader, scope)?;
 
     let findings: Vec<Finding> = checked.iter().flat_map(|c| c.findings.clone()).collect();
     if options.from.is_none() {
-        known.note(&settings, &all, &chosen, scope, &findings)?;
+        noted.note(&settings, &all, &chosen, scope, &findings)?;
     }
     say(options.json, &folder, &checked, started)?;
     verdict(&findings)

@@ -8,7 +8,7 @@ use super::Join;
 use crate::cluster::api;
 use crate::cluster::membership::{self, Admission};
 use crate::etcd::proto::Metadata;
-use crate::join::plan::Way;
+use crate::join::plan::Entrance;
 use crate::join::seed::Seed;
 use crate::node::fence::By;
 use crate::node::locked::Fenced;
@@ -21,7 +21,7 @@ impl Join {
     ///
     /// # Errors
     /// etcd here does not start on what it is given, or the cluster did not take the member, or did not say so.
-    pub fn enter(&self, way: Way, seed: Option<Seed>) -> Result<u64> {
+    pub fn enter(&self, way: Entrance, seed: Option<Box<Seed>>) -> Result<u64> {
         let fenced = self.node.fenced(By::Join, &self.before)?;
         if empty_log::is_nobodys(&self.node.settings)? {
             empty_log::take_away(&self.node.settings)?;
@@ -85,20 +85,20 @@ impl Join {
         }
     }
 
-    fn become_member(&self, way: Way) -> Result<Admission> {
+    fn become_member(&self, way: Entrance) -> Result<Admission> {
         match way {
-            Way::Reuse(id) => {
+            Entrance::Reuse(id) => {
                 log::info!("member {id:x} was added for this node and never started: joining as that member");
                 return Ok(Admission::Done(id));
             }
-            Way::Replace(id) => {
+            Entrance::Replace(id) => {
                 log::info!("member {id:x} is this node's, but its data is gone: removing that member first");
                 match membership::remove(&self.cluster, id)? {
                     Admission::Done(_) => {}
                     other => return Ok(other),
                 }
             }
-            Way::Add => {}
+            Entrance::Add => {}
         }
         let deadline = Instant::now() + self.wait;
         let own_urls = self.node.settings.own_peer_urls()?;

@@ -63,7 +63,7 @@ pub enum Step {
 
 /// How a node that is no member yet, or not any more, becomes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum Entrance {
     /// This entry waits for it: the cluster is not changed.
     Reuse(u64),
     /// This entry is removed, and another one added.
@@ -72,7 +72,7 @@ pub enum Way {
     Add,
 }
 
-impl Way {
+impl Entrance {
     /// Whether the cluster's members are changed.
     pub fn changes_members(self) -> bool {
         match self {

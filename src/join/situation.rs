@@ -60,7 +60,7 @@ impl Join {
     fn earlier_ids(&self) -> Result<Vec<Ids>> {
         let mut ids = past_members::ids_set_aside(&self.node.settings)?;
         // One that cannot be read may say that an ID must not be used again.
-        let known = self.node.known().or_fault(
+        let known = self.node.stamp().or_fault(
             Exit::Failed,
             "finding out which member this node was",
             format!("if this node was never a member of this cluster, remove it: sudo rm {IDENTITY}"),

@@ -8,7 +8,7 @@ use super::Join;
 use crate::cluster::catch_up::{self, Waiting, Who};
 use crate::cluster::{Member, Membership, api, membership};
 use crate::exit::{Exit, OrFault};
-use crate::join::plan::{self, Step, Way};
+use crate::join::plan::{self, Entrance, Step};
 use crate::join::preflight;
 use crate::join::seed::{self, Seed};
 
@@ -22,7 +22,7 @@ pub enum Ready {
     /// The data directory is this member's: start etcd on it as it is.
     Start(u64),
     /// It has to enter in this way, and begins with the seed, if there is one.
-    Enter(Way, Option<Seed>),
+    Enter(Entrance, Option<Box<Seed>>),
 }
 
 impl Join {
@@ -51,8 +51,8 @@ impl Join {
         while way.changes_members() {
             log::info!("waiting until every started member has caught up");
             let gone = match way {
-                Way::Replace(id) => id,
-                Way::Reuse(_) | Way::Add => 0,
+                Entrance::Replace(id) => id,
+                Entrance::Reuse(_) | Entrance::Add => 0,
             };
             catch_up::wait(&self.cluster, Who::StartedBut(gone), self.wait)?;
             // In all that time another node may have been added.
@@ -64,7 +64,7 @@ impl Join {
             }
             members = now;
         }
-        Ok(Ready::Enter(way, seed))
+        Ok(Ready::Enter(way, seed.map(Box::new)))
     }
 
     /// Waits until no other node is half in; nothing is at hand yet.
@@ -76,9 +76,9 @@ impl Join {
             let id = match self.decide(&members)? {
                 Step::Watch(id) => return Ok((Ready::Watch(id), members)),
                 Step::Start(id) => return Ok((Ready::Start(id), members)),
-                Step::Reuse(id) => return Ok((Ready::Enter(Way::Reuse(id), None), members)),
-                Step::Replace(id) => return Ok((Ready::Enter(Way::Replace(id), None), members)),
-                Step::Add => return Ok((Ready::Enter(Way::Add, None), members)),
+                Step::Reuse(id) => return Ok((Ready::Enter(Entrance::Reuse(id), None), members)),
+                Step::Replace(id) => return Ok((Ready::Enter(Entrance::Replace(id), None), members)),
+                Step::Add => return Ok((Ready::Enter(Entrance::Add, None), members)),
                 Step::After(id) => id,
             };
             let other = members.by_id(id).map_or_else(String::new, Member::label);

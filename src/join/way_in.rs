@@ -71,7 +71,7 @@ fn others(node: &Node, own: &[String], founder: &[String]) -> Vec<String> {
         .and_then(|contents| contents.members());
     let logged = logged.unwrap_or_default().into_values().flat_map(|member| member.peer_urls);
     let mut all: Vec<String> = Vec::new();
-    let noted = node.known().map(|known| known.peers.clone()).unwrap_or_default();
+    let noted = node.stamp().map(|known| known.peers.clone()).unwrap_or_default();
     for url in logged.chain(noted).chain(settings.initial_cluster.clone()) {
         let is_known = |known: &[String]| known.iter().any(|other| urls::same_place(other, &url));
         if !is_known(own) && !is_known(founder) && !is_known(&all) {
@@ -100,7 +100,7 @@ fn living(node: &Node, access: &Access, others: &[String]) -> Result<Option<Clus
     let members = cluster.members()?;
     let listed = [node.settings.own_peer_urls()?, node.settings.founder()?];
     let lists_us = listed.iter().any(|urls| members.by_peer_urls(urls).is_some());
-    let known = node.known()?.identity.as_ref();
+    let known = node.stamp()?.identity.as_ref();
     let was = [known.map(|i| i.cluster_id), past_members::local_ids(&node.settings)?.map(|ids| ids.0)];
     if !lists_us && !was.contains(&Some(cluster.id)) {
         log::warn!(

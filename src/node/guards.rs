@@ -174,14 +174,25 @@ pub fn refuse_unless_founder(settings: &Settings) -> Result<()> {
 /// # Errors
 /// What was found, unless it is only a plan.
 pub fn unless_plan(only_plan: bool, found: Result<()>) -> Result<()> {
-    let Err(error) = found else { return Ok(()) };
-    let refusal = exit_of(&error) == Exit::Refused || is_unasked(&error);
-    if !only_plan || !refusal {
-        return Err(error);
+    if !only_plan {
+        return found;
     }
-    log::warn!("a restore would be refused now: {error:#}");
-    hint_of(&error).inspect(|hint| log::info!("hint: {hint}"));
+    if let Some(error) = refusal(found)? {
+        log::warn!("a restore would be refused now: {error:#}");
+        hint_of(&error).inspect(|hint| log::info!("hint: {hint}"));
+    }
     Ok(())
+}
+
+/// What was found, if it only keeps a recovery from being done now.
+///
+/// # Errors
+/// What was found, if there is no plan of a recovery either.
+pub fn refusal(found: Result<()>) -> Result<Option<anyhow::Error>> {
+    match found {
+        Err(error) if exit_of(&error) == Exit::Refused || is_unasked(&error) => Ok(Some(error)),
+        found => found.map(|()| None),
+    }
 }
 
 /// A clock that is behind the data, whose newest SYNC is `synced`: etcd would let keys live that long after their time, and lineages and moments would

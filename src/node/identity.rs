@@ -28,7 +28,7 @@ pub struct Identity {
 
 /// What this node's stamp says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct Stamp {
     /// Who this node was last seen to be; `None` if it was never seen.
     pub identity: Option<Identity>,
     /// How its etcd was set up when it was last seen to run; `None` if it was never seen.
@@ -38,7 +38,7 @@ pub struct Known {
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Stamp {
+struct StampFile {
     version: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cluster_id: Option<String>,
@@ -57,10 +57,10 @@ struct Stamp {
 ///
 /// # Errors
 /// There is a stamp, but it cannot be read or understood.
-pub fn read(root: &Root) -> Result<Known> {
+pub fn read(root: &Root) -> Result<Stamp> {
     let path = root.join(IDENTITY);
     match fs::read(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Known::default()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Stamp::default()),
         Err(e) => Err(e.into()),
         Ok(text) => parse(&text),
     }
@@ -90,7 +90,7 @@ pub fn record(root: &Root, identity: &Identity) -> Result<()> {
     }
     let same =
         before.is_some_and(|k| k.cluster_id == identity.cluster_id && k.member_id == identity.member_id);
-    write(root, Known { identity: Some(identity.clone()), ..known })?;
+    write(root, Stamp { identity: Some(identity.clone()), ..known })?;
     if same { Ok(()) } else { remove_if_there(&root.join(ALLOW_EMPTY)) }
 }
 
@@ -103,7 +103,7 @@ pub fn record_setup(root: &Root, setup: Setup) -> Result<()> {
     if known.setup.as_ref() == Some(&setup) {
         return Ok(());
     }
-    write(root, Known { setup: Some(setup), ..known })
+    write(root, Stamp { setup: Some(setup), ..known })
 }
 
 /// Writes down at which peer URLs the other members were last seen: who has lost its data asks them for its cluster.
@@ -115,7 +115,7 @@ pub fn record_peers(root: &Root, peers: Vec<String>) -> Result<()> {
     if known.peers == peers {
         return Ok(());
     }
-    write(root, Known { peers, ..known })
+    write(root, Stamp { peers, ..known })
 }
 
 /// Forgets who this node was: the next start of etcd is meant to find no data, as at a join. How etcd is run, and where the other members
@@ -124,30 +124,30 @@ pub fn record_peers(root: &Root, peers: Vec<String>) -> Result<()> {
 /// # Errors
 /// The stamp is there and cannot be removed, or written anew.
 pub fn forget(root: &Root) -> Result<()> {
-    let known = Known { identity: None, ..read(root).unwrap_or_default() };
-    match known == Known::default() {
+    let known = Stamp { identity: None, ..read(root).unwrap_or_default() };
+    match known == Stamp::default() {
         true => remove_if_there(&root.join(IDENTITY)),
         false => write(root, known),
     }
 }
 
 /// Readable by etcd's user.
-fn write(root: &Root, known: Known) -> Result<()> {
+fn write(root: &Root, known: Stamp) -> Result<()> {
     create_dirs(&root.join(STAMP_DIR), 0o755)?;
-    write_atomic(&root.join(IDENTITY), &summed::to_vec(&Stamp::of(known))?, 0o644)
+    write_atomic(&root.join(IDENTITY), &summed::to_vec(&StampFile::of(known))?, 0o644)
 }
 
-fn parse(text: &[u8]) -> Result<Known> {
-    let stamp: Stamp = summed::from_slice(text)?;
+fn parse(text: &[u8]) -> Result<Stamp> {
+    let stamp: StampFile = summed::from_slice(text)?;
     ensure!(stamp.version == VERSION, "version {} is not known to this program", stamp.version);
     let identity = identity_in(&stamp)?;
     let relative = |etcd: &Setup| !etcd.places().0.is_absolute() || !etcd.places().1.is_absolute();
     ensure!(!stamp.etcd.as_ref().is_some_and(relative), "a directory of etcd is not an absolute path");
-    Ok(Known { identity, setup: stamp.etcd, peers: stamp.peers })
+    Ok(Stamp { identity, setup: stamp.etcd, peers: stamp.peers })
 }
 
 /// `None` if the stamp says only how etcd is run, or who else there was.
-fn identity_in(stamp: &Stamp) -> Result<Option<Identity>> {
+fn identity_in(stamp: &StampFile) -> Result<Option<Identity>> {
     let (cluster_id, member_id, wal_dir) = match (&stamp.cluster_id, &stamp.member_id, &stamp.wal_dir) {
         (None, None, None) if stamp.etcd.is_some() || !stamp.peers.is_empty() => return Ok(None),
         (Some(cluster_id), Some(member_id), Some(wal_dir)) => (cluster_id, member_id, wal_dir),
@@ -163,8 +163,8 @@ fn identity_in(stamp: &Stamp) -> Result<Option<Identity>> {
     Ok(Some(Identity { cluster_id, member_id, wal_dir: wal_dir.clone() }))
 }
 
-impl Stamp {
-    fn of(Known { identity, setup, peers }: Known) -> Self {
+impl StampFile {
+    fn of(Stamp { identity, setup, peers }: Stamp) -> Self {
         let id = |n: u64| format!("{n:016x}");
         Self {
             version: VERSION,
@@ -198,8 +198,8 @@ mod tests {
 
     #[test]
     fn the_stamp_reads_and_writes_as_documented() {
-        let known = Known { identity: Some(sample()), ..Known::default() };
-        let written = summed::to_vec(&Stamp::of(known.clone())).unwrap();
+        let known = Stamp { identity: Some(sample()), ..Stamp::default() };
+        let written = summed::to_vec(&StampFile::of(known.clone())).unwrap();
         assert_eq!(parse(&written).unwrap(), known);
         for altered in flipped(&written) {
             let read = parse(&altered);
@@ -229,7 +229,7 @@ mod tests {
     fn who_this_node_is_and_how_its_etcd_is_run_are_written_apart() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
-        let of = |identity, setup: &Setup, peers: &[String]| Known {
+        let of = |identity, setup: &Setup, peers: &[String]| Stamp {
             identity,
             setup: Some(setup.clone()),
             peers: peers.to_vec(),
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(read(&root).unwrap(), of(None, &later, &others));
         write_atomic(&root.join(IDENTITY), b"{", 0o644).unwrap();
         record(&root, &sample()).unwrap();
-        assert_eq!(read(&root).unwrap(), Known { identity: Some(sample()), ..Known::default() });
+        assert_eq!(read(&root).unwrap(), Stamp { identity: Some(sample()), ..Stamp::default() });
     }
 
     #[test]

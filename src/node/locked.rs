@@ -41,7 +41,7 @@ impl Node {
     pub fn lock(self, patience: Duration) -> Result<Locked> {
         let lock = guards::wait_for_lock(&self.settings, patience)?;
         let fence = Fence::read(&self.root)?;
-        let node = Self { known: identity::read(&self.root), ..self };
+        let node = Self { stamp: identity::read(&self.root), ..self };
         Ok(Locked { node, fence, _lock: lock })
     }
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 
-use self::identity::{Identity, Known};
+use self::identity::{Identity, Stamp};
 use crate::settings::Settings;
 use crate::sys::root::Root;
 
@@ -31,31 +31,31 @@ pub struct Node {
     /// Its settings.
     pub settings: Settings,
     /// What its stamp says.
-    known: Result<Known>,
+    stamp: Result<Stamp>,
 }
 
 impl Node {
     /// Reads its stamp and, with that, its settings.
     ///
     /// # Errors
-    /// As [`Settings::load`]. A stamp that cannot be read is told of by [`Node::known`].
+    /// As [`Settings::load`]. A stamp that cannot be read is told of by [`Node::stamp`].
     pub fn open(root: &Root) -> Result<Self> {
-        let known = identity::read(root);
-        let seen = again(known.as_ref()).map(|known| known.setup.clone());
-        Ok(Self { root: root.clone(), settings: Settings::load(root, seen)?, known })
+        let stamp = identity::read(root);
+        let seen = again(stamp.as_ref()).map(|stamp| stamp.setup.clone());
+        Ok(Self { root: root.clone(), settings: Settings::load(root, seen)?, stamp })
     }
 
     /// The same with settings that are known.
     pub fn with(root: Root, settings: Settings) -> Self {
-        Self { known: identity::read(&root), root, settings }
+        Self { stamp: identity::read(&root), root, settings }
     }
 
     /// What its stamp says of it.
     ///
     /// # Errors
     /// There is a stamp, but it cannot be read or understood.
-    pub fn known(&self) -> Result<&Known> {
-        again(self.known.as_ref())
+    pub fn stamp(&self) -> Result<&Stamp> {
+        again(self.stamp.as_ref())
     }
 
     /// This node as the member that its log says.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::living_cluster::{self, New};
+use super::options::RestoreOptions;
 use super::recovery::Recovery;
 use super::source::Source;
-use super::wish::Wish;
 use crate::etcd::in_use::Trace;
 use crate::etcd::store::StoredMember;
 use crate::node::locked::Locked;
@@ -34,19 +34,19 @@ pub struct Begun {
 ///
 /// # Errors
 /// [`Exit::Refused`](crate::exit::Exit::Refused), with what to do about it.
-pub fn begin(node: Node, wish: &Wish) -> Result<Begun> {
-    wish.unless_plan(guards::refuse_other_place(&node, wish.force))?;
-    wish.unless_plan(guards::refuse_bootstrap(&node.settings))?;
+pub fn begin(node: Node, asked: &RestoreOptions) -> Result<Begun> {
+    asked.unless_plan(guards::refuse_other_place(&node, asked.force))?;
+    asked.unless_plan(guards::refuse_bootstrap(&node.settings))?;
     files::create_dirs(&node.settings.restore_dir, 0o700)?;
     // The timer may be on while a plan is made.
-    let node = node.lock(if wish.only_plan { PLAN_PATIENCE } else { Duration::ZERO })?;
-    wish.unless_plan(guards::refuse_while_running(&node))?;
-    if !(wish.force || wish.as_founder || wish.follows()) {
-        wish.unless_plan(guards::refuse_unless_founder(&node.settings))?;
+    let node = node.lock(if asked.only_plan { PLAN_PATIENCE } else { Duration::ZERO })?;
+    asked.unless_plan(guards::refuse_while_running(&node))?;
+    if !(asked.force || asked.as_founder || asked.follows()) {
+        asked.unless_plan(guards::refuse_unless_founder(&node.settings))?;
     }
     let places = Places::of(&node.settings)?;
     places.refuse_unmovable()?;
-    node.take_back(wish.only_plan)?;
+    node.take_back(asked.only_plan)?;
     let before = Trace::of(&node.settings.effective_wal_dir())?;
     Ok(Begun { node, places, before })
 }
@@ -61,19 +61,19 @@ pub fn with(
     source: &Source,
     present: &BTreeMap<u64, StoredMember>,
     node: &Node,
-    wish: &Wish,
+    asked: &RestoreOptions,
     recovery: &Recovery<'_>,
 ) -> Result<()> {
-    if wish.force {
+    if asked.force {
         return Ok(());
     }
-    let peer_urls = wish.peer_urls(node.settings.own_peer_urls()?);
+    let peer_urls = asked.peer_urls(node.settings.own_peer_urls()?);
     let (cluster_id, instead_of) = match recovery {
-        Recovery::Begins { .. } => (None, Some(source.contents.metadata.cluster_id).filter(|_| !wish.clone)),
+        Recovery::Begins { .. } => (None, Some(source.contents.metadata.cluster_id).filter(|_| !asked.clone)),
         // Who takes part in a recovery goes by what its founding member decided.
         Recovery::Began { record, .. } => (Some(record.cluster_id), None),
     };
     let new = New { cluster_id, peer_urls: &peer_urls, instead_of };
-    wish.unless_plan(guards::refuse_clock_behind(source.synced(), time::now()))?;
-    wish.unless_plan(living_cluster::refuse_if_cluster_answers(&node.settings, present, new))
+    asked.unless_plan(guards::refuse_clock_behind(source.synced(), time::now()))?;
+    asked.unless_plan(living_cluster::refuse_if_cluster_answers(&node.settings, present, new))
 }

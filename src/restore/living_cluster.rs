@@ -124,7 +124,7 @@ pub fn refuse_if_member_ran(node: &Node, record: &Record, id: u64) -> Result<boo
         let what = format!("this node was already member {id:x} of cluster {cluster_id:x}, {how}");
         Err::<bool, _>(fault(Exit::Refused, what, hint))
     };
-    let known = node.known().or_fault(
+    let known = node.stamp().or_fault(
         Exit::Failed,
         "finding out which member this node was",
         format!(

@@ -1,6 +1,6 @@
 //! From a source to a new member directory: where the data comes from, and who the new members are.
 //!
-//! - [`wish`]: what is asked of a restore · [`allowed`]: whether it may be done · [`recovery`]: whose recovery it is
+//! - [`options`]: what is asked of a restore · [`allowed`]: whether it may be done · [`recovery`]: whose recovery it is
 //! - [`choose`]: its data · [`carry_out`]: what it changes on the node · [`text`]: what it says
 //! - [`open`]: the archive or the local disk, read and proven · [`source`]: what came of it · [`fetch`]: a generation's parts, downloaded and checked
 //! - [`candidates`]: what a restore could begin with, ranked
@@ -25,6 +25,7 @@ pub mod has_run;
 pub mod legacy;
 pub mod living_cluster;
 pub mod open;
+pub mod options;
 pub mod other_history;
 pub mod plan;
 pub mod point;
@@ -32,4 +33,3 @@ pub mod publish;
 pub mod recovery;
 pub mod source;
 pub mod text;
-pub mod wish;

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::fetch::Wanted;
+use super::options::{Data, Recorded, RestoreOptions};
 use super::plan::own_of;
-use super::wish::{Data, Recorded, Wish};
 use super::{from_record, has_run, living_cluster};
 use crate::archive::lineage::Record;
 use crate::node::locked::Locked;
@@ -45,8 +45,8 @@ impl<'a> Recovery<'a> {
     ///
     /// # Errors
     /// The record cannot be had, or is not one to take part in.
-    pub fn of(wish: &'a Wish, settings: &'a Settings, remote: &dyn Remote) -> Result<Self> {
-        let (record, file) = match &wish.data {
+    pub fn of(asked: &'a RestoreOptions, settings: &'a Settings, remote: &dyn Remote) -> Result<Self> {
+        let (record, file) = match &asked.data {
             Data::Chosen { source, folder, wanted } => {
                 let source = source.unwrap_or(settings.source);
                 let folder = folder.as_ref().unwrap_or(&settings.machine_id);
@@ -66,7 +66,12 @@ impl<'a> Recovery<'a> {
     ///
     /// # Errors
     /// [`Exit::Refused`](crate::exit::Exit::Refused): it was that member, and is not any more; or it could not be asked.
-    pub fn done_already(&self, node: &Locked, remote: &dyn Remote, wish: &Wish) -> Result<Option<&Record>> {
+    pub fn done_already(
+        &self,
+        node: &Locked,
+        remote: &dyn Remote,
+        asked: &RestoreOptions,
+    ) -> Result<Option<&Record>> {
         let Self::Began { record, file } = self else { return Ok(None) };
         let (cluster_id, member_id) = (record.cluster_id, own_of(&node.settings, record)?.id);
         if past_members::local_ids(&node.settings)? != Some((cluster_id, member_id)) {
@@ -76,11 +81,11 @@ impl<'a> Recovery<'a> {
                 let glance = Rclone::at_a_glance(&node.settings, &node.root);
                 let remote: &dyn Remote = if may_be_away { &glance } else { remote };
                 let looked = has_run::refuse_if_cluster_ran(remote, record, time::now(), may_be_away);
-                has_run::unless_forced(wish.force, wish.unless_plan(looked))?;
+                has_run::unless_forced(asked.force, asked.unless_plan(looked))?;
             }
             return Ok(None);
         }
-        if !wish.only_plan {
+        if !asked.only_plan {
             exchange::clear(&Places::of(&node.settings)?)?;
             node.record(cluster_id, member_id)?;
             node.lower_fence()?;

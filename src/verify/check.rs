@@ -30,16 +30,16 @@ pub struct Checked {
     pub findings: Vec<Finding>,
 }
 
-/// What this node knows of a folder of the remote.
+/// What this node has noted of a folder of the remote.
 #[derive(Debug)]
-pub struct Known {
+pub struct Noted {
     /// What it sent there.
     state: Option<State>,
     /// What it read there before.
     pub verified: Verified,
 }
 
-impl Known {
+impl Noted {
     /// Reads it. That has to come before the folder is listed: what was sent by then must be in it.
     ///
     /// # Errors

@@ -204,6 +204,9 @@ pub struct Restore {
     /// Print the recovery record (with --plan: what it would say)
     #[arg(long)]
     pub json: bool,
+    /// With --plan --json: print what would refuse it apart from the record, and not to people (run by recover)
+    #[arg(long, hide = true)]
+    pub refusals: bool,
     /// Make a new cluster of all these members, NAME=URL,NAME=URL; the others restore with --recovery
     #[arg(long, value_name = "LIST", hide = true)]
     pub initial_cluster: Option<InitialCluster>,

@@ -36,7 +36,7 @@ pub struct Looked {
 pub fn look(root: &Root, unit: &str, is_active: bool, environment: &UnitEnvironment) -> Result<Looked> {
     let ours = mounts::ours()?;
     let all = process::writing_to_logs()?;
-    let identity::Known { identity: known, setup: before, .. } = identity::read(root).unwrap_or_default();
+    let identity::Stamp { identity: known, setup: before, .. } = identity::read(root).unwrap_or_default();
     let peer_urls = "initial-advertise-peer-urls";
     let peer_urls =
         environment.get(peer_urls).or_else(|| before.as_ref()?.settings.get(peer_urls).map(String::as_str));

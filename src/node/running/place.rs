@@ -42,7 +42,7 @@ type Places = (PathBuf, PathBuf);
 /// What was seen cannot be read.
 pub fn other_than_seen(node: &Node) -> Result<Option<(Places, String)>> {
     let (root, settings) = (&node.root, &node.settings);
-    let Some(setup) = &node.known()?.setup else { return Ok(None) };
+    let Some(setup) = &node.stamp()?.setup else { return Ok(None) };
     let (seen, now) =
         (setup.places(), (root.strip(&settings.data_dir), root.strip(&settings.effective_wal_dir())));
     if seen == now {

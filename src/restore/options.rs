@@ -1,5 +1,6 @@
 //! What is asked of a restore.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -12,9 +13,11 @@ use crate::settings::source::Choice;
 
 /// See the module. It contradicts itself nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub struct RestoreOptions {
     /// Nothing is to be changed, and what would keep a restore from being done now is only told.
     pub only_plan: bool,
+    /// Where that is collected, if a program asked for it; else it is said to people.
+    pub refusals: Option<RefCell<Vec<String>>>,
     /// Somebody knows better than what may be overruled.
     pub force: bool,
     /// It is meant to be this node, though another one is the founding member.
@@ -59,7 +62,7 @@ pub enum Recorded {
     File(PathBuf),
 }
 
-impl Wish {
+impl RestoreOptions {
     /// The remote, for that. Where all comes from files it may be away: the record waits for the next backup.
     pub fn remote(&self, node: &Node) -> Rclone {
         match &self.data {
@@ -75,7 +78,14 @@ impl Wish {
     /// # Errors
     /// What was found, unless it is only a plan.
     pub fn unless_plan(&self, found: Result<()>) -> Result<()> {
-        guards::unless_plan(self.only_plan, found)
+        match &self.refusals {
+            Some(refusals) if self.only_plan => {
+                let refusal = guards::refusal(found)?;
+                refusals.borrow_mut().extend(refusal.map(|error| format!("{error:#}")));
+                Ok(())
+            }
+            Some(_) | None => guards::unless_plan(self.only_plan, found),
+        }
     }
 
     /// Whether it takes part in a recovery that was begun elsewhere.
