@@ -77,7 +77,7 @@ fuzz_target!(|data: &[u8]| {
     pairs.entry("ETCD2_BACKUP_RCLONE_RUNNER".into()).or_insert_with(|| "host".into());
     let root = Root::new("/tree");
     let Ok(settings) = settings::parse(&pairs, &effective, MACHINE_ID, &root) else { return };
-    let paths = [&settings.data_dir, &settings.backup_dir, &settings.restore_dir, &settings.rclone_conf];
+    let paths = [&settings.data_dir, &settings.backup_dir, &settings.restore_dir, &settings.remote.conf];
     for path in paths.into_iter().chain(&settings.wal_dir) {
         assert!(
             path.starts_with("/tree") && path.components().all(|c| c != Component::ParentDir),

@@ -49,7 +49,7 @@ pub fn run(around: &dyn Surroundings, node: &Node, doubt: Option<&Doubt>, cycle:
         Err(e) if exit_of(&e) == Exit::NotFound => return no_member(node, e),
         dir => dir?,
     };
-    let remote = Rclone::new(settings, &node.root);
+    let remote = Rclone::new(&settings.remote);
     let spool = Spool::open(&settings.backup_dir)?;
     let folder = settings.folder();
     let mut state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);

@@ -81,14 +81,14 @@ fn log(settings: &Settings, dir: &DataDir) -> Result<(Asked, Capture)> {
 /// Sends a small object, and looks what becomes of it.
 fn of_remote(node: &Node) -> Result<Vec<Check>> {
     let settings = &node.settings;
-    let remote = Rclone::beside(settings, &node.root, DOCTOR);
+    let remote = Rclone::beside(&settings.remote, DOCTOR);
     let name = format!("{:032x}", u128::from_ne_bytes(random::bytes()?));
     // A container sees this folder.
     let scratch = settings.backup_dir.join(DOCTOR);
     remove_dir_if_there(&scratch)?;
     let folder = endpoint::join(&settings.machine_id, DOCTOR);
     let place = settings.folder_of(&folder);
-    let patience = PATIENCE.min(settings.rclone_timeout);
+    let patience = PATIENCE.min(settings.remote.timeout);
     let trial = Trial { remote: &remote, folder: &folder, place: &place, patience };
     let checks = trial.run(&name, &scratch);
     remove_dir_if_there(&scratch)?;

@@ -15,8 +15,8 @@ pub(super) fn run(root: &Root, options: &args::List, verbose: bool) -> Result<Ex
     if options.all && options.from.is_some() {
         return Err(fault(Exit::Usage, "--all lists every machine, --from one", "leave one of them out"));
     }
-    let Node { root, settings, .. } = Node::open(root)?;
-    let remote = Rclone::beside(&settings, &root, "list");
+    let settings = Node::open(root)?.settings;
+    let remote = Rclone::beside(&settings.remote, "list");
     let machine_id = options.from.as_ref().unwrap_or(&settings.machine_id);
     let mut machines = if options.all {
         listing::all(&remote)?

@@ -27,7 +27,7 @@ pub(super) fn run(root: &Root, options: &args::Migrate) -> Result<Exit> {
         ));
     }
     let node = node.lock(Duration::ZERO)?;
-    let remote = Rclone::for_recovery(&node.settings, &node.root);
+    let remote = Rclone::for_recovery(&node.settings.remote);
     let objects = remote.list(&from)?;
     if objects.is_empty() {
         let what = format!("there is no backup in {}", node.settings.folder_of(&from));

@@ -14,8 +14,8 @@ use crate::sys::root::Root;
 use crate::sys::terminal;
 
 pub(super) fn run(root: &Root, options: &args::Prune) -> Result<Exit> {
-    let Node { root, settings, .. } = Node::open(root)?;
-    let remote = Rclone::new(&settings, &root);
+    let settings = Node::open(root)?.settings;
+    let remote = Rclone::new(&settings.remote);
     let lock = if options.dry_run { None } else { settings.try_lock()? };
     if lock.is_none() && !options.dry_run {
         let what = "a backup, restore or join is in progress";

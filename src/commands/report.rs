@@ -13,7 +13,7 @@ use crate::sys::terminal;
 
 pub(super) fn run(root: &Root) -> Result<Exit> {
     let node = Node::open(root)?;
-    let remote = Rclone::beside(&node.settings, &node.root, "report");
+    let remote = Rclone::beside(&node.settings.remote, "report");
     let report = gather::report(&node, &remote, TIMER, args::version())?;
     Ok(terminal::print(&serde_json::to_string(&report)?))
 }

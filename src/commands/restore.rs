@@ -57,7 +57,7 @@ pub(super) fn run(root: &Root, options: &args::Restore) -> Result<Exit> {
     };
     plan.say(&source, &begun.places)?;
     if let Some(beyond) = beyond {
-        fresher::say(&Rclone::at_a_glance(settings, &node.root), beyond, &settings.machine_id, &source);
+        fresher::say(&Rclone::at_a_glance(&settings.remote), beyond, &settings.machine_id, &source);
     }
     if asked.only_plan {
         text::say_outlook(settings, &source)?;

@@ -27,10 +27,10 @@ struct Answer<'a> {
 }
 
 pub(super) fn run(root: &Root, options: &args::Sources) -> Result<Exit> {
-    let Node { root, settings, .. } = Node::open(root)?;
+    let settings = Node::open(root)?.settings;
     let (now, mut known) = (time::now(), find::noted(&settings));
     let mut sources = find::on_disk(&settings, now)?;
-    let remote = Rclone::beside(&settings, &root, "sources");
+    let remote = Rclone::beside(&settings.remote, "sources");
     let away = match find::in_remote(&remote, &settings.machine_id, now, &mut known) {
         Ok(found) => {
             sources.extend(found);
@@ -44,7 +44,8 @@ pub(super) fn run(root: &Root, options: &args::Sources) -> Result<Exit> {
         return Err(e.context("this list has this disk only, as the remote could not be read"));
     }
     if verdict.candidates.is_empty() {
-        let what = format!("there is nothing to recover from on this disk or in {}", settings.endpoint);
+        let what =
+            format!("there is nothing to recover from on this disk or in {}", settings.remote.endpoint);
         return Err(fault(Exit::NotFound, what, "is RCLONE_ENDPOINT right? look at the other nodes' disks"));
     }
     if !verdict.is_clear() {

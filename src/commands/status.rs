@@ -68,7 +68,7 @@ fn facts(node: &Node, options: &args::Status, dir: &DataDir, doubt: Option<Doubt
         timer: if root.is_live() { Some(systemd::is_active(TIMER)?) } else { None },
         verified,
         rehearsed: outcome::rehearsed(&settings.backup_dir),
-        moved: is_moved(root, settings, state.as_ref())?,
+        moved: is_moved(settings, state.as_ref())?,
         folder,
         state,
         new,
@@ -77,9 +77,9 @@ fn facts(node: &Node, options: &args::Status, dir: &DataDir, doubt: Option<Doubt
 
 /// Whether the next backup has to look first whether what was sent is where it goes. Of an encrypted rclone.conf that is not
 /// known; variables and program are those of the unit, not of who asks.
-fn is_moved(root: &Root, settings: &Settings, state: Option<&State>) -> Result<bool> {
+fn is_moved(settings: &Settings, state: Option<&State>) -> Result<bool> {
     let Some(seen) = state.and_then(|s| s.seen.as_ref()) else { return Ok(false) };
-    Ok(Rclone::new(settings, root).route(Some(&seen.route))?.settings != seen.route.settings)
+    Ok(Rclone::new(&settings.remote).route(Some(&seen.route))?.settings != seen.route.settings)
 }
 
 /// What the next backup would send.

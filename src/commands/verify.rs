@@ -52,7 +52,7 @@ pub(super) fn run(root: &Root, options: &args::Verify) -> Result<Exit> {
     let noted = Noted::load(&settings, &folder)?;
     let scope = options.share.map_or(Scope::Whole, |share| outcome::next_share(&noted.verified, share));
 
-    let remote = Rclone::beside(&settings, &root, "verify");
+    let remote = Rclone::beside(&settings.remote, "verify");
     let objects = remote.list(machine_id)?;
     let all = chain::generations(&objects);
     let chosen = choose(options, &all, &folder)?;

@@ -70,7 +70,7 @@ pub fn report(node: &Node, remote: &dyn Remote, timer: &str, program: String) ->
         name: settings.own_name()?.to_owned(),
         peer_urls: settings.own_peer_urls()?.to_vec(),
         founder_urls: settings.founder_urls.clone(),
-        endpoint: settings.endpoint.clone(),
+        endpoint: settings.remote.endpoint.clone(),
         etcd_unit: settings.etcd_unit.clone(),
         restore_dir: node.root.strip(&settings.restore_dir).display().to_string(),
         timer: live && systemd::is_enabled(timer)?,

@@ -44,7 +44,7 @@ pub struct Seed {
 pub fn look(node: &Node, cluster: &Cluster, members: &Membership) -> Option<Seed> {
     let settings = &node.settings;
     let committed = cluster.leader_status(members).ok().map(|status| status.commit);
-    let remote = Rclone::new(settings, &node.root);
+    let remote = Rclone::new(&settings.remote);
     match Seed::find(settings, &remote, cluster.id, committed, api::family(&cluster.http, &cluster.via).ok())
     {
         Ok(seed) => {

@@ -48,8 +48,8 @@ pub fn choose(node: &Node, remote: &dyn Remote, recovery: &Recovery<'_>, leave: 
 
 /// Reads data, and looks beyond it at the same time where this node knows of which cluster it will be.
 fn beside_a_look(node: &Node, read: impl FnOnce() -> Result<Source>) -> Result<(Source, Result<Beyond>)> {
-    let Node { root, settings, .. } = node;
-    let look = |cluster| fresher::look(&Rclone::at_a_glance(settings, root), &settings.machine_id, cluster);
+    let settings = &node.settings;
+    let look = |cluster| fresher::look(&Rclone::at_a_glance(&settings.remote), &settings.machine_id, cluster);
     thread::scope(|scope| {
         let likely = likely_cluster(settings);
         let beyond = likely.map(|cluster| scope.spawn(move || look(cluster)));

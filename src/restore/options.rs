@@ -66,10 +66,8 @@ impl RestoreOptions {
     /// The remote, for that. Where all comes from files it may be away: the record waits for the next backup.
     pub fn remote(&self, node: &Node) -> Rclone {
         match &self.data {
-            Data::Recorded { record: Recorded::File(_), file: Some(_) } => {
-                Rclone::new(&node.settings, &node.root)
-            }
-            Data::Recorded { .. } | Data::Chosen { .. } => Rclone::for_recovery(&node.settings, &node.root),
+            Data::Recorded { record: Recorded::File(_), file: Some(_) } => Rclone::new(&node.settings.remote),
+            Data::Recorded { .. } | Data::Chosen { .. } => Rclone::for_recovery(&node.settings.remote),
         }
     }
 

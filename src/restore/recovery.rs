@@ -78,7 +78,7 @@ impl<'a> Recovery<'a> {
             if !living_cluster::refuse_if_member_ran(node, record, member_id)? {
                 // Where all comes from files, the remote need not be there.
                 let may_be_away = file.is_some();
-                let glance = Rclone::at_a_glance(&node.settings, &node.root);
+                let glance = Rclone::at_a_glance(&node.settings.remote);
                 let remote: &dyn Remote = if may_be_away { &glance } else { remote };
                 let looked = has_run::refuse_if_cluster_ran(remote, record, time::now(), may_be_away);
                 has_run::unless_forced(asked.force, asked.unless_plan(looked))?;

@@ -31,6 +31,7 @@ mod parse;
 pub mod rclone_flags;
 pub mod rclone_section;
 pub mod reach;
+pub mod remote;
 pub mod retention;
 pub mod seen;
 pub mod source;
@@ -42,6 +43,7 @@ mod values;
 
 pub use etcd_unit::UnitEnvironment;
 pub use parse::parse;
+pub use remote::{RemoteConfig, Runner};
 
 /// Our unit whose drop-in holds our settings, for a command that was started by hand.
 const OUR_UNIT: &str = "etcd2-backup.service";
@@ -75,26 +77,12 @@ pub struct Settings {
     pub founder_urls: Vec<String>,
     /// The peer URLs in etcd's `initial-cluster`, as far as they are any: who was a member when this one was set up.
     pub initial_cluster: Vec<String>,
-    /// Where the backups of all machines lie, `remote:path` (`RCLONE_ENDPOINT`).
-    pub endpoint: String,
+    /// Where backups go, and how rclone is run.
+    pub remote: RemoteConfig,
     /// This machine's folder below the endpoint: systemd's machine ID.
     pub machine_id: String,
-    /// How rclone is run.
-    pub runner: Runner,
-    /// rclone's configuration file (`RCLONE_CONFIG_PATH`).
-    pub rclone_conf: PathBuf,
-    /// Where the password of an encrypted rclone.conf is (`ETCD2_BACKUP_RCLONE_PASSWORD_FILE`).
-    pub rclone_password_file: Option<PathBuf>,
-    /// The longest one rclone call may take (`ETCD2_BACKUP_RCLONE_TIMEOUT`, default 10m).
-    pub rclone_timeout: std::time::Duration,
     /// How long what writes nothing may wait for what does (`ETCD2_BACKUP_QUIET_INTERVAL`, default 10min, 0: not at all).
     pub quiet_interval: std::time::Duration,
-    /// Whether an object that is there already is compared by its checksum, not by size alone (`RCLONE_CHECKSUM`).
-    pub rclone_checksum: bool,
-    /// How fast backups may send, as rclone writes it (`ETCD2_BACKUP_RCLONE_BWLIMIT`).
-    pub rclone_bwlimit: Option<String>,
-    /// Flags for each call of rclone (`ETCD2_BACKUP_RCLONE_FLAGS`, with spaces between them).
-    pub rclone_flags: Vec<String>,
     /// Where numbers for a monitor go (`ETCD2_BACKUP_METRICS_FILE`); not written if nothing says it.
     pub metrics_file: Option<PathBuf>,
     /// Whether a member that holds v3 data is backed up without it (`ETCD2_BACKUP_V2_ONLY`, default false).
@@ -142,7 +130,7 @@ impl Settings {
         let settings = parse(&ours, &unit, &machine_id, root)?;
         refuse_folder_inside(&settings.data_dir)?;
         // Only root may read it; whoever else asks is told by rclone what is wrong.
-        if let Ok(conf) = fs::read(&settings.rclone_conf) {
+        if let Ok(conf) = fs::read(&settings.remote.conf) {
             parse::endpoint(&ours, &rclone_section::parse_sections(&String::from_utf8_lossy(&conf)))?;
         }
         Ok(settings)
@@ -209,7 +197,7 @@ impl Settings {
 
     /// Where a machine's backups lie.
     pub fn folder_of(&self, machine_id: &str) -> String {
-        endpoint::join(&self.endpoint, machine_id)
+        endpoint::join(&self.remote.endpoint, machine_id)
     }
 
     /// Takes the one lock of backup, restore and join, and makes the folder it lies in; `None` if another of them has it.
@@ -290,22 +278,6 @@ pub fn etcd(root: &Root) -> Result<(String, UnitEnvironment)> {
     let unit = parse::etcd_unit(&ours(root)?)?;
     let environment = UnitEnvironment::load(&unit, root)?;
     Ok((unit, environment))
-}
-
-/// How rclone is run (`ETCD2_BACKUP_RCLONE_RUNNER`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Runner {
-    /// `rclone` of the node's PATH.
-    Host,
-    /// The rclone that came in the tarball.
-    Bundled,
-    /// A container, started by `docker` or `podman` from an image (`ETCD2_BACKUP_RCLONE_IMAGE`).
-    Container {
-        /// `docker` or `podman`.
-        engine: String,
-        /// The image; its entry point is rclone.
-        image: String,
-    },
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub struct Drilled {
 pub fn rehearse(node: &Node, scratch: &Scratch, stage: Stage, wait: Duration) -> Result<Drilled> {
     let started = Instant::now();
     let settings = &node.settings;
-    let remote = Rclone::beside(settings, &node.root, "rehearse");
+    let remote = Rclone::beside(&settings.remote, "rehearse");
     let incoming = Scratch::new(scratch.dir().join("incoming"), scratch.leave())?;
     let from = (&remote as &dyn Remote, &incoming);
     let source = open::open(settings, from, Choice::Archive, &settings.machine_id, Wanted::default())?;
