@@ -45,7 +45,7 @@ pub fn run(around: &dyn Surroundings, node: &Node, doubt: Option<&Doubt>, cycle:
         );
         return Ok(Exit::Done);
     }
-    let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
+    let dir = match DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref()) {
         Err(e) if exit_of(&e) == Exit::NotFound => return no_member(node, e),
         dir => dir?,
     };
@@ -194,7 +194,7 @@ fn note_other_members(node: &Node, dir: &DataDir, capture: &Capture) {
             Some(_) => datadir::members_of(capture.base.as_ref(), &capture.log.changes),
             None => dir.scan(Reading::Live)?.members(),
         }?;
-        let own = node.settings.own_peer_urls()?;
+        let own = node.settings.etcd.own_peer_urls()?;
         let is_own = |url: &String| own.iter().any(|own| urls::same_place(own, url));
         let others =
             members.into_values().map(|member| member.peer_urls).filter(|urls| !urls.iter().any(is_own));
@@ -264,8 +264,8 @@ fn head(
         cluster_id,
         member_id: capture.metadata.member_id,
         writer,
-        member_name: settings.name.clone(),
-        peer_urls: settings.peer_urls.clone(),
+        member_name: settings.etcd.name.clone(),
+        peer_urls: settings.etcd.peer_urls.clone(),
         family: capture.family,
         // Within a generation times never go back, whatever the clock does.
         time: state.filter(|_| sequence > 0).map_or(0, |s| s.time).max(looked),

@@ -18,7 +18,7 @@ use crate::sys::{terminal, time};
 
 pub(super) fn run(root: &Root, options: &args::Clean) -> Result<Exit> {
     let settings = Node::open(root)?.settings;
-    let places = Places::of(&settings)?;
+    let places = Places::of(&settings.etcd)?;
     let now = time::now();
     // What another verb sets aside or removes meanwhile is not what was listed.
     let _lock = options.yes.then(|| guards::take_lock(&settings)).transpose()?;
@@ -68,7 +68,7 @@ pub(super) fn run(root: &Root, options: &args::Clean) -> Result<Exit> {
 
 /// Why nobody has seen yet that the present data is good.
 fn unproven(settings: &Settings) -> Result<Option<String>> {
-    if in_use::is_held(&settings.effective_wal_dir())? {
+    if in_use::is_held(&settings.etcd.effective_wal_dir())? {
         return Ok(None);
     }
     Ok(match open::local(settings) {

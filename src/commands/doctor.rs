@@ -39,7 +39,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == settings.folder());
     let mut checks: Vec<Check> = doubt.iter().map(|doubt| Check::failed("place", &doubt.refusal())).collect();
     let (mut needed, mut synced) = (0, None);
-    match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
+    match DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref()) {
         Err(e) if exit_of(&e) == Exit::NotFound => checks.push(Check::noted(
             "log",
             format!("{e:#}"),
@@ -56,11 +56,11 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
                     synced = all.log.synced();
                 }
             }
-            let is_active = root.is_live() && systemd::is_active(&settings.etcd_unit)?;
+            let is_active = root.is_live() && systemd::is_active(&settings.etcd.unit)?;
             checks.push(of_node::log_of_the_running_etcd(
                 &note::open(root, &dir.wal),
                 &dir,
-                &settings.etcd_unit,
+                &settings.etcd.unit,
                 is_active,
             ));
         }

@@ -26,11 +26,11 @@ pub(super) fn run(root: &Root, options: &args::Join) -> Result<Exit> {
     let node = Node::open(root)?;
     guards::refuse_other_place(&node, options.force)?;
     guards::refuse_bootstrap(&node.settings)?;
-    node.settings.own_name()?;
-    node.settings.own_peer_urls()?;
+    node.settings.etcd.own_name()?;
+    node.settings.etcd.own_peer_urls()?;
     node.settings.founder()?;
     let node = node.lock(PATIENCE)?;
-    let before = Trace::of(&node.settings.effective_wal_dir())?;
+    let before = Trace::of(&node.settings.etcd.effective_wal_dir())?;
     let cluster = way_in::find(&node)?;
     log::info!("the cluster is {:x}, asked at {}", cluster.id, cluster.via);
     let join = Join { node, cluster, before, plain: options.plain, wait: options.wait };
@@ -43,7 +43,7 @@ pub(super) fn run(root: &Root, options: &args::Join) -> Result<Exit> {
         Ready::Start(id) => {
             log::info!("the data directory belongs to member {id:x} of that cluster: starting it unchanged");
             // Of a run that ended behind its last rename.
-            exchange::clear(&Places::of(&join.node.settings)?)?;
+            exchange::clear(&Places::of(&join.node.settings.etcd)?)?;
             id
         }
         Ready::Enter(way, seed) => join.enter(way, seed)?,
@@ -56,6 +56,6 @@ pub(super) fn run(root: &Root, options: &args::Join) -> Result<Exit> {
         );
         return Ok(Exit::Done);
     }
-    systemd::start_no_block(&join.node.settings.etcd_unit)?;
+    systemd::start_no_block(&join.node.settings.etcd.unit)?;
     join.watch(id, started)
 }

@@ -22,7 +22,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     let stopped = || -> Result<()> {
         if root.is_live() {
             // The timer's own ones stop with it.
-            for unit in [TIMER, BACKUP, VERIFY, &node.settings.etcd_unit] {
+            for unit in [TIMER, BACKUP, VERIFY, &node.settings.etcd.unit] {
                 systemd::stop(unit)?;
             }
         }

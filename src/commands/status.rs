@@ -27,7 +27,7 @@ pub(super) fn run(root: &Root, options: &args::Status) -> Result<Exit> {
     let mut node = Node::open(root)?;
     let doubt = place::settle(&mut node)?;
     let settings = &node.settings;
-    let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
+    let dir = match DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref()) {
         Err(e) if exit_of(&e) == Exit::NotFound => return no_member(&node, e),
         dir => dir?,
     };

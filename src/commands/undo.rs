@@ -39,7 +39,7 @@ pub(super) fn run(root: &Root, options: &Undo) -> Result<Exit> {
     if !options.force {
         guards::unless_plan(options.plan, guards::refuse_unless_founder(settings))?;
     }
-    let places = Places::of(settings)?;
+    let places = Places::of(&settings.etcd)?;
     places.refuse_unmovable()?;
 
     let mine = node.fence == Fence::UpBy(By::Undo);
@@ -49,7 +49,7 @@ pub(super) fn run(root: &Root, options: &Undo) -> Result<Exit> {
         return if options.plan { unfinished() } else { finish(&node) };
     }
 
-    let before = Trace::of(&settings.effective_wal_dir())?;
+    let before = Trace::of(&settings.etcd.effective_wal_dir())?;
     let kept = newest(&places)?;
     let old = of(&kept, &places)?;
     // What is damaged can be given up, what cannot be read may be good.
@@ -66,7 +66,7 @@ pub(super) fn run(root: &Root, options: &Undo) -> Result<Exit> {
         let own = old.metadata.cluster_id;
         let new = living_cluster::New {
             cluster_id: Some(own),
-            peer_urls: settings.own_peer_urls()?,
+            peer_urls: settings.etcd.own_peer_urls()?,
             instead_of: None,
         };
         guards::unless_plan(
@@ -158,12 +158,12 @@ fn describe(contents: &Contents) -> String {
 /// From the moment on that the old data is in its place.
 fn finish(node: &Locked) -> Result<Exit> {
     let settings = &node.settings;
-    guards::refuse_if_held(&settings.effective_wal_dir())?;
+    guards::refuse_if_held(&settings.etcd.effective_wal_dir())?;
     let now = open::local(settings).context("etcd stays fenced")?.contents;
     node.record(now.metadata.cluster_id, now.metadata.member_id)?;
     node.lower_fence()?;
     log::info!("undone: this node is {}", describe(&now));
     let members = now.members()?.len();
-    log::info!("next: sudo systemctl start {}; this cluster has {members} members", settings.etcd_unit);
+    log::info!("next: sudo systemctl start {}; this cluster has {members} members", settings.etcd.unit);
     Ok(Exit::Done)
 }

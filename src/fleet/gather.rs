@@ -27,7 +27,7 @@ use crate::sys::{look, systemd, time};
 pub fn report(node: &Node, remote: &dyn Remote, timer: &str, program: String) -> Result<Report> {
     let settings = &node.settings;
     let live = node.root.is_live();
-    let running = live && systemd::is_active(&settings.etcd_unit)?;
+    let running = live && systemd::is_active(&settings.etcd.unit)?;
     let mut doubts = Doubts::default();
     // Where systemd says that it does not run, nothing keeps it from being recovered.
     let healthy = match healthy(settings) {
@@ -67,11 +67,11 @@ pub fn report(node: &Node, remote: &dyn Remote, timer: &str, program: String) ->
         program,
         time: time::now(),
         machine_id: settings.machine_id.clone(),
-        name: settings.own_name()?.to_owned(),
-        peer_urls: settings.own_peer_urls()?.to_vec(),
+        name: settings.etcd.own_name()?.to_owned(),
+        peer_urls: settings.etcd.own_peer_urls()?.to_vec(),
         founder_urls: settings.founder_urls.clone(),
         endpoint: settings.remote.endpoint.clone(),
-        etcd_unit: settings.etcd_unit.clone(),
+        etcd_unit: settings.etcd.unit.clone(),
         restore_dir: node.root.strip(&settings.restore_dir).display().to_string(),
         timer: live && systemd::is_enabled(timer)?,
         running,
@@ -80,7 +80,7 @@ pub fn report(node: &Node, remote: &dyn Remote, timer: &str, program: String) ->
         disk,
         archive,
         doubts: doubts.0,
-        bootstrap: settings.bootstrap.clone(),
+        bootstrap: settings.etcd.bootstrap.clone(),
     })
 }
 
@@ -119,7 +119,7 @@ impl Doubts {
 fn healthy(settings: &Settings) -> Result<bool> {
     let http = Access::anonymous(settings).clients;
     let mut unknown = None;
-    for url in &settings.client_urls {
+    for url in &settings.etcd.client_urls {
         match api::is_healthy(&http, url) {
             Ok(true) => return Ok(true),
             Ok(false) => {}
@@ -134,7 +134,7 @@ fn healthy(settings: &Settings) -> Result<bool> {
 /// # Errors
 /// It is damaged, or cannot be read.
 pub fn disk(settings: &Settings) -> Result<Option<Found>> {
-    let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
+    let dir = match DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref()) {
         Err(e) if exit_of(&e) == Exit::NotFound => return Ok(None),
         dir => dir?,
     };

@@ -23,10 +23,10 @@ impl Join {
     /// etcd here does not start on what it is given, or the cluster did not take the member, or did not say so.
     pub fn enter(&self, way: Entrance, seed: Option<Box<Seed>>) -> Result<u64> {
         let fenced = self.node.fenced(By::Join, &self.before)?;
-        if empty_log::is_nobodys(&self.node.settings)? {
-            empty_log::take_away(&self.node.settings)?;
+        if empty_log::is_nobodys(&self.node.settings.etcd)? {
+            empty_log::take_away(&self.node.settings.etcd)?;
         }
-        let other = past_members::local_ids(&self.node.settings)
+        let other = past_members::local_ids(&self.node.settings.etcd)
             .ok()
             .flatten()
             .filter(|ids| ids.0 != self.cluster.id);
@@ -57,7 +57,10 @@ impl Join {
         self.say_kept(&old);
         self.node.forget()?;
         if !seed.is_some_and(|seed| self.begins_with(&seed, id)) {
-            empty_log::place(&self.node.settings, Metadata { member_id: id, cluster_id: self.cluster.id })?;
+            empty_log::place(
+                &self.node.settings.etcd,
+                Metadata { member_id: id, cluster_id: self.cluster.id },
+            )?;
         }
         Ok(id)
     }
@@ -101,7 +104,7 @@ impl Join {
             Entrance::Add => {}
         }
         let deadline = Instant::now() + self.wait;
-        let own_urls = self.node.settings.own_peer_urls()?;
+        let own_urls = self.node.settings.etcd.own_peer_urls()?;
         loop {
             match membership::add(&self.cluster, own_urls)? {
                 // Another node was added at the same moment; until it has started there may be no quorum.

@@ -46,7 +46,7 @@ impl Join {
     /// How somebody starts etcd who does not want it started by us.
     pub fn how_to_start(&self) -> String {
         match self.node.root.is_live() {
-            true => format!("sudo systemctl start {}", self.node.settings.etcd_unit),
+            true => format!("sudo systemctl start {}", self.node.settings.etcd.unit),
             false => "start etcd as usual".to_owned(),
         }
     }

@@ -69,7 +69,7 @@ pub fn look(node: &Node, cluster: &Cluster, members: &Membership) -> Option<Seed
 /// # Errors
 /// It cannot be removed.
 pub fn clear(settings: &Settings) -> Result<()> {
-    exchange::clear(&Places::of(settings)?)?;
+    exchange::clear(&Places::of(&settings.etcd)?)?;
     open::incoming(settings, Leave::Reserve).map(drop)
 }
 
@@ -96,7 +96,7 @@ impl Seed {
         let (source, last) = source_of(remote, &record, &incoming)?;
         let family = family.unwrap_or(source.contents.family);
         let rewrite = Rewrite { cluster_id, purpose: Purpose::Seed, up_to: Some(last), family };
-        let places = Places::of(settings)?;
+        let places = Places::of(&settings.etcd)?;
         let seed = Self { source, rewrite, places, incoming };
         // What etcd then needs of its own must still be there.
         build::begin(settings, &seed.source, &seed.rewrite, &seed.places, Leave::Bytes(NEEDED_BYTES))?;

@@ -17,7 +17,7 @@ use crate::sys::systemd;
 impl Join {
     /// Looks at everything, and decides what to do.
     pub(super) fn decide(&self, members: &Membership) -> Result<Step> {
-        let own_urls = self.node.settings.own_peer_urls()?;
+        let own_urls = self.node.settings.etcd.own_peer_urls()?;
         let entry = members.by_peer_urls(own_urls);
         // Without a leader nobody knows; the plan takes that into account.
         let status = self.cluster.leader_status(members);
@@ -26,12 +26,12 @@ impl Join {
             status => status,
         };
         let matched = entry.and_then(|e| Some(status.as_ref().ok()?.progress.get(&e.id)?.matched));
-        let local = past_members::local_ids(&self.node.settings)?;
+        let local = past_members::local_ids(&self.node.settings.etcd)?;
         let local = if self.end_trial()? { None } else { local };
         plan::decide(&Situation {
-            own_name: self.node.settings.own_name()?,
+            own_name: self.node.settings.etcd.own_name()?,
             own_urls,
-            etcd_unit: &self.node.settings.etcd_unit,
+            etcd_unit: &self.node.settings.etcd.unit,
             members,
             matched,
             local,
@@ -44,10 +44,10 @@ impl Join {
 
     /// Ends a trial that was interrupted, as by a reboot: etcd waits for a cluster that nobody has. Says whether one was.
     fn end_trial(&self) -> Result<bool> {
-        if !empty_log::is_nobodys(&self.node.settings)? {
+        if !empty_log::is_nobodys(&self.node.settings.etcd)? {
             return Ok(false);
         }
-        let unit = &self.node.settings.etcd_unit;
+        let unit = &self.node.settings.etcd.unit;
         if self.node.root.is_live() && systemd::is_active(unit)? {
             log::info!("an earlier join started {unit} for a trial: stopping it first");
             self.node.raise_fence(By::Join)?;
@@ -58,7 +58,7 @@ impl Join {
 
     /// Whose data this node had, as far as it is there or remembered.
     fn earlier_ids(&self) -> Result<Vec<Ids>> {
-        let mut ids = past_members::ids_set_aside(&self.node.settings)?;
+        let mut ids = past_members::ids_set_aside(&self.node.settings.etcd)?;
         // One that cannot be read may say that an ID must not be used again.
         let known = self.node.stamp().or_fault(
             Exit::Failed,
@@ -70,11 +70,11 @@ impl Join {
     }
 
     fn running(&self) -> Result<Running> {
-        if let Some(ids) = self.node.settings.client_urls.iter().find_map(|url| self.answers_as(url)) {
+        if let Some(ids) = self.node.settings.etcd.client_urls.iter().find_map(|url| self.answers_as(url)) {
             return Ok(Running::As(ids));
         }
-        let active = self.node.root.is_live() && systemd::is_active(&self.node.settings.etcd_unit)?;
-        let taken = preflight::peer_port_is_taken(self.node.settings.own_peer_urls()?);
+        let active = self.node.root.is_live() && systemd::is_active(&self.node.settings.etcd.unit)?;
+        let taken = preflight::peer_port_is_taken(self.node.settings.etcd.own_peer_urls()?);
         Ok(if active || taken { Running::Silent } else { Running::No })
     }
 

@@ -38,22 +38,23 @@ impl Join {
         if !self.node.root.is_live() {
             return Ok(());
         }
-        let unit = &self.node.settings.etcd_unit;
+        let unit = &self.node.settings.etcd.unit;
         log::info!("starting {unit} once for a trial, as a member of no cluster");
-        empty_log::place(&self.node.settings, NOBODY)?;
-        let dir = DataDir::open(&self.node.settings.data_dir, self.node.settings.wal_dir.as_deref())?;
+        empty_log::place(&self.node.settings.etcd, NOBODY)?;
+        let dir =
+            DataDir::open(&self.node.settings.etcd.data_dir, self.node.settings.etcd.wal_dir.as_deref())?;
         let opened = self.opens(&dir);
         self.node.raise_fence(By::Join)?;
         systemd::stop(unit)?;
         self.is_closed(&dir)?;
         let founded = opened.and_then(|()| self.founds_nothing(&dir));
-        empty_log::take_away(&self.node.settings)?;
+        empty_log::take_away(&self.node.settings.etcd)?;
         founded
     }
 
     fn opens(&self, dir: &DataDir) -> Result<()> {
         self.node.lower_fence()?;
-        systemd::start_no_block(&self.node.settings.etcd_unit)?;
+        systemd::start_no_block(&self.node.settings.etcd.unit)?;
         let deadline = Instant::now() + OPENED_WITHIN;
         while !in_use::is_held(&dir.wal)? {
             if Instant::now() >= deadline {
@@ -72,12 +73,12 @@ impl Join {
         let Some(process) = all.iter().find(is_it) else { return Ok(()) };
         match bootstrap::objection(&theirs::environment(process)) {
             None => Ok(()),
-            Some(what) => Err(guards::bootstrap_refused(&self.node.settings.etcd_unit, what)),
+            Some(what) => Err(guards::bootstrap_refused(&self.node.settings.etcd.unit, what)),
         }
     }
 
     fn does_not_open(&self, dir: &DataDir) -> anyhow::Error {
-        let unit = &self.node.settings.etcd_unit;
+        let unit = &self.node.settings.etcd.unit;
         let others = process::writing_to_logs().unwrap_or_default();
         let others = others.iter().filter(|p| p.group.split('/').any(|part| part == unit));
         let others: Vec<String> = others.map(|p| p.wal_dir.display().to_string()).collect();
@@ -102,7 +103,7 @@ impl Join {
         let deadline = Instant::now() + CLOSED_WITHIN;
         while in_use::is_held(&dir.wal)? {
             if Instant::now() >= deadline {
-                let unit = &self.node.settings.etcd_unit;
+                let unit = &self.node.settings.etcd.unit;
                 let what = format!(
                     "{unit} was stopped, but a process still has the WAL in {} open",
                     dir.wal.display()
@@ -127,11 +128,11 @@ impl Join {
         let what = format!(
             "{}, started for a trial, formed a cluster of its own on the WAL that it was given; nothing \
              was added to the cluster",
-            self.node.settings.etcd_unit
+            self.node.settings.etcd.unit
         );
         let hint = format!(
             "is force-new-cluster set for it, by a wrapper or an image? systemctl cat {}",
-            self.node.settings.etcd_unit
+            self.node.settings.etcd.unit
         );
         Err(fault(Exit::Settings, what, hint))
     }

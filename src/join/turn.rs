@@ -39,7 +39,7 @@ impl Join {
             "nothing was changed: check etcd on the founding member, then run join again: sudo systemctl \
              start etcd2-join.service",
         )?;
-        preflight::program(&self.node.settings.etcd_command, version.as_deref())?;
+        preflight::program(&self.node.settings.etcd.command, version.as_deref())?;
         if way.changes_members() {
             membership::allowed(&self.cluster)?;
         }

@@ -29,7 +29,7 @@ impl Join {
         self.node.record(self.cluster.id, id)?;
         log::info!(
             "member {id:x} ({}) has caught up with cluster {:x} after {} ms",
-            self.node.settings.name,
+            self.node.settings.etcd.name,
             self.cluster.id,
             started.elapsed().as_millis()
         );
@@ -41,9 +41,10 @@ impl Join {
         if !self.node.root.is_live() {
             return Ok(());
         }
-        let dir = DataDir::open(&self.node.settings.data_dir, self.node.settings.wal_dir.as_deref())?;
+        let dir =
+            DataDir::open(&self.node.settings.etcd.data_dir, self.node.settings.etcd.wal_dir.as_deref())?;
         let what = if in_use::is_held(&dir.wal)? {
-            let other = self.node.settings.client_urls.iter().find_map(|url| self.answers_as(url));
+            let other = self.node.settings.etcd.client_urls.iter().find_map(|url| self.answers_as(url));
             match other.filter(|ids| *ids != (self.cluster.id, id)) {
                 None => return Ok(()),
                 Some((cluster, member)) => format!(
@@ -51,7 +52,7 @@ impl Join {
                     self.cluster.id
                 ),
             }
-        } else if watched.elapsed() >= OPENED_WITHIN && systemd::is_active(&self.node.settings.etcd_unit)? {
+        } else if watched.elapsed() >= OPENED_WITHIN && systemd::is_active(&self.node.settings.etcd.unit)? {
             format!(
                 "runs, but has not opened the WAL in {} within {} s",
                 dir.wal.display(),
@@ -60,7 +61,7 @@ impl Join {
         } else {
             return Ok(());
         };
-        let unit = &self.node.settings.etcd_unit;
+        let unit = &self.node.settings.etcd.unit;
         self.node.raise_fence(By::Join)?;
         systemd::stop(unit)?;
         let hint = format!(
@@ -81,13 +82,13 @@ impl Join {
         if has_started || matched.is_some_and(|m| m > 0) || !self.node.root.is_live() {
             return error;
         }
-        let journal = format!("look at `journalctl -u {}`", self.node.settings.etcd_unit);
+        let journal = format!("look at `journalctl -u {}`", self.node.settings.etcd.unit);
         if others < 2 {
             return error.context(Fault {
                 exit: Exit::Cluster,
                 what: format!(
                     "{} did not start as member {id:x}, and the cluster has no quorum without it",
-                    self.node.settings.etcd_unit
+                    self.node.settings.etcd.unit
                 ),
                 hint: Some(format!(
                     "{journal}, fix the cause and run join again; or restore the cluster on the founding \
@@ -101,7 +102,7 @@ impl Join {
                 exit: Exit::Cluster,
                 what: format!(
                     "{} did not start as member {id:x}, which was removed again; etcd is fenced here",
-                    self.node.settings.etcd_unit
+                    self.node.settings.etcd.unit
                 ),
                 hint: Some(format!(
                     "{journal}, fix the cause and run join again: sudo systemctl start etcd2-join.service"
@@ -119,7 +120,7 @@ impl Join {
             );
         }
         self.node.raise_fence(By::Join)?;
-        systemd::stop(&self.node.settings.etcd_unit)?;
+        systemd::stop(&self.node.settings.etcd.unit)?;
         // It may have started since that was asked, and now it does so no more.
         let members = self.cluster.members()?;
         let matched = self.cluster.leader_status(&members)?.progress.get(&id).map(|p| p.matched);

@@ -27,7 +27,7 @@ const ELECTION: Duration = Duration::from_secs(5);
 pub fn find(node: &Node) -> Result<Cluster> {
     let settings = &node.settings;
     let access = Access::of(settings)?;
-    let (own, founder) = (settings.own_peer_urls()?, settings.founder()?);
+    let (own, founder) = (settings.etcd.own_peer_urls()?, settings.founder()?);
     if settings.is_founder() {
         let others = others(node, own, founder);
         return match living(node, &access, &others)? {
@@ -66,13 +66,13 @@ pub fn find(node: &Node) -> Result<Cluster> {
 fn others(node: &Node, own: &[String], founder: &[String]) -> Vec<String> {
     let settings = &node.settings;
     // A log that is damaged or gone says nothing, and neither does a note.
-    let logged = DataDir::open(&settings.data_dir, settings.wal_dir.as_deref())
+    let logged = DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref())
         .and_then(|dir| dir.scan(Reading::Still))
         .and_then(|contents| contents.members());
     let logged = logged.unwrap_or_default().into_values().flat_map(|member| member.peer_urls);
     let mut all: Vec<String> = Vec::new();
     let noted = node.stamp().map(|known| known.peers.clone()).unwrap_or_default();
-    for url in logged.chain(noted).chain(settings.initial_cluster.clone()) {
+    for url in logged.chain(noted).chain(settings.etcd.initial_cluster.clone()) {
         let is_known = |known: &[String]| known.iter().any(|other| urls::same_place(other, &url));
         if !is_known(own) && !is_known(founder) && !is_known(&all) {
             all.push(url);
@@ -98,10 +98,10 @@ fn living(node: &Node, access: &Access, others: &[String]) -> Result<Option<Clus
         Ok(cluster) => cluster,
     };
     let members = cluster.members()?;
-    let listed = [node.settings.own_peer_urls()?, node.settings.founder()?];
+    let listed = [node.settings.etcd.own_peer_urls()?, node.settings.founder()?];
     let lists_us = listed.iter().any(|urls| members.by_peer_urls(urls).is_some());
     let known = node.stamp()?.identity.as_ref();
-    let was = [known.map(|i| i.cluster_id), past_members::local_ids(&node.settings)?.map(|ids| ids.0)];
+    let was = [known.map(|i| i.cluster_id), past_members::local_ids(&node.settings.etcd)?.map(|ids| ids.0)];
     if !lists_us && !was.contains(&Some(cluster.id)) {
         log::warn!(
             "{} is in cluster {:x}, which lists neither this node nor the founding member and is not known \

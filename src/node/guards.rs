@@ -49,12 +49,12 @@ pub fn wait_for_lock(settings: &Settings, limit: Duration) -> Result<Lock> {
 /// # Errors
 /// [`Exit::Refused`].
 pub fn refuse_while_running(node: &Node) -> Result<()> {
-    let unit = &node.settings.etcd_unit;
+    let unit = &node.settings.etcd.unit;
     if node.root.is_live() && systemd::is_active(unit)? {
         let hint = format!("stop it on all nodes first: sudo systemctl stop {unit} etcd2-backup.timer");
         return Err(fault(Exit::Refused, format!("{unit} is running"), hint));
     }
-    refuse_if_held(&node.settings.effective_wal_dir())
+    refuse_if_held(&node.settings.etcd.effective_wal_dir())
 }
 
 /// Sees to it that no process holds a log, however it was started.
@@ -72,7 +72,7 @@ pub fn refuse_if_held(wal_dir: &Path) -> Result<()> {
 /// # Errors
 /// [`Exit::Refused`]: somebody wrote to it; or it cannot be asked.
 pub(super) fn refuse_if_written(settings: &Settings, before: &Trace) -> Result<()> {
-    let wal_dir = settings.effective_wal_dir();
+    let wal_dir = settings.etcd.effective_wal_dir();
     if Trace::of(&wal_dir)? == *before {
         return Ok(());
     }
@@ -99,7 +99,7 @@ pub(super) fn started_meanwhile(settings: &Settings, seen: &str) -> anyhow::Erro
     let what = format!("etcd was started here in the meantime ({seen}): nothing was changed");
     let hint = format!(
         "stop it, and whatever starts it: sudo systemctl stop {}; then run the same command again",
-        settings.etcd_unit
+        settings.etcd.unit
     );
     fault(Exit::Refused, what, hint)
 }
@@ -117,7 +117,7 @@ pub fn refuse_other_place(node: &Node, force: bool) -> Result<()> {
             return Ok(());
         }
     };
-    let unit = &node.settings.etcd_unit;
+    let unit = &node.settings.etcd.unit;
     if force {
         log::warn!("{what}");
         return Ok(());
@@ -135,9 +135,9 @@ pub fn refuse_other_place(node: &Node, force: bool) -> Result<()> {
 /// # Errors
 /// [`Exit::Refused`].
 pub fn refuse_bootstrap(settings: &Settings) -> Result<()> {
-    match &settings.bootstrap {
+    match &settings.etcd.bootstrap {
         None => Ok(()),
-        Some(what) => Err(bootstrap_refused(&settings.etcd_unit, what.clone())),
+        Some(what) => Err(bootstrap_refused(&settings.etcd.unit, what.clone())),
     }
 }
 
@@ -160,7 +160,7 @@ pub fn refuse_unless_founder(settings: &Settings) -> Result<()> {
     }
     let what = format!(
         "this node ({}) is not the founding member ({})",
-        settings.own_peer_urls()?.join(","),
+        settings.etcd.own_peer_urls()?.join(","),
         settings.founder()?.join(",")
     );
     let hint = "if its cluster is running, or was restored on the founding member, on this node: sudo \

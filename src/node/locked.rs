@@ -163,7 +163,7 @@ impl Fenced<'_> {
     /// # Errors
     /// A rename failed; running it again moves the rest.
     pub fn set_aside(&self, why: &str) -> Result<Vec<Aside>> {
-        aside::set_aside(&Places::of(&self.node.settings)?, why)
+        aside::set_aside(&Places::of(&self.node.settings.etcd)?, why)
     }
 
     /// Nothing came of it: the fence is up only if it was before.

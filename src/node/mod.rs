@@ -66,7 +66,7 @@ impl Node {
 
     /// The folder of etcd's WAL: the path on the node, without the root.
     fn wal_dir(&self) -> PathBuf {
-        self.root.strip(&self.settings.effective_wal_dir())
+        self.root.strip(&self.settings.etcd.effective_wal_dir())
     }
 }
 

@@ -44,10 +44,10 @@ pub fn begin(node: Node, asked: &RestoreOptions) -> Result<Begun> {
     if !(asked.force || asked.as_founder || asked.follows()) {
         asked.unless_plan(guards::refuse_unless_founder(&node.settings))?;
     }
-    let places = Places::of(&node.settings)?;
+    let places = Places::of(&node.settings.etcd)?;
     places.refuse_unmovable()?;
     node.take_back(asked.only_plan)?;
-    let before = Trace::of(&node.settings.effective_wal_dir())?;
+    let before = Trace::of(&node.settings.etcd.effective_wal_dir())?;
     Ok(Begun { node, places, before })
 }
 
@@ -67,7 +67,7 @@ pub fn with(
     if asked.force {
         return Ok(());
     }
-    let peer_urls = asked.peer_urls(node.settings.own_peer_urls()?);
+    let peer_urls = asked.peer_urls(node.settings.etcd.own_peer_urls()?);
     let (cluster_id, instead_of) = match recovery {
         Recovery::Begins { .. } => (None, Some(source.contents.metadata.cluster_id).filter(|_| !asked.clone)),
         // Who takes part in a recovery goes by what its founding member decided.

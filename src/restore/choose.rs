@@ -62,7 +62,7 @@ fn beside_a_look(node: &Node, read: impl FnOnce() -> Result<Source>) -> Result<(
 
 /// The cluster that this node's disk is of, or that it backed up last.
 fn likely_cluster(settings: &Settings) -> Option<u64> {
-    let ids = past_members::local_ids(settings).ok().flatten();
+    let ids = past_members::local_ids(&settings.etcd).ok().flatten();
     let state = || State::load(&settings.backup_dir).ok().flatten();
     ids.map(|(cluster, _)| cluster).or_else(|| state().map(|state| state.cluster_id))
 }

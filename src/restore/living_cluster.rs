@@ -43,7 +43,7 @@ pub fn refuse_if_cluster_answers(
     members: &BTreeMap<u64, StoredMember>,
     new: New<'_>,
 ) -> Result<()> {
-    let own = settings.own_peer_urls()?;
+    let own = settings.etcd.own_peer_urls()?;
     let is_own = |url: &String| own.iter().any(|o| urls::same_place(o, url));
     let others: Vec<&String> =
         members.values().flat_map(|m| &m.peer_urls).filter(|url| !is_own(url)).collect();
@@ -132,7 +132,7 @@ pub fn refuse_if_member_ran(node: &Node, record: &Record, id: u64) -> Result<boo
         ),
     )?;
     let stamped = known.identity.as_ref().is_some_and(|i| i.cluster_id == cluster_id);
-    if stamped || past_members::ids_set_aside(settings)?.iter().any(|ids| ids.0 == cluster_id) {
+    if stamped || past_members::ids_set_aside(&settings.etcd)?.iter().any(|ids| ids.0 == cluster_id) {
         return refused("and its data is no longer in place");
     }
     let access = Access::anonymous(settings).limited(LIMIT, CONNECT_LIMIT);

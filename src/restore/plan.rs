@@ -41,7 +41,7 @@ impl Plan {
         (members, present): (Option<&Members>, &[u64]),
         family: Option<Family>,
     ) -> Result<Self> {
-        let alone = [(settings.name.clone(), settings.own_peer_urls()?.to_vec())];
+        let alone = [(settings.etcd.name.clone(), settings.etcd.own_peer_urls()?.to_vec())];
         let record = Record {
             version: Record::VERSION,
             token: String::new(),
@@ -145,14 +145,14 @@ pub fn own_of<'a>(settings: &Settings, record: &'a Record) -> Result<&'a Recorde
         urls.sort_unstable();
         urls
     };
-    let urls = sorted(settings.own_peer_urls()?);
-    let own = record.members.iter().find(|m| m.name == settings.name && sorted(&m.peer_urls) == urls);
+    let urls = sorted(settings.etcd.own_peer_urls()?);
+    let own = record.members.iter().find(|m| m.name == settings.etcd.name && sorted(&m.peer_urls) == urls);
     own.ok_or_else(|| {
         let list: Vec<String> =
             record.members.iter().map(|m| format!("{}={}", m.name, m.peer_urls.join("+"))).collect();
         let what = format!(
             "this node ({}={}) is not one of the new cluster's members: {}",
-            settings.name,
+            settings.etcd.name,
             urls.join("+"),
             list.join(", ")
         );

@@ -74,7 +74,7 @@ impl<'a> Recovery<'a> {
     ) -> Result<Option<&Record>> {
         let Self::Began { record, file } = self else { return Ok(None) };
         let (cluster_id, member_id) = (record.cluster_id, own_of(&node.settings, record)?.id);
-        if past_members::local_ids(&node.settings)? != Some((cluster_id, member_id)) {
+        if past_members::local_ids(&node.settings.etcd)? != Some((cluster_id, member_id)) {
             if !living_cluster::refuse_if_member_ran(node, record, member_id)? {
                 // Where all comes from files, the remote need not be there.
                 let may_be_away = file.is_some();
@@ -86,7 +86,7 @@ impl<'a> Recovery<'a> {
             return Ok(None);
         }
         if !asked.only_plan {
-            exchange::clear(&Places::of(&node.settings)?)?;
+            exchange::clear(&Places::of(&node.settings.etcd)?)?;
             node.record(cluster_id, member_id)?;
             node.lower_fence()?;
         }

@@ -43,7 +43,7 @@ pub fn say_outlook(settings: &Settings, source: &Source) -> Result<()> {
          them when it starts"
     );
     let written = contents.base_size()? + source.log_size();
-    let (brought, data_dir) = (source.bytes, settings.data_dir.display());
+    let (brought, data_dir) = (source.bytes, settings.etcd.data_dir.display());
     log::info!("{brought} bytes were downloaded from the remote; up to {written} are written in {data_dir}");
     Ok(())
 }
@@ -66,7 +66,7 @@ pub fn report(settings: &Settings, source: &Source, plan: &Plan, kept: &[PathBuf
         log::warn!("given up: {given_up}");
     }
     source.warn_of_v3_data();
-    let (unit, token) = (&settings.etcd_unit, &plan.record.token);
+    let (unit, token) = (&settings.etcd.unit, &plan.record.token);
     if plan.record.members.len() == 1 {
         log::info!(
             "next: sudo systemctl start {unit}; then, on each other node: sudo systemctl start \

@@ -10,7 +10,7 @@ use crate::etcd::datadir::DataDir;
 use crate::etcd::in_use;
 use crate::exit::{Exit, exit_of, fault};
 use crate::node::Node;
-use crate::settings::Settings;
+use crate::settings::{EtcdConfig, Settings};
 
 /// Nobody has seen etcd write to the log that is read, and the one that it was seen to write to is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +43,10 @@ type Places = (PathBuf, PathBuf);
 pub fn other_than_seen(node: &Node) -> Result<Option<(Places, String)>> {
     let (root, settings) = (&node.root, &node.settings);
     let Some(setup) = &node.stamp()?.setup else { return Ok(None) };
-    let (seen, now) =
-        (setup.places(), (root.strip(&settings.data_dir), root.strip(&settings.effective_wal_dir())));
+    let (seen, now) = (
+        setup.places(),
+        (root.strip(&settings.etcd.data_dir), root.strip(&settings.etcd.effective_wal_dir())),
+    );
     if seen == now {
         return Ok(None);
     }
@@ -76,7 +78,8 @@ pub fn settle(node: &mut Node) -> Result<Option<Doubt>> {
     }
     let (data_dir, wal_dir) = (root.join(&seen.0), root.join(&seen.1));
     let wal_dir = Some(wal_dir).filter(|wal_dir| *wal_dir != data_dir.join("member/wal"));
-    let last = Settings { data_dir, wal_dir, ..settings.clone() };
+    let last =
+        Settings { etcd: EtcdConfig { data_dir, wal_dir, ..settings.etcd.clone() }, ..settings.clone() };
     if let Some(dir) = log_in(&last)? {
         // Two names of one place.
         if now.is_some_and(|now| note::is_same(&now.wal, &dir.wal).unwrap_or(false)) {
@@ -88,12 +91,12 @@ pub fn settle(node: &mut Node) -> Result<Option<Doubt>> {
     }
     Ok(Some(Doubt {
         what: format!("{what}; the WAL that it had is no longer there"),
-        unit: settings.etcd_unit.clone(),
+        unit: settings.etcd.unit.clone(),
     }))
 }
 
 fn log_in(settings: &Settings) -> Result<Option<DataDir>> {
-    match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
+    match DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref()) {
         Err(e) if exit_of(&e) == Exit::NotFound => Ok(None),
         dir => dir.map(Some),
     }

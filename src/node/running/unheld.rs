@@ -97,7 +97,7 @@ pub fn refuse_if_elsewhere(around: &dyn Surroundings, node: &Node, dir: &DataDir
         None => remove_if_there(&path)?,
     }
     let Some(seconds) = too_long else { return Ok(()) };
-    let unit = &settings.etcd_unit;
+    let unit = &settings.etcd.unit;
     let log = dir.wal.display();
     let what = match now.open {
         Open::Elsewhere(said) => {
@@ -121,7 +121,7 @@ fn not_held(unit: &str, seconds: u64, dir: &DataDir) -> String {
 }
 
 fn moment(around: &dyn Surroundings, node: &Node, dir: &DataDir) -> Result<Option<Moment>> {
-    let run = around.etcd(&node.settings.etcd_unit)?;
+    let run = around.etcd(&node.settings.etcd.unit)?;
     let Some(Run { started, boot, uptime }) = run else { return Ok(None) };
     let (held, open) = (in_use::is_held(&dir.wal)?, note::open(&node.root, &dir.wal));
     Ok(Some(Moment { wal_dir: dir.wal.clone(), held, open, started, boot, uptime }))
