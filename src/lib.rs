@@ -15,11 +15,10 @@
 //! - [`inspect`]: what a data directory, an archive or one of their files holds, for people and as JSON
 //! - [`install`]: the unpacked tarball: what is in it, whether it is intact, where its files go
 //! - [`archive`]: what lies in the remote: names, parts, chains, restore points, what is kept
-//! - [`node`]: this node: fence, lock, member directory, the etcd that runs
+//! - [`node`]: this node, opened once and handed on: fence, identity, lock, member directory, the etcd that runs
 //! - [`cluster`]: a running cluster by its HTTP API
 //! - [`remote`]: the contract with a remote, and rclone keeping it
 //! - [`settings`]: every setting, read once from the units into plain values
-//! - [`identity`]: the stamp that says which member this node was
 //! - [`paths`]: every fixed path on a node
 //! - [`etcd`]: etcd's files: bytes in, values out, and back
 //! - [`sys`]: processes, files, locks, systemd, HTTP, the terminal; knows no etcd
@@ -32,7 +31,6 @@ pub mod commands;
 pub mod etcd;
 pub mod exit;
 pub mod fleet;
-pub mod identity;
 pub mod inspect;
 pub mod install;
 pub mod join;

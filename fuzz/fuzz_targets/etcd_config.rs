@@ -52,15 +52,15 @@ fuzz_target!(|data: &[u8]| {
     let pairs = [("RCLONE_ENDPOINT", "r:p"), ("ETCD2_BACKUP_RCLONE_RUNNER", "host")];
     let pairs: BTreeMap<String, String> = pairs.map(|(n, v)| (n.into(), v.into())).into();
     let Ok(settings) = settings::parse(&pairs, &unit, MACHINE_ID, &Root::new("/tree")) else { return };
-    let tls = [&settings.peer_tls, &settings.client_tls];
+    let tls = [&settings.etcd.peer_tls, &settings.etcd.client_tls];
     let paths = tls.into_iter().flat_map(|tls| [&tls.cert, &tls.key, &tls.ca]).flatten();
-    for path in paths.chain([&settings.data_dir]).chain(&settings.wal_dir) {
+    for path in paths.chain([&settings.etcd.data_dir]).chain(&settings.etcd.wal_dir) {
         assert!(
             path.starts_with("/tree") && path.components().all(|c| c != Component::ParentDir),
             "{path:?}"
         );
     }
-    for urls in [&settings.peer_urls, &settings.client_urls] {
+    for urls in [&settings.etcd.peer_urls, &settings.etcd.client_urls] {
         assert!(urls.iter().all(|u| u.contains("://") && !u.contains(char::is_control)), "{urls:?}");
     }
 });

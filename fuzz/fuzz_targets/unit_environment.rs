@@ -77,15 +77,15 @@ fuzz_target!(|data: &[u8]| {
     pairs.entry("ETCD2_BACKUP_RCLONE_RUNNER".into()).or_insert_with(|| "host".into());
     let root = Root::new("/tree");
     let Ok(settings) = settings::parse(&pairs, &effective, MACHINE_ID, &root) else { return };
-    let paths = [&settings.data_dir, &settings.backup_dir, &settings.restore_dir, &settings.rclone_conf];
-    for path in paths.into_iter().chain(&settings.wal_dir) {
+    let paths = [&settings.etcd.data_dir, &settings.backup_dir, &settings.restore_dir, &settings.remote.conf];
+    for path in paths.into_iter().chain(&settings.etcd.wal_dir) {
         assert!(
             path.starts_with("/tree") && path.components().all(|c| c != Component::ParentDir),
             "{path:?}"
         );
     }
-    for urls in [&settings.peer_urls, &settings.client_urls, &settings.founder_urls] {
+    for urls in [&settings.etcd.peer_urls, &settings.etcd.client_urls, &settings.founder_urls] {
         assert!(urls.iter().all(|u| u.contains("://") && !u.contains(char::is_control)), "{urls:?}");
     }
-    assert!(settings.etcd_unit.ends_with(".service") && !settings.etcd_unit.contains('/'));
+    assert!(settings.etcd.unit.ends_with(".service") && !settings.etcd.unit.contains('/'));
 });

@@ -15,15 +15,13 @@ use crate::backup::way::{Place, Way};
 use crate::etcd::datadir::{self, DataDir};
 use crate::etcd::wal::{Reading, Unfinished};
 use crate::exit::{Exit, exit_of, fault};
-use crate::identity::{self, Identity};
-use crate::node::fence;
 use crate::node::running::place::Doubt;
 use crate::node::running::surroundings::Surroundings;
 use crate::node::running::unheld;
+use crate::node::{Node, fence, identity};
 use crate::remote::rclone::Rclone;
 use crate::remote::{Object, Remote};
 use crate::settings::{Settings, urls};
-use crate::sys::root::Root;
 use crate::sys::terminal::table::count;
 use crate::sys::{random, time};
 
@@ -34,45 +32,40 @@ const GENERATIONS: u32 = 3;
 ///
 /// # Errors
 /// The log or the remote is not as it should be, or not to be read or reached.
-pub fn run(
-    node: &dyn Surroundings,
-    root: &Root,
-    settings: &Settings,
-    doubt: Option<&Doubt>,
-    cycle: &mut Cycle,
-) -> Result<Exit> {
+pub fn run(around: &dyn Surroundings, node: &Node, doubt: Option<&Doubt>, cycle: &mut Cycle) -> Result<Exit> {
+    let settings = &node.settings;
     // The timer must not disturb a recovery, nor a slow backup.
     let Some(_lock) = settings.try_lock()? else {
         log::info!("nothing done: a recovery or another backup is in progress");
         return Ok(Exit::Done);
     };
-    if fence::is_up(root)? {
+    if fence::is_up(&node.root)? {
         log::info!(
             "nothing done: a recovery is in progress ({} exists)",
-            root.join(crate::paths::FENCE).display()
+            node.root.join(crate::paths::FENCE).display()
         );
         return Ok(Exit::Done);
     }
-    let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
-        Err(e) if exit_of(&e) == Exit::NotFound => return no_member(root, settings, e),
+    let dir = match DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref()) {
+        Err(e) if exit_of(&e) == Exit::NotFound => return no_member(node, e),
         dir => dir?,
     };
-    let remote = Rclone::new(settings, root);
+    let remote = Rclone::new(&settings.remote);
     let spool = Spool::open(&settings.backup_dir)?;
     let folder = settings.folder();
     let mut state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
     let before = state.as_ref().and_then(|s| s.seen.as_ref());
     let route = remote.route(before.map(|seen| &seen.route))?;
-    let way = Way { node, doubt, settings, remote: &remote, spool: &spool, folder: &folder, route };
+    let way = Way { node: around, doubt, settings, remote: &remote, spool: &spool, folder: &folder, route };
 
     let mut listed =
         way.look_first(state.as_mut()).inspect_err(|_| read_what_waits(&dir, state.as_ref(), cycle))?;
     cycle.sent(finish_earlier(&way, &mut state)?);
     // A generation that turns out not to be whole, or not to be ours alone, is followed by another one at once.
     for _ in 0..GENERATIONS {
-        if send_new_part(root, &way, &dir, &mut state, listed.take(), cycle)? {
+        if send_new_part(node, &way, &dir, &mut state, listed.take(), cycle)? {
             // What was read is sent in any case: if etcd has its data elsewhere, it may still be the last there is.
-            unheld::refuse_if_elsewhere(node, root, settings, &dir)?;
+            unheld::refuse_if_elsewhere(around, node, &dir)?;
             return Ok(Exit::Done);
         }
     }
@@ -94,7 +87,7 @@ fn read_what_waits(dir: &DataDir, state: Option<&State>, cycle: &mut Cycle) {
 
 /// Sends what is new, if it is worth it; `false` if another generation has to begin.
 fn send_new_part(
-    root: &Root,
+    node: &Node,
     way: &Way<'_>,
     dir: &DataDir,
     state: &mut Option<State>,
@@ -123,9 +116,10 @@ fn send_new_part(
     }
     refuse_v3_data(settings, &capture)?;
     let place = way.place_for_a_generation(state.as_ref(), &capture, listed)?;
-    identity::record(root, &identity_of(root, settings, &capture))?;
+    let ids = capture.metadata;
+    identity::record(&node.root, &node.as_member(ids.cluster_id, ids.member_id))?;
     if capture.begins.is_some() || !capture.log.changes.is_empty() {
-        note_other_members(root, settings, dir, &capture);
+        note_other_members(node, dir, &capture);
     }
 
     let head = head(way, state.as_ref(), &capture, place, looked)?;
@@ -193,24 +187,19 @@ fn refuse_v3_data(settings: &Settings, capture: &Capture) -> Result<()> {
     ))
 }
 
-fn identity_of(root: &Root, settings: &Settings, capture: &Capture) -> Identity {
-    let wal_dir = root.strip(&settings.effective_wal_dir());
-    Identity { cluster_id: capture.metadata.cluster_id, member_id: capture.metadata.member_id, wal_dir }
-}
-
 /// Where the others are, for the day on which this node has lost its log: no backup fails for it.
-fn note_other_members(root: &Root, settings: &Settings, dir: &DataDir, capture: &Capture) {
+fn note_other_members(node: &Node, dir: &DataDir, capture: &Capture) {
     let noted = || {
         // What a generation begins with was read from the beginning; else the log before it tells, too.
         let members = match capture.begins {
             Some(_) => datadir::members_of(capture.base.as_ref(), &capture.log.changes),
             None => dir.scan(Reading::Live)?.members(),
         }?;
-        let own = settings.own_peer_urls()?;
+        let own = node.settings.etcd.own_peer_urls()?;
         let is_own = |url: &String| own.iter().any(|own| urls::same_place(own, url));
         let others =
             members.into_values().map(|member| member.peer_urls).filter(|urls| !urls.iter().any(is_own));
-        identity::record_peers(root, others.flatten().collect())
+        identity::record_peers(&node.root, others.flatten().collect())
     };
     if let Err(e) = noted() {
         log::debug!("could not note the other members: {e:#}");
@@ -276,8 +265,8 @@ fn head(
         cluster_id,
         member_id: capture.metadata.member_id,
         writer,
-        member_name: settings.name.clone(),
-        peer_urls: settings.peer_urls.clone(),
+        member_name: settings.etcd.name.clone(),
+        peer_urls: settings.etcd.peer_urls.clone(),
         family: capture.family,
         // Within a generation times never go back, whatever the clock does.
         time: state.filter(|_| sequence > 0).map_or(0, |s| s.time).max(looked),

@@ -118,7 +118,7 @@ impl Way<'_> {
             remote,
             folder: &settings.machine_id,
             place: folder,
-            patience: PATIENCE.min(settings.rclone_timeout),
+            patience: PATIENCE.min(settings.remote.timeout),
         }
     }
 

@@ -33,8 +33,8 @@ impl Access {
     /// With this node's certificates alone: enough for whatever changes nothing but keys.
     pub fn anonymous(settings: &Settings) -> Self {
         let mut access = Self::default();
-        access.peers.tls.clone_from(&settings.peer_tls);
-        access.clients.tls.clone_from(&settings.client_tls);
+        access.peers.tls.clone_from(&settings.etcd.peer_tls);
+        access.clients.tls.clone_from(&settings.etcd.client_tls);
         access
     }
 
@@ -54,7 +54,7 @@ impl Access {
 /// [`Exit::Settings`]: others than root may read or change the file, or it holds something else. Or it could not be asked
 /// whether it is there.
 pub fn login(settings: &Settings) -> Result<Option<Login>> {
-    let path = &settings.auth_file;
+    let path = &settings.etcd.auth_file;
     if look::at_name(path)?.is_none() {
         return Ok(None);
     }
@@ -90,7 +90,7 @@ mod tests {
     fn a_user_comes_from_a_file_that_only_root_can_read() {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = crate::settings::tests::in_tree(dir.path());
-        settings.auth_file = dir.path().join("auth");
+        settings.etcd.auth_file = dir.path().join("auth");
         assert_eq!(login(&settings).unwrap(), None);
         for (text, mode, said) in [
             ("root:secret\n", 0o600, None),
@@ -98,7 +98,7 @@ mod tests {
             ("rootsecret\n", 0o600, Some("it does not hold user:password")),
             ("", 0o600, Some("it is empty")),
         ] {
-            write_atomic(&settings.auth_file, text.as_bytes(), mode).unwrap();
+            write_atomic(&settings.etcd.auth_file, text.as_bytes(), mode).unwrap();
             match (login(&settings), said) {
                 (Ok(got), None) => assert_eq!(got, Login::new("root:secret".to_owned())),
                 (Err(e), Some(said)) => {

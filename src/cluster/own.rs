@@ -91,10 +91,10 @@ pub fn ask(settings: &Settings, dir: &DataDir) -> Result<Asked> {
 fn ask_member(settings: &Settings, member_id: u64) -> Asked {
     let http = Access::anonymous(settings).clients;
     let (mut other, mut unasked) = (None, None);
-    if settings.client_urls.is_empty() {
+    if settings.etcd.client_urls.is_empty() {
         return Asked::Unknown("its client URLs are not known (ETCD_ADVERTISE_CLIENT_URLS)".into());
     }
-    for url in &settings.client_urls {
+    for url in &settings.etcd.client_urls {
         let answer = api::self_and_leader(&http, url)
             .and_then(|(member_id, _)| Ok((member_id, api::is_healthy(&http, url)?)));
         match answer {

@@ -10,7 +10,7 @@ use crate::etcd::in_use;
 use crate::exit::{Exit, fault};
 use crate::node::member_dir::kept::{self, Kept};
 use crate::node::member_dir::places::Places;
-use crate::node::{fence, guards};
+use crate::node::{Node, fence, guards};
 use crate::paths::FENCE;
 use crate::restore::open;
 use crate::settings::Settings;
@@ -19,8 +19,8 @@ use crate::sys::terminal::table::{Column, age, bytes, table, width};
 use crate::sys::{terminal, time};
 
 pub(super) fn run(root: &Root, options: &args::Clean) -> Result<Exit> {
-    let settings = Settings::load(root)?;
-    let places = Places::of(&settings)?;
+    let settings = Node::open(root)?.settings;
+    let places = Places::of(&settings.etcd)?;
     let now = time::now();
     // What another verb sets aside or removes meanwhile is not what was listed.
     let _lock = options.yes.then(|| guards::take_lock(&settings)).transpose()?;
@@ -70,7 +70,7 @@ pub(super) fn run(root: &Root, options: &args::Clean) -> Result<Exit> {
 
 /// Why nobody has seen yet that the present data is good.
 fn unproven(settings: &Settings) -> Result<Option<String>> {
-    if in_use::is_held(&settings.effective_wal_dir())? {
+    if in_use::is_held(&settings.etcd.effective_wal_dir())? {
         return Ok(None);
     }
     Ok(match open::local(settings) {

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::args;
 use crate::exit::{Exit, fault};
+use crate::node::Node;
 use crate::restore::{export, from_record};
-use crate::settings::Settings;
 use crate::sys::root::Root;
 
 pub(super) fn run(root: &Root, options: &args::Export) -> Result<Exit> {
@@ -15,7 +15,7 @@ pub(super) fn run(root: &Root, options: &args::Export) -> Result<Exit> {
         let hint = "give its record with --recovery-file FILE; `restore --json` prints it";
         return Err(fault(Exit::Usage, "no recovery was named", hint));
     };
-    let settings = Settings::load(root)?;
+    let settings = Node::open(root)?.settings;
     let record = from_record::load(file)?;
     export::write(&settings, &record, io::stdout().lock())?;
     Ok(Exit::Done)

@@ -6,8 +6,8 @@ use std::{fs, io};
 use anyhow::Result;
 
 use crate::exit::{Exit, fault};
-use crate::identity::{self, Identity};
 use crate::install::payload::SETTINGS;
+use crate::node::identity::{self, Identity};
 use crate::paths::{self, ALLOW_EMPTY};
 use crate::sys::root::Root;
 use crate::sys::unit_file;

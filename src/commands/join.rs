@@ -8,11 +8,9 @@ use anyhow::Result;
 use super::args;
 use crate::etcd::in_use::Trace;
 use crate::exit::Exit;
-use crate::join::plan::Step;
 use crate::node::member_dir::exchange;
 use crate::node::member_dir::places::Places;
-use crate::node::{fence, guards};
-use crate::settings::Settings;
+use crate::node::{Node, guards};
 use crate::sys::root::Root;
 use crate::sys::systemd;
 
@@ -25,41 +23,39 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) fn run(root: &Root, options: &args::Join) -> Result<Exit> {
     let started = Instant::now();
     super::look::before(root);
-    let settings = Settings::load(root)?;
-    guards::refuse_other_place(root, &settings, options.force)?;
-    guards::refuse_bootstrap(&settings)?;
-    settings.own_name()?;
-    settings.own_peer_urls()?;
-    settings.founder()?;
-    let _lock = guards::wait_for_lock(&settings, PATIENCE)?;
-    let before = Trace::of(&settings.effective_wal_dir())?;
-    let cluster = way_in::find(root, &settings)?;
+    let node = Node::open(root)?;
+    guards::refuse_other_place(&node, options.force)?;
+    guards::refuse_bootstrap(&node.settings)?;
+    node.settings.etcd.own_name()?;
+    node.settings.etcd.own_peer_urls()?;
+    node.settings.founder()?;
+    let node = node.lock(PATIENCE)?;
+    let before = Trace::of(&node.settings.etcd.effective_wal_dir())?;
+    let cluster = way_in::find(&node)?;
     log::info!("the cluster is {:x}, asked at {}", cluster.id, cluster.via);
-    let join = Join { root, settings, cluster, before, plain: options.plain, wait: options.wait };
+    let join = Join { node, cluster, before, plain: options.plain, wait: options.wait };
 
-    let Ready { step, seed } = join.ready()?;
-    let id = match step {
-        Step::Watch(id) => {
+    let id = match join.ready()? {
+        Ready::Watch(id) => {
             log::info!("this node already runs as member {id:x} of that cluster");
             return join.watch(id, started);
         }
-        Step::Start(id) => {
+        Ready::Start(id) => {
             log::info!("the data directory belongs to member {id:x} of that cluster: starting it unchanged");
             // Of a run that ended behind its last rename.
-            exchange::clear(&Places::of(&join.settings)?)?;
+            exchange::clear(&Places::of(&join.node.settings.etcd)?)?;
             id
         }
-        _ => join.enter(step, seed)?,
+        Ready::Enter(way, seed) => join.enter(way, seed)?,
     };
-    if options.no_start || !root.is_live() {
-        fence::lower(root)?;
+    join.node.lower_fence()?;
+    if options.no_start || !join.node.root.is_live() {
         log::info!(
             "ready as member {id:x}: {}; then run join again to watch it catch up",
             join.how_to_start()
         );
         return Ok(Exit::Done);
     }
-    fence::lower(root)?;
-    systemd::start_no_block(&join.settings.etcd_unit)?;
+    systemd::start_no_block(&join.node.settings.etcd.unit)?;
     join.watch(id, started)
 }

@@ -8,8 +8,8 @@ use super::args;
 use crate::archive::listing::{self, Listing, text};
 use crate::archive::verified::Verified;
 use crate::exit::{Exit, fault};
+use crate::node::Node;
 use crate::remote::rclone::Rclone;
-use crate::settings::Settings;
 use crate::sys::root::Root;
 use crate::sys::terminal::output::Output;
 use crate::sys::terminal::table::width;
@@ -18,8 +18,8 @@ pub(super) fn run(root: &Root, options: &args::List, verbose: bool) -> Result<Ex
     if options.all && options.from.is_some() {
         return Err(fault(Exit::Usage, "--all lists every machine, --from one", "leave one of them out"));
     }
-    let settings = Settings::load(root)?;
-    let remote = Rclone::beside(&settings, root, "list");
+    let settings = Node::open(root)?.settings;
+    let remote = Rclone::beside(&settings.remote, "list");
     let machine_id = options.from.as_ref().unwrap_or(&settings.machine_id);
     let mut machines = if options.all {
         listing::all(&remote)?

@@ -1,5 +1,7 @@
 //! `migrate`: copy another machine's folder inside the remote to this machine's, to be restored here.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::args;
@@ -7,18 +9,17 @@ use crate::archive::catalog::{self, Entry};
 use crate::archive::lineage::Parent;
 use crate::archive::{chain, migration};
 use crate::exit::{Exit, OrFault, fault};
-use crate::node::guards;
+use crate::node::Node;
 use crate::remote::rclone::Rclone;
 use crate::remote::{Object, Remote};
 use crate::restore::legacy;
-use crate::settings::Settings;
 use crate::sys::root::Root;
 use crate::sys::terminal::table::{bytes, count};
 
 pub(super) fn run(root: &Root, options: &args::Migrate) -> Result<Exit> {
-    let settings = Settings::load(root)?;
+    let node = Node::open(root)?;
     let from = options.from.clone();
-    let to = settings.machine_id.clone();
+    let to = node.settings.machine_id.clone();
     if from == to {
         return Err(fault(
             Exit::Usage,
@@ -26,11 +27,11 @@ pub(super) fn run(root: &Root, options: &args::Migrate) -> Result<Exit> {
             "there is nothing to migrate; to restore: sudo systemctl start etcd2-restore.service",
         ));
     }
-    let _lock = guards::take_lock(&settings)?;
-    let remote = Rclone::for_recovery(&settings, root);
+    let node = node.lock(Duration::ZERO)?;
+    let remote = Rclone::for_recovery(&node.settings.remote);
     let objects = remote.list(&from)?;
     if objects.is_empty() {
-        let what = format!("there is no backup in {}", settings.folder_of(&from));
+        let what = format!("there is no backup in {}", node.settings.folder_of(&from));
         return Err(fault(
             Exit::NotFound,
             what,

@@ -8,14 +8,14 @@ use crate::archive::catalog;
 use crate::archive::retention::accepted::Accepted;
 use crate::archive::retention::{self, Plan, Verdict, apply};
 use crate::exit::{Exit, fault};
+use crate::node::Node;
 use crate::remote::rclone::Rclone;
-use crate::settings::Settings;
 use crate::sys::root::Root;
 use crate::sys::terminal;
 
 pub(super) fn run(root: &Root, options: &args::Prune) -> Result<Exit> {
-    let settings = Settings::load(root)?;
-    let remote = Rclone::new(&settings, root);
+    let settings = Node::open(root)?.settings;
+    let remote = Rclone::new(&settings.remote);
     let lock = if options.dry_run { None } else { settings.try_lock()? };
     if lock.is_none() && !options.dry_run {
         let what = "a backup, restore or join is in progress";

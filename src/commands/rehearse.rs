@@ -6,10 +6,9 @@ use anyhow::Result;
 
 use super::args;
 use crate::exit::{Exit, fault};
-use crate::node::guards;
 use crate::node::running::program::{self, Program};
+use crate::node::{Node, guards};
 use crate::paths;
-use crate::settings::Settings;
 use crate::sys::fs::{create_dirs, write_atomic};
 use crate::sys::lock::Lock;
 use crate::sys::room::{Leave, Scratch};
@@ -22,12 +21,13 @@ use crate::verify::drill::run::{self, Drilled};
 
 pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
     super::look::before(root);
-    let settings = Settings::load(root)?;
-    guards::refuse_other_place(root, &settings, options.force)?;
+    let node = Node::open(root)?;
+    guards::refuse_other_place(&node, options.force)?;
     let program = match &options.etcd {
         Some(path) => Program::Here(path::absolute(path)?),
-        None => program::find(root, &settings)?,
+        None => program::find(&node)?,
     };
+    let settings = &node.settings;
     create_dirs(&settings.backup_dir, 0o700)?;
     // Backups go on meanwhile.
     let Some(_lock) = Lock::try_take(&settings.backup_dir.join("rehearse.lock"))? else {
@@ -37,7 +37,7 @@ pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
     let stage = Stage::set(program)?;
     let scratch = Scratch::new(settings.restore_dir.join("rehearsal"), Leave::Reserve)?;
     create_dirs(scratch.dir(), 0o700)?;
-    let answer = run::rehearse(root, &settings, &scratch, stage, options.wait)?;
+    let answer = run::rehearse(&node, &scratch, stage, options.wait)?;
     drop(scratch);
     write_atomic(&paths::rehearsed(&settings.backup_dir), &summed::to_vec(&answer)?, 0o600)?;
     say(options.json, &answer)?;

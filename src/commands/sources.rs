@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::args;
 use crate::exit::{Exit, fault};
+use crate::node::Node;
 use crate::remote::rclone::Rclone;
 use crate::restore::candidates::rank::{self, Verdict};
 use crate::restore::candidates::{Source, find, text};
-use crate::settings::Settings;
 use crate::sys::root::Root;
 use crate::sys::terminal::output::Output;
 use crate::sys::terminal::table::width;
@@ -30,10 +30,10 @@ struct Answer<'a> {
 }
 
 pub(super) fn run(root: &Root, options: &args::Sources) -> Result<Exit> {
-    let settings = Settings::load(root)?;
+    let settings = Node::open(root)?.settings;
     let (now, mut known) = (time::now(), find::noted(&settings));
     let mut sources = find::on_disk(&settings, now)?;
-    let remote = Rclone::beside(&settings, root, "sources");
+    let remote = Rclone::beside(&settings.remote, "sources");
     let away = match find::in_remote(&remote, &settings.machine_id, now, &mut known) {
         Ok(found) => {
             sources.extend(found);
@@ -47,7 +47,8 @@ pub(super) fn run(root: &Root, options: &args::Sources) -> Result<Exit> {
         return Err(e.context("this list has this disk only, as the remote could not be read"));
     }
     if verdict.candidates.is_empty() {
-        let what = format!("there is nothing to recover from on this disk or in {}", settings.endpoint);
+        let what =
+            format!("there is nothing to recover from on this disk or in {}", settings.remote.endpoint);
         return Err(fault(Exit::NotFound, what, "is RCLONE_ENDPOINT right? look at the other nodes' disks"));
     }
     if !verdict.is_clear() {

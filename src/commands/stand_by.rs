@@ -6,40 +6,38 @@ use anyhow::Result;
 
 use crate::exit::Exit;
 use crate::fleet::gather;
-use crate::node::{fence, guards, under_fence};
-use crate::settings::Settings;
+use crate::node::fence::{self, By};
+use crate::node::{Node, guards};
 use crate::settings::our_units::{BACKUP, TIMER, VERIFY};
 use crate::sys::root::Root;
 use crate::sys::{systemd, terminal};
 
-/// What the fence says of who put it up.
-const RECOVER: &str = "recover";
 /// A recovery whose caller was killed still ends on the node.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) fn run(root: &Root) -> Result<Exit> {
     // What the settings go by is seen only while etcd runs.
     super::look::before(root);
-    let settings = Settings::load(root)?;
+    let node = Node::open(root)?;
     let stopped = || -> Result<()> {
         if root.is_live() {
             // The timer's own ones stop with it.
-            for unit in [TIMER, BACKUP, VERIFY, &settings.etcd_unit] {
+            for unit in [TIMER, BACKUP, VERIFY, &node.settings.etcd.unit] {
                 systemd::stop(unit)?;
             }
         }
         // What was started by hand goes on.
-        guards::refuse_while_running(root, &settings)
+        guards::refuse_while_running(&node)
     };
     // One that another verb put up says what that has to take back.
     match fence::is_up(root)? {
         true => stopped()?,
-        false => fence::raise_if(root, RECOVER, stopped)?,
+        false => drop(fence::raise_if(root, By::Recover, stopped)?),
     }
-    let _lock = guards::wait_for_lock(&settings, PATIENCE)?;
-    under_fence::take_back(root, &settings, false)?;
-    fence::raise(root, RECOVER)?;
+    let node = node.lock(PATIENCE)?;
+    node.take_back(false)?;
+    node.raise_fence(By::Recover)?;
     // One that is damaged, or cannot be read, is told of by `report`, which is asked again where it had something before.
-    let disk = gather::disk(&settings).unwrap_or_default();
+    let disk = gather::disk(&node.settings).unwrap_or_default();
     Ok(terminal::print(&serde_json::to_string(&disk)?))
 }

@@ -14,9 +14,9 @@ use crate::backup::{capture, outcome};
 use crate::cluster::own;
 use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, exit_of};
-use crate::node::fence;
 use crate::node::running::note;
 use crate::node::running::place::{self, Doubt};
+use crate::node::{Node, fence};
 use crate::remote::rclone::Rclone;
 use crate::settings::Settings;
 use crate::settings::our_units::TIMER;
@@ -27,13 +27,14 @@ use crate::sys::{systemd, time};
 
 pub(super) fn run(root: &Root, options: &args::Status) -> Result<Exit> {
     super::look::before(root);
-    let mut settings = Settings::load(root)?;
-    let doubt = place::settle(root, &mut settings)?;
-    let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
-        Err(e) if exit_of(&e) == Exit::NotFound => return no_member(root, &settings, e),
+    let mut node = Node::open(root)?;
+    let doubt = place::settle(&mut node)?;
+    let settings = &node.settings;
+    let dir = match DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref()) {
+        Err(e) if exit_of(&e) == Exit::NotFound => return no_member(&node, e),
         dir => dir?,
     };
-    let facts = facts(root, options, &settings, &dir, doubt)?;
+    let facts = facts(&node, options, &dir, doubt)?;
     let judgement = status::judge(&facts);
     let mut out = Output::new(options.json);
     let said = match options.json {
@@ -46,13 +47,8 @@ pub(super) fn run(root: &Root, options: &args::Status) -> Result<Exit> {
     Ok(if judgement.warnings.is_empty() { Exit::Done } else { Exit::Warned })
 }
 
-fn facts(
-    root: &Root,
-    options: &args::Status,
-    settings: &Settings,
-    dir: &DataDir,
-    doubt: Option<Doubt>,
-) -> Result<Facts> {
+fn facts(node: &Node, options: &args::Status, dir: &DataDir, doubt: Option<Doubt>) -> Result<Facts> {
+    let Node { root, settings, .. } = node;
     let folder = settings.folder();
     // Before the log: a backup that ends in between has sent no more than is read now.
     let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
@@ -75,7 +71,7 @@ fn facts(
         timer: if root.is_live() { Some(systemd::is_active(TIMER)?) } else { None },
         verified,
         rehearsed: outcome::rehearsed(&settings.backup_dir),
-        moved: is_moved(root, settings, state.as_ref())?,
+        moved: is_moved(settings, state.as_ref())?,
         folder,
         state,
         new,
@@ -84,9 +80,9 @@ fn facts(
 
 /// Whether the next backup has to look first whether what was sent is where it goes. Of an encrypted rclone.conf that is not
 /// known; variables and program are those of the unit, not of who asks.
-fn is_moved(root: &Root, settings: &Settings, state: Option<&State>) -> Result<bool> {
+fn is_moved(settings: &Settings, state: Option<&State>) -> Result<bool> {
     let Some(seen) = state.and_then(|s| s.seen.as_ref()) else { return Ok(false) };
-    Ok(Rclone::new(settings, root).route(Some(&seen.route))?.settings != seen.route.settings)
+    Ok(Rclone::new(&settings.remote).route(Some(&seen.route))?.settings != seen.route.settings)
 }
 
 /// What the next backup would send.

@@ -1,6 +1,8 @@
 //! `undo`: the data back that the last restore set aside. What is there now is set aside in its turn, so that
 //! undoing that brings it back.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 
 use super::args::{Restore, Undo};
@@ -9,14 +11,14 @@ use crate::etcd::datadir::{Contents, DataDir};
 use crate::etcd::in_use::Trace;
 use crate::etcd::wal::Reading;
 use crate::exit::{Exit, fault};
-use crate::identity::{self, Identity};
+use crate::node::fence::{By, Fence};
+use crate::node::locked::Locked;
 use crate::node::member_dir::aside;
 use crate::node::member_dir::exchange::Exchange;
 use crate::node::member_dir::kept::{self, Kept};
 use crate::node::member_dir::places::Places;
-use crate::node::{fence, guards, under_fence};
+use crate::node::{Node, guards};
 use crate::restore::{living_cluster, open};
-use crate::settings::Settings;
 use crate::sys::look;
 use crate::sys::root::Root;
 use crate::sys::terminal::table::count;
@@ -32,27 +34,27 @@ pub(super) fn of_restore(options: &Restore) -> Result<Undo> {
 }
 
 pub(super) fn run(root: &Root, options: &Undo) -> Result<Exit> {
-    let settings = Settings::load(root)?;
-    let _lock = guards::take_lock(&settings)?;
-    guards::unless_plan(options.plan, guards::refuse_while_running(root, &settings))?;
+    let node = Node::open(root)?.lock(Duration::ZERO)?;
+    let settings = &node.settings;
+    guards::unless_plan(options.plan, guards::refuse_while_running(&node))?;
     if !options.force {
-        guards::unless_plan(options.plan, guards::refuse_unless_founder(&settings))?;
+        guards::unless_plan(options.plan, guards::refuse_unless_founder(settings))?;
     }
-    let places = Places::of(&settings)?;
+    let places = Places::of(&settings.etcd)?;
     places.refuse_unmovable()?;
 
-    let mine = under_fence::is_fenced_by_undo(root)?;
-    let taken_back = under_fence::take_back(root, &settings, options.plan)?;
+    let mine = node.fence == Fence::UpBy(By::Undo);
+    let taken_back = node.take_back(options.plan)?;
     // An interrupted restore is undone by that, and an exchange of mine that is not in the journal any more is done.
     if mine != taken_back {
-        return if options.plan { unfinished() } else { finish(root, &settings) };
+        return if options.plan { unfinished() } else { finish(&node) };
     }
 
-    let before = Trace::of(&settings.effective_wal_dir())?;
+    let before = Trace::of(&settings.etcd.effective_wal_dir())?;
     let kept = newest(&places)?;
     let old = of(&kept, &places)?;
     // What is damaged can be given up, what cannot be read may be good.
-    let present = match open::local(&settings) {
+    let present = match open::local(settings) {
         Err(e) if look::is_unread(&e) => return Err(e.context("reading the data that is there now")),
         present => present.ok(),
     };
@@ -65,12 +67,12 @@ pub(super) fn run(root: &Root, options: &Undo) -> Result<Exit> {
         let own = old.metadata.cluster_id;
         let new = living_cluster::New {
             cluster_id: Some(own),
-            peer_urls: settings.own_peer_urls()?,
+            peer_urls: settings.etcd.own_peer_urls()?,
             instead_of: None,
         };
         guards::unless_plan(
             options.plan,
-            living_cluster::refuse_if_cluster_answers(&settings, &members, new),
+            living_cluster::refuse_if_cluster_answers(settings, &members, new),
         )?;
     }
     say(&kept, &old, present.as_ref().map(|source| &source.contents), &places)?;
@@ -80,10 +82,13 @@ pub(super) fn run(root: &Root, options: &Undo) -> Result<Exit> {
     }
 
     let own = old.metadata.cluster_id;
-    let known = identity::load(root).unwrap_or_else(|e| {
-        log::warn!("could not determine which cluster is given up, so it is not recorded: {e:#}");
-        None
-    });
+    let known = match node.stamp() {
+        Ok(stamp) => stamp.identity.as_ref(),
+        Err(e) => {
+            log::warn!("could not determine which cluster is given up, so it is not recorded: {e:#}");
+            None
+        }
+    };
     let present = present.map(|source| source.contents.metadata.cluster_id);
     let given_up = present.or(known.map(|identity| identity.cluster_id));
     if let Some(given_up) = given_up.filter(|&given_up| given_up != own) {
@@ -91,10 +96,11 @@ pub(super) fn run(root: &Root, options: &Undo) -> Result<Exit> {
     }
     let from = |place: &_| aside::with_suffix(place, &kept.suffix);
     let exchange = Exchange::prepare(&settings.backup_dir, &places, from)?;
-    for path in under_fence::carry_out(root, &settings, &exchange, (under_fence::UNDO, &before))? {
+    let (_fenced, kept) = node.exchange(By::Undo, &before, &exchange)?;
+    for path in kept {
         log::info!("the data that was there until now is in {}", path.display());
     }
-    finish(root, &settings)
+    finish(&node)
 }
 
 fn unfinished() -> Result<Exit> {
@@ -151,15 +157,14 @@ fn describe(contents: &Contents) -> String {
 }
 
 /// From the moment on that the old data is in its place.
-fn finish(root: &Root, settings: &Settings) -> Result<Exit> {
-    guards::refuse_if_held(&settings.effective_wal_dir())?;
+fn finish(node: &Locked) -> Result<Exit> {
+    let settings = &node.settings;
+    guards::refuse_if_held(&settings.etcd.effective_wal_dir())?;
     let now = open::local(settings).context("etcd stays fenced")?.contents;
-    let wal_dir = root.strip(&settings.effective_wal_dir());
-    let (cluster_id, member_id) = (now.metadata.cluster_id, now.metadata.member_id);
-    identity::record(root, &Identity { cluster_id, member_id, wal_dir })?;
-    fence::lower(root)?;
+    node.record(now.metadata.cluster_id, now.metadata.member_id)?;
+    node.lower_fence()?;
     log::info!("undone: this node is {}", describe(&now));
     let members = count(now.members()?.len(), "member", "members");
-    log::info!("next: sudo systemctl start {}; this cluster has {members}", settings.etcd_unit);
+    log::info!("next: sudo systemctl start {}; this cluster has {members}", settings.etcd.unit);
     Ok(Exit::Done)
 }

@@ -2,19 +2,15 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::args;
 use crate::archive::chain::{self, Generation};
-use crate::archive::names::GenerationName;
-use crate::archive::verified::Verified;
-use crate::backup::state::State;
 use crate::exit::{Exit, fault};
-use crate::node::fence;
+use crate::node::{Node, fence};
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
-use crate::settings::Settings;
 use crate::sys::fs::create_dirs;
 use crate::sys::lock::Lock;
 use crate::sys::room::{Leave, Scratch};
@@ -22,20 +18,11 @@ use crate::sys::root::Root;
 use crate::sys::terminal::output::Output;
 use crate::sys::terminal::table::{self, count};
 use crate::sys::time;
-use crate::verify::finding::{Finding, Kind, in_listing, strays};
+use crate::verify::check::{Checked, Noted};
+use crate::verify::finding::{Finding, Kind};
 use crate::verify::outcome;
 use crate::verify::plan::Scope;
 use crate::verify::read::Reader;
-
-/// What was read of a generation, and what is wrong with it.
-#[derive(Debug, Serialize)]
-struct Checked {
-    generation: u64,
-    folder: String,
-    parts: u64,
-    bytes: u64,
-    findings: Vec<Finding>,
-}
 
 /// The answer as JSON.
 #[derive(Debug, Serialize)]
@@ -50,70 +37,35 @@ struct Answer<'a> {
 pub(super) fn run(root: &Root, options: &args::Verify) -> Result<Exit> {
     let started = Instant::now();
     refuse_contradictions(options)?;
-    let settings = Settings::load(root)?;
+    let Node { root, settings, .. } = Node::open(root)?;
     create_dirs(&settings.backup_dir, 0o700)?;
     // Not the lock of the backups: they must not wait for the hour that this may take.
     let Some(_lock) = Lock::try_take(&settings.backup_dir.join("verify.lock"))? else {
         log::info!("nothing done: another verify is in progress");
         return Ok(Exit::Done);
     };
-    if fence::is_up(root)? {
+    if fence::is_up(&root)? {
         log::info!("nothing done: a recovery is in progress");
         return Ok(Exit::Done);
     }
     let machine_id = options.from.as_ref().unwrap_or(&settings.machine_id);
     let folder = settings.folder_of(machine_id);
-    // Before the listing: what was sent by then must be in it.
-    let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
-    let mut verified = Verified::load(&settings.backup_dir, &folder)?;
-    let scope = options.share.map_or(Scope::Whole, |share| outcome::next_share(&verified, share));
+    let noted = Noted::load(&settings, &folder)?;
+    let scope = options.share.map_or(Scope::Whole, |share| outcome::next_share(&noted.verified, share));
 
-    let remote = Rclone::beside(&settings, root, "verify");
+    let remote = Rclone::beside(&settings.remote, "verify");
     let objects = remote.list(machine_id)?;
     let all = chain::generations(&objects);
     let chosen = choose(options, &all, &folder)?;
     let scratch = Scratch::new(settings.backup_dir.join("verify"), Leave::Reserve)?;
     let reader = Reader { remote: &remote, folder: machine_id, scratch: &scratch };
-    let mut checked = Vec::new();
-    for generation in &chosen {
-        strays(generation)
-            .iter()
-            .for_each(|path| log::info!("{path} is not part of any restore point (orphan)"));
-        let known = outcome::known(state.as_ref(), &verified, generation.name);
-        let mut findings = in_listing(generation, &objects, known);
-        let read = reader.read(generation, scope)?;
-        findings.extend(read.findings);
-        checked.push(Checked {
-            generation: generation.name.number,
-            folder: generation.name.to_string(),
-            parts: read.parts,
-            bytes: read.bytes,
-            findings,
-        });
-    }
-    forget_removed(&remote, machine_id, &mut checked)?;
+    let checked = noted.check(&chosen, &objects, &reader, scope)?;
 
     let findings: Vec<Finding> = checked.iter().flat_map(|c| c.findings.clone()).collect();
     if options.from.is_none() {
-        outcome::note(&mut verified, &all, &chosen, scope, &findings, time::now());
-        verified.save(&settings.backup_dir)?;
-        let damaged: Vec<GenerationName> =
-            chosen.iter().map(|g| g.name).filter(|name| findings.iter().any(|f| f.is_of(*name))).collect();
-        if let Some(number) = outcome::begin_anew(&settings, &folder, &damaged)? {
-            log::warn!("generation {number} is closed: the next backup begins a new one with all data");
-        }
+        noted.note(&settings, &all, &chosen, scope, &findings)?;
     }
-    let milliseconds = u64::try_from(started.elapsed().as_millis())?;
-    say(
-        options.json,
-        &Answer {
-            format: 1,
-            folder: &folder,
-            time: time::rfc3339(time::now()),
-            milliseconds,
-            generations: &checked,
-        },
-    )?;
+    say(options.json, &folder, &checked, started)?;
     verdict(&findings)
 }
 
@@ -144,24 +96,11 @@ fn choose<'a>(options: &args::Verify, all: &'a [Generation], folder: &str) -> Re
     Ok(chosen)
 }
 
-/// A generation that was removed while it was read, as old ones are, is not damaged.
-fn forget_removed(remote: &dyn Remote, folder: &str, checked: &mut [Checked]) -> Result<()> {
-    if checked.iter().flat_map(|c| &c.findings).all(|f| f.kind == Kind::Damaged) {
-        return Ok(());
-    }
-    let there = chain::generations(&remote.list(folder).context("checking whether it is still there")?);
-    for generation in checked {
-        if !there.iter().any(|g| g.name.to_string() == generation.folder) {
-            log::info!("generation {} was removed in the meantime", generation.generation);
-            generation.findings.clear();
-        }
-    }
-    Ok(())
-}
-
-fn say(json: bool, answer: &Answer<'_>) -> Result<()> {
+fn say(json: bool, folder: &str, generations: &[Checked], started: Instant) -> Result<()> {
+    let milliseconds = u64::try_from(started.elapsed().as_millis())?;
+    let answer = Answer { format: 1, folder, time: time::rfc3339(time::now()), milliseconds, generations };
     let mut out = Output::new(json);
-    let said = if json { out.json(answer) } else { out.text(&text(answer)) };
+    let said = if json { out.json(&answer) } else { out.text(&text(&answer)) };
     if out.finish()? { said } else { Ok(()) }
 }
 

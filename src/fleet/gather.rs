@@ -14,25 +14,20 @@ use crate::etcd::datadir::DataDir;
 use crate::etcd::in_use;
 use crate::etcd::store::StoredMember;
 use crate::exit::{Exit, exit_of};
+use crate::node::Node;
 use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 use crate::sys::http::is_unasked;
-use crate::sys::root::Root;
 use crate::sys::{look, systemd, time};
 
 /// Looks at this node.
 ///
 /// # Errors
 /// It has no name or no peer URL, or systemd cannot be asked.
-pub fn report(
-    root: &Root,
-    settings: &Settings,
-    remote: &dyn Remote,
-    timer: &str,
-    program: String,
-) -> Result<Report> {
-    let live = root.is_live();
-    let running = live && systemd::is_active(&settings.etcd_unit)?;
+pub fn report(node: &Node, remote: &dyn Remote, timer: &str, program: String) -> Result<Report> {
+    let settings = &node.settings;
+    let live = node.root.is_live();
+    let running = live && systemd::is_active(&settings.etcd.unit)?;
     let mut doubts = Doubts::default();
     // Where systemd says that it does not run, nothing keeps it from being recovered.
     let healthy = match healthy(settings) {
@@ -72,12 +67,12 @@ pub fn report(
         program,
         time: time::now(),
         machine_id: settings.machine_id.clone(),
-        name: settings.own_name()?.to_owned(),
-        peer_urls: settings.own_peer_urls()?.to_vec(),
+        name: settings.etcd.own_name()?.to_owned(),
+        peer_urls: settings.etcd.own_peer_urls()?.to_vec(),
         founder_urls: settings.founder_urls.clone(),
-        endpoint: settings.endpoint.clone(),
-        etcd_unit: settings.etcd_unit.clone(),
-        restore_dir: root.strip(&settings.restore_dir).display().to_string(),
+        endpoint: settings.remote.endpoint.clone(),
+        etcd_unit: settings.etcd.unit.clone(),
+        restore_dir: node.root.strip(&settings.restore_dir).display().to_string(),
         timer: live && systemd::is_enabled(timer)?,
         running,
         healthy,
@@ -85,7 +80,7 @@ pub fn report(
         disk,
         archive,
         doubts: doubts.0,
-        bootstrap: settings.bootstrap.clone(),
+        bootstrap: settings.etcd.bootstrap.clone(),
     })
 }
 
@@ -124,7 +119,7 @@ impl Doubts {
 fn healthy(settings: &Settings) -> Result<bool> {
     let http = Access::anonymous(settings).clients;
     let mut unknown = None;
-    for url in &settings.client_urls {
+    for url in &settings.etcd.client_urls {
         match api::is_healthy(&http, url) {
             Ok(true) => return Ok(true),
             Ok(false) => {}
@@ -139,7 +134,7 @@ fn healthy(settings: &Settings) -> Result<bool> {
 /// # Errors
 /// It is damaged, or cannot be read.
 pub fn disk(settings: &Settings) -> Result<Option<Found>> {
-    let dir = match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
+    let dir = match DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref()) {
         Err(e) if exit_of(&e) == Exit::NotFound => return Ok(None),
         dir => dir?,
     };

@@ -4,13 +4,14 @@
 //! - [`way`]: nodes, wishes and ways, as values · [`refuse`]: what keeps a recovery from being begun
 //! - [`plan`]: what is to be done, from the reports alone, so that a recovery that was cut off goes on where it was ·
 //!   [`past`]: the same for a point in the past · [`text`]: for people
-//! - [`steps`]: what is run on which node · [`ssh`]: this program on another node · [`said`]: what that says ·
+//! - [`steps`]: what is run on which node · [`planned`]: what one would restore · [`ssh`]: this program on another node · [`said`]: what that says ·
 //!   [`progress`]: how far it is, for whoever is interrupted
 //! - [`serving`]: until etcd serves on this one
 
 pub mod gather;
 pub mod past;
 pub mod plan;
+pub mod planned;
 pub mod progress;
 pub mod refuse;
 pub mod report;

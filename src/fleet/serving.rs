@@ -23,7 +23,7 @@ pub fn serving(settings: &Settings, cluster_id: u64, index: u64, limit: Duration
     let http = Access::of(settings)?.clients;
     let deadline = Instant::now() + limit;
     loop {
-        let looks = settings.client_urls.iter().map(|url| look(&http, url, cluster_id, index));
+        let looks = settings.etcd.client_urls.iter().map(|url| look(&http, url, cluster_id, index));
         let missing = match looks.reduce(Result::or) {
             Some(Ok(serving)) => return Ok(serving),
             // No waiting puts right what keeps us from asking.
@@ -32,7 +32,7 @@ pub fn serving(settings: &Settings, cluster_id: u64, index: u64, limit: Duration
             None => "ETCD_ADVERTISE_CLIENT_URLS is not set".to_owned(),
         };
         if Instant::now() >= deadline {
-            let unit = &settings.etcd_unit;
+            let unit = &settings.etcd.unit;
             let what =
                 format!("{unit} does not serve after {}: {missing}", humantime::format_duration(limit));
             return Err(fault(Exit::Cluster, what, format!("look at journalctl -u {unit}")));

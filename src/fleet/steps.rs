@@ -97,21 +97,6 @@ impl Fleet {
         Ok(changed)
     }
 
-    /// Asks a node what it would restore; nothing is changed. `which` are the arguments that say it.
-    ///
-    /// # Errors
-    /// The node cannot be reached, or there is no such point; with what it said.
-    pub fn planned(&self, target: &str, which: &[&str]) -> Result<Record> {
-        let arguments = [&["restore", "--plan", "--json", "--as-founder"], which].concat();
-        let output = self.ssh.run(target, &arguments, &[], WRITING)?;
-        // That etcd runs there is known.
-        let is_told = |line: &&str| !line.starts_with("a restore would be refused now");
-        let warnings =
-            output.stderr.lines().filter_map(|line| line.strip_prefix("warning: ")).filter(is_told);
-        warnings.for_each(|line| log::warn!("{target}: {}", said::visible(line)));
-        read(target, &output.stdout)
-    }
-
     /// Writes the new cluster's first member; `more` are further arguments of `restore`.
     ///
     /// # Errors
@@ -323,7 +308,8 @@ impl Fleet {
     }
 }
 
-fn read<T: DeserializeOwned>(target: &str, stdout: &[u8]) -> Result<T> {
+/// An answer of a node, if it is one.
+pub(super) fn read<T: DeserializeOwned>(target: &str, stdout: &[u8]) -> Result<T> {
     said::answer(stdout).or_fault(
         Exit::Failed,
         format!("reading what {target} answered"),

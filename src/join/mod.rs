@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use crate::cluster::find::Cluster;
 use crate::etcd::in_use::Trace;
-use crate::settings::Settings;
-use crate::sys::root::Root;
+use crate::node::locked::Locked;
 
 pub mod enter;
 pub mod plan;
@@ -30,11 +29,9 @@ pub mod way_in;
 
 /// What every step needs.
 #[derive(Debug)]
-pub struct Join<'a> {
-    /// The node's tree.
-    pub root: &'a Root,
-    /// Its settings.
-    pub settings: Settings,
+pub struct Join {
+    /// The node.
+    pub node: Locked,
     /// The cluster that it joins.
     pub cluster: Cluster,
     /// What etcd's log looked like before anything was asked.
@@ -45,11 +42,11 @@ pub struct Join<'a> {
     pub wait: Duration,
 }
 
-impl Join<'_> {
+impl Join {
     /// How somebody starts etcd who does not want it started by us.
     pub fn how_to_start(&self) -> String {
-        match self.root.is_live() {
-            true => format!("sudo systemctl start {}", self.settings.etcd_unit),
+        match self.node.root.is_live() {
+            true => format!("sudo systemctl start {}", self.node.settings.etcd.unit),
             false => "start etcd as usual".to_owned(),
         }
     }

@@ -61,6 +61,27 @@ pub enum Step {
     After(u64),
 }
 
+/// How a node that is no member yet, or not any more, becomes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entrance {
+    /// This entry waits for it: the cluster is not changed.
+    Reuse(u64),
+    /// This entry is removed, and another one added.
+    Replace(u64),
+    /// An entry is added.
+    Add,
+}
+
+impl Entrance {
+    /// Whether the cluster's members are changed.
+    pub fn changes_members(self) -> bool {
+        match self {
+            Self::Reuse(_) => false,
+            Self::Replace(_) | Self::Add => true,
+        }
+    }
+}
+
 /// Decides.
 ///
 /// # Errors

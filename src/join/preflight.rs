@@ -42,8 +42,8 @@ pub fn peer_port_is_taken(peer_urls: &[String]) -> bool {
 /// # Errors
 /// One of that is not so.
 pub fn directories(settings: &Settings) -> Result<()> {
-    owner::ready(settings)?;
-    let dirs = [Some(&settings.data_dir), settings.wal_dir.as_ref()];
+    owner::ready(&settings.etcd)?;
+    let dirs = [Some(&settings.etcd.data_dir), settings.etcd.wal_dir.as_ref()];
     for dir in dirs.into_iter().flatten() {
         // A separate WAL directory is made by etcd.
         if !look::is_there(dir)? {
@@ -62,7 +62,7 @@ pub fn directories(settings: &Settings) -> Result<()> {
         )?;
         room::check(dir, NEEDED_BYTES, Leave::Nothing, "a new member, without its data,")?;
     }
-    Places::of(settings)?.refuse_unmovable()
+    Places::of(&settings.etcd)?.refuse_unmovable()
 }
 
 /// Runs what etcd's unit starts once, to see that it runs and is new enough for the cluster: the program, or its image, where that
@@ -199,15 +199,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let settings = crate::settings::tests::in_tree(&dir.path().join("a/etcd2"));
         directories(&settings).unwrap();
-        assert_eq!(Folder::open(&settings.data_dir).unwrap().owner_and_mode().unwrap().2, 0o700);
-        assert_eq!(std::fs::read_dir(&settings.data_dir).unwrap().count(), 0);
+        assert_eq!(Folder::open(&settings.etcd.data_dir).unwrap().owner_and_mode().unwrap().2, 0o700);
+        assert_eq!(std::fs::read_dir(&settings.etcd.data_dir).unwrap().count(), 0);
     }
 
     #[test]
     fn a_data_dir_that_is_a_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let settings = crate::settings::tests::in_tree(&dir.path().join("x"));
-        std::fs::File::create(&settings.data_dir).unwrap();
+        std::fs::File::create(&settings.etcd.data_dir).unwrap();
         assert!(directories(&settings).unwrap_err().to_string().contains("opening "));
     }
 }

@@ -17,6 +17,7 @@ use crate::cluster::{Membership, api};
 use crate::etcd::datadir::Family;
 use crate::etcd::rewrite::{Purpose, Rewrite};
 use crate::join::preflight::NEEDED_BYTES;
+use crate::node::Node;
 use crate::node::member_dir::places::Places;
 use crate::node::member_dir::{exchange, workshop};
 use crate::remote::Remote;
@@ -25,7 +26,6 @@ use crate::restore::source::Source;
 use crate::restore::{build, fetch, from_record, open};
 use crate::settings::Settings;
 use crate::sys::room::{Leave, Scratch};
-use crate::sys::root::Root;
 use crate::sys::{folder, fs as files};
 
 /// A leader has no more entries in memory: 100,000 until its next snapshot, and 5,000 behind the last one.
@@ -41,9 +41,10 @@ pub struct Seed {
 }
 
 /// Looks for a seed. Whatever is in the way, the leader can send everything.
-pub fn look(root: &Root, settings: &Settings, cluster: &Cluster, members: &Membership) -> Option<Seed> {
+pub fn look(node: &Node, cluster: &Cluster, members: &Membership) -> Option<Seed> {
+    let settings = &node.settings;
     let committed = cluster.leader_status(members).ok().map(|status| status.commit);
-    let remote = Rclone::new(settings, root);
+    let remote = Rclone::new(&settings.remote);
     match Seed::find(settings, &remote, cluster.id, committed, api::family(&cluster.http, &cluster.via).ok())
     {
         Ok(seed) => {
@@ -68,7 +69,7 @@ pub fn look(root: &Root, settings: &Settings, cluster: &Cluster, members: &Membe
 /// # Errors
 /// It cannot be removed.
 pub fn clear(settings: &Settings) -> Result<()> {
-    exchange::clear(&Places::of(settings)?)?;
+    exchange::clear(&Places::of(&settings.etcd)?)?;
     open::incoming(settings, Leave::Reserve).map(drop)
 }
 
@@ -95,7 +96,7 @@ impl Seed {
         let (source, last) = source_of(remote, &record, &incoming)?;
         let family = family.unwrap_or(source.contents.family);
         let rewrite = Rewrite { cluster_id, purpose: Purpose::Seed, up_to: Some(last), family };
-        let places = Places::of(settings)?;
+        let places = Places::of(&settings.etcd)?;
         let seed = Self { source, rewrite, places, incoming };
         // What etcd then needs of its own must still be there.
         build::begin(settings, &seed.source, &seed.rewrite, &seed.places, Leave::Bytes(NEEDED_BYTES))?;

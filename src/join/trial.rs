@@ -14,10 +14,11 @@ use crate::etcd::empty_log::NOBODY;
 use crate::etcd::in_use;
 use crate::etcd::wal::Reading;
 use crate::exit::{Exit, fault};
+use crate::node::fence::By;
+use crate::node::guards;
 use crate::node::member_dir::empty_log;
 use crate::node::running::process::{self, Process};
 use crate::node::running::{mounts, theirs};
-use crate::node::{fence, guards};
 use crate::settings::bootstrap;
 use crate::sys::systemd;
 
@@ -27,32 +28,33 @@ const OPENED_WITHIN: Duration = Duration::from_secs(30);
 const CLOSED_WITHIN: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(10);
 
-impl Join<'_> {
+impl Join {
     /// Sees to it that etcd here starts on the log that it is given. The fence is up before and behind it, and nothing of the
     /// trial is left.
     ///
     /// # Errors
     /// [`Exit::Settings`]: it does not; nothing was changed in the cluster.
     pub fn trial(&self) -> Result<()> {
-        if !self.root.is_live() {
+        if !self.node.root.is_live() {
             return Ok(());
         }
-        let unit = &self.settings.etcd_unit;
+        let unit = &self.node.settings.etcd.unit;
         log::info!("starting {unit} once for a trial, as a member of no cluster");
-        empty_log::place(&self.settings, NOBODY)?;
-        let dir = DataDir::open(&self.settings.data_dir, self.settings.wal_dir.as_deref())?;
+        empty_log::place(&self.node.settings.etcd, NOBODY)?;
+        let dir =
+            DataDir::open(&self.node.settings.etcd.data_dir, self.node.settings.etcd.wal_dir.as_deref())?;
         let opened = self.opens(&dir);
-        fence::raise(self.root, "join")?;
+        self.node.raise_fence(By::Join)?;
         systemd::stop(unit)?;
         self.is_closed(&dir)?;
         let founded = opened.and_then(|()| self.founds_nothing(&dir));
-        empty_log::take_away(&self.settings)?;
+        empty_log::take_away(&self.node.settings.etcd)?;
         founded
     }
 
     fn opens(&self, dir: &DataDir) -> Result<()> {
-        fence::lower(self.root)?;
-        systemd::start_no_block(&self.settings.etcd_unit)?;
+        self.node.lower_fence()?;
+        systemd::start_no_block(&self.node.settings.etcd.unit)?;
         let deadline = Instant::now() + OPENED_WITHIN;
         while !in_use::is_held(&dir.wal)? {
             if Instant::now() >= deadline {
@@ -71,12 +73,12 @@ impl Join<'_> {
         let Some(process) = all.iter().find(is_it) else { return Ok(()) };
         match bootstrap::objection(&theirs::environment(process)) {
             None => Ok(()),
-            Some(what) => Err(guards::bootstrap_refused(&self.settings.etcd_unit, what)),
+            Some(what) => Err(guards::bootstrap_refused(&self.node.settings.etcd.unit, what)),
         }
     }
 
     fn does_not_open(&self, dir: &DataDir) -> anyhow::Error {
-        let unit = &self.settings.etcd_unit;
+        let unit = &self.node.settings.etcd.unit;
         let others = process::writing_to_logs().unwrap_or_default();
         let others = others.iter().filter(|p| p.group.split('/').any(|part| part == unit));
         let others: Vec<String> = others.map(|p| p.wal_dir.display().to_string()).collect();
@@ -101,7 +103,7 @@ impl Join<'_> {
         let deadline = Instant::now() + CLOSED_WITHIN;
         while in_use::is_held(&dir.wal)? {
             if Instant::now() >= deadline {
-                let unit = &self.settings.etcd_unit;
+                let unit = &self.node.settings.etcd.unit;
                 let what = format!(
                     "{unit} was stopped, but a process still has the WAL in {} open",
                     dir.wal.display()
@@ -126,11 +128,11 @@ impl Join<'_> {
         let what = format!(
             "{}, started for a trial, formed a cluster of its own on the WAL that it was given; nothing \
              was added to the cluster",
-            self.settings.etcd_unit
+            self.node.settings.etcd.unit
         );
         let hint = format!(
             "is force-new-cluster set for it, by a wrapper or an image? systemctl cat {}",
-            self.settings.etcd_unit
+            self.node.settings.etcd.unit
         );
         Err(fault(Exit::Settings, what, hint))
     }

@@ -11,14 +11,13 @@ use crate::cluster::{Member, Membership};
 use crate::etcd::datadir::DataDir;
 use crate::etcd::in_use;
 use crate::exit::{Exit, Fault, fault};
-use crate::identity;
-use crate::node::fence;
+use crate::node::fence::By;
 use crate::sys::systemd;
 
 /// As for a trial, but for what a container's engine may take at a first start.
 const OPENED_WITHIN: Duration = Duration::from_secs(60);
 
-impl Join<'_> {
+impl Join {
     /// Waits until the member has caught up, then tidies up.
     pub fn watch(&self, id: u64, started: Instant) -> Result<Exit> {
         // Not from the start of the join, which may have waited for its turn.
@@ -27,17 +26,10 @@ impl Join<'_> {
         if let Err(error) = catch_up::wait_and(&self.cluster, Who::Member(id), self.wait, look) {
             return Err(self.give_up(id, error));
         }
-        identity::record(
-            self.root,
-            &identity::Identity {
-                cluster_id: self.cluster.id,
-                member_id: id,
-                wal_dir: self.root.strip(&self.settings.effective_wal_dir()),
-            },
-        )?;
+        self.node.record(self.cluster.id, id)?;
         log::info!(
             "member {id:x} ({}) has caught up with cluster {:x} after {} ms",
-            self.settings.name,
+            self.node.settings.etcd.name,
             self.cluster.id,
             started.elapsed().as_millis()
         );
@@ -46,12 +38,13 @@ impl Join<'_> {
 
     /// What runs here has to have our log open, and to be that member; else it is stopped and fenced.
     fn is_the_one_that_runs(&self, id: u64, watched: Instant) -> Result<()> {
-        if !self.root.is_live() {
+        if !self.node.root.is_live() {
             return Ok(());
         }
-        let dir = DataDir::open(&self.settings.data_dir, self.settings.wal_dir.as_deref())?;
+        let dir =
+            DataDir::open(&self.node.settings.etcd.data_dir, self.node.settings.etcd.wal_dir.as_deref())?;
         let what = if in_use::is_held(&dir.wal)? {
-            let other = self.settings.client_urls.iter().find_map(|url| self.answers_as(url));
+            let other = self.node.settings.etcd.client_urls.iter().find_map(|url| self.answers_as(url));
             match other.filter(|ids| *ids != (self.cluster.id, id)) {
                 None => return Ok(()),
                 Some((cluster, member)) => format!(
@@ -59,7 +52,7 @@ impl Join<'_> {
                     self.cluster.id
                 ),
             }
-        } else if watched.elapsed() >= OPENED_WITHIN && systemd::is_active(&self.settings.etcd_unit)? {
+        } else if watched.elapsed() >= OPENED_WITHIN && systemd::is_active(&self.node.settings.etcd.unit)? {
             format!(
                 "runs, but has not opened the WAL in {} within {} s",
                 dir.wal.display(),
@@ -68,8 +61,8 @@ impl Join<'_> {
         } else {
             return Ok(());
         };
-        let unit = &self.settings.etcd_unit;
-        fence::raise(self.root, "join")?;
+        let unit = &self.node.settings.etcd.unit;
+        self.node.raise_fence(By::Join)?;
         systemd::stop(unit)?;
         let hint = format!(
             "where does it keep its data? systemctl cat {unit}; fix that, then run join again, which \
@@ -86,16 +79,16 @@ impl Join<'_> {
             self.cluster.leader_status(&members).ok().and_then(|s| Some(s.progress.get(&id)?.matched));
         let others = members.members.iter().filter(|m| m.id != id && m.has_started()).count();
         let has_started = members.by_id(id).is_some_and(Member::has_started);
-        if has_started || matched.is_some_and(|m| m > 0) || !self.root.is_live() {
+        if has_started || matched.is_some_and(|m| m > 0) || !self.node.root.is_live() {
             return error;
         }
-        let journal = format!("look at `journalctl -u {}`", self.settings.etcd_unit);
+        let journal = format!("look at `journalctl -u {}`", self.node.settings.etcd.unit);
         if others < 2 {
             return error.context(Fault {
                 exit: Exit::Cluster,
                 what: format!(
                     "{} did not start as member {id:x}, and the cluster has no quorum without it",
-                    self.settings.etcd_unit
+                    self.node.settings.etcd.unit
                 ),
                 hint: Some(format!(
                     "{journal}, fix the cause and run join again; or restore the cluster on the founding \
@@ -109,7 +102,7 @@ impl Join<'_> {
                 exit: Exit::Cluster,
                 what: format!(
                     "{} did not start as member {id:x}, which was removed again; etcd is fenced here",
-                    self.settings.etcd_unit
+                    self.node.settings.etcd.unit
                 ),
                 hint: Some(format!(
                     "{journal}, fix the cause and run join again: sudo systemctl start etcd2-join.service"
@@ -126,8 +119,8 @@ impl Join<'_> {
                 "the leader does not confirm that it never started, so it stays in the member list"
             );
         }
-        fence::raise(self.root, "join")?;
-        systemd::stop(&self.settings.etcd_unit)?;
+        self.node.raise_fence(By::Join)?;
+        systemd::stop(&self.node.settings.etcd.unit)?;
         // It may have started since that was asked, and now it does so no more.
         let members = self.cluster.members()?;
         let matched = self.cluster.leader_status(&members)?.progress.get(&id).map(|p| p.matched);

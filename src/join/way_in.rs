@@ -12,11 +12,9 @@ use crate::cluster::{api, catch_up};
 use crate::etcd::datadir::DataDir;
 use crate::etcd::wal::Reading;
 use crate::exit::{Exit, fault};
-use crate::identity;
-use crate::node::past_members;
-use crate::settings::{Settings, urls};
+use crate::node::{Node, past_members};
+use crate::settings::urls;
 use crate::sys::http::is_unasked;
-use crate::sys::root::Root;
 
 /// How long the others may take to elect a leader: twice the longest that etcd allows by default settings, and some.
 const ELECTION: Duration = Duration::from_secs(5);
@@ -26,12 +24,13 @@ const ELECTION: Duration = Duration::from_secs(5);
 /// # Errors
 /// No member of it answers, or could be asked; [`Exit::Refused`] where this node is the founding member, and no cluster of its
 /// own lives without it.
-pub fn find(root: &Root, settings: &Settings) -> Result<Cluster> {
+pub fn find(node: &Node) -> Result<Cluster> {
+    let settings = &node.settings;
     let access = Access::of(settings)?;
-    let (own, founder) = (settings.own_peer_urls()?, settings.founder()?);
+    let (own, founder) = (settings.etcd.own_peer_urls()?, settings.founder()?);
     if settings.is_founder() {
-        let others = others(root, settings, own, founder);
-        return match living(root, settings, &access, &others)? {
+        let others = others(node, own, founder);
+        return match living(node, &access, &others)? {
             Some(cluster) => {
                 log::info!(
                     "this node is configured as the founding member, but its cluster runs without it: \
@@ -49,8 +48,8 @@ pub fn find(root: &Root, settings: &Settings) -> Result<Cluster> {
             return Err(e);
         }
         // Only now: it takes reading the whole log.
-        let others = others(root, settings, own, founder);
-        if let Some(cluster) = living(root, settings, &access, &others)? {
+        let others = others(node, own, founder);
+        if let Some(cluster) = living(node, &access, &others)? {
             log::info!(
                 "the founding member does not answer, but {} of its cluster does: joining through it",
                 cluster.via
@@ -64,15 +63,16 @@ pub fn find(root: &Root, settings: &Settings) -> Result<Cluster> {
 
 /// The peer URLs of other members, as far as this node knows them: by its log, by what was noted of it, and by what etcd is given
 /// for a first start.
-fn others(root: &Root, settings: &Settings, own: &[String], founder: &[String]) -> Vec<String> {
+fn others(node: &Node, own: &[String], founder: &[String]) -> Vec<String> {
+    let settings = &node.settings;
     // A log that is damaged or gone says nothing, and neither does a note.
-    let logged = DataDir::open(&settings.data_dir, settings.wal_dir.as_deref())
+    let logged = DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref())
         .and_then(|dir| dir.scan(Reading::Still))
         .and_then(|contents| contents.members());
     let logged = logged.unwrap_or_default().into_values().flat_map(|member| member.peer_urls);
     let mut all: Vec<String> = Vec::new();
-    let noted = identity::peers(root).unwrap_or_default();
-    for url in logged.chain(noted).chain(settings.initial_cluster.clone()) {
+    let noted = node.stamp().map(|known| known.peers.clone()).unwrap_or_default();
+    for url in logged.chain(noted).chain(settings.etcd.initial_cluster.clone()) {
         let is_known = |known: &[String]| known.iter().any(|other| urls::same_place(other, &url));
         if !is_known(own) && !is_known(founder) && !is_known(&all) {
             all.push(url);
@@ -85,7 +85,7 @@ fn others(root: &Root, settings: &Settings, own: &[String], founder: &[String]) 
 ///
 /// # Errors
 /// It could not be asked.
-fn living(root: &Root, settings: &Settings, access: &Access, others: &[String]) -> Result<Option<Cluster>> {
+fn living(node: &Node, access: &Access, others: &[String]) -> Result<Option<Cluster>> {
     if others.is_empty() {
         return Ok(None);
     }
@@ -98,10 +98,10 @@ fn living(root: &Root, settings: &Settings, access: &Access, others: &[String]) 
         Ok(cluster) => cluster,
     };
     let members = cluster.members()?;
-    let listed = [settings.own_peer_urls()?, settings.founder()?];
+    let listed = [node.settings.etcd.own_peer_urls()?, node.settings.founder()?];
     let lists_us = listed.iter().any(|urls| members.by_peer_urls(urls).is_some());
-    let was =
-        [identity::load(root)?.map(|i| i.cluster_id), past_members::local_ids(settings)?.map(|ids| ids.0)];
+    let known = node.stamp()?.identity.as_ref();
+    let was = [known.map(|i| i.cluster_id), past_members::local_ids(&node.settings.etcd)?.map(|ids| ids.0)];
     if !lists_us && !was.contains(&Some(cluster.id)) {
         log::warn!(
             "{} is in cluster {:x}, which lists neither this node nor the founding member and is not known \

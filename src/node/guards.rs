@@ -8,12 +8,11 @@ use anyhow::Result;
 
 use crate::etcd::in_use::{self, Trace};
 use crate::exit::{Exit, exit_of, fault, hint_of};
-use crate::node::fence;
+use crate::node::Node;
 use crate::node::running::place;
 use crate::settings::Settings;
 use crate::sys::http::is_unasked;
 use crate::sys::lock::Lock;
-use crate::sys::root::Root;
 use crate::sys::terminal::table::span;
 use crate::sys::{systemd, time};
 
@@ -50,13 +49,13 @@ pub fn wait_for_lock(settings: &Settings, limit: Duration) -> Result<Lock> {
 ///
 /// # Errors
 /// [`Exit::Refused`].
-pub fn refuse_while_running(root: &Root, settings: &Settings) -> Result<()> {
-    let unit = &settings.etcd_unit;
-    if root.is_live() && systemd::is_active(unit)? {
+pub fn refuse_while_running(node: &Node) -> Result<()> {
+    let unit = &node.settings.etcd.unit;
+    if node.root.is_live() && systemd::is_active(unit)? {
         let hint = format!("stop it on all nodes first: sudo systemctl stop {unit} etcd2-backup.timer");
         return Err(fault(Exit::Refused, format!("{unit} is running"), hint));
     }
-    refuse_if_held(&settings.effective_wal_dir())
+    refuse_if_held(&node.settings.etcd.effective_wal_dir())
 }
 
 /// Sees to it that no process holds a log, however it was started.
@@ -69,24 +68,12 @@ pub fn refuse_if_held(wal_dir: &Path) -> Result<()> {
     Err(fault(Exit::Refused, what, "stop it first: sudo systemctl stop etcd2.service (or the unit you use)"))
 }
 
-/// Puts the fence up for `who`, and asks again there: etcd may have been started in all the time since it was asked first, and
-/// behind the fence nobody starts it any more. `before` is what its log looked like then: an etcd that was stopped again may have
-/// acknowledged writes that the verb knows nothing of.
+/// Sees to it that etcd's log is as it was.
 ///
 /// # Errors
-/// [`Exit::Refused`]: it was; then the fence is what it was before.
-pub fn fence_off(root: &Root, settings: &Settings, who: &str, before: &Trace) -> Result<()> {
-    fence::raise_if(root, who, || {
-        refuse_while_running(root, settings).map_err(|e| match exit_of(&e) {
-            Exit::Refused => started_meanwhile(settings, &format!("{e:#}")),
-            _ => e,
-        })?;
-        refuse_if_written(settings, before)
-    })
-}
-
-fn refuse_if_written(settings: &Settings, before: &Trace) -> Result<()> {
-    let wal_dir = settings.effective_wal_dir();
+/// [`Exit::Refused`]: somebody wrote to it; or it cannot be asked.
+pub(super) fn refuse_if_written(settings: &Settings, before: &Trace) -> Result<()> {
+    let wal_dir = settings.etcd.effective_wal_dir();
     if Trace::of(&wal_dir)? == *before {
         return Ok(());
     }
@@ -109,11 +96,11 @@ pub fn refuse_if_old_log_is_held(settings: &Settings, old_log: &Path) -> Result<
 }
 
 /// The error of who finds behind the fence that etcd runs.
-fn started_meanwhile(settings: &Settings, seen: &str) -> anyhow::Error {
+pub(super) fn started_meanwhile(settings: &Settings, seen: &str) -> anyhow::Error {
     let what = format!("etcd was started here in the meantime ({seen}): nothing was changed");
     let hint = format!(
         "stop it, and whatever starts it: sudo systemctl stop {}; then run the same command again",
-        settings.etcd_unit
+        settings.etcd.unit
     );
     fault(Exit::Refused, what, hint)
 }
@@ -122,8 +109,8 @@ fn started_meanwhile(settings: &Settings, seen: &str) -> anyhow::Error {
 ///
 /// # Errors
 /// [`Exit::Refused`], unless `force` is given.
-pub fn refuse_other_place(root: &Root, settings: &Settings, force: bool) -> Result<()> {
-    let what = match place::other_than_seen(root, settings) {
+pub fn refuse_other_place(node: &Node, force: bool) -> Result<()> {
+    let what = match place::other_than_seen(node) {
         Ok(Some((_, what))) => what,
         Ok(None) => return Ok(()),
         Err(e) => {
@@ -131,7 +118,7 @@ pub fn refuse_other_place(root: &Root, settings: &Settings, force: bool) -> Resu
             return Ok(());
         }
     };
-    let unit = &settings.etcd_unit;
+    let unit = &node.settings.etcd.unit;
     if force {
         log::warn!("{what}");
         return Ok(());
@@ -149,9 +136,9 @@ pub fn refuse_other_place(root: &Root, settings: &Settings, force: bool) -> Resu
 /// # Errors
 /// [`Exit::Refused`].
 pub fn refuse_bootstrap(settings: &Settings) -> Result<()> {
-    match &settings.bootstrap {
+    match &settings.etcd.bootstrap {
         None => Ok(()),
-        Some(what) => Err(bootstrap_refused(&settings.etcd_unit, what.clone())),
+        Some(what) => Err(bootstrap_refused(&settings.etcd.unit, what.clone())),
     }
 }
 
@@ -174,7 +161,7 @@ pub fn refuse_unless_founder(settings: &Settings) -> Result<()> {
     }
     let what = format!(
         "this node ({}) is not the founding member ({})",
-        settings.own_peer_urls()?.join(","),
+        settings.etcd.own_peer_urls()?.join(","),
         settings.founder()?.join(",")
     );
     let hint = "if its cluster is running, or was restored on the founding member, on this node: sudo \
@@ -188,14 +175,25 @@ pub fn refuse_unless_founder(settings: &Settings) -> Result<()> {
 /// # Errors
 /// What was found, unless it is only a plan.
 pub fn unless_plan(only_plan: bool, found: Result<()>) -> Result<()> {
-    let Err(error) = found else { return Ok(()) };
-    let refusal = exit_of(&error) == Exit::Refused || is_unasked(&error);
-    if !only_plan || !refusal {
-        return Err(error);
+    if !only_plan {
+        return found;
     }
-    log::warn!("a restore would be refused now: {error:#}");
-    hint_of(&error).inspect(|hint| log::info!("hint: {hint}"));
+    if let Some(error) = refusal(found)? {
+        log::warn!("a restore would be refused now: {error:#}");
+        hint_of(&error).inspect(|hint| log::info!("hint: {hint}"));
+    }
     Ok(())
+}
+
+/// What was found, if it only keeps a recovery from being done now.
+///
+/// # Errors
+/// What was found, if there is no plan of a recovery either.
+pub fn refusal(found: Result<()>) -> Result<Option<anyhow::Error>> {
+    match found {
+        Err(error) if exit_of(&error) == Exit::Refused || is_unasked(&error) => Ok(Some(error)),
+        found => found.map(|()| None),
+    }
 }
 
 /// A clock that is behind the data, whose newest SYNC is `synced`: etcd would let keys live that long after their time, and lineages and moments would

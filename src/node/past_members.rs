@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::etcd::{datadir, wal};
 use crate::node::member_dir::places::Places;
-use crate::settings::Settings;
+use crate::settings::EtcdConfig;
 use crate::sys::fs::parent;
 use crate::sys::look;
 
@@ -17,17 +17,17 @@ pub type Ids = (u64, u64);
 ///
 /// # Errors
 /// There is a WAL that cannot be read.
-pub fn local_ids(settings: &Settings) -> Result<Option<Ids>> {
-    ids_of_wal(&settings.effective_wal_dir())
+pub fn local_ids(etcd: &EtcdConfig) -> Result<Option<Ids>> {
+    ids_of_wal(&etcd.effective_wal_dir())
 }
 
 /// The IDs of every directory that was set aside, without those that are damaged.
 ///
 /// # Errors
 /// They cannot be read: one of them may say that an ID must not be used again.
-pub fn ids_set_aside(settings: &Settings) -> Result<Vec<Ids>> {
+pub fn ids_set_aside(etcd: &EtcdConfig) -> Result<Vec<Ids>> {
     let mut ids = Vec::new();
-    for place in Places::of(settings)?.data() {
+    for place in Places::of(etcd)?.data() {
         let (dir, stem) = (parent(place), place.file_name().unwrap_or_default().to_string_lossy());
         for entry in look::list_if_there(&dir)?.unwrap_or_default() {
             let path = entry.path();
@@ -83,13 +83,13 @@ mod tests {
             crate::sys::fs::write_atomic(&wal.join("0000000000000000-0000000000000000.wal"), &head(), 0o600)
                 .unwrap();
         };
-        let settings = crate::settings::tests::in_tree(dir.path());
-        assert_eq!(local_ids(&settings).unwrap(), None);
-        assert!(ids_set_aside(&settings).unwrap().is_empty());
+        let etcd = crate::settings::tests::in_tree(dir.path()).etcd;
+        assert_eq!(local_ids(&etcd).unwrap(), None);
+        assert!(ids_set_aside(&etcd).unwrap().is_empty());
         write("member/wal");
-        assert_eq!(local_ids(&settings).unwrap(), Some((9, 7)));
-        assert!(ids_set_aside(&settings).unwrap().is_empty());
+        assert_eq!(local_ids(&etcd).unwrap(), Some((9, 7)));
+        assert!(ids_set_aside(&etcd).unwrap().is_empty());
         write("member.before-join-20160101T000000Z/wal");
-        assert_eq!(ids_set_aside(&settings).unwrap(), [(9, 7)]);
+        assert_eq!(ids_set_aside(&etcd).unwrap(), [(9, 7)]);
     }
 }

@@ -16,15 +16,13 @@ use super::route::{Facts, Route};
 use super::variables::Variables;
 use super::{denied, mounts, password, version};
 use crate::exit::{Exit, OrFault, fault};
-use crate::paths::BUNDLED_RCLONE;
 use crate::settings::rclone_section::parse_sections;
 use crate::settings::reach::Place;
-use crate::settings::{Runner, Settings};
+use crate::settings::{RemoteConfig, Runner};
 use crate::sys::command::{CommandRunExt, Output};
 use crate::sys::fs::write_atomic;
 use crate::sys::privilege::is_root;
 use crate::sys::redact::redact;
-use crate::sys::root::Root;
 use crate::sys::{leash, look, random};
 
 /// One name for all our containers: a client that was killed leaves its container running, and the next one of this
@@ -55,22 +53,23 @@ pub(super) struct Invocation {
 
 impl Invocation {
     /// As the settings say, for a verb that is so patient.
-    pub(super) fn new(settings: &Settings, root: &Root, retry: Retry) -> Self {
-        let mut added = settings.rclone_flags.clone();
+    pub(super) fn new(config: &RemoteConfig, retry: Retry) -> Self {
+        let mut added = config.flags.clone();
         if retry == Retry::CYCLE
-            && let Some(limit) = &settings.rclone_bwlimit
+            && let Some(limit) = &config.bwlimit
         {
             added.push(format!("--bwlimit={limit}"));
         }
+        let config = config.clone();
         Self {
-            endpoint: settings.endpoint.clone(),
-            runner: settings.runner.clone(),
+            endpoint: config.endpoint,
+            runner: config.runner,
             container: CONTAINER.to_owned(),
-            bundled: root.join(BUNDLED_RCLONE),
-            conf: settings.rclone_conf.clone(),
-            password_file: settings.rclone_password_file.clone(),
-            folders: [settings.backup_dir.clone(), settings.restore_dir.clone()],
-            limit: settings.rclone_timeout,
+            bundled: config.bundled,
+            conf: config.conf,
+            password_file: config.password_file,
+            folders: config.folders,
+            limit: config.timeout,
             retry,
             added,
             served: Cell::new(false),

@@ -12,11 +12,10 @@ use super::retry::{FULL, Retry};
 use super::route::Route;
 use super::{Object, Proof, Remote, Seen};
 use crate::exit::{Exit, OrFault, fault};
-use crate::settings::{Settings, endpoint};
+use crate::settings::{RemoteConfig, endpoint};
 use crate::sys::fs::{create_dirs, remove_if_there};
 use crate::sys::look;
 use crate::sys::room::{self, Leave};
-use crate::sys::root::Root;
 
 /// How long a look may take that is of no need.
 const GLANCE: Duration = Duration::from_secs(30);
@@ -38,30 +37,30 @@ pub struct Rclone {
 
 impl Rclone {
     /// For what a timer starts: it gives up soon, since the next cycle comes, and keeps to the site's bandwidth.
-    pub fn new(settings: &Settings, root: &Root) -> Self {
-        Self::with(settings, root, Retry::CYCLE)
+    pub fn new(config: &RemoteConfig) -> Self {
+        Self::with(config, Retry::CYCLE)
     }
 
     /// For a recovery: it is patient with the remote, and as fast as it can be.
-    pub fn for_recovery(settings: &Settings, root: &Root) -> Self {
-        Self::with(settings, root, Retry::RECOVERY)
+    pub fn for_recovery(config: &RemoteConfig) -> Self {
+        Self::with(config, Retry::RECOVERY)
     }
 
     /// For a look beside a recovery, which can do without it: each call once, of half a minute at most.
-    pub fn at_a_glance(settings: &Settings, root: &Root) -> Self {
-        let rclone_timeout = settings.rclone_timeout.min(GLANCE);
-        let this = Self::with(&Settings { rclone_timeout, ..settings.clone() }, root, Retry::ONCE);
+    pub fn at_a_glance(config: &RemoteConfig) -> Self {
+        let timeout = config.timeout.min(GLANCE);
+        let this = Self::with(&RemoteConfig { timeout, ..config.clone() }, Retry::ONCE);
         Self { rclone: this.rclone.beside("glance"), ..this }
     }
 
-    fn with(settings: &Settings, root: &Root, retry: Retry) -> Self {
-        let (endpoint, size_only) = (settings.endpoint.clone(), !settings.rclone_checksum);
-        Self { endpoint, rclone: Invocation::new(settings, root, retry), size_only }
+    fn with(config: &RemoteConfig, retry: Retry) -> Self {
+        let (endpoint, size_only) = (config.endpoint.clone(), !config.checksum);
+        Self { endpoint, rclone: Invocation::new(config, retry), size_only }
     }
 
     /// The same for what runs beside the backups, and is called `purpose`.
-    pub fn beside(settings: &Settings, root: &Root, purpose: &str) -> Self {
-        let this = Self::new(settings, root);
+    pub fn beside(config: &RemoteConfig, purpose: &str) -> Self {
+        let this = Self::new(config);
         Self { rclone: this.rclone.beside(purpose), ..this }
     }
 

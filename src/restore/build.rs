@@ -43,7 +43,7 @@ pub fn begin(
     leave: Leave,
 ) -> Result<()> {
     write_base(settings, source, rewrite, places, leave)?;
-    Workshop::open(&places.member)?.hand_over_only("snap", owner::ready(settings)?)
+    Workshop::open(&places.member)?.hand_over_only("snap", owner::ready(&settings.etcd)?)
 }
 
 fn write_base(
@@ -54,7 +54,7 @@ fn write_base(
     leave: Leave,
 ) -> Result<()> {
     rewrite.last_index(&source.contents)?;
-    owner::ready(settings)?;
+    owner::ready(&settings.etcd)?;
     exchange::clear(places)?;
     check_room(source, places, leave)?;
     let workshop = Workshop::make(&places.member)?;
@@ -79,7 +79,7 @@ pub fn finish(
     member_id: u64,
     places: &Places,
 ) -> Result<()> {
-    let owner = owner::ready(settings)?;
+    let owner = owner::ready(&settings.etcd)?;
     let workshop = Workshop::open(&places.member)?;
     let log = places.wal.as_deref().map(Workshop::open).transpose()?;
     if let Some(log) = &log {

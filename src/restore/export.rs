@@ -31,8 +31,8 @@ pub fn write(settings: &Settings, record: &Record, out: impl Write) -> Result<()
         cluster_id: capture.metadata.cluster_id,
         member_id: capture.metadata.member_id,
         writer: 0,
-        member_name: settings.name.clone(),
-        peer_urls: settings.peer_urls.clone(),
+        member_name: settings.etcd.name.clone(),
+        peer_urls: settings.etcd.peer_urls.clone(),
         family: capture.family,
         time: looked,
         first: capture.first,
@@ -58,7 +58,7 @@ pub fn write(settings: &Settings, record: &Record, out: impl Write) -> Result<()
 
 /// Where the data is that the record names: in its place, or kept.
 fn disk(settings: &Settings, record: &Record) -> Result<Option<DataDir>> {
-    let places = Places::of(settings)?;
+    let places = Places::of(&settings.etcd)?;
     let kept = kept::list(&places)?;
     let suffixes = kept.iter().rev().map(|kept| kept.suffix.as_str());
     for suffix in [""].into_iter().chain(suffixes) {

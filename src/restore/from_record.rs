@@ -113,7 +113,7 @@ pub fn find(settings: &Settings, remote: &dyn Remote, token: &str) -> Result<Rec
     if !token.is_empty() {
         return recovery_records::of_token(remote, token);
     }
-    settings.own_peer_urls()?;
+    settings.etcd.own_peer_urls()?;
     let mut all = recovery_records::newest(remote)?;
     all.retain(|r| r.members.len() > 1 && own_of(settings, r).is_ok());
     if all.len() == 1

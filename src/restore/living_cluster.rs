@@ -12,12 +12,10 @@ use crate::cluster::api;
 use crate::cluster::find::{self, Cluster};
 use crate::etcd::store::StoredMember;
 use crate::exit::{Exit, Fault, OrFault, exit_of, fault, hint_of};
-use crate::identity;
-use crate::node::past_members;
+use crate::node::{Node, past_members};
 use crate::paths::IDENTITY;
 use crate::settings::{Settings, urls};
 use crate::sys::http::{is_unasked, unasked};
-use crate::sys::root::Root;
 
 /// Asking must not hold up a recovery: dead machines do not even refuse.
 const LIMIT: Duration = Duration::from_secs(4);
@@ -45,7 +43,7 @@ pub fn refuse_if_cluster_answers(
     members: &BTreeMap<u64, StoredMember>,
     new: New<'_>,
 ) -> Result<()> {
-    let own = settings.own_peer_urls()?;
+    let own = settings.etcd.own_peer_urls()?;
     let is_own = |url: &String| own.iter().any(|o| urls::same_place(o, url));
     let others: Vec<&String> =
         members.values().flat_map(|m| &m.peer_urls).filter(|url| !is_own(url)).collect();
@@ -117,7 +115,8 @@ fn not_known(error: anyhow::Error) -> anyhow::Error {
 ///
 /// # Errors
 /// [`Exit::Refused`], or it could not be asked.
-pub fn refuse_if_member_ran(root: &Root, settings: &Settings, record: &Record, id: u64) -> Result<bool> {
+pub fn refuse_if_member_ran(node: &Node, record: &Record, id: u64) -> Result<bool> {
+    let settings = &node.settings;
     let cluster_id = record.cluster_id;
     let hint = "join it: sudo systemctl start etcd2-join.service; or begin another recovery on the \
                 founding member";
@@ -125,15 +124,15 @@ pub fn refuse_if_member_ran(root: &Root, settings: &Settings, record: &Record, i
         let what = format!("this node was already member {id:x} of cluster {cluster_id:x}, {how}");
         Err::<bool, _>(fault(Exit::Refused, what, hint))
     };
-    let stamp = identity::load(root).or_fault(
+    let known = node.stamp().or_fault(
         Exit::Failed,
         "finding out which member this node was",
         format!(
             "if this node never ran as member {id:x} of cluster {cluster_id:x}, remove it: sudo rm {IDENTITY}"
         ),
     )?;
-    let stamped = stamp.is_some_and(|i| i.cluster_id == cluster_id);
-    if stamped || past_members::ids_set_aside(settings)?.iter().any(|ids| ids.0 == cluster_id) {
+    let stamped = known.identity.as_ref().is_some_and(|i| i.cluster_id == cluster_id);
+    if stamped || past_members::ids_set_aside(&settings.etcd)?.iter().any(|ids| ids.0 == cluster_id) {
         return refused("and its data is no longer in place");
     }
     let access = Access::anonymous(settings).limited(LIMIT, CONNECT_LIMIT);

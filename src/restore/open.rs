@@ -27,7 +27,7 @@ use crate::sys::{folder, look};
 /// # Errors
 /// What an earlier attempt left there cannot be removed.
 pub fn incoming(settings: &Settings, leave: Leave) -> Result<Scratch> {
-    look::if_there(folder::refuse_if_replaceable(&settings.restore_dir, &settings.data_dir))?;
+    look::if_there(folder::refuse_if_replaceable(&settings.restore_dir, &settings.etcd.data_dir))?;
     Scratch::new(settings.restore_dir.join("incoming"), leave)
 }
 
@@ -108,7 +108,7 @@ fn same_cluster(a: &Source, b: &Source) -> bool {
 /// # Errors
 /// There is none, or it is damaged.
 pub fn local(settings: &Settings) -> Result<Source> {
-    let dir = DataDir::open(&settings.data_dir, settings.wal_dir.as_deref())?;
+    let dir = DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref())?;
     // A plan is made while etcd runs, too.
     let contents = dir.scan(in_use::reading(&dir.wal)?)?;
     let parent = Parent::of(&settings.backup_dir, contents.metadata.cluster_id)?;

@@ -9,11 +9,9 @@ use crate::backup::state::State;
 use crate::etcd::datadir::Family;
 use crate::etcd::rewrite::{self, NewMember, Purpose, Rewrite};
 use crate::exit::{Exit, fault};
-use crate::identity::{self, Identity};
 use crate::node::member_dir::aside;
 use crate::node::member_dir::places::Places;
 use crate::settings::Settings;
-use crate::sys::root::Root;
 use crate::sys::terminal::table::count;
 use crate::sys::{look, time};
 
@@ -44,7 +42,7 @@ impl Plan {
         (members, present): (Option<&Members>, &[u64]),
         family: Option<Family>,
     ) -> Result<Self> {
-        let alone = [(settings.name.clone(), settings.own_peer_urls()?.to_vec())];
+        let alone = [(settings.etcd.name.clone(), settings.etcd.own_peer_urls()?.to_vec())];
         let record = Record {
             version: Record::VERSION,
             token: String::new(),
@@ -136,16 +134,6 @@ impl Plan {
         }
         Ok(())
     }
-
-    /// Writes down who this node is now, for the guard.
-    ///
-    /// # Errors
-    /// The stamp cannot be written.
-    pub fn identify(&self, root: &Root, settings: &Settings) -> Result<()> {
-        let wal_dir = root.strip(&settings.effective_wal_dir());
-        let (cluster_id, member_id) = (self.rewrite.cluster_id, self.own.id);
-        identity::record(root, &Identity { cluster_id, member_id, wal_dir })
-    }
 }
 
 /// This node among the members of a recovery: the one with its name and peer URLs.
@@ -158,14 +146,14 @@ pub fn own_of<'a>(settings: &Settings, record: &'a Record) -> Result<&'a Recorde
         urls.sort_unstable();
         urls
     };
-    let urls = sorted(settings.own_peer_urls()?);
-    let own = record.members.iter().find(|m| m.name == settings.name && sorted(&m.peer_urls) == urls);
+    let urls = sorted(settings.etcd.own_peer_urls()?);
+    let own = record.members.iter().find(|m| m.name == settings.etcd.name && sorted(&m.peer_urls) == urls);
     own.ok_or_else(|| {
         let list: Vec<String> =
             record.members.iter().map(|m| format!("{}={}", m.name, m.peer_urls.join("+"))).collect();
         let what = format!(
             "this node ({}={}) is not one of the new cluster's members: {}",
-            settings.name,
+            settings.etcd.name,
             urls.join("+"),
             list.join(", ")
         );

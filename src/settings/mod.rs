@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use self::retention::Rules;
+use self::seen::Setup;
 use crate::exit::{Exit, OrFault, fault};
-use crate::identity;
 use crate::paths::MACHINE_ID;
 use crate::sys::fs::create_dirs;
-use crate::sys::http::Tls;
 use crate::sys::lock::Lock;
 use crate::sys::root::Root;
 use crate::sys::{folder, look, systemd};
@@ -23,6 +22,7 @@ pub mod bootstrap;
 mod contained;
 pub mod endpoint;
 mod engine;
+mod etcd;
 pub mod etcd_config;
 pub mod etcd_unit;
 pub mod names;
@@ -31,7 +31,9 @@ mod parse;
 pub mod rclone_flags;
 pub mod rclone_section;
 pub mod reach;
+pub mod remote;
 pub mod retention;
+pub mod seen;
 pub mod source;
 pub mod started;
 pub mod table;
@@ -39,8 +41,10 @@ mod tls;
 pub mod urls;
 mod values;
 
+pub use etcd::EtcdConfig;
 pub use etcd_unit::UnitEnvironment;
 pub use parse::parse;
+pub use remote::{RemoteConfig, Runner};
 
 /// Our unit whose drop-in holds our settings, for a command that was started by hand.
 const OUR_UNIT: &str = "etcd2-backup.service";
@@ -48,52 +52,20 @@ const OUR_UNIT: &str = "etcd2-backup.service";
 /// Everything the commands need to know of this node. Paths are inside the [`Root`](crate::sys::root::Root) already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// etcd's unit, for example `etcd2.service` (`ETCD2_BACKUP_ETCD_UNIT`).
-    pub etcd_unit: String,
-    /// etcd's data directory (`ETCD_DATA_DIR`).
-    pub data_dir: PathBuf,
-    /// etcd's WAL directory if it is a separate one (`ETCD_WAL_DIR`).
-    pub wal_dir: Option<PathBuf>,
+    /// etcd of this node.
+    pub etcd: EtcdConfig,
     /// Our state, spool and lock (`ETCD_BACKUP_DIR`).
     pub backup_dir: PathBuf,
     /// Where a restore downloads to (`ETCD_RESTORE_DIR`).
     pub restore_dir: PathBuf,
-    /// This member's name (`ETCD_NAME`), empty if nothing says it.
-    pub name: String,
-    /// This member's advertised peer URLs (`ETCD_INITIAL_ADVERTISE_PEER_URLS`), empty if nothing says them.
-    pub peer_urls: Vec<String>,
-    /// Where this member's clients reach it (`ETCD_ADVERTISE_CLIENT_URLS`), empty if nothing says it.
-    pub client_urls: Vec<String>,
-    /// What members' peer ports are asked with (`ETCD_PEER_CERT_FILE` and the like).
-    pub peer_tls: Tls,
-    /// What members' client ports are asked with (`ETCDCTL_CERT_FILE` and the like, else `ETCD_CERT_FILE` …).
-    pub client_tls: Tls,
-    /// Where `user:password` for etcd's authentication may be.
-    pub auth_file: PathBuf,
     /// The founding member's peer URLs (`ETCD_RESTORE_MASTER_ADV_PEER_URLS`).
     pub founder_urls: Vec<String>,
-    /// The peer URLs in etcd's `initial-cluster`, as far as they are any: who was a member when this one was set up.
-    pub initial_cluster: Vec<String>,
-    /// Where the backups of all machines lie, `remote:path` (`RCLONE_ENDPOINT`).
-    pub endpoint: String,
+    /// Where backups go, and how rclone is run.
+    pub remote: RemoteConfig,
     /// This machine's folder below the endpoint: systemd's machine ID.
     pub machine_id: String,
-    /// How rclone is run.
-    pub runner: Runner,
-    /// rclone's configuration file (`RCLONE_CONFIG_PATH`).
-    pub rclone_conf: PathBuf,
-    /// Where the password of an encrypted rclone.conf is (`ETCD2_BACKUP_RCLONE_PASSWORD_FILE`).
-    pub rclone_password_file: Option<PathBuf>,
-    /// The longest one rclone call may take (`ETCD2_BACKUP_RCLONE_TIMEOUT`, default 10m).
-    pub rclone_timeout: std::time::Duration,
     /// How long what writes nothing may wait for what does (`ETCD2_BACKUP_QUIET_INTERVAL`, default 10min, 0: not at all).
     pub quiet_interval: std::time::Duration,
-    /// Whether an object that is there already is compared by its checksum, not by size alone (`RCLONE_CHECKSUM`).
-    pub rclone_checksum: bool,
-    /// How fast backups may send, as rclone writes it (`ETCD2_BACKUP_RCLONE_BWLIMIT`).
-    pub rclone_bwlimit: Option<String>,
-    /// Flags for each call of rclone (`ETCD2_BACKUP_RCLONE_FLAGS`, with spaces between them).
-    pub rclone_flags: Vec<String>,
     /// Where numbers for a monitor go (`ETCD2_BACKUP_METRICS_FILE`); not written if nothing says it.
     pub metrics_file: Option<PathBuf>,
     /// Whether a member that holds v3 data is backed up without it (`ETCD2_BACKUP_V2_ONLY`, default false).
@@ -104,23 +76,15 @@ pub struct Settings {
     pub keep: Rules,
     /// Whether a backup removes from the remote what is not kept (`ETCD2_BACKUP_PRUNE`, default true).
     pub prune: bool,
-    /// etcd's program and arguments, variables expanded; empty if no unit was asked.
-    pub etcd_command: Vec<String>,
-    /// What would keep etcd from being the member that its log says, [`bootstrap::objection`].
-    pub bootstrap: Option<String>,
-    /// The user etcd runs as (`User=`, or `ETCD_USER` of Flatcar's unit), empty for root or if no unit was asked.
-    pub etcd_user: String,
-    /// Whose etcd's data is, uid and gid, where that is known apart from the user; not within a tree.
-    pub etcd_owner: Option<(u32, u32)>,
 }
 
 impl Settings {
-    /// Reads the process environment and, on the running node, what etcd's unit gets. In a tree (`--root`) all of it
-    /// comes from the process environment.
+    /// Reads the process environment and, on the running node, what etcd's unit gets; `seen` is what its etcd was last seen to
+    /// get. In a tree (`--root`) all of it comes from the process environment.
     ///
     /// # Errors
     /// A setting is missing, malformed, or contradicts etcd's unit; or systemd cannot be asked.
-    pub fn load(root: &Root) -> Result<Self> {
+    pub fn load(root: &Root, seen: Result<Option<Setup>>) -> Result<Self> {
         let ours = ours(root)?;
         let mut unit = match root.is_live() {
             true => UnitEnvironment::load(&parse::etcd_unit(&ours)?, root)?,
@@ -129,7 +93,7 @@ impl Settings {
             }
         };
         if root.is_live() {
-            unit.see(identity::setup(root));
+            unit.see(seen);
         }
         unit.refuse_unknown_file(&parse::etcd_unit(&ours)?)?;
         let path = root.join(MACHINE_ID);
@@ -139,46 +103,12 @@ impl Settings {
             "a machine's backups are stored under its ID; create one: sudo systemd-machine-id-setup",
         )?;
         let settings = parse(&ours, &unit, &machine_id, root)?;
-        refuse_folder_inside(&settings.data_dir)?;
+        refuse_folder_inside(&settings.etcd.data_dir)?;
         // Only root may read it; whoever else asks is told by rclone what is wrong.
-        if let Ok(conf) = fs::read(&settings.rclone_conf) {
+        if let Ok(conf) = fs::read(&settings.remote.conf) {
             parse::endpoint(&ours, &rclone_section::parse_sections(&String::from_utf8_lossy(&conf)))?;
         }
         Ok(settings)
-    }
-
-    /// This member's advertised peer URLs.
-    ///
-    /// # Errors
-    /// Nothing says them.
-    pub fn own_peer_urls(&self) -> Result<&[String]> {
-        if self.peer_urls.is_empty() {
-            return Err(fault(
-                Exit::Settings,
-                format!("ETCD_INITIAL_ADVERTISE_PEER_URLS is not set for {}", self.etcd_unit),
-                format!(
-                    "set it in a drop-in of {}: it says how the other members reach this one",
-                    self.etcd_unit
-                ),
-            ));
-        }
-        Ok(&self.peer_urls)
-    }
-
-    /// This member's name.
-    ///
-    /// # Errors
-    /// Nothing says it.
-    pub fn own_name(&self) -> Result<&str> {
-        let bad = |c: char| c.is_control() || c.is_whitespace() || "=,".contains(c);
-        if self.name.is_empty() || self.name.contains(bad) {
-            return Err(fault(
-                Exit::Settings,
-                format!("ETCD_NAME={:?} of {} cannot name a member", self.name, self.etcd_unit),
-                format!("set ETCD_NAME in a drop-in of {}, without spaces, commas or =", self.etcd_unit),
-            ));
-        }
-        Ok(&self.name)
     }
 
     /// The founding member's peer URLs.
@@ -198,7 +128,7 @@ impl Settings {
 
     /// Whether this node is the founding member: one of its peer URLs is one of the founder's.
     pub fn is_founder(&self) -> bool {
-        urls::share_a_place(&self.peer_urls, &self.founder_urls)
+        urls::share_a_place(&self.etcd.peer_urls, &self.founder_urls)
     }
 
     /// Where this machine's backups lie.
@@ -208,7 +138,7 @@ impl Settings {
 
     /// Where a machine's backups lie.
     pub fn folder_of(&self, machine_id: &str) -> String {
-        endpoint::join(&self.endpoint, machine_id)
+        endpoint::join(&self.remote.endpoint, machine_id)
     }
 
     /// Takes the one lock of backup, restore and join, and makes the folder it lies in; `None` if another of them has it.
@@ -217,13 +147,8 @@ impl Settings {
     /// The folder cannot be made, or the lock not asked for.
     pub fn try_lock(&self) -> Result<Option<Lock>> {
         create_dirs(&self.backup_dir, 0o700)?;
-        folder::refuse_if_replaceable(&self.backup_dir, &self.data_dir)?;
+        folder::refuse_if_replaceable(&self.backup_dir, &self.etcd.data_dir)?;
         Lock::try_take(&self.backup_dir.join("lock"))
-    }
-
-    /// The folder etcd keeps its WAL in.
-    pub fn effective_wal_dir(&self) -> PathBuf {
-        self.wal_dir.clone().unwrap_or_else(|| self.data_dir.join("member/wal"))
     }
 }
 
@@ -291,22 +216,6 @@ pub fn etcd(root: &Root) -> Result<(String, UnitEnvironment)> {
     Ok((unit, environment))
 }
 
-/// How rclone is run (`ETCD2_BACKUP_RCLONE_RUNNER`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Runner {
-    /// `rclone` of the node's PATH.
-    Host,
-    /// The rclone that came in the tarball.
-    Bundled,
-    /// A container, started by `docker` or `podman` from an image (`ETCD2_BACKUP_RCLONE_IMAGE`).
-    Container {
-        /// `docker` or `podman`.
-        engine: String,
-        /// The image; its entry point is rclone.
-        image: String,
-    },
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -318,19 +227,21 @@ pub(crate) mod tests {
         let ours = pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
         let id = "0123456789abcdef0123456789abcdef";
         let settings = parse(&ours, &UnitEnvironment::default(), id, &Root::new("/")).unwrap();
-        Settings { data_dir: data_dir.to_owned(), ..settings }
+        Settings { etcd: EtcdConfig { data_dir: data_dir.to_owned(), ..settings.etcd }, ..settings }
     }
 
     #[test]
     fn what_a_command_needs_it_asks_for() {
         let mut settings = in_tree(Path::new("/d"));
-        for error in [settings.own_peer_urls().err(), settings.own_name().err(), settings.founder().err()] {
+        for error in
+            [settings.etcd.own_peer_urls().err(), settings.etcd.own_name().err(), settings.founder().err()]
+        {
             assert_eq!(crate::exit::exit_of(&error.unwrap()), Exit::Settings);
         }
-        settings.name = "a=b".into();
-        assert!(settings.own_name().is_err());
-        settings.name = "e1".into();
-        assert_eq!(settings.own_name().unwrap(), "e1");
+        settings.etcd.name = "a=b".into();
+        assert!(settings.etcd.own_name().is_err());
+        settings.etcd.name = "e1".into();
+        assert_eq!(settings.etcd.own_name().unwrap(), "e1");
     }
 
     #[test]
@@ -338,7 +249,7 @@ pub(crate) mod tests {
         let mut settings = in_tree(Path::new("/d"));
         settings.founder_urls = vec!["http://a:1".into(), "http://b:1".into()];
         for (own, expected) in [("http://B:1", true), ("http://b:2", false), ("http://c:1", false)] {
-            settings.peer_urls = vec![own.into()];
+            settings.etcd.peer_urls = vec![own.into()];
             assert_eq!(settings.is_founder(), expected, "{own}");
         }
     }

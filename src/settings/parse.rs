@@ -11,11 +11,11 @@ use super::rclone_section::{Section, configured};
 use super::table::default;
 use super::values::{OURS, absolute, get, truth};
 use super::{
-    Runner, Settings, UnitEnvironment, bootstrap, contained, endpoint, rclone_flags, retention, source, tls,
-    urls,
+    EtcdConfig, RemoteConfig, Runner, Settings, UnitEnvironment, bootstrap, contained, endpoint,
+    rclone_flags, retention, source, tls, urls,
 };
 use crate::exit::{Exit, OrFault, fault};
-use crate::paths::{AUTH, RCLONE_CONF};
+use crate::paths::{AUTH, BUNDLED_RCLONE, RCLONE_CONF};
 use crate::sys::root::Root;
 
 const PASSWORD_FILE: &str = "ETCD2_BACKUP_RCLONE_PASSWORD_FILE";
@@ -77,41 +77,54 @@ pub fn parse(
         client_urls = listening.iter().map(|u| urls::connectable(u)).collect();
     }
     let (keep, prune) = retention::parse(ours)?;
+    let backup_dir = dir("ETCD_BACKUP_DIR", default("backup_dir"))?;
+    let restore_dir = dir("ETCD_RESTORE_DIR", default("restore_dir"))?;
     Ok(Settings {
-        data_dir: root.join(data_dir),
-        wal_dir: contained::Place { ours: None, ..place }
-            .folder("wal-dir", "etcd's WAL directory")?
-            .map(|d| root.join(d)),
-        backup_dir: dir("ETCD_BACKUP_DIR", default("backup_dir"))?,
-        restore_dir: dir("ETCD_RESTORE_DIR", default("restore_dir"))?,
-        name: unit.get("name").unwrap_or_default().to_owned(),
-        peer_urls: list("initial-advertise-peer-urls")?,
-        client_urls,
-        peer_tls: tls::peers(unit, root)?,
-        client_tls: tls::clients(ours, unit, root)?,
-        auth_file: root.join(AUTH),
-        initial_cluster: initial_cluster(unit),
+        etcd: EtcdConfig {
+            data_dir: root.join(data_dir),
+            wal_dir: contained::Place { ours: None, ..place }
+                .folder("wal-dir", "etcd's WAL directory")?
+                .map(|d| root.join(d)),
+            name: unit.get("name").unwrap_or_default().to_owned(),
+            peer_urls: list("initial-advertise-peer-urls")?,
+            client_urls,
+            peer_tls: tls::peers(unit, root)?,
+            client_tls: tls::clients(ours, unit, root)?,
+            auth_file: root.join(AUTH),
+            initial_cluster: initial_cluster(unit),
+            command: unit.command.clone(),
+            bootstrap: bootstrap::objection(unit),
+            user: unit.user.clone(),
+            owner: unit.owner,
+            unit: etcd_unit,
+        },
         founder_urls: urls::parse_list(
             "ETCD_RESTORE_MASTER_ADV_PEER_URLS",
             get(ours, "ETCD_RESTORE_MASTER_ADV_PEER_URLS").unwrap_or_default(),
         )?,
-        endpoint: endpoint(ours, &[])?,
         machine_id: parse_machine_id(machine_id)?,
-        runner: runner(ours)?,
-        rclone_conf: dir("RCLONE_CONFIG_PATH", RCLONE_CONF)?,
-        rclone_password_file: get(ours, PASSWORD_FILE)
-            .map(|p| absolute(PASSWORD_FILE, p))
-            .transpose()?
-            .map(|p| root.join(p)),
-        rclone_timeout: timeout(ours)?,
+        remote: RemoteConfig {
+            endpoint: endpoint(ours, &[])?,
+            runner: runner(ours)?,
+            bundled: root.join(BUNDLED_RCLONE),
+            conf: dir("RCLONE_CONFIG_PATH", RCLONE_CONF)?,
+            password_file: get(ours, PASSWORD_FILE)
+                .map(|p| absolute(PASSWORD_FILE, p))
+                .transpose()?
+                .map(|p| root.join(p)),
+            folders: [backup_dir.clone(), restore_dir.clone()],
+            timeout: timeout(ours)?,
+            // rclone reads it as well, in these spellings.
+            checksum: matches!(
+                get(ours, "RCLONE_CHECKSUM"),
+                Some("1" | "t" | "T" | "true" | "True" | "TRUE")
+            ),
+            bwlimit: get(ours, "ETCD2_BACKUP_RCLONE_BWLIMIT").map(str::to_owned),
+            flags: rclone_flags(ours)?,
+        },
+        backup_dir,
+        restore_dir,
         quiet_interval: duration(ours, "ETCD2_BACKUP_QUIET_INTERVAL", "quiet_interval")?,
-        // rclone reads it as well, in these spellings.
-        rclone_checksum: matches!(
-            get(ours, "RCLONE_CHECKSUM"),
-            Some("1" | "t" | "T" | "true" | "True" | "TRUE")
-        ),
-        rclone_bwlimit: get(ours, "ETCD2_BACKUP_RCLONE_BWLIMIT").map(str::to_owned),
-        rclone_flags: rclone_flags(ours)?,
         metrics_file: get(ours, METRICS_FILE)
             .map(|p| absolute(METRICS_FILE, p))
             .transpose()?
@@ -120,11 +133,6 @@ pub fn parse(
         source: source::parse(ours)?,
         keep,
         prune,
-        etcd_command: unit.command.clone(),
-        bootstrap: bootstrap::objection(unit),
-        etcd_user: unit.user.clone(),
-        etcd_owner: unit.owner,
-        etcd_unit,
     })
 }
 
@@ -249,16 +257,16 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_original() {
         let got = parse(&ours(&[]), &unit(&[], &[]), ID, &Root::new("/t")).unwrap();
-        assert_eq!(got.etcd_unit, "etcd2.service");
-        assert_eq!(got.data_dir, Path::new("/t/var/lib/etcd2"));
-        assert_eq!(got.wal_dir, None);
+        assert_eq!(got.etcd.unit, "etcd2.service");
+        assert_eq!(got.etcd.data_dir, Path::new("/t/var/lib/etcd2"));
+        assert_eq!(got.etcd.wal_dir, None);
         assert_eq!(got.backup_dir, Path::new("/t/var/lib/etcd2-backup"));
         assert_eq!(got.restore_dir, Path::new("/t/var/lib/etcd2-restore"));
-        assert_eq!(got.rclone_conf, Path::new("/t/etc/rclone.conf"));
-        assert_eq!(got.rclone_password_file, None);
-        assert_eq!((got.endpoint.as_str(), got.machine_id.len()), ("r:b/p", 32));
-        assert_eq!((got.runner, got.rclone_timeout), (Runner::Bundled, Duration::from_secs(600)));
-        assert_eq!((got.name.as_str(), got.peer_urls.len(), got.founder_urls.len()), ("", 0, 0));
+        assert_eq!(got.remote.conf, Path::new("/t/etc/rclone.conf"));
+        assert_eq!(got.remote.password_file, None);
+        assert_eq!((got.remote.endpoint.as_str(), got.machine_id.len()), ("r:b/p", 32));
+        assert_eq!((got.remote.runner, got.remote.timeout), (Runner::Bundled, Duration::from_secs(600)));
+        assert_eq!((got.etcd.name.as_str(), got.etcd.peer_urls.len(), got.founder_urls.len()), ("", 0, 0));
         for (text, expected) in [("", 600), ("90s", 90), ("1h 1s", 3601), ("0", 0), ("0s", 0)] {
             let set = ours(&[("ETCD2_BACKUP_QUIET_INTERVAL", text)]);
             let got = parse(&set, &unit(&[], &[]), ID, &Root::new("/")).unwrap();
@@ -296,12 +304,12 @@ mod tests {
         );
         let ours = ours(&[("ETCD_DATA_DIR", "/d"), ("ETCD_NAME", "other")]);
         let got = parse(&ours, &environment, ID, &Root::new("/")).unwrap();
-        assert_eq!((got.data_dir, got.wal_dir), ("/d".into(), Some("/wal".into())));
+        assert_eq!((got.etcd.data_dir, got.etcd.wal_dir), ("/d".into(), Some("/wal".into())));
         assert_eq!(
-            (got.name.as_str(), got.peer_urls),
+            (got.etcd.name.as_str(), got.etcd.peer_urls),
             ("e1", vec!["http://a:1".into(), "http://b:2".into()])
         );
-        assert_eq!(got.client_urls, ["http://127.0.0.1:2379"]);
+        assert_eq!(got.etcd.client_urls, ["http://127.0.0.1:2379"]);
     }
 
     #[test]
@@ -374,11 +382,11 @@ mod tests {
     fn what_is_said_of_rclone_reaches_it() {
         let of = |name, value| parse(&ours(&[(name, value)]), &unit(&[], &[]), ID, &Root::new("/")).unwrap();
         let got = of("ETCD2_BACKUP_RCLONE_FLAGS", " --fast-list  --transfers=2 ");
-        assert_eq!(got.rclone_flags, ["--fast-list", "--transfers=2"]);
-        assert_eq!((got.rclone_bwlimit, got.rclone_checksum), (None, false));
-        assert_eq!(of("ETCD2_BACKUP_RCLONE_BWLIMIT", "2M:1M").rclone_bwlimit.as_deref(), Some("2M:1M"));
+        assert_eq!(got.remote.flags, ["--fast-list", "--transfers=2"]);
+        assert_eq!((got.remote.bwlimit, got.remote.checksum), (None, false));
+        assert_eq!(of("ETCD2_BACKUP_RCLONE_BWLIMIT", "2M:1M").remote.bwlimit.as_deref(), Some("2M:1M"));
         for (value, on) in [("true", true), ("1", true), ("false", false), ("", false)] {
-            assert_eq!(of("RCLONE_CHECKSUM", value).rclone_checksum, on, "{value}");
+            assert_eq!(of("RCLONE_CHECKSUM", value).remote.checksum, on, "{value}");
         }
     }
 
@@ -387,7 +395,10 @@ mod tests {
         let with =
             |image| ours(&[("ETCD2_BACKUP_RCLONE_RUNNER", "podman"), ("ETCD2_BACKUP_RCLONE_IMAGE", image)]);
         let got = parse(&with("rclone:1"), &unit(&[], &[]), ID, &Root::new("/")).unwrap();
-        assert_eq!(got.runner, Runner::Container { engine: "podman".into(), image: "rclone:1".into() });
+        assert_eq!(
+            got.remote.runner,
+            Runner::Container { engine: "podman".into(), image: "rclone:1".into() }
+        );
         assert!(parse(&with("--privileged"), &unit(&[], &[]), ID, &Root::new("/")).is_err());
     }
 }

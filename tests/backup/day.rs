@@ -204,8 +204,8 @@ impl Day {
 
     fn backup(&self) -> (Result<Exit>, Cycle) {
         let mut said = Cycle::default();
-        let root = Root::new(self.node.root());
-        let ended = cycle::run(&self.made, &root, &self.settings, None, &mut said);
+        let here = here(&self.node, self.settings.clone());
+        let ended = cycle::run(&self.made, &here, None, &mut said);
         (ended, said)
     }
 
@@ -299,6 +299,10 @@ fn settings_of(node: &Node) -> Settings {
     settings::parse(&variables, &unit, &node.machine_id, &Root::new(node.root())).unwrap()
 }
 
+fn here(node: &Node, settings: Settings) -> etcd2_backup::node::Node {
+    etcd2_backup::node::Node::with(Root::new(node.root()), settings)
+}
+
 /// So many bases are due.
 fn a_day(sealed: bool, every: u64, bases: u64) {
     let Some(tools) = Tools::from_env() else { return };
@@ -331,8 +335,8 @@ fn a_proxy_is_no_alarm_either() {
     let run = Run { started: Some(1), boot: "boot 0".into(), uptime: 0 };
     let mut made = Made { now: MIDNIGHT, run };
     for cycle in 0..CYCLES {
-        let root = Root::new(node.root());
-        let ended = cycle::run(&made, &root, &settings, None, &mut Cycle::default());
+        let here = here(&node, settings.clone());
+        let ended = cycle::run(&made, &here, None, &mut Cycle::default());
         assert_eq!(ended.unwrap(), Exit::NoMember, "{cycle}");
         made.now += CYCLE;
         made.run.uptime += CYCLE;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use etcd2_backup::etcd::datadir::{Contents, DataDir};
 use etcd2_backup::etcd::wal::Reading;
-use etcd2_backup::identity;
+use etcd2_backup::node::identity;
 use etcd2_backup::sys::root::Root;
 use testkit::faults::kill::{Step, kill_at, steps};
 use testkit::files::{alter_json, tree, write};

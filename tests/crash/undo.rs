@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use etcd2_backup::etcd::datadir;
-use etcd2_backup::identity;
+use etcd2_backup::node::identity;
 use etcd2_backup::sys::root::Root;
 use testkit::faults::kill::{kill_at, steps};
 use testkit::files::tree;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use etcd2_backup::etcd::datadir;
-use etcd2_backup::identity;
+use etcd2_backup::node::identity;
 use etcd2_backup::sys::root::Root;
 use testkit::etcd::Listed;
 use testkit::files::tree;

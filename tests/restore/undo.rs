@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use etcd2_backup::etcd::datadir;
-use etcd2_backup::identity;
+use etcd2_backup::node::identity;
 use etcd2_backup::sys::root::Root;
 use etcd2_backup::sys::terminal::table::bytes;
 use testkit::files::tree;

@@ -22,7 +22,7 @@ pub fn check(settings: &Settings) -> Check {
 fn members(settings: &Settings) -> Result<Membership> {
     let access = Access::of(settings)?;
     let mut last = fault(Exit::Settings, "no setting says where clients reach etcd on this node", "");
-    for url in &settings.client_urls {
+    for url in &settings.etcd.client_urls {
         match api::members(&access.clients, url) {
             Ok(members) => return Ok(members),
             Err(e) => last = e.context(format!("asking {url}")),

@@ -204,6 +204,9 @@ pub struct Restore {
     /// Print the recovery record (with --plan: what it would say)
     #[arg(long)]
     pub json: bool,
+    /// With --plan --json: print what would refuse it apart from the record, and not to people (run by recover)
+    #[arg(long, hide = true)]
+    pub refusals: bool,
     /// Make a new cluster of all these members, NAME=URL,NAME=URL; the others restore with --recovery
     #[arg(long, value_name = "LIST", hide = true)]
     pub initial_cluster: Option<InitialCluster>,
@@ -219,19 +222,6 @@ pub struct Restore {
     /// The old name of the command undo, for existing scripts
     #[arg(long, hide = true)]
     pub undo: bool,
-}
-
-impl Restore {
-    /// The peer URLs of the cluster that it makes, those of the node itself first.
-    pub fn peer_urls(&self, own: &[String]) -> Vec<String> {
-        let members = self.initial_cluster.iter().flat_map(|list| &list.0);
-        own.iter().chain(members.flat_map(|(_, urls)| urls)).cloned().collect()
-    }
-
-    /// Whether it takes part in a recovery that was begun elsewhere.
-    pub fn follows(&self) -> bool {
-        self.recovery.is_some() || self.recovery_file.is_some()
-    }
 }
 
 #[derive(Debug, PartialEq, Eq, clap::Args)]

@@ -188,7 +188,7 @@ fn plumbing_is_hidden() {
     let all = commands();
     let restore = all.iter().find(|c| c.get_name() == "restore").unwrap();
     let hidden: Vec<&str> = options(restore).filter(|o| o.is_hide_set()).map(long).collect();
-    assert_eq!(hidden, ["initial-cluster", "recovery", "recovery-file", "source-file", "undo"]);
+    assert_eq!(hidden, ["initial-cluster", "recovery", "recovery-file", "source-file", "refusals", "undo"]);
 }
 
 #[test]

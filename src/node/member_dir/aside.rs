@@ -111,11 +111,12 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Settings;
+    use crate::settings::EtcdConfig;
 
     fn places(dir: &Path) -> Places {
         let wal_dir = Some(dir.join("wal"));
-        Places::of(&Settings { wal_dir, ..crate::settings::tests::in_tree(&dir.join("data")) }).unwrap()
+        Places::of(&EtcdConfig { wal_dir, ..crate::settings::tests::in_tree(&dir.join("data")).etcd })
+            .unwrap()
     }
 
     #[test]

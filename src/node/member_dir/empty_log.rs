@@ -13,7 +13,7 @@ use super::workshop::{self, Workshop};
 use crate::etcd::empty_log::{NOBODY, SEGMENT, bytes};
 use crate::etcd::proto::Metadata;
 use crate::etcd::{datadir, wal};
-use crate::settings::Settings;
+use crate::settings::EtcdConfig;
 use crate::sys::folder::{self, Folder};
 use crate::sys::{fs as files, look};
 
@@ -21,9 +21,9 @@ use crate::sys::{fs as files, look};
 ///
 /// # Errors
 /// It cannot be written.
-pub fn place(settings: &Settings, ids: Metadata) -> Result<()> {
-    let places = Places::of(settings)?;
-    let owner = owner::ready(settings)?;
+pub fn place(etcd: &EtcdConfig, ids: Metadata) -> Result<()> {
+    let places = Places::of(etcd)?;
+    let owner = owner::ready(etcd)?;
     // A seed may lie there, finished but for the member's ID.
     let workshop = Workshop::aside(&places.member)?;
     let new = workshop.way();
@@ -69,8 +69,8 @@ fn place_log(wal: &Path, ids: Metadata, (uid, gid): (u32, u32)) -> Result<()> {
 ///
 /// # Errors
 /// There is one that cannot be read.
-pub fn is_nobodys(settings: &Settings) -> Result<bool> {
-    let wal_dir = wal_dir(&Places::of(settings)?);
+pub fn is_nobodys(etcd: &EtcdConfig) -> Result<bool> {
+    let wal_dir = wal_dir(&Places::of(etcd)?);
     Ok(!wal::segments_if_there(&wal_dir)?.is_empty() && datadir::ids(&wal_dir)? == NOBODY)
 }
 
@@ -78,13 +78,13 @@ pub fn is_nobodys(settings: &Settings) -> Result<bool> {
 ///
 /// # Errors
 /// It is somebody's, or it cannot be removed.
-pub fn take_away(settings: &Settings) -> Result<()> {
+pub fn take_away(etcd: &EtcdConfig) -> Result<()> {
     ensure!(
-        is_nobodys(settings)?,
+        is_nobodys(etcd)?,
         "the WAL in {} is not the one that was placed there",
-        settings.effective_wal_dir().display()
+        etcd.effective_wal_dir().display()
     );
-    let places = Places::of(settings)?;
+    let places = Places::of(etcd)?;
     if let Some(wal) = &places.wal {
         empty(wal)?;
     }
@@ -112,20 +112,19 @@ mod tests {
     #[test]
     fn what_waits_to_be_the_members_data_outlasts_it() {
         let dir = tempfile::tempdir().unwrap();
-        let settings = in_tree(&dir.path().join("etcd2"));
-        let place_of_data = settings.data_dir.join("member");
+        let etcd = in_tree(&dir.path().join("etcd2")).etcd;
+        let place_of_data = etcd.data_dir.join("member");
         let seed = workshop::new_dir(&place_of_data).join("snap/x.snap");
         Workshop::make(&place_of_data).unwrap();
         files::create_dirs(&files::parent(&seed), 0o700).unwrap();
         files::write_atomic(&seed, b"seed", 0o600).unwrap();
-        place(&settings, NOBODY).unwrap();
-        take_away(&settings).unwrap();
+        place(&etcd, NOBODY).unwrap();
+        take_away(&etcd).unwrap();
         assert_eq!(fs::read(&seed).unwrap(), b"seed");
         // With nothing that waits, nothing is left behind.
         workshop::clear(&place_of_data).unwrap();
-        place(&settings, NOBODY).unwrap();
-        let left: Vec<_> =
-            look::list(&settings.data_dir).unwrap().iter().map(fs::DirEntry::file_name).collect();
+        place(&etcd, NOBODY).unwrap();
+        let left: Vec<_> = look::list(&etcd.data_dir).unwrap().iter().map(fs::DirEntry::file_name).collect();
         assert_eq!(left, ["member"]);
     }
 
@@ -133,21 +132,21 @@ mod tests {
     fn it_is_put_there_and_taken_away_and_nothing_else_is() {
         for separate in [false, true] {
             let dir = tempfile::tempdir().unwrap();
-            let mut settings = in_tree(&dir.path().join("etcd2"));
-            settings.wal_dir = separate.then(|| dir.path().join("wal"));
-            assert!(!is_nobodys(&settings).unwrap());
-            place(&settings, NOBODY).unwrap();
-            assert!(is_nobodys(&settings).unwrap());
+            let mut etcd = in_tree(&dir.path().join("etcd2")).etcd;
+            etcd.wal_dir = separate.then(|| dir.path().join("wal"));
+            assert!(!is_nobodys(&etcd).unwrap());
+            place(&etcd, NOBODY).unwrap();
+            assert!(is_nobodys(&etcd).unwrap());
             // What etcd makes beside it.
-            files::write_atomic(&settings.effective_wal_dir().join("0.tmp"), b"", 0o600).unwrap();
-            files::write_atomic(&settings.data_dir.join("member/snap/db"), b"", 0o600).unwrap();
-            take_away(&settings).unwrap();
-            assert!(!settings.data_dir.join("member").exists());
-            assert_eq!(settings.effective_wal_dir().exists(), separate);
+            files::write_atomic(&etcd.effective_wal_dir().join("0.tmp"), b"", 0o600).unwrap();
+            files::write_atomic(&etcd.data_dir.join("member/snap/db"), b"", 0o600).unwrap();
+            take_away(&etcd).unwrap();
+            assert!(!etcd.data_dir.join("member").exists());
+            assert_eq!(etcd.effective_wal_dir().exists(), separate);
             let ids = Metadata { member_id: 3, cluster_id: 4 };
-            place(&settings, ids).unwrap();
-            assert!(take_away(&settings).unwrap_err().to_string().contains("is not the one"));
-            assert_eq!(datadir::ids(&settings.effective_wal_dir()).unwrap(), ids);
+            place(&etcd, ids).unwrap();
+            assert!(take_away(&etcd).unwrap_err().to_string().contains("is not the one"));
+            assert_eq!(datadir::ids(&etcd.effective_wal_dir()).unwrap(), ids);
         }
     }
 }

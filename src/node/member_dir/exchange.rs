@@ -197,7 +197,7 @@ fn inode(path: &Path) -> Result<Option<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Settings;
+    use crate::settings::EtcdConfig;
     use crate::sys::fs::{create_dirs, write_atomic};
 
     struct Case {
@@ -214,7 +214,7 @@ mod tests {
             }
             let wal_dir = separate.then(|| dir.path().join("log"));
             let settings = crate::settings::tests::in_tree(&dir.path().join("data"));
-            let places = Places::of(&Settings { wal_dir, ..settings }).unwrap();
+            let places = Places::of(&EtcdConfig { wal_dir, ..settings.etcd }).unwrap();
             Self { dir, places }
         }
 

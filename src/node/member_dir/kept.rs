@@ -107,15 +107,15 @@ fn size(path: &Path) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Settings;
+    use crate::settings::EtcdConfig;
 
     #[test]
     fn what_was_set_aside_together_is_one_group_and_the_oldest_is_first() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let wal_dir = Some(path("log"));
-        let settings = Settings { wal_dir, ..crate::settings::tests::in_tree(&path("data")) };
-        let places = Places::of(&settings).unwrap();
+        let etcd = EtcdConfig { wal_dir, ..crate::settings::tests::in_tree(&path("data")).etcd };
+        let places = Places::of(&etcd).unwrap();
         assert_eq!(list(&places).unwrap(), []);
         let (old, new) = ("before-join-20160131T235959Z", "before-restore-20161231T235959Z");
         for name in [

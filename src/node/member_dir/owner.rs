@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::settings::Settings;
+use crate::settings::EtcdConfig;
 use crate::settings::started::{Started, started};
 use crate::sys::folder::{self, Folder};
 use crate::sys::{look, systemd};
@@ -12,23 +12,23 @@ use crate::sys::{look, systemd};
 ///
 /// # Errors
 /// It cannot be made or looked at, or etcd's user is not known.
-pub fn ready(settings: &Settings) -> Result<(u32, u32)> {
-    if !look::is_there(&settings.data_dir)? {
-        let (uid, gid) = etcd_user(settings)?;
-        folder::create_as(&settings.data_dir, (uid, gid, 0o700))?;
+pub fn ready(etcd: &EtcdConfig) -> Result<(u32, u32)> {
+    if !look::is_there(&etcd.data_dir)? {
+        let (uid, gid) = etcd_user(etcd)?;
+        folder::create_as(&etcd.data_dir, (uid, gid, 0o700))?;
     }
-    match Folder::open(&settings.data_dir)?.owner_and_mode()? {
+    match Folder::open(&etcd.data_dir)?.owner_and_mode()? {
         // A new disk's top folder. A wrapper hands that one over to etcd, but not what lies in it.
-        (0, _, _) => etcd_user(settings),
+        (0, _, _) => etcd_user(etcd),
         (uid, gid, _) => Ok((uid, gid)),
     }
 }
 
-fn etcd_user(settings: &Settings) -> Result<(u32, u32)> {
-    if let Some(owner) = settings.etcd_owner.or_else(|| image_user(settings)) {
+fn etcd_user(etcd: &EtcdConfig) -> Result<(u32, u32)> {
+    if let Some(owner) = etcd.owner.or_else(|| image_user(etcd)) {
         return Ok(owner);
     }
-    match settings.etcd_user.as_str() {
+    match etcd.user.as_str() {
         "" => Ok((rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw())),
         user => match user.parse() {
             Ok(uid) => Ok((uid, uid)),
@@ -38,8 +38,8 @@ fn etcd_user(settings: &Settings) -> Result<(u32, u32)> {
 }
 
 /// Whom the unit's image runs etcd as, if it has one and says so.
-fn image_user(settings: &Settings) -> Option<(u32, u32)> {
-    let Started::Image(image) = started(&settings.etcd_command) else { return None };
+fn image_user(etcd: &EtcdConfig) -> Option<(u32, u32)> {
+    let Started::Image(image) = started(&etcd.command) else { return None };
     let said = image.user();
     said.inspect_err(|e| log::warn!("could not determine as which user {} runs etcd: {e:#}", image.name))
         .ok()?
@@ -55,11 +55,11 @@ mod tests {
 
     #[test]
     fn who_owned_the_data_counts_more_than_the_units_user() {
-        let settings = Settings { etcd_user: "232".into(), ..in_tree(Path::new("/d")) };
-        assert_eq!(etcd_user(&settings).unwrap(), (232, 232));
+        let etcd = EtcdConfig { user: "232".into(), ..in_tree(Path::new("/d")).etcd };
+        assert_eq!(etcd_user(&etcd).unwrap(), (232, 232));
         // Its unit runs a container's engine, as root.
-        let settings = Settings { etcd_owner: Some((232, 0)), etcd_user: "0".into(), ..settings };
-        assert_eq!(etcd_user(&settings).unwrap(), (232, 0));
+        let etcd = EtcdConfig { owner: Some((232, 0)), user: "0".into(), ..etcd };
+        assert_eq!(etcd_user(&etcd).unwrap(), (232, 0));
     }
 
     #[test]
@@ -69,10 +69,10 @@ mod tests {
         write_atomic(&engine, b"#!/bin/sh\n[ \"$6\" = img ] && echo 232:233 || exit 1\n", 0o755).unwrap();
         let of = |image: &str| {
             let command = [engine.to_str().unwrap(), "run", image, "etcd"].map(str::to_owned);
-            etcd_user(&Settings {
-                etcd_command: command.into(),
-                etcd_user: "7".into(),
-                ..in_tree(Path::new("/d"))
+            etcd_user(&EtcdConfig {
+                command: command.into(),
+                user: "7".into(),
+                ..in_tree(Path::new("/d")).etcd
             })
         };
         assert_eq!(of("img").unwrap(), (232, 233));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::exit::{Exit, fault};
-use crate::settings::Settings;
+use crate::settings::EtcdConfig;
 use crate::sys::folder::Folder;
 use crate::sys::fs::is_mount_point;
 use crate::sys::look;
@@ -28,11 +28,11 @@ impl Places {
     ///
     /// # Errors
     /// A link leads nowhere or is not root's, or it could not be asked whether it is one.
-    pub fn of(settings: &Settings) -> Result<Self> {
-        let member = real(&settings.data_dir.join("member"))?;
-        let wal = settings.wal_dir.as_deref().filter(|wal| *wal != settings.data_dir.join("member/wal"));
+    pub fn of(etcd: &EtcdConfig) -> Result<Self> {
+        let member = real(&etcd.data_dir.join("member"))?;
+        let wal = etcd.wal_dir.as_deref().filter(|wal| *wal != etcd.data_dir.join("member/wal"));
         let wal = wal.map(real).transpose()?;
-        let mut others = ["proxy", "snap", "wal"].map(|name| settings.data_dir.join(name)).to_vec();
+        let mut others = ["proxy", "snap", "wal"].map(|name| etcd.data_dir.join(name)).to_vec();
         others.retain(|other| Some(other) != wal.as_ref());
         Ok(Self { member, wal, others })
     }
@@ -107,7 +107,7 @@ mod tests {
         symlink(path("log"), path("log-link")).unwrap();
         let of = |wal: Option<&str>| {
             let wal_dir = wal.map(path);
-            Places::of(&Settings { wal_dir, ..crate::settings::tests::in_tree(&path("data")) })
+            Places::of(&EtcdConfig { wal_dir, ..crate::settings::tests::in_tree(&path("data")).etcd })
         };
         let wal = |name: Option<&str>| of(name).unwrap().wal;
         assert_eq!(wal(None), None);

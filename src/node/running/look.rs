@@ -12,8 +12,9 @@ use super::theirs;
 use super::which::{Found, Sought};
 use crate::etcd::datadir;
 use crate::etcd::empty_log::NOBODY;
-use crate::identity::{self, Identity, Setup};
+use crate::node::identity::{self, Identity};
 use crate::settings::etcd_unit::UnitEnvironment;
+use crate::settings::seen::Setup;
 use crate::settings::urls;
 use crate::sys::folder::Folder;
 use crate::sys::root::Root;
@@ -35,8 +36,7 @@ pub struct Looked {
 pub fn look(root: &Root, unit: &str, is_active: bool, environment: &UnitEnvironment) -> Result<Looked> {
     let ours = mounts::ours()?;
     let all = process::writing_to_logs()?;
-    let known = identity::load(root).ok().flatten();
-    let before = identity::setup(root).ok().flatten();
+    let identity::Stamp { identity: known, setup: before, .. } = identity::read(root).unwrap_or_default();
     let peer_urls = "initial-advertise-peer-urls";
     let peer_urls =
         environment.get(peer_urls).or_else(|| before.as_ref()?.settings.get(peer_urls).map(String::as_str));
@@ -117,7 +117,7 @@ fn note(root: &Root, environment: &UnitEnvironment, member: &Member, known: Opti
             None
         }
     };
-    identity::record_setup(root, &Setup { unit, file, settings: member.settings.clone(), owner })?;
+    identity::record_setup(root, Setup { unit, file, settings: member.settings.clone(), owner })?;
     if known.is_some_and(|known| known.wal_dir == member.wal_dir) {
         return Ok(());
     }

@@ -9,9 +9,8 @@ use super::note;
 use crate::etcd::datadir::DataDir;
 use crate::etcd::in_use;
 use crate::exit::{Exit, exit_of, fault};
-use crate::identity;
-use crate::settings::Settings;
-use crate::sys::root::Root;
+use crate::node::Node;
+use crate::settings::{EtcdConfig, Settings};
 
 /// Nobody has seen etcd write to the log that is read, and the one that it was seen to write to is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +40,13 @@ type Places = (PathBuf, PathBuf);
 ///
 /// # Errors
 /// What was seen cannot be read.
-pub fn other_than_seen(root: &Root, settings: &Settings) -> Result<Option<(Places, String)>> {
-    let Some(setup) = identity::setup(root)? else { return Ok(None) };
-    let (seen, now) =
-        (setup.places(), (root.strip(&settings.data_dir), root.strip(&settings.effective_wal_dir())));
+pub fn other_than_seen(node: &Node) -> Result<Option<(Places, String)>> {
+    let (root, settings) = (&node.root, &node.settings);
+    let Some(setup) = &node.stamp()?.setup else { return Ok(None) };
+    let (seen, now) = (
+        setup.places(),
+        (root.strip(&settings.etcd.data_dir), root.strip(&settings.etcd.effective_wal_dir())),
+    );
     if seen == now {
         return Ok(None);
     }
@@ -59,8 +61,8 @@ pub fn other_than_seen(root: &Root, settings: &Settings) -> Result<Option<(Place
 ///
 /// # Errors
 /// It could not be asked what lies in these places.
-pub fn settle(root: &Root, settings: &mut Settings) -> Result<Option<Doubt>> {
-    let (seen, what) = match other_than_seen(root, settings) {
+pub fn settle(node: &mut Node) -> Result<Option<Doubt>> {
+    let (seen, what) = match other_than_seen(node) {
         Ok(Some(other)) => other,
         Ok(None) => return Ok(None),
         Err(e) => {
@@ -68,6 +70,7 @@ pub fn settle(root: &Root, settings: &mut Settings) -> Result<Option<Doubt>> {
             return Ok(None);
         }
     };
+    let (root, settings) = (&node.root, &mut node.settings);
     let now = log_in(settings)?;
     // Somebody has it open: etcd runs there as the settings say, and was not looked at since.
     if now.as_ref().is_some_and(|dir| in_use::is_held(&dir.wal).unwrap_or(false)) {
@@ -75,7 +78,8 @@ pub fn settle(root: &Root, settings: &mut Settings) -> Result<Option<Doubt>> {
     }
     let (data_dir, wal_dir) = (root.join(&seen.0), root.join(&seen.1));
     let wal_dir = Some(wal_dir).filter(|wal_dir| *wal_dir != data_dir.join("member/wal"));
-    let last = Settings { data_dir, wal_dir, ..settings.clone() };
+    let last =
+        Settings { etcd: EtcdConfig { data_dir, wal_dir, ..settings.etcd.clone() }, ..settings.clone() };
     if let Some(dir) = log_in(&last)? {
         // Two names of one place.
         if now.is_some_and(|now| note::is_same(&now.wal, &dir.wal).unwrap_or(false)) {
@@ -87,12 +91,12 @@ pub fn settle(root: &Root, settings: &mut Settings) -> Result<Option<Doubt>> {
     }
     Ok(Some(Doubt {
         what: format!("{what}; the WAL that it had is no longer there"),
-        unit: settings.etcd_unit.clone(),
+        unit: settings.etcd.unit.clone(),
     }))
 }
 
 fn log_in(settings: &Settings) -> Result<Option<DataDir>> {
-    match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
+    match DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref()) {
         Err(e) if exit_of(&e) == Exit::NotFound => Ok(None),
         dir => dir.map(Some),
     }

@@ -9,10 +9,9 @@ use anyhow::Result;
 use super::process::{self, Process};
 use super::{mounts, theirs};
 use crate::exit::{Exit, fault};
-use crate::settings::Settings;
+use crate::node::Node;
 use crate::settings::started::{Started, started};
 use crate::sys::container::Image;
-use crate::sys::root::Root;
 
 /// Those that are asked whose container etcd is in.
 const ENGINES: [&str; 2] = ["docker", "podman"];
@@ -30,9 +29,10 @@ pub enum Program {
 ///
 /// # Errors
 /// [`Exit::Settings`]: neither tells, or it is run by an engine that cannot be used for this.
-pub fn find(root: &Root, settings: &Settings) -> Result<Program> {
-    let unit = &settings.etcd_unit;
-    let named = match started(&settings.etcd_command) {
+pub fn find(node: &Node) -> Result<Program> {
+    let settings = &node.settings;
+    let unit = &settings.etcd.unit;
+    let named = match started(&settings.etcd.command) {
         Started::Program(path) if is_program(&path) => return Ok(Program::Here(path)),
         Started::Image(image) => return Ok(Program::In(image)),
         Started::Engine(engine) => {
@@ -46,13 +46,13 @@ pub fn find(root: &Root, settings: &Settings) -> Result<Program> {
         Started::Program(path) => {
             format!("{unit} starts {}, which is a script and not a program", path.display())
         }
-        Started::Unknown if settings.etcd_command.is_empty() => {
+        Started::Unknown if settings.etcd.command.is_empty() => {
             format!("it is not known which program {unit} starts")
         }
         Started::Unknown => format!("{unit} does not say which program or image it starts"),
     };
-    if root.is_live()
-        && let Some(program) = running(&settings.effective_wal_dir())?
+    if node.root.is_live()
+        && let Some(program) = running(&settings.etcd.effective_wal_dir())?
     {
         return Ok(program);
     }

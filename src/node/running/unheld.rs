@@ -15,9 +15,8 @@ use super::surroundings::{Run, Surroundings};
 use crate::etcd::datadir::DataDir;
 use crate::etcd::in_use;
 use crate::exit::{Exit, fault};
-use crate::settings::Settings;
+use crate::node::Node;
 use crate::sys::fs::{remove_if_there, write_atomic};
-use crate::sys::root::Root;
 use crate::sys::terminal::table::span;
 
 /// How long etcd may take until it holds its log, in seconds.
@@ -76,13 +75,9 @@ pub fn judge(known: Option<Unheld>, now: &Moment) -> (Option<Unheld>, Option<u64
 ///
 /// # Errors
 /// [`Exit::Settings`]: it is not, and has not been for a minute. What cannot be asked is a warning.
-pub fn refuse_if_elsewhere(
-    node: &dyn Surroundings,
-    root: &Root,
-    settings: &Settings,
-    dir: &DataDir,
-) -> Result<()> {
-    let now = match moment(node, root, settings, dir) {
+pub fn refuse_if_elsewhere(around: &dyn Surroundings, node: &Node, dir: &DataDir) -> Result<()> {
+    let settings = &node.settings;
+    let now = match moment(around, node, dir) {
         Ok(Some(now)) => now,
         Ok(None) => return Ok(()),
         Err(e) => {
@@ -105,7 +100,7 @@ pub fn refuse_if_elsewhere(
     }
     let Some(seconds) = too_long else { return Ok(()) };
     let time = span(Duration::from_secs(seconds));
-    let unit = &settings.etcd_unit;
+    let unit = &settings.etcd.unit;
     let log = dir.wal.display();
     let what = match now.open {
         Open::Elsewhere(said) => {
@@ -128,14 +123,10 @@ fn not_held(unit: &str, time: &str, dir: &DataDir) -> String {
     )
 }
 
-fn moment(
-    node: &dyn Surroundings,
-    root: &Root,
-    settings: &Settings,
-    dir: &DataDir,
-) -> Result<Option<Moment>> {
-    let Some(Run { started, boot, uptime }) = node.etcd(&settings.etcd_unit)? else { return Ok(None) };
-    let (held, open) = (in_use::is_held(&dir.wal)?, note::open(root, &dir.wal));
+fn moment(around: &dyn Surroundings, node: &Node, dir: &DataDir) -> Result<Option<Moment>> {
+    let run = around.etcd(&node.settings.etcd.unit)?;
+    let Some(Run { started, boot, uptime }) = run else { return Ok(None) };
+    let (held, open) = (in_use::is_held(&dir.wal)?, note::open(&node.root, &dir.wal));
     Ok(Some(Moment { wal_dir: dir.wal.clone(), held, open, started, boot, uptime }))
 }
 

@@ -28,18 +28,19 @@ use crate::sys::time;
 /// The folder of the data directory cannot be listed.
 pub fn on_disk(settings: &Settings, now: u64) -> Result<Vec<Source>> {
     let mut all = Vec::new();
-    match DataDir::open(&settings.data_dir, settings.wal_dir.as_deref()) {
+    match DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref()) {
         Err(e) if exit_of(&e) == Exit::NotFound => (),
         Err(e) => return Err(e),
         Ok(dir) => {
-            let found = of_dir(&dir, in_use::reading(&dir.wal)?, (Kind::DataDir, &settings.data_dir), now);
-            let own_name = Some(settings.name.clone()).filter(|name| !name.is_empty());
+            let found =
+                of_dir(&dir, in_use::reading(&dir.wal)?, (Kind::DataDir, &settings.etcd.data_dir), now);
+            let own_name = Some(settings.etcd.name.clone()).filter(|name| !name.is_empty());
             let member_name = found.member_name.clone().or(own_name);
             let command = found.index.map(|_| "restore --source local".to_owned());
             all.push(Source { member_name, command, present: true, ..found });
         }
     }
-    let places = Places::of(settings)?;
+    let places = Places::of(&settings.etcd)?;
     let kept = kept::list(&places)?;
     let undone = kept.iter().rfind(|kept| kept.why == "restore").map(|kept| kept.suffix.clone());
     for kept in kept.iter().rev().filter(|kept| kept.is_whole(&places)) {

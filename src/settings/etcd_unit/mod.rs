@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::engine;
 use super::etcd_config::{ConfigFile, Problem};
+use super::seen::Setup;
 use crate::exit::{Exit, OrFault, fault};
-use crate::identity::Setup;
 use crate::sys::digest::to_hex;
 use crate::sys::look;
 use crate::sys::root::Root;

@@ -13,7 +13,7 @@ use crate::inspect::keys::Key;
 use crate::sys::digest::to_hex;
 
 use super::above::{Above, above};
-use super::answer::{self, Node};
+use super::answer::{self, Answer, Node};
 
 /// More differences than these are counted only.
 const SHOWN: usize = 20;
@@ -103,15 +103,81 @@ impl Account {
     /// # Errors
     /// It is no such answer.
     pub fn compare(&self, answer: &[u8]) -> Result<Compared> {
-        let answer::Answer { keys: found, folders } =
-            answer::read(answer).context("reading etcd's answer")?;
-        let mut out = Compared { keys: found.len() as u64, ..Compared::default() };
-        out.digest = digest(&found);
+        let answer = answer::read(answer).context("reading etcd's answer")?;
+        let history = History::of(self);
+        let keys = answer.keys.len() as u64;
+        let mut out = Compared { keys, digest: digest(&answer.keys), ..Compared::default() };
+        self.judge_what_is_there(&answer, &history, &mut out);
+        self.demand_what_is_not(&answer, &history, &mut out);
+        Ok(out)
+    }
 
+    /// Each key of etcd's is one of the archive's, and is as the archive says wherever that decides it.
+    fn judge_what_is_there(&self, answer: &Answer, history: &History<'_>, out: &mut Compared) {
+        let mut open = history.open();
+        for (key, node) in &answer.keys {
+            let key = key.as_str();
+            let (written, stored) = (history.last.get(key), self.stored.get(key));
+            if written.is_none() && stored.is_none() && !history.is_posted(key) {
+                out.differs(format!("{key} is in etcd, but not in the archive"));
+            }
+            match (written, stored) {
+                (Some((index, Some(value))), _) if !open.is(key, *index) => {
+                    out.of_log += 1;
+                    if hash(&node.value) != *value {
+                        out.differs(format!("{key} has another value than entry {index} gives it"));
+                    }
+                }
+                (None, Some(stored)) if !open.is(key, 0) => {
+                    out.of_snapshot += 1;
+                    let there =
+                        Stored { value: hash(&node.value), created: node.created, modified: node.modified };
+                    if there != *stored {
+                        out.differs(format!("{key} has another value or index than in the snapshot"));
+                    }
+                }
+                // An entry with a condition wrote last, or it may be gone and written anew: that is etcd's to decide.
+                (Some(_), _) | (None, _) => {}
+            }
+        }
+    }
+
+    /// Each key that the archive writes is one of etcd's, but where it may be gone or could not be written.
+    fn demand_what_is_not(&self, answer: &Answer, history: &History<'_>, out: &mut Compared) {
+        let Answer { keys, folders } = answer;
+        let written = history.last.iter().filter_map(|(key, (index, value))| value.map(|_| (*key, *index)));
+        let stored = self.stored.keys().map(|key| (key.as_str(), 0));
+        let stored = stored.filter(|(key, _)| !history.last.contains_key(key));
+        let (mut open, mut keys_above) = (history.open(), Above::new(|path| (keys.contains_key(path), None)));
+        for (key, index) in written.chain(stored) {
+            // A folder cannot be written to, nor a key below a key.
+            let in_key = above(key).nth(1).is_some_and(|folder| keys_above.of(folder).0);
+            let cannot = folders.contains(key) || in_key;
+            if !keys.contains_key(key) && !hidden(key) && !cannot && !open.is(key, index) {
+                out.differs(format!("{key} is in the archive, but not in etcd"));
+            }
+        }
+    }
+}
+
+/// What happened to each path, by the log.
+struct History<'a> {
+    /// Its last operation, and what that writes.
+    last: BTreeMap<&'a str, (u64, Option<Hash>)>,
+    /// Where it was last deleted.
+    deleted: BTreeMap<&'a str, u64>,
+    /// Keys were made in it, under names that etcd chose.
+    posted: BTreeSet<&'a str>,
+    /// It had a TTL at some time.
+    expiring: BTreeSet<&'a str>,
+}
+
+impl<'a> History<'a> {
+    fn of(account: &'a Account) -> Self {
         let (mut last, mut deleted) = (BTreeMap::new(), BTreeMap::new());
         let (mut posted, mut expiring) = (BTreeSet::new(), BTreeSet::new());
-        expiring.extend(self.expiring.iter().map(String::as_str));
-        for operation in &self.log {
+        expiring.extend(account.expiring.iter().map(String::as_str));
+        for operation in &account.log {
             let path = operation.path.as_str();
             last.insert(path, (operation.index, operation.writes));
             if operation.deletes {
@@ -124,50 +190,26 @@ impl Account {
                 expiring.insert(path);
             }
         }
-        // Whether a key may be gone, or another, for what happened to it or above it behind an index.
-        let mut above_it = Above::new(|path| (expiring.contains(path), deleted.get(path).copied()));
-        let mut open = |key, index: u64| {
-            let (expires, deleted) = above_it.of(key);
-            expires || deleted > Some(index)
-        };
-        for (key, node) in &found {
-            let key = key.as_str();
-            let known = self.stored.contains_key(key)
-                || last.contains_key(key)
-                || above(key).nth(1).is_some_and(|folder| posted.contains(folder));
-            if !known {
-                out.differs(format!("{key} is in etcd, but not in the archive"));
-            }
-            match (last.get(key), self.stored.get(key)) {
-                (Some((index, Some(value))), _) if !open(key, *index) => {
-                    out.of_log += 1;
-                    if hash(&node.value) != *value {
-                        out.differs(format!("{key} has another value than entry {index} gives it"));
-                    }
-                }
-                (None, Some(stored)) if !open(key, 0) => {
-                    out.of_snapshot += 1;
-                    let there =
-                        Stored { value: hash(&node.value), created: node.created, modified: node.modified };
-                    if there != *stored {
-                        out.differs(format!("{key} has another value or index than in the snapshot"));
-                    }
-                }
-                _ => {}
-            }
-        }
-        let written = last.iter().filter_map(|(key, (index, value))| value.map(|_| (*key, *index)));
-        let stored = self.stored.keys().map(|k| (k.as_str(), 0)).filter(|(k, _)| !last.contains_key(k));
-        let mut keys_above = Above::new(|path| (found.contains_key(path), None));
-        for (key, index) in written.chain(stored) {
-            // A folder cannot be written to, nor a key below a key.
-            let in_key = above(key).nth(1).is_some_and(|folder| keys_above.of(folder).0);
-            let cannot = folders.contains(key) || in_key;
-            if !found.contains_key(key) && !hidden(key) && !cannot && !open(key, index) {
-                out.differs(format!("{key} is in the archive, but not in etcd"));
-            }
-        }
-        Ok(out)
+        Self { last, deleted, posted, expiring }
+    }
+
+    fn is_posted(&self, key: &str) -> bool {
+        above(key).nth(1).is_some_and(|folder| self.posted.contains(folder))
+    }
+
+    /// What can be told of a key by what happened to it and to the folders it lies in.
+    fn open(&self) -> Open<'_, impl Fn(&str) -> (bool, Option<u64>)> {
+        Open(Above::new(|path| (self.expiring.contains(path), self.deleted.get(path).copied())))
+    }
+}
+
+/// Whether a key may be gone, or another, for what happened to it or above it behind an index.
+struct Open<'a, F>(Above<'a, F>);
+
+impl<'a, F: Fn(&str) -> (bool, Option<u64>)> Open<'a, F> {
+    fn is(&mut self, key: &'a str, index: u64) -> bool {
+        let (expires, deleted) = self.0.of(key);
+        expires || deleted > Some(index)
     }
 }
 

@@ -13,17 +13,16 @@ use crate::etcd::proto::Entry;
 use crate::etcd::rewrite::{self, NewMember, Purpose, Rewrite, Target};
 use crate::etcd::wal::{self, Reading};
 use crate::inspect::keys;
+use crate::node::Node;
 use crate::remote::Remote;
 use crate::remote::rclone::Rclone;
 use crate::restore::fetch::Wanted;
 use crate::restore::open;
 use crate::restore::source::Source;
-use crate::settings::Settings;
 use crate::settings::source::Choice;
 use crate::sys::fs::create_dirs;
 use crate::sys::http::Client;
 use crate::sys::room::{self, Scratch};
-use crate::sys::root::Root;
 use crate::sys::time;
 use crate::verify::drill::account::{Account, Compared};
 use crate::verify::drill::process::{self, Etcd, Stage};
@@ -74,15 +73,10 @@ pub struct Drilled {
 ///
 /// # Errors
 /// The source cannot be had, there is no room, or etcd does not start or answer within `wait`.
-pub fn rehearse(
-    root: &Root,
-    settings: &Settings,
-    scratch: &Scratch,
-    stage: Stage,
-    wait: Duration,
-) -> Result<Drilled> {
+pub fn rehearse(node: &Node, scratch: &Scratch, stage: Stage, wait: Duration) -> Result<Drilled> {
     let started = Instant::now();
-    let remote = Rclone::beside(settings, root, "rehearse");
+    let settings = &node.settings;
+    let remote = Rclone::beside(&settings.remote, "rehearse");
     let incoming = Scratch::new(scratch.dir().join("incoming"), scratch.leave())?;
     let from = (&remote as &dyn Remote, &incoming);
     let source = open::open(settings, from, Choice::Archive, &settings.machine_id, Wanted::default())?;

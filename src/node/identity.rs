@@ -1,7 +1,6 @@
 //! The stamp that says which member this node was last seen to be, and how its etcd was run. It outlives any data directory,
 //! so that an empty one is noticed.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::{fs, io};
 
@@ -9,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::paths::{ALLOW_EMPTY, IDENTITY, STAMP_DIR};
+use crate::settings::seen::Setup;
 use crate::sys::fs::{create_dirs, remove_if_there, write_atomic};
 use crate::sys::root::Root;
 use crate::sys::summed;
@@ -26,34 +26,19 @@ pub struct Identity {
     pub wal_dir: PathBuf,
 }
 
-/// How a unit's etcd was set up when it was last seen to run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Setup {
-    /// What the unit said then, as [`UnitEnvironment::digest`](crate::settings::UnitEnvironment::digest) gives it.
-    pub unit: String,
-    /// What the configuration file that the unit names said then, as
-    /// [`UnitEnvironment::file_digest`](crate::settings::UnitEnvironment::file_digest) gives it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<String>,
-    /// What etcd was given, by its flags, in this node's paths: `data-dir` always, `wal-dir` if it is a separate one.
-    pub settings: BTreeMap<String, String>,
-    /// Who owned its log: uid and gid, as this node numbers them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<(u32, u32)>,
-}
-
-impl Setup {
-    /// Its data directory and its WAL directory.
-    pub fn places(&self) -> (PathBuf, PathBuf) {
-        let path = |flag: &str| self.settings.get(flag).map(PathBuf::from);
-        let data_dir = path("data-dir").unwrap_or_default();
-        let wal_dir = path("wal-dir").unwrap_or_else(|| data_dir.join("member/wal"));
-        (data_dir, wal_dir)
-    }
+/// What this node's stamp says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Who this node was last seen to be; `None` if it was never seen.
+    pub identity: Option<Identity>,
+    /// How its etcd was set up when it was last seen to run; `None` if it was never seen.
+    pub setup: Option<Setup>,
+    /// At which peer URLs the other members were last seen.
+    pub peers: Vec<String>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Stamp {
+struct StampFile {
     version: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cluster_id: Option<String>,
@@ -68,6 +53,28 @@ struct Stamp {
     peers: Vec<String>,
 }
 
+/// Reads the stamp; without one nothing is known.
+///
+/// # Errors
+/// There is a stamp, but it cannot be read or understood.
+pub fn read(root: &Root) -> Result<Stamp> {
+    let path = root.join(IDENTITY);
+    match fs::read(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Stamp::default()),
+        Err(e) => Err(e.into()),
+        Ok(text) => parse(&text),
+    }
+    .with_context(|| format!("reading {}", path.display()))
+}
+
+/// Who this node was last seen to be; `None` if it was never seen.
+///
+/// # Errors
+/// As [`read`].
+pub fn load(root: &Root) -> Result<Option<Identity>> {
+    Ok(read(root)?.identity)
+}
+
 /// Writes down who this node is, seen from data that is really there. Readable by etcd's user.
 ///
 /// A leave to start empty is used up once the node is somebody else than before.
@@ -75,29 +82,28 @@ struct Stamp {
 /// # Errors
 /// The stamp cannot be written; the old one is still there then.
 pub fn record(root: &Root, identity: &Identity) -> Result<()> {
-    let known = load(root);
-    if matches!(&known, Ok(Some(k)) if k == identity) {
+    // Where the old stamp cannot be read, the new one takes its place.
+    let known = read(root).unwrap_or_default();
+    let before = known.identity.as_ref();
+    if before == Some(identity) {
         return Ok(());
     }
-    // Where the old stamp cannot be read, the new one takes its place.
-    let Stamp { etcd, peers, .. } = read(root).ok().flatten().unwrap_or_default();
-    write(root, &Stamp { etcd, peers, ..Stamp::of(identity) })?;
-    match known {
-        Ok(Some(k)) if k.cluster_id == identity.cluster_id && k.member_id == identity.member_id => Ok(()),
-        _ => remove_if_there(&root.join(ALLOW_EMPTY)),
-    }
+    let same =
+        before.is_some_and(|k| k.cluster_id == identity.cluster_id && k.member_id == identity.member_id);
+    write(root, Stamp { identity: Some(identity.clone()), ..known })?;
+    if same { Ok(()) } else { remove_if_there(&root.join(ALLOW_EMPTY)) }
 }
 
 /// Writes down how etcd is set up, seen from one that runs.
 ///
 /// # Errors
 /// The stamp cannot be read or written; the old one is still there then.
-pub fn record_setup(root: &Root, setup: &Setup) -> Result<()> {
+pub fn record_setup(root: &Root, setup: Setup) -> Result<()> {
     let known = read(root)?;
-    if known.as_ref().is_some_and(|k| k.etcd.as_ref() == Some(setup)) {
+    if known.setup.as_ref() == Some(&setup) {
         return Ok(());
     }
-    write(root, &Stamp { version: VERSION, etcd: Some(setup.clone()), ..known.unwrap_or_default() })
+    write(root, Stamp { setup: Some(setup), ..known })
 }
 
 /// Writes down at which peer URLs the other members were last seen: who has lost its data asks them for its cluster.
@@ -105,36 +111,11 @@ pub fn record_setup(root: &Root, setup: &Setup) -> Result<()> {
 /// # Errors
 /// As [`record_setup`].
 pub fn record_peers(root: &Root, peers: Vec<String>) -> Result<()> {
-    let known = read(root)?.unwrap_or_default();
+    let known = read(root)?;
     if known.peers == peers {
         return Ok(());
     }
-    write(root, &Stamp { version: VERSION, peers, ..known })
-}
-
-/// At which peer URLs the other members were last seen.
-///
-/// # Errors
-/// As [`load`].
-pub fn peers(root: &Root) -> Result<Vec<String>> {
-    Ok(read(root)?.unwrap_or_default().peers)
-}
-
-/// Who this node was last seen to be; `None` if it was never seen.
-///
-/// # Errors
-/// There is a stamp, but it cannot be read or understood.
-pub fn load(root: &Root) -> Result<Option<Identity>> {
-    let Some(stamp) = read(root)? else { return Ok(None) };
-    identity_in(&stamp).with_context(|| format!("reading {}", root.join(IDENTITY).display()))
-}
-
-/// How its etcd was set up when it was last seen to run; `None` if it was never seen.
-///
-/// # Errors
-/// As [`load`].
-pub fn setup(root: &Root) -> Result<Option<Setup>> {
-    Ok(read(root)?.and_then(|stamp| stamp.etcd))
+    write(root, Stamp { peers, ..known })
 }
 
 /// Forgets who this node was: the next start of etcd is meant to find no data, as at a join. How etcd is run, and where the other members
@@ -143,40 +124,30 @@ pub fn setup(root: &Root) -> Result<Option<Setup>> {
 /// # Errors
 /// The stamp is there and cannot be removed, or written anew.
 pub fn forget(root: &Root) -> Result<()> {
-    let Stamp { etcd, peers, .. } = read(root).ok().flatten().unwrap_or_default();
-    match etcd.is_some() || !peers.is_empty() {
-        true => write(root, &Stamp { version: VERSION, etcd, peers, ..Stamp::default() }),
-        false => remove_if_there(&root.join(IDENTITY)),
+    let known = Stamp { identity: None, ..read(root).unwrap_or_default() };
+    match known == Stamp::default() {
+        true => remove_if_there(&root.join(IDENTITY)),
+        false => write(root, known),
     }
-}
-
-fn read(root: &Root) -> Result<Option<Stamp>> {
-    let path = root.join(IDENTITY);
-    match fs::read(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e.into()),
-        Ok(text) => parse(&text).map(Some),
-    }
-    .with_context(|| format!("reading {}", path.display()))
 }
 
 /// Readable by etcd's user.
-fn write(root: &Root, stamp: &Stamp) -> Result<()> {
+fn write(root: &Root, known: Stamp) -> Result<()> {
     create_dirs(&root.join(STAMP_DIR), 0o755)?;
-    write_atomic(&root.join(IDENTITY), &summed::to_vec(stamp)?, 0o644)
+    write_atomic(&root.join(IDENTITY), &summed::to_vec(&StampFile::of(known))?, 0o644)
 }
 
 fn parse(text: &[u8]) -> Result<Stamp> {
-    let stamp: Stamp = summed::from_slice(text)?;
+    let stamp: StampFile = summed::from_slice(text)?;
     ensure!(stamp.version == VERSION, "version {} is not known to this program", stamp.version);
-    identity_in(&stamp)?;
+    let identity = identity_in(&stamp)?;
     let relative = |etcd: &Setup| !etcd.places().0.is_absolute() || !etcd.places().1.is_absolute();
     ensure!(!stamp.etcd.as_ref().is_some_and(relative), "a directory of etcd is not an absolute path");
-    Ok(stamp)
+    Ok(Stamp { identity, setup: stamp.etcd, peers: stamp.peers })
 }
 
 /// `None` if the stamp says only how etcd is run, or who else there was.
-fn identity_in(stamp: &Stamp) -> Result<Option<Identity>> {
+fn identity_in(stamp: &StampFile) -> Result<Option<Identity>> {
     let (cluster_id, member_id, wal_dir) = match (&stamp.cluster_id, &stamp.member_id, &stamp.wal_dir) {
         (None, None, None) if stamp.etcd.is_some() || !stamp.peers.is_empty() => return Ok(None),
         (Some(cluster_id), Some(member_id), Some(wal_dir)) => (cluster_id, member_id, wal_dir),
@@ -192,16 +163,16 @@ fn identity_in(stamp: &Stamp) -> Result<Option<Identity>> {
     Ok(Some(Identity { cluster_id, member_id, wal_dir: wal_dir.clone() }))
 }
 
-impl Stamp {
-    fn of(identity: &Identity) -> Self {
-        let id = |n: u64| Some(format!("{n:016x}"));
-        let (cluster_id, member_id) = (id(identity.cluster_id), id(identity.member_id));
+impl StampFile {
+    fn of(Stamp { identity, setup, peers }: Stamp) -> Self {
+        let id = |n: u64| format!("{n:016x}");
         Self {
             version: VERSION,
-            cluster_id,
-            member_id,
-            wal_dir: Some(identity.wal_dir.clone()),
-            ..Self::default()
+            cluster_id: identity.as_ref().map(|identity| id(identity.cluster_id)),
+            member_id: identity.as_ref().map(|identity| id(identity.member_id)),
+            wal_dir: identity.map(|identity| identity.wal_dir),
+            etcd: setup,
+            peers,
         }
     }
 }
@@ -210,6 +181,7 @@ impl Stamp {
 mod tests {
     use super::*;
     use crate::sys::summed::tests::flipped;
+    use std::collections::BTreeMap;
     use std::os::unix::fs::MetadataExt;
 
     const TEXT: &str = "{\"version\":1,\"cluster_id\":\"00000000000000ab\",\"member_id\":\"8e9e05c52164694d\",\
@@ -221,20 +193,17 @@ mod tests {
     }
 
     fn identity(text: &str) -> Result<Option<Identity>> {
-        identity_in(&parse(text.as_bytes())?)
+        Ok(parse(text.as_bytes())?.identity)
     }
 
     #[test]
     fn the_stamp_reads_and_writes_as_documented() {
-        let written = summed::to_vec(&Stamp::of(&sample())).unwrap();
-        assert_eq!(identity_in(&parse(&written).unwrap()).unwrap(), Some(sample()));
+        let known = Stamp { identity: Some(sample()), ..Stamp::default() };
+        let written = summed::to_vec(&StampFile::of(known.clone())).unwrap();
+        assert_eq!(parse(&written).unwrap(), known);
         for altered in flipped(&written) {
-            let read = parse(&altered).and_then(|stamp| identity_in(&stamp));
-            assert!(
-                read.is_err() || read.unwrap() == Some(sample()),
-                "{}",
-                String::from_utf8_lossy(&altered)
-            );
+            let read = parse(&altered);
+            assert!(read.is_err() || read.unwrap() == known, "{}", String::from_utf8_lossy(&altered));
         }
         // As it was before it had a checksum.
         assert_eq!(identity(TEXT).unwrap(), Some(sample()));
@@ -260,25 +229,30 @@ mod tests {
     fn who_this_node_is_and_how_its_etcd_is_run_are_written_apart() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
+        let of = |identity, setup: &Setup, peers: &[String]| Stamp {
+            identity,
+            setup: Some(setup.clone()),
+            peers: peers.to_vec(),
+        };
         let settings = BTreeMap::from([("data-dir".to_owned(), "/var/lib/etcd2".to_owned())]);
         let seen = Setup { unit: "ab".into(), file: None, settings, owner: Some((232, 0)) };
-        record_setup(&root, &seen).unwrap();
-        assert_eq!((load(&root).unwrap(), setup(&root).unwrap()), (None, Some(seen.clone())));
+        record_setup(&root, seen.clone()).unwrap();
+        assert_eq!(read(&root).unwrap(), of(None, &seen, &[]));
         record(&root, &sample()).unwrap();
-        assert_eq!((load(&root).unwrap(), setup(&root).unwrap()), (Some(sample()), Some(seen.clone())));
+        assert_eq!(read(&root).unwrap(), of(Some(sample()), &seen, &[]));
         let later = Setup { unit: "cd".into(), ..seen };
-        record_setup(&root, &later).unwrap();
-        assert_eq!((load(&root).unwrap(), setup(&root).unwrap()), (Some(sample()), Some(later.clone())));
+        record_setup(&root, later.clone()).unwrap();
+        assert_eq!(read(&root).unwrap(), of(Some(sample()), &later, &[]));
         let others = vec!["http://b:2380".to_owned()];
         record_peers(&root, others.clone()).unwrap();
-        record(&root, &Identity { member_id: 1, ..sample() }).unwrap();
-        assert_eq!((setup(&root).unwrap(), peers(&root).unwrap()), (Some(later.clone()), others.clone()));
+        let another = Identity { member_id: 1, ..sample() };
+        record(&root, &another).unwrap();
+        assert_eq!(read(&root).unwrap(), of(Some(another), &later, &others));
         forget(&root).unwrap();
-        assert_eq!((load(&root).unwrap(), setup(&root).unwrap()), (None, Some(later)));
-        assert_eq!(peers(&root).unwrap(), others);
+        assert_eq!(read(&root).unwrap(), of(None, &later, &others));
         write_atomic(&root.join(IDENTITY), b"{", 0o644).unwrap();
         record(&root, &sample()).unwrap();
-        assert_eq!((load(&root).unwrap(), setup(&root).unwrap()), (Some(sample()), None));
+        assert_eq!(read(&root).unwrap(), Stamp { identity: Some(sample()), ..Stamp::default() });
     }
 
     #[test]
