@@ -1,12 +1,15 @@
 //! What a terminal shows.
 //!
 //! - [`text`]: values as they can be shown · [`output`]: stdout
+//! - [`live`]: work that takes long, shown while it runs · [`progress`]: in which words, and when
 
 use std::io::Write as _;
 
 use crate::exit::Exit;
 
+pub mod live;
 pub mod output;
+pub mod progress;
 pub mod text;
 
 /// Prints to stdout what was asked for. Who closed it does not want to read it.
