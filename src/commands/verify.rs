@@ -19,6 +19,7 @@ use crate::sys::fs::create_dirs;
 use crate::sys::lock::Lock;
 use crate::sys::room::{Leave, Scratch};
 use crate::sys::root::Root;
+use crate::sys::terminal::live;
 use crate::sys::terminal::output::Output;
 use crate::sys::time;
 use crate::verify::finding::{Finding, Kind, in_listing, strays};
@@ -73,8 +74,11 @@ pub(super) fn run(root: &Root, options: &args::Verify) -> Result<Exit> {
     let chosen = choose(options, &all, &folder)?;
     let scratch = Scratch::new(settings.backup_dir.join("verify"), Leave::Reserve)?;
     let reader = Reader { remote: &remote, folder: machine_id, scratch: &scratch };
+    let parts = chosen.iter().flat_map(|generation| &generation.parts).filter(|part| scope.has(part));
+    let step = live::downloads("verifying", parts.map(|part| part.size).sum());
     let mut checked = Vec::new();
     for generation in &chosen {
+        step.rename(format!("verifying generation {}", generation.name.number));
         strays(generation)
             .iter()
             .for_each(|path| log::info!("{path} is not part of any restore point (orphan)"));
@@ -90,6 +94,7 @@ pub(super) fn run(root: &Root, options: &args::Verify) -> Result<Exit> {
             findings,
         });
     }
+    drop(step);
     forget_removed(&remote, machine_id, &mut checked)?;
 
     let findings: Vec<Finding> = checked.iter().flat_map(|c| c.findings.clone()).collect();

@@ -8,7 +8,6 @@
 use std::borrow::Cow;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -46,8 +45,18 @@ struct Open {
     done: u64,
     /// Whether what is downloaded counts for it.
     downloads: bool,
-    /// What is arriving in this folder; the number tells one download from the next.
-    arriving: Option<(u64, PathBuf)>,
+    /// What is arriving.
+    arriving: Option<Arriving>,
+}
+
+/// What is arriving in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Arriving {
+    /// It tells one download from the next.
+    number: u64,
+    folder: PathBuf,
+    /// The bytes that lay there before.
+    before: u64,
 }
 
 #[derive(Debug)]
@@ -144,6 +153,11 @@ pub fn downloads(what: impl Into<Cow<'static, str>>, bytes: u64) -> Step {
 }
 
 impl Step {
+    /// None: for what runs beside the work that is shown.
+    pub fn hidden() -> Self {
+        Self(None)
+    }
+
     fn with(&self, change: impl FnOnce(&mut Open)) {
         let mut live = live();
         if let Some(open) = live.steps.iter_mut().find(|open| Some(open.number) == self.0) {
@@ -196,11 +210,12 @@ pub fn download(folder: &Path, bytes: u64) -> Option<Download> {
     let takes = |live: &Live| live.steps.last().filter(|open| open.downloads).map(|open| open.number);
     let given = takes(&live());
     let own = given.is_none().then(|| downloads("downloading", bytes));
-    let step = given.or(own.as_ref()?.0)?;
+    let step = given.or(own.as_ref().and_then(|own| own.0))?;
+    let before = bytes_in(folder);
     let mut live = live();
     let number = live.number();
     let open = live.steps.iter_mut().find(|open| open.number == step)?;
-    open.arriving = Some((number, folder.to_owned()));
+    open.arriving = Some(Arriving { number, folder: folder.to_owned(), before });
     Some(Download { step, number, _own: own })
 }
 
@@ -219,7 +234,8 @@ impl Drop for Download {
     fn drop(&mut self) {
         let mut live = live();
         let open = live.steps.iter_mut().find(|open| open.number == self.step);
-        if let Some(open) = open.filter(|open| open.arriving.as_ref().is_some_and(|(n, _)| *n == self.number)) {
+        let is_it = |arriving: &Arriving| arriving.number == self.number;
+        if let Some(open) = open.filter(|open| open.arriving.as_ref().is_some_and(is_it)) {
             open.arriving = None;
             open.set(open.done);
         }
@@ -247,7 +263,8 @@ impl Live {
 
     fn draw(&mut self) {
         let mut stderr = io::stderr();
-        let Some(open) = self.steps.last().filter(|_| self.mode == Mode::Line && is_in_foreground(&stderr)) else {
+        let Some(open) = self.steps.last().filter(|_| self.mode == Mode::Line && is_in_foreground(&stderr))
+        else {
             return;
         };
         let columns = tcgetwinsize(&stderr).map_or(0, |size| usize::from(size.ws_col));
@@ -279,7 +296,7 @@ fn watch() {
             live().steps.last().and_then(|open| open.arriving.clone())
         };
         let began = Instant::now();
-        let there = arriving.as_ref().map(|(_, folder)| bytes_in(folder));
+        let there = arriving.as_ref().map(|a| bytes_in(&a.folder).saturating_sub(a.before));
         pause = PAUSE.max(began.elapsed() * SHARE);
         let mut live = live();
         let Live { mode, steps, .. } = &mut *live;
@@ -303,7 +320,7 @@ fn bytes_in(folder: &Path) -> u64 {
     let size = |entry: fs::DirEntry| match entry.metadata() {
         Ok(data) if data.is_dir() => bytes_in(&entry.path()),
         Ok(data) if data.len() >= IN_STREAMS => written(&entry.path()).unwrap_or(data.len()),
-        Ok(data) => data.size(),
+        Ok(data) => data.len(),
         Err(_) => 0,
     };
     entries.map(size).fold(0, u64::saturating_add)

@@ -224,14 +224,32 @@ mod tests {
             (Unit::Bytes, Some(10 * MB), &[(400, 9 * MB)], 499, None),
             // The first second has no rate.
             (Unit::Bytes, Some(10 * MB), &[(900, MB)], 900, Some("x: 1.0 MB of 10.0 MB (10 %), 0 s")),
-            (Unit::Bytes, Some(10 * MB), &[(2000, 2 * MB)], 2000, Some("x: 2.0 MB of 10.0 MB (20 %), 1.0 MB/s, 8 s left")),
+            (
+                Unit::Bytes,
+                Some(10 * MB),
+                &[(2000, 2 * MB)],
+                2000,
+                Some("x: 2.0 MB of 10.0 MB (20 %), 1.0 MB/s, 8 s left"),
+            ),
             // Zero bytes: nothing has come yet, and then for too long.
             (Unit::Bytes, Some(10 * MB), &[], 2000, Some("x: 0 B of 10.0 MB (0 %), 2 s")),
-            (Unit::Bytes, Some(10 * MB), &[(7000, 0)], 7000, Some("x: 0 B of 10.0 MB (0 %), nothing for 7 s")),
+            (
+                Unit::Bytes,
+                Some(10 * MB),
+                &[(7000, 0)],
+                7000,
+                Some("x: 0 B of 10.0 MB (0 %), nothing for 7 s"),
+            ),
             // A total of nothing, or of less than there is, is none.
             (Unit::Bytes, Some(0), &[(1000, 0)], 1000, Some("x: 0 B, 1 s")),
             (Unit::Bytes, Some(MB), &[(2000, 2 * MB)], 2000, Some("x: 2.0 MB, 1.0 MB/s, 2 s")),
-            (Unit::Bytes, None, &[(65_000, 600), (75_000, 6_000_600)], 75_000, Some("x: 6.0 MB, 600 kB/s, 1 min 15 s")),
+            (
+                Unit::Bytes,
+                None,
+                &[(65_000, 600), (75_000, 6_000_600)],
+                75_000,
+                Some("x: 6.0 MB, 600 kB/s, 1 min 15 s"),
+            ),
             // All is there: the end is not stalled.
             (Unit::Bytes, Some(MB), &[(1000, MB)], 90_000, Some("x: 1.0 MB of 1.0 MB (100 %), 1 min 30 s")),
             // Only the last ten seconds count: it was fast, and is slow.
@@ -250,7 +268,13 @@ mod tests {
                 7000,
                 Some("x: 4.0 MB of 10.0 MB (40 %), 2.0 MB/s, 3 s left"),
             ),
-            (Unit::Of("keys"), Some(500), &[(2000, 120)], 2000, Some("x: 120 of 500 keys (24 %), 60/s, 7 s left")),
+            (
+                Unit::Of("keys"),
+                Some(500),
+                &[(2000, 120)],
+                2000,
+                Some("x: 120 of 500 keys (24 %), 60/s, 7 s left"),
+            ),
             (Unit::Of("objects"), None, &[(2000, 3000)], 2000, Some("x: 3000 objects, 1500/s, 2 s")),
             (Unit::Of("objects"), None, &[(2000, 3000)], 8000, Some("x: 3000 objects, nothing for 6 s")),
         ];
@@ -287,7 +311,10 @@ mod tests {
         for columns in 1..=width {
             let shown = progress.shown(ms(1000), columns).unwrap();
             assert_eq!(shown.chars().count(), columns.min(width), "{shown}");
-            assert!(columns == width || shown.starts_with('…') && whole.ends_with(&shown['…'.len_utf8()..]), "{shown}");
+            assert!(
+                columns == width || shown.starts_with('…') && whole.ends_with(&shown['…'.len_utf8()..]),
+                "{shown}"
+            );
         }
     }
 
