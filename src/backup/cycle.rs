@@ -167,7 +167,8 @@ fn remember(settings: &Settings, state: Option<&mut State>, unfinished: Option<U
 /// A cluster is never idle: 2.x logs a SYNC every 500 ms. What only that brought is not worth a call of rclone.
 fn tell_held_back(settings: &Settings, capture: &Capture) {
     let synced = capture.log.synced();
-    log::info!(
+    // The summary says that it was; in each cycle that is enough.
+    log::debug!(
         "held back: {} entries up to index {} that change nothing{}; they are sent {} after the last part, \
          or with the next write",
         capture.log.entries,
