@@ -89,7 +89,7 @@ pub(super) fn run(root: &Root, options: &args::Install) -> Result<Exit> {
 fn try_what_a_backup_needs() {
     match systemd::start(DOCTOR, DOCTOR_LIMIT) {
         Ok(()) => {
-            log::info!("{DOCTOR}: everything that a backup needs is there; details: journalctl -u {DOCTOR}")
+            log::info!("{DOCTOR}: everything that a backup needs is there; details: journalctl -u {DOCTOR}");
         }
         Err(e) => {
             log::warn!("everything is installed, but backups may fail: {e:#}");
