@@ -162,7 +162,8 @@ fn remember(settings: &Settings, state: Option<&mut State>, unfinished: Option<U
 /// A cluster is never idle: 2.x logs a SYNC every 500 ms. What only that brought is not worth a call of rclone.
 fn tell_held_back(settings: &Settings, capture: &Capture) {
     let synced = capture.log.synced();
-    log::info!(
+    // The summary says that it was; in each cycle that is enough.
+    log::debug!(
         "held back: {}, up to index {}{}; uploaded {} after the last part, or with \
          the next write",
         count(capture.log.entries, "entry that changes nothing", "entries that change nothing"),

@@ -1,5 +1,6 @@
 //! The gate in place of a sleep: goes on when members have caught up, says whom it waits for, gives up in time.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -8,11 +9,11 @@ use super::api::{Applied, RaftStatus};
 use super::find::Cluster;
 use super::{Member, Membership};
 use crate::exit::{Exit, fault};
+use crate::sys::terminal::live::{self, Step};
+use crate::sys::terminal::progress::Unit;
 
 /// How often is looked.
 pub const POLL: Duration = Duration::from_millis(250);
-/// How often a wait says that it still waits.
-const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// Whom to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,33 +24,52 @@ pub enum Who {
     Member(u64),
 }
 
+/// Why a member has not caught up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lag {
+    /// For this reason.
+    Because(&'static str),
+    /// It has so many of so many entries.
+    Received(u64, u64),
+    /// It has applied so many of so many.
+    Applied(u64, u64),
+}
+
+impl fmt::Display for Lag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Because(why) => f.write_str(why),
+            Self::Received(done, goal) => write!(f, "has {done} of {goal} entries"),
+            Self::Applied(done, goal) => write!(f, "has applied {done} of {goal} entries"),
+        }
+    }
+}
+
 /// Why a member has not caught up with `goal`; `None` if it has. Pure.
-pub fn behind(member: &Member, status: &RaftStatus, goal: u64, applied: Option<&Applied>) -> Option<String> {
+pub fn behind(member: &Member, status: &RaftStatus, goal: u64, applied: Option<&Applied>) -> Option<Lag> {
     // The leader keeps no useful state about itself.
     if member.id != status.lead {
         let Some(progress) = status.progress.get(&member.id) else {
-            return Some("the leader does not know it yet".to_owned());
+            return Some(Lag::Because("the leader does not know it yet"));
         };
         if progress.matched == 0 {
-            return Some("has not started".to_owned());
+            return Some(Lag::Because("has not started"));
         }
         if progress.matched < goal {
-            return Some(format!("has {} of {goal} entries", progress.matched));
+            return Some(Lag::Received(progress.matched, goal));
         }
         if !progress.replicating {
-            return Some("is not receiving entries from the leader".to_owned());
+            return Some(Lag::Because("is not receiving entries from the leader"));
         }
     }
     if !member.has_started() {
-        return Some("has not published its name and client URLs".to_owned());
+        return Some(Lag::Because("has not published its name and client URLs"));
     }
     match applied {
-        Some(Applied::Index(index)) if *index < goal => {
-            Some(format!("has applied {index} of {goal} entries"))
-        }
+        Some(Applied::Index(index)) if *index < goal => Some(Lag::Applied(*index, goal)),
         Some(Applied::Index(_) | Applied::Healthy(true)) => None,
-        Some(Applied::Healthy(false)) => Some("is not healthy".to_owned()),
-        None => Some("does not answer clients".to_owned()),
+        Some(Applied::Healthy(false)) => Some(Lag::Because("is not healthy")),
+        None => Some(Lag::Because("does not answer clients")),
     }
 }
 
@@ -79,10 +99,10 @@ pub fn wait_and(
         if let Ok(members) = &members {
             look(members)?;
         }
-        let reason = match members.and_then(|m| check(cluster, &m, who, &mut goal)) {
+        let (reason, lag) = match members.and_then(|m| check(cluster, &m, who, &mut goal)) {
             Ok(None) => return Ok(()),
-            Ok(Some(reason)) => reason,
-            Err(e) => format!("{e:#}"),
+            Ok(Some((who, lag))) => (format!("{who} {lag}"), Some((who, lag))),
+            Err(e) => (format!("{e:#}"), None),
         };
         if Instant::now() >= deadline {
             return Err(fault(
@@ -91,25 +111,44 @@ pub fn wait_and(
                 "check etcd's journal on that node, or allow more time with --wait",
             ));
         }
-        waiting.say(&reason);
+        match lag {
+            Some((who, Lag::Received(done, goal))) => waiting.count(&who, "receive", &reason, (done, goal)),
+            Some((who, Lag::Applied(done, goal))) => waiting.count(&who, "apply", &reason, (done, goal)),
+            _ => waiting.say(&reason),
+        }
         std::thread::sleep(POLL);
     }
 }
 
-/// Says why it is waited, when that changes and now and then.
+/// Why it is waited: said once, and shown as long as that lasts.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    said: Option<(String, Instant)>,
+    said: Option<(String, Step)>,
 }
 
 impl Waiting {
-    /// Numbers at the end may grow unsaid.
+    /// It is waited for this. Numbers at the end may change unsaid.
     pub fn say(&mut self, reason: &str) {
         let kind = reason.trim_end_matches(|c: char| c.is_ascii_digit() || c == ' ');
-        if self.said.as_ref().is_none_or(|(k, when)| k != kind || when.elapsed() >= SAY_AGAIN) {
-            log::info!("waiting: {reason}");
-            self.said = Some((kind.to_owned(), Instant::now()));
+        self.shown(format!("waiting: {kind}"), reason);
+    }
+
+    /// It is waited until `who` has done that with all entries. How many they are may change unsaid.
+    fn count(&mut self, who: &str, does: &str, reason: &str, (done, goal): (u64, u64)) {
+        let step = self.shown(format!("waiting for {who} to {does}"), reason);
+        step.of(Unit::Of("entries"), Some(goal));
+        step.done(done);
+    }
+
+    fn shown(&mut self, what: String, reason: &str) -> &Step {
+        if self.said.as_ref().is_some_and(|(before, _)| *before != what) {
+            self.said = None;
         }
+        let (_, step) = self.said.get_or_insert_with(|| {
+            log::info!("waiting: {reason}");
+            (what.clone(), live::step(what))
+        });
+        step
     }
 }
 
@@ -119,18 +158,18 @@ fn check(
     members: &Membership,
     who: Who,
     goal: &mut Option<u64>,
-) -> Result<Option<String>> {
+) -> Result<Option<(String, Lag)>> {
     let status = cluster.leader_status(members)?;
     let goal = *goal.get_or_insert(status.commit);
     for member in meant(members, &status, who) {
         let applied = if member.has_started() { cluster.applied(member).ok() } else { None };
-        if let Some(reason) = behind(member, &status, goal, applied.as_ref()) {
-            return Ok(Some(format!("{} {reason}", member.label())));
+        if let Some(lag) = behind(member, &status, goal, applied.as_ref()) {
+            return Ok(Some((member.label(), lag)));
         }
     }
     match who {
         Who::Member(id) if members.by_id(id).is_none() => {
-            Ok(Some(format!("{id:x} is not in the member list")))
+            Ok(Some((format!("{id:x}"), Lag::Because("is not in the member list"))))
         }
         _ => Ok(None),
     }
@@ -180,6 +219,7 @@ mod tests {
         ];
         for (id, name, progress, applied, expected) in cases {
             let got = behind(&member(*id, name), &status(progress), 100, applied.as_ref());
+            let got = got.map(|lag| lag.to_string());
             assert_eq!(got.as_deref(), *expected, "{id} {name:?} {progress:?} {applied:?}");
         }
     }

@@ -21,6 +21,7 @@ use crate::fleet::steps::Fleet;
 use crate::fleet::way::{Node, Take, Way, Wish};
 use crate::fleet::{past, plan, text};
 use crate::settings::our_units::TIMER;
+use crate::sys::terminal::live;
 use crate::sys::terminal::table::width;
 
 struct Recover<'a> {
@@ -73,6 +74,7 @@ fn on_interrupt(progress: Arc<Progress>) -> Result<()> {
     )?;
     thread::spawn(move || {
         for signal in signals.forever() {
+            live::stop();
             log::info!("");
             log::error!("interrupted; the nodes are left like this:");
             progress.tell("run the same command again").iter().for_each(|line| log::info!("{line}"));
@@ -159,6 +161,7 @@ impl Recover<'_> {
         ];
         let given = values.iter().filter_map(|(name, value)| Some([*name, value.as_deref()?]));
         let which: Vec<&str> = given.flatten().collect();
+        let _step = live::step(format!("asking {} what it would restore", nodes[first].target));
         let planned = self.fleet.planned(&nodes[first].target, &which)?;
         Ok(Some(Past { first, planned }))
     }
@@ -258,7 +261,9 @@ impl Recover<'_> {
         self.fleet.set_founder(nodes, first)?;
         let record = self.fleet.restore(nodes, first, take, &[])?;
         self.fleet.start(nodes, &[first])?;
+        let step = live::step(format!("waiting until {} serves", nodes[first].target));
         self.fleet.serving(&nodes[first].target, record.cluster_id, record.index)?;
+        drop(step);
         self.fleet.join(nodes, &others(nodes, first))?;
         Ok((record.cluster_id, record.index))
     }

@@ -15,6 +15,7 @@ use crate::sys::fs::create_dirs;
 use crate::sys::lock::Lock;
 use crate::sys::room::{Leave, Scratch};
 use crate::sys::root::Root;
+use crate::sys::terminal::live;
 use crate::sys::terminal::output::Output;
 use crate::sys::terminal::table::{self, count};
 use crate::sys::time;
@@ -59,7 +60,10 @@ pub(super) fn run(root: &Root, options: &args::Verify) -> Result<Exit> {
     let chosen = choose(options, &all, &folder)?;
     let scratch = Scratch::new(settings.backup_dir.join("verify"), Leave::Reserve)?;
     let reader = Reader { remote: &remote, folder: machine_id, scratch: &scratch };
-    let checked = noted.check(&chosen, &objects, &reader, scope)?;
+    let parts = chosen.iter().flat_map(|generation| &generation.parts).filter(|part| scope.has(part));
+    let step = live::downloads("verifying", parts.map(|part| part.size).sum());
+    let checked = noted.check(&chosen, &objects, &reader, scope, &step)?;
+    drop(step);
 
     let findings: Vec<Finding> = checked.iter().flat_map(|c| c.findings.clone()).collect();
     if options.from.is_none() {

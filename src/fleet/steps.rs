@@ -1,6 +1,6 @@
 //! The steps of a recovery of all nodes: what is run on which of them, at the same time where one does not need the other.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use super::way::{Node, Take};
 use super::{plan, said};
 use crate::archive::lineage::Record;
 use crate::exit::{Exit, OrFault, exit_of, fault, hint_of};
+use crate::sys::terminal::live;
 use crate::sys::terminal::table::count;
 
 /// A node looks at its disk and asks the remote, which may take its time to say that it is not there.
@@ -54,7 +55,7 @@ impl Fleet {
     /// One cannot be reached, or is not set up, or its program is one that this one does not understand. Nothing was touched.
     pub fn ask(&self, targets: &[String]) -> Result<Vec<Node>> {
         let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
-        let nodes = self.each(&targets, |target| {
+        let nodes = self.each("asking", &targets, |target| {
             let answer: Result<Value> = self.answer(target, &["report"], ASKING);
             let answer = answer.map_err(|e| match exit_of(&e) {
                 // A program that knows no such verb.
@@ -77,7 +78,7 @@ impl Fleet {
     pub fn stand_by(&self, nodes: &mut [Node], which: &[usize]) -> Result<bool> {
         let targets = names(nodes, which);
         self.progress.note(&targets, Stage::Stopping);
-        let disks: Vec<Option<Found>> = self.each(&targets, |target| {
+        let disks: Vec<Option<Found>> = self.each("stopping etcd", &targets, |target| {
             let disk = self.answer(target, &["stand-by"], STOPPING)?;
             self.progress.note(&[target], Stage::Fenced);
             Ok(disk)
@@ -118,7 +119,9 @@ impl Fleet {
             }
         }
         self.progress.note(&[target], Stage::Writing);
+        let step = live::step(format!("writing the new data: {target}"));
         let record: Record = self.answer(target, &arguments, WRITING)?;
+        drop(step);
         self.progress.note(&[target], Stage::Written);
         self.tell(&format!(
             "{target} has the new data: cluster {:x}, up to index {}",
@@ -142,19 +145,20 @@ impl Fleet {
         if is_disk {
             let export = &["export", "--recovery-file", "/dev/stdin"];
             // The node that has the data packs it anew for each: what that costs there is less than what the others would wait.
-            let passed = self.each(&targets, |target| {
+            let passed = self.each("sending the data", &targets, |target| {
                 self.ssh.pass((&nodes[first].target, export, &json), target, &file(target))?;
                 self.tell(&format!("{target} received the data of {}", nodes[first].target));
                 Ok(())
             });
             if passed.is_err() {
                 // A node that is not reached any more keeps it, and the next attempt writes over it.
-                let _ = self
-                    .each(&targets, |target| self.ssh.system(target, &["rm", "-f", &file(target)], SYSTEMD));
+                let _ = self.each("removing the data", &targets, |target| {
+                    self.ssh.system(target, &["rm", "-f", &file(target)], SYSTEMD)
+                });
             }
             passed?;
         }
-        self.each(&targets, |target| {
+        self.each("writing the new data", &targets, |target| {
             let file = file(target);
             let mut arguments = vec!["restore", "--recovery-file", "/dev/stdin"];
             if is_disk {
@@ -178,7 +182,9 @@ impl Fleet {
     pub fn let_start(&self, nodes: &[Node], record: &Record, done: &[usize]) -> Result<()> {
         let json = serde_json::to_vec(record)?;
         let arguments = ["restore", "--recovery-file", "/dev/stdin"];
-        self.each(&names(nodes, done), |target| self.ssh.run(target, &arguments, &json, WRITING))?;
+        self.each("looking at the new data", &names(nodes, done), |target| {
+            self.ssh.run(target, &arguments, &json, WRITING)
+        })?;
         Ok(())
     }
 
@@ -189,7 +195,7 @@ impl Fleet {
     pub fn start(&self, nodes: &[Node], which: &[usize]) -> Result<()> {
         // A unit that failed too often before is not started again until told so.
         let start = "systemctl reset-failed \"$1\" 2>/dev/null; exec systemctl start --no-block \"$1\"";
-        self.each(&names(nodes, which), |target| {
+        self.each("starting etcd", &names(nodes, which), |target| {
             let unit = nodes.iter().find(|n| n.target == target).map_or("", |n| &n.report.etcd_unit);
             self.ssh.system(target, &["sh", "-c", start, "sh", unit], SYSTEMD)?;
             self.progress.note(&[target], Stage::Started);
@@ -209,7 +215,7 @@ impl Fleet {
         let other: Vec<usize> = (0..nodes.len()).filter(is_other).collect();
         let urls = founder.peer_urls.iter().map(String::as_str);
         let arguments: Vec<&str> = ["set-founder"].into_iter().chain(urls).collect();
-        self.each(&names(nodes, &other), |target| {
+        self.each("setting the founding member", &names(nodes, &other), |target| {
             self.ssh.run(target, &arguments, &[], SYSTEMD)?;
             self.tell(&format!("{target} has {} as the founding member", nodes[first].target));
             Ok(())
@@ -225,6 +231,7 @@ impl Fleet {
         let wait = self.wait_in_words();
         for target in names(nodes, left) {
             self.progress.note(&[target], Stage::Joining);
+            let _step = live::step(format!("joining: {target}"));
             self.ssh.run(target, &["join", "--wait", &wait], &[], self.wait + STOPPING)?;
             self.progress.note(&[target], Stage::Started);
             self.tell(&format!("{target} has joined"));
@@ -249,7 +256,8 @@ impl Fleet {
     /// A node cannot be reached, or refuses; with what it said.
     pub fn verify(&self, nodes: &[Node], cluster_id: u64, index: u64) -> Result<()> {
         let targets: Vec<&str> = nodes.iter().map(|n| n.target.as_str()).collect();
-        let all = self.each(&targets, |target| self.serving(target, cluster_id, index))?;
+        let all = self
+            .each("waiting until etcd serves", &targets, |target| self.serving(target, cluster_id, index))?;
         for (target, Serving { members, index, keys }) in targets.iter().zip(&all) {
             let keys = keys.map_or("keys that only a user of etcd may read".to_owned(), |keys| {
                 count(keys, "key", "keys")
@@ -277,7 +285,7 @@ impl Fleet {
     /// A node cannot be reached, or refuses; with what it said.
     pub fn start_timers(&self, nodes: &[Node], timer: &str) -> Result<()> {
         let with_timer: Vec<usize> = (0..nodes.len()).filter(|n| nodes[*n].report.timer).collect();
-        self.each(&names(nodes, &with_timer), |target| {
+        self.each("starting the backups", &names(nodes, &with_timer), |target| {
             self.ssh.system(target, &["systemctl", "start", timer], SYSTEMD)
         })?;
         Ok(())
@@ -288,13 +296,30 @@ impl Fleet {
         humantime::format_duration(self.wait).to_string().replace(' ', "")
     }
 
-    /// Does the same on each of these nodes at the same time. All of them end; the first error is the answer.
-    fn each<T: Send>(&self, targets: &[&str], what: impl Fn(&str) -> Result<T> + Sync) -> Result<Vec<T>> {
+    /// Does the same on each of these nodes at the same time, and shows on which of them it is not done yet. All of them end; the
+    /// first error is the answer.
+    fn each<T: Send>(
+        &self,
+        doing: &str,
+        targets: &[&str],
+        what: impl Fn(&str) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let name = |left: &[&str]| format!("{doing}: {}", left.join(", "));
+        let (step, left) = (live::step(name(targets)), Mutex::new(targets.to_vec()));
+        let what = |target| {
+            let done = what(target);
+            let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+            left.retain(|other| *other != target);
+            step.rename(name(&left));
+            done
+        };
         let all: Vec<Result<T>> = thread::scope(|scope| {
-            let running: Vec<_> = targets.iter().map(|target| scope.spawn(|| what(target))).collect();
+            let what = &what;
+            let running: Vec<_> = targets.iter().map(|target| scope.spawn(move || what(target))).collect();
             let gone = || Err(anyhow::anyhow!("a thread ended early"));
             running.into_iter().map(|one| one.join().unwrap_or_else(|_| gone())).collect()
         });
+        drop(step);
         let errors: Vec<&anyhow::Error> = all.iter().filter_map(|one| one.as_ref().err()).collect();
         for error in errors.iter().skip(1) {
             log::error!("{error:#}");

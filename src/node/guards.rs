@@ -13,6 +13,7 @@ use crate::node::running::place;
 use crate::settings::Settings;
 use crate::sys::http::is_unasked;
 use crate::sys::lock::Lock;
+use crate::sys::terminal::live;
 use crate::sys::terminal::table::span;
 use crate::sys::{systemd, time};
 
@@ -37,6 +38,7 @@ pub fn take_lock(settings: &Settings) -> Result<Lock> {
 /// As [`take_lock`], after `limit`.
 pub fn wait_for_lock(settings: &Settings, limit: Duration) -> Result<Lock> {
     let deadline = Instant::now() + limit;
+    let _step = live::step("waiting until a backup has ended");
     loop {
         match take_lock(settings) {
             Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(50)),

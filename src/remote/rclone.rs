@@ -1,5 +1,7 @@
 //! rclone keeps the contract of [`Remote`].
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use crate::settings::{RemoteConfig, endpoint};
 use crate::sys::fs::{create_dirs, remove_if_there};
 use crate::sys::look;
 use crate::sys::room::{self, Leave};
+use crate::sys::terminal::live::{self, Step};
+use crate::sys::terminal::progress::Unit;
 
 /// How long a look may take that is of no need.
 const GLANCE: Duration = Duration::from_secs(30);
@@ -33,6 +37,8 @@ pub struct Rclone {
     rclone: Invocation,
     /// Whether the same size is enough to take an object for the same.
     size_only: bool,
+    /// Whether somebody waits for what is done.
+    shown: bool,
 }
 
 impl Rclone {
@@ -50,12 +56,12 @@ impl Rclone {
     pub fn at_a_glance(config: &RemoteConfig) -> Self {
         let timeout = config.timeout.min(GLANCE);
         let this = Self::with(&RemoteConfig { timeout, ..config.clone() }, Retry::ONCE);
-        Self { rclone: this.rclone.beside("glance"), ..this }
+        Self { rclone: this.rclone.beside("glance"), shown: false, ..this }
     }
 
     fn with(config: &RemoteConfig, retry: Retry) -> Self {
         let (endpoint, size_only) = (config.endpoint.clone(), !config.checksum);
-        Self { endpoint, rclone: Invocation::new(config, retry), size_only }
+        Self { endpoint, rclone: Invocation::new(config, retry), size_only, shown: true }
     }
 
     /// The same for what runs beside the backups, and is called `purpose`.
@@ -70,6 +76,10 @@ impl Rclone {
     /// [`Exit::Settings`]: rclone.conf is there and cannot be read, or its password cannot.
     pub fn route(&self, before: Option<&Route>) -> Result<Route> {
         self.rclone.route(before)
+    }
+
+    fn step(&self, what: impl Into<Cow<'static, str>>) -> Step {
+        if self.shown { live::step(what) } else { Step::hidden() }
     }
 
     /// `remote:path/folder`.
@@ -98,13 +108,22 @@ impl Remote for Rclone {
         only.iter().for_each(|pattern| arguments.extend(["--include", pattern]));
         arguments.extend(["--", &place]);
         let (mut listing, mut bad) = (Listing::new(only), None);
+        let (step, seen) = (self.step("listing the remote"), Cell::new(0));
+        let mut take = |object: Seen<'_>| {
+            seen.set(if object == Seen::Start { 0 } else { seen.get() + 1 });
+            take(object);
+        };
         let output = self.rclone.run_read(&arguments, &mut |piece| match piece {
             None => {
                 (listing, bad) = (Listing::new(only), None);
                 take(Seen::Start);
             }
             Some(_) if bad.is_some() => {}
-            Some(bytes) => bad = listing.feed(bytes, &mut |path, size| take(Seen::Object(path, size))).err(),
+            Some(bytes) => {
+                bad = listing.feed(bytes, &mut |path, size| take(Seen::Object(path, size))).err();
+                step.of(Unit::Of("objects"), None);
+                step.done(seen.get());
+            }
         })?;
         let read = || match bad {
             Some(error) => Err(error),
@@ -132,6 +151,7 @@ impl Remote for Rclone {
 
     fn put(&self, local: &Path, folder: &str) -> Result<()> {
         let local = local.to_string_lossy();
+        let _step = self.step("uploading");
         // The name carries the content's checksum, so size is all that can differ of an upload that was cut off. What the
         // remote damaged, RCLONE_CHECKSUM finds. No listing is needed.
         let compare = if self.size_only { "--size-only" } else { "--checksum" };
@@ -154,7 +174,12 @@ impl Remote for Rclone {
             arguments.push("--ignore-checksum");
         }
         arguments.extend(["--", &place, &target]);
+        let bytes = Object::bytes(objects);
+        let download = if self.shown { live::download(local, bytes) } else { None };
         let output = self.rclone.run(&arguments);
+        if let Some(download) = download.filter(|_| output.as_ref().is_ok_and(|o| o.status.success())) {
+            download.arrived(bytes);
+        }
         remove_if_there(&list)?;
         let output = output?;
         if !output.status.success() {
@@ -184,6 +209,7 @@ impl Remote for Rclone {
         if paths.is_empty() {
             return Ok(());
         }
+        let _step = self.step(format!("copying {} objects", paths.len()));
         let (from, to) = (self.at(from), self.at(to));
         let arguments = ["copy", "--size-only", "--no-traverse", "--files-from-raw", "-", "--", &from, &to];
         let output = self.rclone.run_fed(&arguments, (paths.join("\n") + "\n").as_bytes())?;
@@ -191,6 +217,7 @@ impl Remote for Rclone {
     }
 
     fn heads(&self, folder: &str, paths: &[String], bytes: u64) -> Result<Vec<u8>> {
+        let _step = self.step(format!("reading {} objects", paths.len()));
         // rclone asks for one after the other, and the way there and back is most of what each takes.
         let place = &self.at(folder);
         let several = paths.len().div_ceil(FEW).clamp(1, AT_ONCE);
@@ -218,6 +245,7 @@ impl Remote for Rclone {
         if paths.is_empty() {
             return Ok(());
         }
+        let _step = self.step(format!("removing {} objects", paths.len()));
         let place = self.at(folder);
         let arguments = ["delete", "--files-from-raw", "-", "--", &place];
         let output = self.rclone.run_fed(&arguments, (paths.join("\n") + "\n").as_bytes())?;
@@ -236,7 +264,12 @@ mod tests {
     use crate::settings::Runner;
 
     fn rclone(runner: Runner) -> Rclone {
-        Rclone { endpoint: "r:bucket/backups".into(), rclone: invocation(runner), size_only: true }
+        Rclone {
+            endpoint: "r:bucket/backups".into(),
+            rclone: invocation(runner),
+            size_only: true,
+            shown: true,
+        }
     }
 
     #[test]

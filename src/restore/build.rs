@@ -12,6 +12,7 @@ use crate::node::member_dir::{exchange, owner};
 use crate::settings::Settings;
 use crate::sys::fs as files;
 use crate::sys::room::{self, Leave};
+use crate::sys::terminal::live;
 
 /// Writes the new member directory beside the old one, reads it back, gives it to etcd's user and syncs it. The same for a
 /// separate WAL directory.
@@ -64,7 +65,9 @@ fn write_base(
         workshop.link_log(log)?;
     }
     let staging = workshop.way();
+    let step = live::step("writing the new data");
     rewrite::write_base(&source.contents, rewrite.family, &staging)?;
+    step.rename("reading the new data back".to_owned());
     rewrite::prove_base(&source.contents, &staging)
 }
 
@@ -86,12 +89,15 @@ pub fn finish(
         workshop.link_log(log)?;
     }
     let target = Target { member_id, path: &workshop.way() };
+    let step = live::step("writing the new WAL");
     rewrite::write_log(&source.dir, &source.contents, rewrite, target)?;
+    step.rename("reading the new WAL back".to_owned());
     rewrite::prove_log(&source.contents, rewrite, target)?;
     if let Some(log) = &log {
         workshop.unlink_log()?;
         log.hand_over(owner)?;
     }
+    step.rename("syncing the new data".to_owned());
     workshop.hand_over(owner)
 }
 

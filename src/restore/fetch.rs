@@ -15,6 +15,8 @@ use crate::exit::{Exit, exit_of, fault};
 use crate::remote::{Object, Proof, Remote};
 use crate::sys::fs::{remove_dir_if_there, remove_if_there};
 use crate::sys::room::Scratch;
+use crate::sys::terminal::live;
+use crate::sys::terminal::progress::Unit;
 
 /// What the operator asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -240,6 +242,7 @@ fn objects_dir(scratch: &Scratch) -> PathBuf {
 
 /// Makes a data directory of the parts, which are not needed any more then.
 fn unpacked(opened: &[Part], scratch: &Scratch) -> Result<()> {
+    let _step = live::step("unpacking the backup");
     unpack::unpack(opened, &data_dir(scratch), scratch.leave())?;
     remove_dir_if_there(&objects_dir(scratch))
 }
@@ -295,6 +298,8 @@ fn bring(
     let (dir, wanted) = (objects_dir(scratch), generation.objects(parts));
     let get = |wanted: &[Object]| remote.get(folder, wanted, &dir, scratch.leave(), Proof::Own);
     get(&wanted).map_err(whole)?;
+    let step = live::step("checking the backup");
+    step.of(Unit::Of("parts"), Some(parts.len() as u64));
     let mut opened = Vec::new();
     for (at, (object, name)) in wanted.iter().zip(parts).enumerate() {
         let path = dir.join(&object.path);
@@ -316,6 +321,7 @@ fn bring(
             }
         });
         opened.push(part.map_err(|error| Damaged { at, error })?);
+        step.done(opened.len() as u64);
     }
     Ok(opened)
 }

@@ -18,6 +18,7 @@ use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 use crate::settings::source::Choice;
 use crate::sys::room::{Leave, Scratch};
+use crate::sys::terminal::live;
 use crate::sys::terminal::table::count;
 use crate::sys::{folder, look};
 
@@ -43,7 +44,10 @@ pub fn open(
     wanted: Wanted,
 ) -> Result<Source> {
     match source {
-        Choice::Local => local(settings),
+        Choice::Local => {
+            let _step = live::step("reading the local data");
+            local(settings)
+        }
         Choice::Archive => {
             // The disk is read while the remote is waited for.
             let (source, own) = thread::scope(|scope| {
@@ -67,7 +71,10 @@ pub fn open(
 
 /// Nothing is fresher than a surviving disk: the local data if it is whole, of the same cluster and not older.
 fn auto(settings: &Settings, from: (&dyn Remote, &Scratch), wanted: Wanted) -> Result<Source> {
-    let own = match local(settings) {
+    let step = live::step("reading the local data");
+    let own = local(settings);
+    drop(step);
+    let own = match own {
         Ok(own) => own,
         Err(e) if look::is_unread(&e) => {
             let hint = "it may be the newest: make it readable; or use the archive in any case: sudo \
@@ -223,6 +230,7 @@ fn index_of(point: Point, place: &Place<'_>, source: &Source) -> Result<Option<(
 /// # Errors
 /// They are not a source that can be restored.
 pub fn opened(fetched: Fetched) -> Result<Source> {
+    let _step = live::step("reading the data");
     let dir = DataDir::open(&fetched.data_dir, None)?;
     let contents = Contents { family: fetched.family, ..dir.scan(Reading::Still)? };
     let last = contents.last();

@@ -13,6 +13,7 @@ use crate::archive::verified::Verified;
 use crate::backup::state::State;
 use crate::remote::{Object, Remote};
 use crate::settings::Settings;
+use crate::sys::terminal::live::Step;
 use crate::sys::time;
 
 /// What was read of a generation, and what is wrong with it.
@@ -49,7 +50,7 @@ impl Noted {
         Ok(Self { state, verified: Verified::load(&settings.backup_dir, folder)? })
     }
 
-    /// Reads generations, of which `objects` are listed.
+    /// Reads generations, of which `objects` are listed; `step` says which.
     ///
     /// # Errors
     /// There is no room to read, or the remote cannot be asked.
@@ -59,9 +60,11 @@ impl Noted {
         objects: &[Object],
         reader: &Reader<'_, impl Remote>,
         scope: Scope,
+        step: &Step,
     ) -> Result<Vec<Checked>> {
         let mut checked = Vec::new();
         for generation in chosen {
+            step.rename(format!("verifying generation {}", generation.name.number));
             strays(generation)
                 .iter()
                 .for_each(|path| log::info!("{path} is not part of any restore point (orphan)"));

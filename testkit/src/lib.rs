@@ -13,6 +13,7 @@
 //! - [`store`]: a log and a snapshot of any size, as etcd would have written them
 //! - [`replay`]: what the bytes of a log and of a snapshot say, read independently
 //! - [`http`]: just enough HTTP for that
+//! - [`terminal`]: a terminal for a program, and what stands on it
 //! - [`fixtures`]: data directories of etcd versions that are not at hand
 //! - [`modules`]: what the modules of a crate name of each other
 //! - [`checkout`]: the clone that is worked in
@@ -36,5 +37,6 @@ pub mod ports;
 pub mod process;
 pub mod replay;
 pub mod store;
+pub mod terminal;
 pub mod tools;
 pub mod wait;

@@ -1,8 +1,9 @@
-//! What lies in the remote: listed, pruned, verified, copied to another machine, rehearsed.
+//! What lies in the remote: listed, pruned, verified, copied to another machine, rehearsed; what of that takes long.
 
 mod drill;
 mod list;
 mod migrate;
+mod progress;
 mod prune;
 mod verify;
 

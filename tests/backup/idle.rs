@@ -19,7 +19,7 @@ fn backup_of_a_quiet_log(node: &Node) -> String {
     let end = Instant::now() + Duration::from_secs(30);
     while Instant::now() < end {
         assert!(node.etcd.is_healthy());
-        let log = node.ok(&["backup"]);
+        let log = node.ok(&["backup", "--verbose"]);
         if !log.contains("nothing new") {
             return log;
         }

@@ -26,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use etcd2_backup::exit::{exit_of, hint_of};
+use etcd2_backup::sys::terminal::live;
 
 /// The workstation's tasks of etcd2-backup.
 #[derive(Debug, Parser)]
@@ -69,6 +70,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    live::start_on_terminal();
     let outcome = checkout::enter(cli.checkout.as_deref()).and_then(|()| run(&cli.task));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

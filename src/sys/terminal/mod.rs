@@ -1,12 +1,16 @@
 //! What a terminal shows.
 //!
-//! - [`text`]: values as they can be shown · [`output`]: stdout · [`table`]: tables, sizes, ages and plural forms
+//! - [`text`]: values as they can be shown · [`output`]: stdout
+//! - [`table`]: tables, sizes, ages and plural forms
+//! - [`live`]: work that takes long, shown while it runs · [`progress`]: in which words, and when
 
 use std::io::Write as _;
 
 use crate::exit::Exit;
 
+pub mod live;
 pub mod output;
+pub mod progress;
 pub mod table;
 pub mod text;
 

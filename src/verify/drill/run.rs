@@ -23,6 +23,7 @@ use crate::settings::source::Choice;
 use crate::sys::fs::create_dirs;
 use crate::sys::http::Client;
 use crate::sys::room::{self, Scratch};
+use crate::sys::terminal::live;
 use crate::sys::time;
 use crate::verify::drill::account::{Account, Compared};
 use crate::verify::drill::process::{self, Etcd, Stage};
@@ -83,11 +84,14 @@ pub fn rehearse(node: &Node, scratch: &Scratch, stage: Stage, wait: Duration) ->
     let read = started.elapsed();
     let bytes = source.contents.base_size()?.saturating_add(source.log_size()).saturating_add(OF_ETCD);
     room::check(scratch.dir(), bytes, scratch.leave(), "an etcd with the restored data")?;
+    let step = live::step("writing the restored data");
     let last = write(&source, scratch.dir())?;
     let written = started.elapsed();
+    step.rename("starting etcd on the restored data".to_owned());
     let etcd = Etcd::start(stage, scratch.dir(), wait)?;
     let running = started.elapsed();
 
+    step.rename("comparing every key".to_owned());
     let (client, url) = etcd.client().context("etcd has no network")?;
     let client = Client { limit: wait, login: access::login(settings)?, ..client };
     let response = client.get(&format!("{url}/v2/keys/?recursive=true&quorum=true"))?;

@@ -2,10 +2,11 @@
 #![expect(clippy::print_stdout, reason = "a task talks to whoever started it")]
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use etcd2_backup::sys::terminal::live;
 
 /// Counts the steps and the time.
 #[derive(Debug)]
@@ -31,13 +32,24 @@ impl Narration {
 
     fn told<T>(&mut self, text: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.steps += 1;
-        print!("{:2}. {text}", self.steps);
-        // Whoever closed our output still wants the result.
-        let _ = std::io::stdout().flush();
+        let loud = text.ends_with('\n');
+        let line = format!("{:2}. {text}", self.steps);
+        // A terminal shows it while it runs, with its time; the line itself comes when it is over.
+        let shown = !loud && std::io::stdout().is_terminal() && live::is_terminal();
+        let step = shown.then(|| live::step(line.trim_end().to_owned()));
+        if !shown {
+            print!("{line}");
+            // Whoever closed our output still wants the result.
+            let _ = std::io::stdout().flush();
+        }
         let begun = Instant::now();
         let outcome = work();
+        if step.is_some() {
+            drop(step);
+            print!("{line}");
+        }
         let mark = if outcome.is_ok() { "" } else { "  FAILED" };
-        let indent = if text.ends_with('\n') { 76 } else { 0 };
+        let indent = if loud { 76 } else { 0 };
         println!("{:indent$}{:>8}{mark}", "", seconds(begun.elapsed()));
         outcome.with_context(|| format!("step {}, {}", self.steps, text.trim_end()))
     }

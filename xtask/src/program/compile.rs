@@ -1,8 +1,11 @@
 //! The node program, compiled: for which target, with which flags, and stripped.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::process::{Command, ExitStatus};
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, OrFault, fault};
@@ -16,6 +19,8 @@ use crate::checkout;
 pub(crate) const MUSL: &str = "x86_64-unknown-linux-musl";
 /// What it is compiled for where the compiler has no standard library for that.
 pub(crate) const GNU: &str = "x86_64-unknown-linux-gnu";
+/// How often a compilation is said to go on, where there is no terminal.
+const STILL: Duration = Duration::from_secs(30);
 /// The node program's name.
 pub(crate) const PROGRAM: &str = "etcd2-backup";
 
@@ -72,7 +77,7 @@ pub(crate) fn program(facts: &Facts) -> Result<Vec<u8>> {
         .arg("--strip-all")
         .arg("-o")
         .args([stripped.path(), &linked])
-        .run_ok(std::time::Duration::from_secs(60))
+        .run_ok(Duration::from_secs(60))
         .or_fault(Exit::Failed, "stripping the node program", "set STRIP to a strip that knows the target")?;
     let bytes = std::fs::read(stripped.path()).context("reading the stripped node program")?;
     checks::check_stripped(&bytes, &facts.target).map_err(|why| {
@@ -106,7 +111,7 @@ fn compile(facts: &Facts) -> Result<PathBuf> {
     if facts.target == MUSL && cfg!(target_arch = "x86_64") && std::env::var_os(variable("CC")).is_none() {
         cargo.env(variable("CC"), "cc");
     }
-    let status = cargo.status().context("starting cargo")?;
+    let status = followed(&format!("compiling the node program for {}", facts.target), &mut cargo)?;
     if !status.success() {
         let hint = "read cargo's messages above; it needs a C compiler, libc's headers and, for glibc, the \
                     static libc (Debian: gcc libc6-dev)";
@@ -117,6 +122,27 @@ fn compile(facts: &Facts) -> Result<PathBuf> {
         ));
     }
     Ok(checkout::target().join(&facts.target).join("release").join(PROGRAM))
+}
+
+/// Runs cargo, and says what it is there for. On a terminal cargo itself shows how far it is; elsewhere it is silent while the
+/// last crate, with all others in it, takes minutes.
+fn followed(what: &str, cargo: &mut Command) -> Result<ExitStatus> {
+    eprintln!("{what}");
+    let began = Instant::now();
+    let (running, ended) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let still = move || {
+            while ended.recv_timeout(STILL) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("{what}: {} s", began.elapsed().as_secs());
+            }
+        };
+        if !std::io::stderr().is_terminal() {
+            scope.spawn(still);
+        }
+        let status = cargo.status().context("starting cargo");
+        drop(running);
+        status
+    })
 }
 
 /// The compiler's flags, as cargo wants a list that may contain blanks. They apply to the target alone, since one is
