@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use etcd2_backup::exit::{exit_of, hint_of};
+use etcd2_backup::exit::{exit_of, next_step_or};
 
 /// The workstation's tasks of etcd2-backup.
 #[derive(Debug, Parser)]
@@ -64,6 +64,9 @@ enum Task {
     Test(test::Options),
 }
 
+/// The next step where an error names none.
+const HINT: &str = "docs/testing.md and docs/installation.md say what the tasks need; cargo xtask help lists them";
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = checkout::enter(cli.checkout.as_deref()).and_then(|()| run(&cli.task));
@@ -71,9 +74,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("error: {e:#}");
-            if let Some(hint) = hint_of(&e) {
-                eprintln!("hint: {hint}");
-            }
+            eprintln!("hint: {}", next_step_or(&e, HINT));
             ExitCode::from(exit_of(&e) as u8)
         }
     }
