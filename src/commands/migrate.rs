@@ -16,8 +16,7 @@ use crate::sys::root::Root;
 
 pub(super) fn run(root: &Root, options: &args::Migrate) -> Result<Exit> {
     let settings = Settings::load(root)?;
-    let from = options.from.clone();
-    let to = settings.machine_id.clone();
+    let (from, to) = (options.from.to_string(), settings.machine_id.to_string());
     if from == to {
         return Err(fault(
             Exit::Usage,

@@ -87,7 +87,7 @@ pub fn settle(root: &Root, settings: &mut Settings) -> Result<Option<Doubt>> {
     }
     Ok(Some(Doubt {
         what: format!("{what}; the WAL that it had is no longer there"),
-        unit: settings.etcd_unit.clone(),
+        unit: settings.etcd_unit.to_string(),
     }))
 }
 
