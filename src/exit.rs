@@ -170,7 +170,9 @@ fn calls_for(error: &io::Error) -> Option<&'static str> {
             "the file system is mounted read-only: see why with journalctl -k, mount it writable and run it again"
         }
         OutOfMemory => "free memory on this node (see: free -m), then run it again",
-        NotFound => "something that must be there is missing, or was removed meanwhile: look at that path, then run it again",
+        NotFound => {
+            "something that must be there is missing, or was removed meanwhile: look at that path, then run it again"
+        }
         UnexpectedEof => "a file ended earlier than it said: it may still be written; run it again",
         BrokenPipe => "whatever read the output has closed it: run it again and let it read to the end",
         ConnectionRefused => "nothing listens there: start it, then run it again",

@@ -69,7 +69,7 @@ impl Report {
             return Some(format!("\"{}\" {why}", self.machine_id));
         }
         if let Err(why) = self.etcd_unit.parse::<UnitName>() {
-            return Some(format!("\"{}\" {why}", self.etcd_unit));
+            return Some(format!("\"{}\" is not a service: it {why}", self.etcd_unit));
         }
         if !self.restore_dir.starts_with('/') {
             return Some(format!("\"{}\" is not an absolute path", self.restore_dir));
@@ -181,6 +181,7 @@ mod tests {
         ];
         for (change, words) in changes {
             let mut node = nodes([(found(1, 5), None), (None, None), (None, None)]).swap_remove(0);
+            node.report.machine_id = "0f".repeat(16);
             change(&mut node.report);
             let said = node.report.objection();
             assert!(said.as_deref().is_none_or(|said| said.contains(words)), "{said:?}");

@@ -222,11 +222,7 @@ mod tests {
 
     fn unknown(exit: Exit) -> Result<Option<Living>> {
         let none = unasked("GET https://e2:2380/members: (58)".into());
-        Err(if exit == Exit::Failed {
-            none
-        } else {
-            because(none, exit, "w", "h")
-        })
+        Err(if exit == Exit::Failed { none } else { because(none, exit, "w", "h") })
     }
 
     /// A restore of cluster 7's data, in the place of it or not, by one of its members or not.

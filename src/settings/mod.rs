@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use self::names::{MachineId, UnitName};
+use self::our_units::BACKUP;
 use self::retention::Rules;
 use crate::exit::{Exit, OrFault, fault};
 use crate::identity;
@@ -20,11 +22,14 @@ use crate::sys::root::Root;
 use crate::sys::{folder, look, systemd};
 
 pub mod bootstrap;
+mod bwlimit;
+pub mod checks;
 mod contained;
 pub mod endpoint;
 mod engine;
 pub mod etcd_config;
 pub mod etcd_unit;
+pub mod judge;
 pub mod names;
 pub mod our_units;
 mod parse;
@@ -33,6 +38,7 @@ pub mod rclone_section;
 pub mod reach;
 pub mod retention;
 pub mod source;
+pub mod span;
 pub mod started;
 pub mod table;
 mod tls;
@@ -42,14 +48,11 @@ mod values;
 pub use etcd_unit::UnitEnvironment;
 pub use parse::parse;
 
-/// Our unit whose drop-in holds our settings, for a command that was started by hand.
-const OUR_UNIT: &str = "etcd2-backup.service";
-
 /// Everything the commands need to know of this node. Paths are inside the [`Root`](crate::sys::root::Root) already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// etcd's unit, for example `etcd2.service` (`ETCD2_BACKUP_ETCD_UNIT`).
-    pub etcd_unit: String,
+    pub etcd_unit: UnitName,
     /// etcd's data directory (`ETCD_DATA_DIR`).
     pub data_dir: PathBuf,
     /// etcd's WAL directory if it is a separate one (`ETCD_WAL_DIR`).
@@ -77,7 +80,7 @@ pub struct Settings {
     /// Where the backups of all machines lie, `remote:path` (`RCLONE_ENDPOINT`).
     pub endpoint: String,
     /// This machine's folder below the endpoint: systemd's machine ID.
-    pub machine_id: String,
+    pub machine_id: MachineId,
     /// How rclone is run.
     pub runner: Runner,
     /// rclone's configuration file (`RCLONE_CONFIG_PATH`).
@@ -268,9 +271,9 @@ fn ours(root: &Root) -> Result<BTreeMap<String, String>> {
         .collect();
     if root.is_live() && !ours.contains_key("RCLONE_ENDPOINT") {
         // Somebody typed the command; what the unit would have passed on is known to systemd.
-        let environment = systemd::service_unit(OUR_UNIT).map(|u| u.environment).or_fault(
+        let environment = systemd::service_unit(BACKUP).map(|u| u.environment).or_fault(
             Exit::Settings,
-            format!("asking systemd for the settings in {OUR_UNIT}"),
+            format!("asking systemd for the settings in {BACKUP}"),
             "run this as root on the node itself, or name a directory tree with --root",
         )?;
         let pairs = environment.iter().filter_map(|v| v.split_once('='));
@@ -285,7 +288,7 @@ fn ours(root: &Root) -> Result<BTreeMap<String, String>> {
 ///
 /// # Errors
 /// As [`UnitEnvironment::load`].
-pub fn etcd(root: &Root) -> Result<(String, UnitEnvironment)> {
+pub fn etcd(root: &Root) -> Result<(UnitName, UnitEnvironment)> {
     let unit = parse::etcd_unit(&ours(root)?)?;
     let environment = UnitEnvironment::load(&unit, root)?;
     Ok((unit, environment))

@@ -65,7 +65,8 @@ enum Task {
 }
 
 /// The next step where an error names none.
-const HINT: &str = "docs/testing.md and docs/installation.md say what the tasks need; cargo xtask help lists them";
+const HINT: &str =
+    "docs/testing.md and docs/installation.md say what the tasks need; cargo xtask help lists them";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
