@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use rustix::io::Errno;
+
 /// What the process says to whoever started it. The numbers are part of the public interface (docs/reference/exit-codes.md).
 ///
 /// From 3 on they begin at 10: `systemctl status` calls 3 to 7 by the names that init scripts gave them, and a refusal
@@ -67,7 +69,7 @@ pub struct Fault {
     /// The thing and the reason, one line.
     pub what: String,
     /// What to do next, printed behind `hint:`.
-    pub hint: Option<String>,
+    pub hint: String,
 }
 
 impl fmt::Display for Fault {
@@ -80,7 +82,17 @@ impl std::error::Error for Fault {}
 
 /// An error that names the thing, the reason and the next step.
 pub fn fault(exit: Exit, what: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
-    anyhow::Error::new(Fault { exit, what: what.into(), hint: Some(hint.into()) })
+    anyhow::Error::new(Fault { exit, what: what.into(), hint: hint.into() })
+}
+
+/// The same around an error that is its cause: `what: cause`.
+pub fn because(
+    error: impl Into<anyhow::Error>,
+    exit: Exit,
+    what: impl Into<String>,
+    hint: impl Into<String>,
+) -> anyhow::Error {
+    error.into().context(Fault { exit, what: what.into(), hint: hint.into() })
 }
 
 /// Gives an error that has a cause an exit code and a hint: `what: cause`.
@@ -94,7 +106,7 @@ pub trait OrFault<T> {
 
 impl<T, E: Into<anyhow::Error>> OrFault<T> for Result<T, E> {
     fn or_fault(self, exit: Exit, what: impl Into<String>, hint: impl Into<String>) -> anyhow::Result<T> {
-        self.map_err(|e| e.into().context(Fault { exit, what: what.into(), hint: Some(hint.into()) }))
+        self.map_err(|e| because(e, exit, what, hint))
     }
 }
 
@@ -107,13 +119,66 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     }
 }
 
-/// The next step an error names, if any.
+/// The next step that an error itself names, if any: that of the outermost [`Fault`].
 pub fn hint_of(error: &anyhow::Error) -> Option<&str> {
     let fault = error.downcast_ref::<Fault>();
     if is_full(error) && fault.is_none_or(|f| f.exit != Exit::NoSpace) {
         return Some("make room on that file system and run it again: nothing that was there before is lost");
     }
-    fault.and_then(|f| f.hint.as_deref())
+    fault.map(|f| f.hint.as_str()).filter(|hint| !hint.is_empty())
+}
+
+/// The next step for whoever reads an error: the one that it names, else what its cause calls for.
+pub fn next_step(error: &anyhow::Error) -> &str {
+    next_step_or(
+        error,
+        "run it again with --verbose, which shows every step; sudo /opt/bin/etcd2-backup doctor checks this \
+         node, its etcd and the remote",
+    )
+}
+
+/// The same for another program than the node's, which knows a better last word.
+pub fn next_step_or<'a>(error: &'a anyhow::Error, otherwise: &'a str) -> &'a str {
+    let systems = error.chain().filter_map(|e| e.downcast_ref::<io::Error>()).find_map(calls_for);
+    hint_of(error).or(systems).unwrap_or(otherwise)
+}
+
+/// Ends a command, or a part of one: the error, and behind `hint:` the next step.
+pub fn tell(error: &anyhow::Error) {
+    log::error!("{error:#}");
+    log::info!("hint: {}", next_step(error));
+}
+
+/// What an error of the system calls for, whatever was being done. A full file system has a code of its own.
+fn calls_for(error: &io::Error) -> Option<&'static str> {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionRefused, NotFound, OutOfMemory, PermissionDenied, ReadOnlyFilesystem, TimedOut,
+        UnexpectedEof,
+    };
+    let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    Some(match error.kind() {
+        _ if is(Errno::MFILE) || is(Errno::NFILE) => {
+            "too many files are open: see the limits with ulimit -n and cat /proc/sys/fs/file-nr, raise the one \
+             that is reached, and run it again"
+        }
+        _ if is(Errno::IO) => "the disk or its file system is failing: see journalctl -k, then run it again",
+        PermissionDenied => {
+            "run it as root (sudo); if it is root, look at the path's attributes (lsattr), at SELinux (sudo \
+             ausearch -m avc) and at the sandbox of the unit that ran it (systemctl cat)"
+        }
+        ReadOnlyFilesystem => {
+            "the file system is mounted read-only: see why with journalctl -k, mount it writable and run it again"
+        }
+        OutOfMemory => "free memory on this node (see: free -m), then run it again",
+        NotFound => {
+            "something that must be there is missing, or was removed meanwhile: look at that path, then run it again"
+        }
+        UnexpectedEof => "a file ended earlier than it said: it may still be written; run it again",
+        BrokenPipe => "whatever read the output has closed it: run it again and let it read to the end",
+        ConnectionRefused => "nothing listens there: start it, then run it again",
+        TimedOut => "it took too long: look at the disk and the network, then run it again",
+        _ => return None,
+    })
 }
 
 /// Whether a file system had no room, whatever was made of that.
@@ -146,5 +211,28 @@ mod tests {
         assert_eq!(exit_of(&error), Exit::NoSpace);
         assert!(hint_of(&error).unwrap().starts_with("make room"));
         assert_eq!(exit_of(&anyhow::anyhow!("other")), Exit::Failed);
+    }
+
+    /// Whatever the system says, and whatever is put around it: there is a next step, in one line.
+    #[test]
+    fn no_error_is_without_a_next_step() {
+        let of_the_system = (0..200).map(io::Error::from_raw_os_error);
+        let kinds = [io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData, io::ErrorKind::Other];
+        let mut steps = std::collections::BTreeSet::new();
+        for error in of_the_system.chain(kinds.map(io::Error::from)) {
+            let shown = format!("{error:?}");
+            let bare = anyhow::Error::new(error);
+            steps.insert(next_step(&bare).to_owned());
+            for error in [bare.context("reading x"), anyhow::anyhow!("other"), fault(Exit::Failed, "x", "")] {
+                let step = next_step(&error);
+                assert!(step.len() > 30 && !step.contains(['\n', '\t']), "{shown}: {step:?}");
+                assert!(!step.contains("  ") && !step.ends_with('.'), "{shown}: {step:?}");
+            }
+        }
+        assert!(steps.len() > 9, "{steps:#?}");
+        let denied = || anyhow::Error::new(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert!(next_step(&denied().context("opening /x")).contains("run it as root (sudo)"));
+        assert_eq!(next_step(&because(denied(), Exit::Failed, "opening /x", "look")), "look");
+        assert_eq!(hint_of(&denied()), None);
     }
 }

@@ -21,8 +21,7 @@ fn main() -> ExitCode {
         Err(e) => Err(e),
     };
     let exit = outcome.unwrap_or_else(|e| {
-        log::error!("{e:#}");
-        exit::hint_of(&e).inspect(|hint| log::info!("hint: {hint}"));
+        exit::tell(&e);
         exit::exit_of(&e)
     });
     ExitCode::from(exit as u8)

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use super::access::Access;
 use super::api::{self, RaftStatus};
 use super::{Member, Membership};
-use crate::exit::{Exit, Fault, exit_of, fault, hint_of};
+use crate::exit::{Exit, because, exit_of, fault, hint_of, next_step};
 use crate::settings::urls;
 use crate::sys::http::{Client, is_unasked};
 
@@ -54,7 +54,7 @@ impl Cluster {
         let hint = "start etcd on the founding member (after etcd2-restore.service there), or correct \
                     ETCD_RESTORE_MASTER_ADV_PEER_URLS in 30-etcd2-backup-restore.conf";
         Err(match cause {
-            Some(cause) => cause.context(Fault { exit: Exit::Cluster, what, hint: Some(hint.to_owned()) }),
+            Some(cause) => because(cause, Exit::Cluster, what, hint),
             None => fault(Exit::Cluster, what, hint),
         })
     }
@@ -193,8 +193,8 @@ fn could_not_be_asked(error: anyhow::Error) -> anyhow::Error {
         }
         _ => "",
     };
-    let hint = hint_of(&error).map(|hint| format!("{hint}{certificates}"));
-    error.context(Fault { exit, what: "could not query the founding member".into(), hint })
+    let hint = format!("{}{certificates}", next_step(&error));
+    because(error, exit, "could not query the founding member", hint)
 }
 
 /// A member's client URLs as they can lead to it from here. One that leads every machine to itself (it advertises `localhost`,

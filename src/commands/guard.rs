@@ -9,6 +9,7 @@ use crate::exit::{Exit, fault};
 use crate::install::payload::SETTINGS;
 use crate::node::identity::{self, Identity};
 use crate::paths::{self, ALLOW_EMPTY};
+use crate::settings::our_units::{BACKUP, JOIN, RESTORE};
 use crate::sys::root::Root;
 use crate::sys::unit_file;
 
@@ -57,8 +58,8 @@ fn guard(root: &Root, variable: impl Fn(&str) -> Option<String>) -> Result<Exit>
 fn hint() -> String {
     format!(
         "if the other members are running, or were restored, join this node, even if it is the founding \
-         member: sudo systemctl start etcd2-join.service; if the cluster is lost, restore it on the \
-         founding member: sudo systemctl start etcd2-restore.service; to start empty on purpose: sudo \
+         member: sudo systemctl start {JOIN}; if the cluster is lost, restore it on the \
+         founding member: sudo systemctl start {RESTORE}; to start empty on purpose: sudo \
          touch {ALLOW_EMPTY}"
     )
 }
@@ -68,7 +69,7 @@ fn wal_dir_of(variable: impl Fn(&str) -> Option<String>, root: &Root) -> Option<
     let data = |dir: String| Path::new(&dir).join("member/wal");
     let own = variable("ETCD_WAL_DIR").map(PathBuf::from);
     own.or_else(|| variable("ETCD_DATA_DIR").map(data)).or_else(|| {
-        let drop_in = paths::drop_ins(root, "etcd2-backup.service").join(SETTINGS);
+        let drop_in = paths::drop_ins(root, BACKUP).join(SETTINGS);
         let settings = unit_file::parse_environment(&fs::read_to_string(drop_in).ok()?);
         settings.into_iter().find(|(n, _)| n == "ETCD_DATA_DIR").map(|(_, dir)| data(dir))
     })
@@ -157,7 +158,7 @@ mod tests {
             "this node was member 000000000000000a of cluster 000000000000000c, but /var/lib/etcd2/member/wal no longer holds a WAL: etcd would start empty"
         );
         let hint = hint_of(&error).unwrap();
-        for part in ["etcd2-restore.service", "etcd2-join.service"] {
+        for part in [RESTORE, JOIN] {
             assert!(hint.contains(&format!("sudo systemctl start {part}")), "{hint}");
         }
         assert!(hint.ends_with("sudo touch /etc/etcd2-backup/allow-empty-data-dir"), "{hint}");
@@ -191,7 +192,7 @@ mod tests {
     #[test]
     fn with_a_damaged_stamp_our_settings_say_where_the_data_is() {
         let case = Case::damaged();
-        let drop_in = format!("/etc/systemd/system/etcd2-backup.service.d/{SETTINGS}");
+        let drop_in = format!("/etc/systemd/system/{BACKUP}.d/{SETTINGS}");
         case.put(&drop_in, "[Service]\nEnvironment=\"ETCD_DATA_DIR=/data\"\n");
         case.refuses(&[]);
         case.put(ALLOW_EMPTY, "");

@@ -18,8 +18,7 @@ use crate::sys::terminal::table::{bytes, count};
 
 pub(super) fn run(root: &Root, options: &args::Migrate) -> Result<Exit> {
     let node = Node::open(root)?;
-    let from = options.from.clone();
-    let to = node.settings.machine_id.clone();
+    let (from, to) = (options.from.to_string(), node.settings.machine_id.to_string());
     if from == to {
         return Err(fault(
             Exit::Usage,

@@ -5,12 +5,10 @@ use anyhow::Result;
 use super::{args, installed};
 use crate::exit::{Exit, fault};
 use crate::install::{founder, post_install, transaction};
+use crate::settings::our_units::RESTORE;
 use crate::settings::urls::{founder_doubt, peer_url_problem};
 use crate::sys::root::Root;
 use crate::sys::{privilege, systemd};
-
-/// The services have the same drop-ins.
-const SERVICE: &str = "etcd2-restore.service";
 
 pub(super) fn run(root: &Root, options: &args::SetFounder) -> Result<Exit> {
     check(options)?;
@@ -27,10 +25,10 @@ pub(super) fn run(root: &Root, options: &args::SetFounder) -> Result<Exit> {
         let effective = effective()?;
         if !options.reset && effective != urls {
             let what = format!(
-                "the founding member was set, but another drop-in of {SERVICE} overrides it: {}={effective}",
+                "the founding member was set, but another drop-in of {RESTORE} overrides it: {}={effective}",
                 founder::VARIABLE
             );
-            return Err(fault(Exit::Settings, what, format!("see: systemctl cat {SERVICE}")));
+            return Err(fault(Exit::Settings, what, format!("see: systemctl cat {RESTORE}")));
         }
         log::info!("on this node, the founding member is now {effective}");
     } else if options.reset {
@@ -67,7 +65,7 @@ fn check(options: &args::SetFounder) -> Result<()> {
 
 /// What systemd would tell the services.
 fn effective() -> Result<String> {
-    let environment = systemd::service_unit(SERVICE)?.environment;
+    let environment = systemd::service_unit(RESTORE)?.environment;
     let value = |v: &String| v.strip_prefix(founder::VARIABLE)?.strip_prefix('=').map(str::to_owned);
     Ok(environment.iter().rev().find_map(value).unwrap_or_default())
 }

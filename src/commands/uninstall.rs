@@ -50,7 +50,7 @@ pub(super) fn run(root: &Root, options: &args::Uninstall) -> Result<Exit> {
 /// Stops our timers, and gives those that ran.
 fn stop_timers() -> Result<Vec<&'static str>> {
     let mut running = Vec::new();
-    for timer in our_units::UNITS.into_iter().filter(|unit| unit.ends_with(".timer")) {
+    for timer in our_units::timers() {
         if systemd::is_active(timer)? {
             running.push(timer);
         }

@@ -45,7 +45,7 @@ pub fn report(node: &Node, remote: &dyn Remote, timer: &str, program: String) ->
             // This machine's may be all that it is allowed to see.
             doubts.note(About::Others, &e);
             let own = doubts.usable(About::Archive, remote.list(&settings.machine_id));
-            vec![(settings.machine_id.clone(), own)]
+            vec![(settings.machine_id.to_string(), own)]
         }
     };
     let mut archive = doubts.usable(About::Archive, archive(settings, &folders));
@@ -66,12 +66,12 @@ pub fn report(node: &Node, remote: &dyn Remote, timer: &str, program: String) ->
         protocol: PROTOCOL,
         program,
         time: time::now(),
-        machine_id: settings.machine_id.clone(),
+        machine_id: settings.machine_id.to_string(),
         name: settings.etcd.own_name()?.to_owned(),
         peer_urls: settings.etcd.own_peer_urls()?.to_vec(),
         founder_urls: settings.founder_urls.clone(),
         endpoint: settings.remote.endpoint.clone(),
-        etcd_unit: settings.etcd.unit.clone(),
+        etcd_unit: settings.etcd.unit.to_string(),
         restore_dir: node.root.strip(&settings.restore_dir).display().to_string(),
         timer: live && systemd::is_enabled(timer)?,
         running,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::lineage::{Parent, Record, RecordedMember};
 use crate::etcd::proto::LogPosition;
+use crate::settings::names::{MachineId, UnitName};
 use crate::settings::urls;
 
 /// What `recover` and the nodes say to each other: reports, answers, and the verbs and options by which they are asked. It
@@ -55,8 +56,6 @@ pub struct Report {
 impl Report {
     /// What is wrong with it, if the report of it cannot be used: a node may be broken, or say what it likes.
     pub fn objection(&self) -> Option<String> {
-        let unit = self.etcd_unit.strip_suffix(".service").unwrap_or_default();
-        let of_unit = |b: u8| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b);
         let odd = |c: char| c.is_control() || c.is_whitespace() || "=,\\".contains(c);
         let of_url =
             |url: &String| Some(format!("{url:?} is not a peer URL: {}", urls::peer_url_problem(url)?));
@@ -66,11 +65,11 @@ impl Report {
         if self.name.is_empty() || self.name.contains(odd) {
             return Some(format!("\"{}\" is not a member name", self.name));
         }
-        if self.machine_id.is_empty() || !self.machine_id.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Some(format!("\"{}\" is not a machine ID", self.machine_id));
+        if let Err(why) = self.machine_id.parse::<MachineId>() {
+            return Some(format!("\"{}\" {why}", self.machine_id));
         }
-        if unit.is_empty() || unit.starts_with('-') || !unit.bytes().all(of_unit) {
-            return Some(format!("\"{}\" is not a service", self.etcd_unit));
+        if let Err(why) = self.etcd_unit.parse::<UnitName>() {
+            return Some(format!("\"{}\" is not a service: it {why}", self.etcd_unit));
         }
         if !self.restore_dir.starts_with('/') {
             return Some(format!("\"{}\" is not an absolute path", self.restore_dir));
@@ -182,6 +181,7 @@ mod tests {
         ];
         for (change, words) in changes {
             let mut node = nodes([(found(1, 5), None), (None, None), (None, None)]).swap_remove(0);
+            node.report.machine_id = "0f".repeat(16);
             change(&mut node.report);
             let said = node.report.objection();
             assert!(said.as_deref().is_none_or(|said| said.contains(words)), "{said:?}");

@@ -14,7 +14,7 @@ use super::ssh::Ssh;
 use super::way::{Node, Take};
 use super::{plan, said};
 use crate::archive::lineage::Record;
-use crate::exit::{Exit, OrFault, exit_of, fault, hint_of};
+use crate::exit::{Exit, OrFault, exit_of, fault, tell};
 use crate::sys::terminal::live;
 use crate::sys::terminal::table::count;
 
@@ -322,8 +322,7 @@ impl Fleet {
         drop(step);
         let errors: Vec<&anyhow::Error> = all.iter().filter_map(|one| one.as_ref().err()).collect();
         for error in errors.iter().skip(1) {
-            log::error!("{error:#}");
-            hint_of(error).inspect(|hint| log::info!("hint: {hint}"));
+            tell(error);
         }
         all.into_iter().collect()
     }

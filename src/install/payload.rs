@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use super::sums::{self, Digest};
 use crate::exit::{Exit, OrFault, fault};
 use crate::paths;
-use crate::settings::names::etcd_unit_problem;
-use crate::settings::our_units::UNITS;
+use crate::settings::names::UnitName;
+use crate::settings::our_units;
 use crate::sys::unit_file;
 
 /// This program, under the name it has in the tarball.
@@ -48,7 +48,7 @@ const MAX_TEXT_BYTES: u64 = 64 << 10;
 pub struct Payload {
     dir: PathBuf,
     sums: BTreeMap<String, Digest>,
-    etcd_unit: String,
+    etcd_unit: UnitName,
     data_dir: String,
     runner: String,
 }
@@ -138,7 +138,7 @@ impl Payload {
 const OPTIONAL: [&str; 5] = [RCLONE, MAN, BASH, ZSH, FISH];
 
 fn required() -> impl Iterator<Item = &'static str> {
-    [PROGRAM, SETTINGS, FENCE, RCLONE_CONF, MANIFEST].into_iter().chain(UNITS)
+    [PROGRAM, SETTINGS, FENCE, RCLONE_CONF, MANIFEST].into_iter().chain(our_units::names())
 }
 
 /// What is wrong with the folder, all of it, so that one look is enough.
@@ -198,12 +198,12 @@ fn read_listed(path: &Path, listed: Option<&Digest>) -> Result<String> {
     Ok(text)
 }
 
-fn etcd_unit(value: Option<&str>) -> Result<String> {
+fn etcd_unit(value: Option<&str>) -> Result<UnitName> {
     let problem = match value {
         None | Some("") => format!("{SETTINGS} does not say which unit runs etcd: {UNIT_KEY} is missing"),
-        Some(name) => match etcd_unit_problem(name) {
-            Some(why) => format!("{SETTINGS}: {UNIT_KEY}={name:?} {why}"),
-            None => return Ok(name.to_owned()),
+        Some(name) => match name.parse() {
+            Ok(unit) => return Ok(unit),
+            Err(why) => format!("{SETTINGS}: {UNIT_KEY}={name:?} {why}"),
         },
     };
     let hint = "set etcd_unit in etcd2-backup.toml (for example \"etcd2.service\"), build and copy the tarball again";

@@ -13,7 +13,7 @@ use super::{json, leftovers};
 use crate::exit::{Exit, fault};
 use crate::paths;
 use crate::remote::conf::is_encrypted;
-use crate::settings::our_units::{UNITS, services};
+use crate::settings::our_units::{names, services};
 use crate::sys::digest::to_hex;
 use crate::sys::look as look_at;
 use crate::sys::root::Root;
@@ -265,7 +265,7 @@ fn targets(root: &Root, payload: &Payload) -> Vec<(&'static str, String, u32)> {
         (payload::RCLONE_CONF, paths::RCLONE_CONF.to_owned(), 0o600),
     ];
     all.extend(services().map(|unit| (payload::SETTINGS, drop_in(unit, payload::SETTINGS), 0o644)));
-    all.extend(UNITS.map(|unit| (unit, format!("{}/{unit}", paths::UNIT_DIR), 0o644)));
+    all.extend(names().map(|unit| (unit, format!("{}/{unit}", paths::UNIT_DIR), 0o644)));
     all.push((payload::FENCE, drop_in(payload.etcd_unit(), payload::FENCE), 0o644));
     all.extend(places(root));
     all
@@ -278,7 +278,7 @@ fn enabled(root: &Root) -> Result<Vec<String>> {
         for folder in look_at::list_if_there(&root.join(units))?.unwrap_or_default() {
             let folder = folder.file_name().to_string_lossy().into_owned();
             if folder.ends_with(".wants") || folder.ends_with(".requires") {
-                let links = UNITS.map(|unit| format!("{units}/{folder}/{unit}"));
+                let links = names().map(|unit| format!("{units}/{folder}/{unit}"));
                 for link in links {
                     if look_at::at_name(&root.join(&link))?.is_some_and(|found| found.is_symlink()) {
                         all.push(link);

@@ -80,7 +80,7 @@ impl Join {
     fn does_not_open(&self, dir: &DataDir) -> anyhow::Error {
         let unit = &self.node.settings.etcd.unit;
         let others = process::writing_to_logs().unwrap_or_default();
-        let others = others.iter().filter(|p| p.group.split('/').any(|part| part == unit));
+        let others = others.iter().filter(|p| p.group.split('/').any(|part| part == *unit));
         let others: Vec<String> = others.map(|p| p.wal_dir.display().to_string()).collect();
         let seen = match others.is_empty() {
             true => String::new(),

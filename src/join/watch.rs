@@ -10,7 +10,7 @@ use crate::cluster::membership::{self, Admission};
 use crate::cluster::{Member, Membership};
 use crate::etcd::datadir::DataDir;
 use crate::etcd::in_use;
-use crate::exit::{Exit, Fault, fault};
+use crate::exit::{Exit, because, fault};
 use crate::node::fence::By;
 use crate::sys::systemd;
 
@@ -84,30 +84,28 @@ impl Join {
         }
         let journal = format!("look at `journalctl -u {}`", self.node.settings.etcd.unit);
         if others < 2 {
-            return error.context(Fault {
-                exit: Exit::Cluster,
-                what: format!(
-                    "{} did not start as member {id:x}, and the cluster has no quorum without it",
-                    self.node.settings.etcd.unit
-                ),
-                hint: Some(format!(
-                    "{journal}, fix the cause and run join again; or restore the cluster on the founding \
-                     member: stop etcd there, run `sudo /opt/bin/etcd2-backup restore --source local`, \
-                     start etcd"
-                )),
-            });
+            let what = format!(
+                "{} did not start as member {id:x}, and the cluster has no quorum without it",
+                self.node.settings.etcd.unit
+            );
+            let hint = format!(
+                "{journal}, fix the cause and run join again; or restore the cluster on the founding \
+                 member: stop etcd there, run `sudo /opt/bin/etcd2-backup restore --source local`, \
+                 start etcd"
+            );
+            return because(error, Exit::Cluster, what, hint);
         }
         match self.withdraw(id, matched) {
-            Ok(()) => error.context(Fault {
-                exit: Exit::Cluster,
-                what: format!(
+            Ok(()) => {
+                let what = format!(
                     "{} did not start as member {id:x}, which was removed again; etcd is fenced here",
                     self.node.settings.etcd.unit
-                ),
-                hint: Some(format!(
+                );
+                let hint = format!(
                     "{journal}, fix the cause and run join again: sudo systemctl start etcd2-join.service"
-                )),
-            }),
+                );
+                because(error, Exit::Cluster, what, hint)
+            }
             Err(e) => error.context(format!("removing member {id:x} again: {e:#}")),
         }
     }

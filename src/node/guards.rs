@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::etcd::in_use::{self, Trace};
-use crate::exit::{Exit, exit_of, fault, hint_of};
+use crate::exit::{Exit, exit_of, fault, next_step};
 use crate::node::Node;
 use crate::node::running::place;
 use crate::settings::Settings;
@@ -182,7 +182,7 @@ pub fn unless_plan(only_plan: bool, found: Result<()>) -> Result<()> {
     }
     if let Some(error) = refusal(found)? {
         log::warn!("a restore would be refused now: {error:#}");
-        hint_of(&error).inspect(|hint| log::info!("hint: {hint}"));
+        log::info!("hint: {}", next_step(&error));
     }
     Ok(())
 }

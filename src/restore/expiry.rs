@@ -8,9 +8,7 @@ use crate::etcd::proto::{Entry, EntryKind};
 use crate::etcd::request::{Payload, Request};
 use crate::etcd::wal::{self, Reading};
 use crate::inspect::keys;
-
-/// In a second.
-const NANOSECONDS: i64 = 1_000_000_000;
+use crate::sys::time::seconds;
 
 /// See the module. Keys are not followed from write to write: that would need room for all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,7 +53,6 @@ impl Outlook {
     }
 
     fn add(&mut self, payload: &Payload<'_>, now: u64) {
-        let seconds = |nanoseconds: i64| u64::try_from(nanoseconds / NANOSECONDS).ok();
         match payload {
             Payload::V2(Request { method: "SYNC", time, .. }) => self.synced = seconds(*time),
             Payload::V2(Request { expiration, .. }) if *expiration != 0 => {
@@ -73,11 +70,12 @@ mod tests {
     #[test]
     fn what_has_expired_is_counted_and_the_last_sync_is_kept() {
         let mut outlook = Outlook::default();
+        let nanoseconds = i64::try_from(crate::sys::time::NANOSECONDS).unwrap();
         let request = |method, expiration, time| {
             Payload::V2(Request {
                 method,
-                expiration: expiration * NANOSECONDS,
-                time: time * NANOSECONDS,
+                expiration: expiration * nanoseconds,
+                time: time * nanoseconds,
                 ..Request::default()
             })
         };

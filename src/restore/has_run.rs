@@ -11,7 +11,7 @@ use anyhow::Result;
 use crate::archive::catalog;
 use crate::archive::lineage::Record;
 use crate::archive::names::PartName;
-use crate::exit::{Exit, Fault, exit_of, fault};
+use crate::exit::{Exit, because, exit_of, fault};
 use crate::remote::{Remote, Seen};
 use crate::sys::terminal::table::age;
 
@@ -57,9 +57,8 @@ pub fn refuse_if_cluster_ran(
         }
         Err(e) => {
             let what = format!("could not check in the remote whether cluster {cluster_id:x} has run");
-            let hint = Some("wait for the remote; or, if it certainly never ran, add --force".to_owned());
             let exit = exit_of(&e);
-            Err(e.context(Fault { exit, what, hint }))
+            Err(because(e, exit, what, "wait for the remote; or, if it certainly never ran, add --force"))
         }
     }
 }

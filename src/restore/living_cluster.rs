@@ -11,7 +11,7 @@ use crate::cluster::access::Access;
 use crate::cluster::api;
 use crate::cluster::find::{self, Cluster};
 use crate::etcd::store::StoredMember;
-use crate::exit::{Exit, Fault, OrFault, exit_of, fault, hint_of};
+use crate::exit::{Exit, OrFault, because, exit_of, fault, hint_of, next_step};
 use crate::node::{Node, past_members};
 use crate::paths::IDENTITY;
 use crate::settings::{Settings, urls};
@@ -107,7 +107,7 @@ fn not_known(error: anyhow::Error) -> anyhow::Error {
         "{first}; then run the same command again. If etcd is certainly stopped on all nodes of that \
          cluster, --force skips this check"
     );
-    error.context(Fault { exit, what: UNKNOWN.to_owned(), hint: Some(hint) })
+    because(error, exit, UNKNOWN, hint)
 }
 
 /// Refuses when a member that is to be written now has run before: a voter that acknowledged entries and comes back without
@@ -141,9 +141,8 @@ pub fn refuse_if_member_ran(node: &Node, record: &Record, id: u64) -> Result<boo
     // Who is down cannot have seen this member run since, or tells it when it is up.
     let unknown = |e: anyhow::Error| {
         let exit = if exit_of(&e) == Exit::Settings { Exit::Settings } else { Exit::Refused };
-        let hint = hint_of(&e).map(str::to_owned);
-        let what = "could not ask the other members whether they have seen this one run".to_owned();
-        e.context(Fault { exit, what, hint })
+        let hint = next_step(&e).to_owned();
+        because(e, exit, "could not ask the other members whether they have seen this one run", hint)
     };
     let found = unless_unasked(Cluster::find(&access, &others)).map_err(unknown)?;
     let Some(cluster) = found else { return Ok(false) };
@@ -222,11 +221,7 @@ mod tests {
 
     fn unknown(exit: Exit) -> Result<Option<Living>> {
         let none = unasked("GET https://e2:2380/members: (58)".into());
-        Err(if exit == Exit::Failed {
-            none
-        } else {
-            none.context(Fault { exit, what: "w".into(), hint: Some("h".into()) })
-        })
+        Err(if exit == Exit::Failed { none } else { because(none, exit, "w", "h") })
     }
 
     /// A restore of cluster 7's data, in the place of it or not, by one of its members or not.

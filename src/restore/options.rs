@@ -9,6 +9,7 @@ use super::fetch::Wanted;
 use crate::etcd::datadir::Family;
 use crate::node::{Node, guards};
 use crate::remote::rclone::Rclone;
+use crate::settings::names::MachineId;
 use crate::settings::source::Choice;
 
 /// See the module. It contradicts itself nowhere.
@@ -40,7 +41,7 @@ pub enum Data {
         /// Where it is looked for, if not where the settings say.
         source: Option<Choice>,
         /// Whose folder of the remote, if not this machine's.
-        folder: Option<String>,
+        folder: Option<MachineId>,
         /// Which state.
         wanted: Wanted,
     },

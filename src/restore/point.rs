@@ -7,7 +7,7 @@ use crate::archive::chain::Generation;
 use crate::archive::names::PartName;
 use crate::etcd::clock::Ticks;
 use crate::exit::{Exit, fault};
-use crate::sys::time;
+use crate::sys::time::{self, NANOSECONDS};
 
 /// Which state a restore is to bring back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +22,6 @@ pub enum Point {
 const SLACK: u64 = 60;
 /// SYNC entries further apart say nothing of the entries between them, in nanoseconds.
 const SILENCE: u64 = 60 * NANOSECONDS;
-/// In a second.
-const NANOSECONDS: u64 = 1_000_000_000;
 
 /// Where a point lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

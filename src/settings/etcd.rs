@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::names::UnitName;
 use crate::exit::{Exit, fault};
 use crate::sys::http::Tls;
 
@@ -11,7 +12,7 @@ use crate::sys::http::Tls;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EtcdConfig {
     /// etcd's unit, for example `etcd2.service` (`ETCD2_BACKUP_ETCD_UNIT`).
-    pub unit: String,
+    pub unit: UnitName,
     /// etcd's data directory (`ETCD_DATA_DIR`).
     pub data_dir: PathBuf,
     /// etcd's WAL directory if it is a separate one (`ETCD_WAL_DIR`).

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use self::names::{MachineId, UnitName};
+use self::our_units::BACKUP;
 use self::retention::Rules;
 use self::seen::Setup;
 use crate::exit::{Exit, OrFault, fault};
@@ -19,12 +21,15 @@ use crate::sys::root::Root;
 use crate::sys::{folder, look, systemd};
 
 pub mod bootstrap;
+mod bwlimit;
+pub mod checks;
 mod contained;
 pub mod endpoint;
 mod engine;
 mod etcd;
 pub mod etcd_config;
 pub mod etcd_unit;
+pub mod judge;
 pub mod names;
 pub mod our_units;
 mod parse;
@@ -35,6 +40,7 @@ pub mod remote;
 pub mod retention;
 pub mod seen;
 pub mod source;
+pub mod span;
 pub mod started;
 pub mod table;
 mod tls;
@@ -45,9 +51,6 @@ pub use etcd::EtcdConfig;
 pub use etcd_unit::UnitEnvironment;
 pub use parse::parse;
 pub use remote::{RemoteConfig, Runner};
-
-/// Our unit whose drop-in holds our settings, for a command that was started by hand.
-const OUR_UNIT: &str = "etcd2-backup.service";
 
 /// Everything the commands need to know of this node. Paths are inside the [`Root`](crate::sys::root::Root) already.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +66,7 @@ pub struct Settings {
     /// Where backups go, and how rclone is run.
     pub remote: RemoteConfig,
     /// This machine's folder below the endpoint: systemd's machine ID.
-    pub machine_id: String,
+    pub machine_id: MachineId,
     /// How long what writes nothing may wait for what does (`ETCD2_BACKUP_QUIET_INTERVAL`, default 10min, 0: not at all).
     pub quiet_interval: std::time::Duration,
     /// Where numbers for a monitor go (`ETCD2_BACKUP_METRICS_FILE`); not written if nothing says it.
@@ -193,9 +196,9 @@ fn ours(root: &Root) -> Result<BTreeMap<String, String>> {
         .collect();
     if root.is_live() && !ours.contains_key("RCLONE_ENDPOINT") {
         // Somebody typed the command; what the unit would have passed on is known to systemd.
-        let environment = systemd::service_unit(OUR_UNIT).map(|u| u.environment).or_fault(
+        let environment = systemd::service_unit(BACKUP).map(|u| u.environment).or_fault(
             Exit::Settings,
-            format!("asking systemd for the settings in {OUR_UNIT}"),
+            format!("asking systemd for the settings in {BACKUP}"),
             "run this as root on the node itself, or name a directory tree with --root",
         )?;
         let pairs = environment.iter().filter_map(|v| v.split_once('='));
@@ -210,7 +213,7 @@ fn ours(root: &Root) -> Result<BTreeMap<String, String>> {
 ///
 /// # Errors
 /// As [`UnitEnvironment::load`].
-pub fn etcd(root: &Root) -> Result<(String, UnitEnvironment)> {
+pub fn etcd(root: &Root) -> Result<(UnitName, UnitEnvironment)> {
     let unit = parse::etcd_unit(&ours(root)?)?;
     let environment = UnitEnvironment::load(&unit, root)?;
     Ok((unit, environment))

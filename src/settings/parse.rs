@@ -2,35 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
-use super::names::{etcd_unit_problem, is_machine_id};
+use super::judge::{set, value};
+use super::names::{MachineId, UnitName};
 use super::rclone_section::{Section, configured};
 use super::table::default;
-use super::values::{OURS, absolute, get, truth};
+use super::values::{OURS, absolute, get};
 use super::{
-    EtcdConfig, RemoteConfig, Runner, Settings, UnitEnvironment, bootstrap, contained, endpoint,
-    rclone_flags, retention, source, tls, urls,
+    EtcdConfig, RemoteConfig, Runner, Settings, UnitEnvironment, bootstrap, checks, contained, judge, retention,
+    tls, urls,
 };
-use crate::exit::{Exit, OrFault, fault};
+use crate::exit::{Exit, fault};
 use crate::paths::{AUTH, BUNDLED_RCLONE, RCLONE_CONF};
 use crate::sys::root::Root;
 
-const PASSWORD_FILE: &str = "ETCD2_BACKUP_RCLONE_PASSWORD_FILE";
-const METRICS_FILE: &str = "ETCD2_BACKUP_METRICS_FILE";
 /// The unit that runs etcd, which must be known before it can be asked.
-pub(super) fn etcd_unit(ours: &BTreeMap<String, String>) -> Result<String> {
-    let unit = get(ours, "ETCD2_BACKUP_ETCD_UNIT").unwrap_or(default("etcd_unit"));
-    if let Some(why) = etcd_unit_problem(unit) {
-        return Err(fault(
-            Exit::Settings,
-            format!("ETCD2_BACKUP_ETCD_UNIT={unit:?} {why}"),
-            format!("write the full name, like etcd2.service, in {OURS}"),
-        ));
-    }
-    Ok(unit.to_owned())
+pub(super) fn etcd_unit(ours: &BTreeMap<String, String>) -> Result<UnitName> {
+    value(ours, "etcd_unit", checks::etcd_unit)
 }
 
 /// Puts our variables and those of etcd's unit together.
@@ -43,7 +33,8 @@ pub fn parse(
     machine_id: &str,
     root: &Root,
 ) -> Result<Settings> {
-    let our_data_dir = get(ours, "ETCD_DATA_DIR").map(|d| absolute("ETCD_DATA_DIR", d)).transpose()?;
+    let dir = |key: &str| set(ours, key, |text, write| checks::dir(text, write, default(key)));
+    let our_data_dir = dir("data_dir")?;
     let etcd_unit = etcd_unit(ours)?;
     let place = contained::Place { unit, service: &etcd_unit, ours: our_data_dir.as_deref() };
     let unit_data_dir = place.folder("data-dir", "etcd's data directory")?;
@@ -67,8 +58,7 @@ pub fn parse(
     }
     let data_dir =
         unit_data_dir.or_else(|| our_data_dir.clone()).unwrap_or_else(|| default("data_dir").into());
-    let dir =
-        |name: &str, default: &str| absolute(name, get(ours, name).unwrap_or(default)).map(|p| root.join(p));
+    let dir = |key: &str| Ok::<_, Error>(root.join(dir(key)?.unwrap_or_else(|| default(key).into())));
     let list = |flag: &str| urls::parse_list(&format!("etcd's --{flag}"), unit.get(flag).unwrap_or_default());
     let mut client_urls =
         urls::usable_of("etcd's --advertise-client-urls", unit.get("advertise-client-urls"));
@@ -77,8 +67,9 @@ pub fn parse(
         client_urls = listening.iter().map(|u| urls::connectable(u)).collect();
     }
     let (keep, prune) = retention::parse(ours)?;
-    let backup_dir = dir("ETCD_BACKUP_DIR", default("backup_dir"))?;
-    let restore_dir = dir("ETCD_RESTORE_DIR", default("restore_dir"))?;
+    let (backup_dir, restore_dir) = (dir("backup_dir")?, dir("restore_dir")?);
+    let (endpoint, runner) = (endpoint(ours, &[])?, runner(ours)?);
+    judge::every_variable(ours)?;
     Ok(Settings {
         etcd: EtcdConfig {
             data_dir: root.join(data_dir),
@@ -98,39 +89,32 @@ pub fn parse(
             owner: unit.owner,
             unit: etcd_unit,
         },
-        founder_urls: urls::parse_list(
-            "ETCD_RESTORE_MASTER_ADV_PEER_URLS",
-            get(ours, "ETCD_RESTORE_MASTER_ADV_PEER_URLS").unwrap_or_default(),
-        )?,
+        founder_urls: set(ours, "founder", checks::founder)?.unwrap_or_default(),
         machine_id: parse_machine_id(machine_id)?,
         remote: RemoteConfig {
-            endpoint: endpoint(ours, &[])?,
-            runner: runner(ours)?,
+            endpoint,
+            runner,
             bundled: root.join(BUNDLED_RCLONE),
-            conf: dir("RCLONE_CONFIG_PATH", RCLONE_CONF)?,
-            password_file: get(ours, PASSWORD_FILE)
-                .map(|p| absolute(PASSWORD_FILE, p))
-                .transpose()?
-                .map(|p| root.join(p)),
+            conf: root
+                .join(absolute("RCLONE_CONFIG_PATH", get(ours, "RCLONE_CONFIG_PATH").unwrap_or(RCLONE_CONF))?),
+            password_file: set(ours, "rclone.password_file", checks::password_file)?
+                .map(|path| root.join(path)),
             folders: [backup_dir.clone(), restore_dir.clone()],
-            timeout: timeout(ours)?,
+            timeout: value(ours, "rclone.timeout", checks::timeout)?,
             // rclone reads it as well, in these spellings.
             checksum: matches!(
                 get(ours, "RCLONE_CHECKSUM"),
                 Some("1" | "t" | "T" | "true" | "True" | "TRUE")
             ),
-            bwlimit: get(ours, "ETCD2_BACKUP_RCLONE_BWLIMIT").map(str::to_owned),
-            flags: rclone_flags(ours)?,
+            bwlimit: set(ours, "rclone.bwlimit", checks::bwlimit)?,
+            flags: set(ours, "rclone.flags", checks::flags)?.unwrap_or_default(),
         },
         backup_dir,
         restore_dir,
-        quiet_interval: duration(ours, "ETCD2_BACKUP_QUIET_INTERVAL", "quiet_interval")?,
-        metrics_file: get(ours, METRICS_FILE)
-            .map(|p| absolute(METRICS_FILE, p))
-            .transpose()?
-            .map(|p| root.join(p)),
-        v2_only: truth(ours, "ETCD2_BACKUP_V2_ONLY")?,
-        source: source::parse(ours)?,
+        quiet_interval: value(ours, "quiet_interval", checks::wait)?,
+        metrics_file: set(ours, "metrics.textfile", checks::textfile)?.map(|path| root.join(path)),
+        v2_only: value(ours, "v2_only", checks::switch)?,
+        source: value(ours, "source", checks::source)?,
         keep,
         prune,
     })
@@ -138,89 +122,45 @@ pub fn parse(
 
 /// The endpoint in its normal form; `sections` are those of rclone.conf, as far as they are known.
 pub(super) fn endpoint(ours: &BTreeMap<String, String>, sections: &[Section]) -> Result<String> {
-    let Some(endpoint) = get(ours, "RCLONE_ENDPOINT") else {
-        return Err(fault(
+    let variables = || ours.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let remote = |name: &str| configured(sections, variables(), name);
+    set(ours, "endpoint", |text, write| checks::endpoint(text, write, "remote", &remote))?.ok_or_else(|| {
+        fault(
             Exit::Settings,
             "RCLONE_ENDPOINT is not set",
             format!("set it in {OURS}, and start the command by its unit, which passes it on"),
-        ));
-    };
-    let variables = || ours.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    endpoint::normal(endpoint, &|name| configured(sections, variables(), name)).map_err(|problem| {
-        fault(
-            Exit::Settings,
-            format!("RCLONE_ENDPOINT={endpoint:?} {}", problem.why()),
-            problem.hint("remote", |endpoint| format!("RCLONE_ENDPOINT={endpoint}")),
         )
     })
 }
 
 fn runner(ours: &BTreeMap<String, String>) -> Result<Runner> {
-    let hint = format!("set ETCD2_BACKUP_RCLONE_RUNNER to docker, podman, host or bundled in {OURS}");
-    match get(ours, "ETCD2_BACKUP_RCLONE_RUNNER") {
-        Some("host") => Ok(Runner::Host),
-        Some("bundled") => Ok(Runner::Bundled),
-        Some(engine @ ("docker" | "podman")) => match get(ours, "ETCD2_BACKUP_RCLONE_IMAGE") {
-            Some(image) if !image.starts_with('-') && !image.contains(char::is_whitespace) => {
-                Ok(Runner::Container { engine: engine.to_owned(), image: image.to_owned() })
-            }
-            Some(image) => Err(fault(
-                Exit::Settings,
-                format!("ETCD2_BACKUP_RCLONE_IMAGE={image:?} is not the name of an image"),
-                format!("write NAME:TAG or NAME@DIGEST in {OURS}"),
-            )),
+    let Some(name) = set(ours, "rclone.runner", checks::runner)? else {
+        let hint = format!("set ETCD2_BACKUP_RCLONE_RUNNER to docker, podman, host or bundled in {OURS}");
+        return Err(fault(Exit::Settings, "ETCD2_BACKUP_RCLONE_RUNNER is not set", hint));
+    };
+    match name.as_str() {
+        "host" => Ok(Runner::Host),
+        "bundled" => Ok(Runner::Bundled),
+        engine => match set(ours, "rclone.image", checks::image)? {
+            Some(image) => Ok(Runner::Container { engine: engine.to_owned(), image }),
             None => Err(fault(
                 Exit::Settings,
                 format!("ETCD2_BACKUP_RCLONE_IMAGE is not set, but rclone is to be run by {engine}"),
                 format!("set it to an image whose entry point is rclone in {OURS}"),
             )),
         },
-        Some(other) => {
-            Err(fault(Exit::Settings, format!("ETCD2_BACKUP_RCLONE_RUNNER={other:?} is not known"), hint))
-        }
-        None => Err(fault(Exit::Settings, "ETCD2_BACKUP_RCLONE_RUNNER is not set", hint)),
     }
 }
 
-const A_DURATION: &str = "write a number and a unit, like 90s or 10m";
-
-fn timeout(ours: &BTreeMap<String, String>) -> Result<Duration> {
-    match duration(ours, "ETCD2_BACKUP_RCLONE_TIMEOUT", "rclone.timeout")? {
-        Duration::ZERO => Err(fault(Exit::Settings, "ETCD2_BACKUP_RCLONE_TIMEOUT is zero", A_DURATION)),
-        duration => Ok(duration),
-    }
-}
-
-fn duration(ours: &BTreeMap<String, String>, name: &str, key: &str) -> Result<Duration> {
-    let text = get(ours, name).unwrap_or(default(key));
-    humantime::parse_duration(text).or_fault(Exit::Settings, format!("{name}={text:?}"), A_DURATION)
-}
-
-fn rclone_flags(ours: &BTreeMap<String, String>) -> Result<Vec<String>> {
-    const NAME: &str = "ETCD2_BACKUP_RCLONE_FLAGS";
-    let words = get(ours, NAME).unwrap_or_default().split_ascii_whitespace();
-    words
-        .map(|flag| match rclone_flags::objection(flag) {
-            None => Ok(flag.to_owned()),
-            // It may hold what nobody should see.
-            Some((problem, hint)) => {
-                let name = flag.split('=').next().unwrap_or_default();
-                Err(fault(Exit::Settings, format!("{NAME}: {name} {problem}"), hint))
-            }
-        })
-        .collect()
-}
-
-fn parse_machine_id(text: &str) -> Result<String> {
+fn parse_machine_id(text: &str) -> Result<MachineId> {
     let id = text.trim();
-    if !is_machine_id(id) {
-        return Err(fault(
+    id.parse().map_err(|why: &str| {
+        fault(
             Exit::Settings,
-            format!("/etc/machine-id holds {id:?}, not 32 hex digits"),
+            format!("{id:?} of /etc/machine-id {why}"),
             "a machine's backups are stored under its ID; create one: sudo systemd-machine-id-setup",
-        ));
-    }
-    Ok(id.to_owned())
+        )
+    })
 }
 
 /// What is no list of members names none: etcd heeds it at a first start alone.
@@ -232,6 +172,8 @@ fn initial_cluster(unit: &UnitEnvironment) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::exit::{exit_of, hint_of};
     use crate::settings::retention::Rules;
@@ -335,33 +277,38 @@ mod tests {
             ("RCLONE_ENDPOINT", "r:s3://b/p", "has no place in it", "RCLONE_ENDPOINT=r:b/p"),
             ("RCLONE_ENDPOINT", "r,a=b:p", "has options", "the section [r] of rclone.conf"),
             ("RCLONE_ENDPOINT", "r:b/../c", "\"..\" in its path", "without \"..\""),
-            ("RCLONE_ENDPOINT", "r:a\nb", "control character", "one line"),
+            ("RCLONE_ENDPOINT", "r:a\nb", "contains a line break", "one line"),
             ("ETCD2_BACKUP_RCLONE_RUNNER", "", "not set", "bundled"),
             ("ETCD2_BACKUP_RCLONE_RUNNER", "rkt", "not known", "podman"),
             ("ETCD2_BACKUP_RCLONE_RUNNER", "docker", "ETCD2_BACKUP_RCLONE_IMAGE is not set", "entry point"),
             ("ETCD2_BACKUP_RCLONE_TIMEOUT", "soon", "ETCD2_BACKUP_RCLONE_TIMEOUT", "10m"),
-            ("ETCD2_BACKUP_RCLONE_TIMEOUT", "0s", "is zero", "10m"),
+            ("ETCD2_BACKUP_RCLONE_TIMEOUT", "0s", "is shorter than 1 s", "10m"),
             ("ETCD2_BACKUP_QUIET_INTERVAL", "never", "ETCD2_BACKUP_QUIET_INTERVAL", "10m"),
             (
                 "ETCD2_BACKUP_RCLONE_FLAGS",
                 "--fast-list --s3-key=x",
-                "--s3-key is not a flag that may be added",
+                "\"--s3-key\" is not a flag",
                 "rclone.conf",
             ),
             ("ETCD2_BACKUP_PRUNE", "off", "neither true nor false", "30-etcd2-backup-restore.conf"),
             ("ETCD2_BACKUP_KEEP_LAST", "-1", "ETCD2_BACKUP_KEEP_LAST=\"-1\"", "newest two"),
-            ("ETCD2_BACKUP_KEEP_WITHIN", "7", "ETCD2_BACKUP_KEEP_WITHIN=\"7\"", "7days"),
+            ("ETCD2_BACKUP_KEEP_WITHIN", "7", "ETCD2_BACKUP_KEEP_WITHIN=\"7\" is not a length", "7days"),
             ("ETCD2_BACKUP_SOURCE", "locla", "ETCD2_BACKUP_SOURCE=\"locla\" is not known", "local or auto"),
             ("ETCD2_BACKUP_V2_ONLY", "yes", "neither true nor false", "30-etcd2-backup-restore.conf"),
             ("ETCD2_BACKUP_ETCD_UNIT", "etcd2", "does not end in", "etcd2.service"),
             ("ETCD2_BACKUP_ETCD_UNIT", "a/b.service", "contains a character", "etcd2.service"),
-            ("ETCD_BACKUP_DIR", "var/x", "not an absolute path", "beginning with /"),
-            ("ETCD_RESTORE_DIR", "/a/../b", "not an absolute path", "without any .."),
-            ("ETCD_DATA_DIR", "/", "not an absolute path", "full path"),
-            ("ETCD2_BACKUP_RCLONE_PASSWORD_FILE", "pass", "not an absolute path", "full path"),
-            ("ETCD2_BACKUP_METRICS_FILE", "x.prom", "not an absolute path", "full path"),
+            ("ETCD_BACKUP_DIR", "var/x", "not an absolute path", "=/var/lib/etcd2-backup (in 30-etcd2"),
+            ("ETCD_RESTORE_DIR", "/a/../b", "contains \"..\"", "absolute path of a directory"),
+            ("ETCD_DATA_DIR", "/", "is the root of the file system", "ETCD_DATA_DIR=/var/lib/etcd2 "),
+            ("ETCD2_BACKUP_RCLONE_PASSWORD_FILE", "pass", "not an absolute path", "absolute path of a file"),
+            ("ETCD2_BACKUP_METRICS_FILE", "x.prom", "not an absolute path", "absolute path of a file"),
+            ("ETCD2_BACKUP_METRICS_FILE", "/x.txt", "does not end in \".prom\"", "node_exporter"),
             ("RCLONE_CONFIG_PATH", "rclone.conf", "not an absolute path", "full path"),
-            ("ETCD_RESTORE_MASTER_ADV_PEER_URLS", "e1:2380", "not a URL", "http://HOST:PORT"),
+            ("ETCD_RESTORE_MASTER_ADV_PEER_URLS", "e1:2380", "is not a peer URL", "http://172.17.4.51:2380"),
+            ("ETCD_RESTORE_MASTER_ADV_PEER_URLS", "http://a:1,b", "names \"b\", which", "for example"),
+            ("ETCD2_BACKUP_RCLONE_BWLIMIT", "fast", "no limit of bandwidth", "08:00,1M"),
+            ("ETCD2_BACKUP_RCLONE_IMAGE", "--privileged", "not the name of an image", "NAME@DIGEST"),
+            ("ETCD2_BACKUP_SOURCE", "auto\n", "contains a line break", "on one line"),
         ];
         for (name, value, reason, hint) in cases {
             let error = parse(&ours(&[(name, value)]), &unit(&[], &[]), ID, &Root::new("/")).unwrap_err();

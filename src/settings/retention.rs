@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::values::{OURS, get, truth};
-use crate::exit::{Exit, OrFault};
+use super::{checks, judge};
 
 const DAY: u64 = 24 * 3600;
 
@@ -38,29 +37,12 @@ impl Rules {
 
 /// The rules, and whether a backup may remove by itself what they do not keep.
 pub(super) fn parse(ours: &BTreeMap<String, String>) -> Result<(Rules, bool)> {
-    let count = |name: &str, default: u64| match get(ours, name) {
-        None => Ok(default),
-        Some(text) => text.parse().or_fault(
-            Exit::Settings,
-            format!("{name}={text:?} is not a number of generations"),
-            format!("write a whole number in {OURS}; the newest two are always kept"),
-        ),
-    };
-    let age = |name: &str, default: Duration| match get(ours, name) {
-        None => Ok(default),
-        Some(text) => humantime::parse_duration(text).or_fault(
-            Exit::Settings,
-            format!("{name}={text:?}"),
-            format!("write a number and a unit, like 7days or 36h, in {OURS}"),
-        ),
-    };
-    let default = Rules::DEFAULT;
     let rules = Rules {
-        last: count("ETCD2_BACKUP_KEEP_LAST", default.last)?,
-        within: age("ETCD2_BACKUP_KEEP_WITHIN", default.within)?,
-        daily: count("ETCD2_BACKUP_KEEP_DAILY", default.daily)?,
-        weekly: count("ETCD2_BACKUP_KEEP_WEEKLY", default.weekly)?,
-        other_clusters: age("ETCD2_BACKUP_KEEP_OTHER_CLUSTERS", default.other_clusters)?,
+        last: judge::value(ours, "retention.keep_last", checks::count)?,
+        within: judge::value(ours, "retention.keep_within", checks::age)?,
+        daily: judge::value(ours, "retention.keep_daily", checks::count)?,
+        weekly: judge::value(ours, "retention.keep_weekly", checks::count)?,
+        other_clusters: judge::value(ours, "retention.keep_other_clusters", checks::age)?,
     };
-    Ok((rules, get(ours, "ETCD2_BACKUP_PRUNE").is_none() || truth(ours, "ETCD2_BACKUP_PRUNE")?))
+    Ok((rules, judge::value(ours, "retention.prune", checks::switch)?))
 }

@@ -1,12 +1,5 @@
 //! Where a restore takes its data from, if nobody says it (`ETCD2_BACKUP_SOURCE`).
 
-use std::collections::BTreeMap;
-
-use anyhow::Result;
-
-use super::values::{OURS, get};
-use crate::exit::{Exit, fault};
-
 /// Where a restore is told to take its data from.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
@@ -29,12 +22,4 @@ impl Choice {
             _ => None,
         }
     }
-}
-
-pub(super) fn parse(ours: &BTreeMap<String, String>) -> Result<Choice> {
-    let Some(name) = get(ours, "ETCD2_BACKUP_SOURCE") else { return Ok(Choice::default()) };
-    Choice::named(name).ok_or_else(|| {
-        let hint = format!("write archive, local or auto in {OURS}");
-        fault(Exit::Settings, format!("ETCD2_BACKUP_SOURCE={name:?} is not known"), hint)
-    })
 }

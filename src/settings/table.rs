@@ -1,6 +1,7 @@
-//! Every setting, once: where the operator writes it, where it lands on the node, its default and what it means. The node, the
-//! build, the importer and the reference (docs/reference/settings.md) go by these rows.
+//! Every setting, once: where the operator writes it, where it lands on the node, its default, what it may be and what it means.
+//! The node, the build, the importer, the template and the reference (docs/reference/settings.md) go by these rows.
 
+use super::checks::{self, Check, Read};
 use super::our_units::{BACKUP, TIMER, VERIFY_TIMER};
 
 /// Where a setting lands.
@@ -19,6 +20,19 @@ pub enum Lands {
     Build,
 }
 
+/// How a value is written in `etcd2-backup.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Text.
+    Text,
+    /// A whole number.
+    Number,
+    /// `true` or `false`.
+    Switch,
+    /// A list of texts, on the node with this between them.
+    List(char),
+}
+
 /// One setting.
 #[derive(Debug)]
 pub struct Setting {
@@ -30,261 +44,323 @@ pub struct Setting {
     pub default: Option<&'static str>,
     /// Whether a site has to set it.
     pub required: bool,
+    /// How it is written there.
+    pub kind: Kind,
+    /// What it may be, as text of one line. What more the build knows of it, of calendar expressions and of files, it checks.
+    pub check: Check,
+    /// What stands above it in the drop-in on the node, if anything.
+    pub note: &'static str,
     /// What it means, in Markdown, for the reference.
     pub doc: &'static str,
 }
 
-/// The settings, in the order of the reference.
+/// What most rows are.
+const ROW: Setting = Setting {
+    key: "",
+    lands: Lands::Build,
+    default: None,
+    required: false,
+    kind: Kind::Text,
+    check: checks::any,
+    note: "",
+    doc: "",
+};
+
+/// A value that is read only to see whether it can be.
+fn done<T>(read: Read<T>) -> Read<()> {
+    read.map(drop)
+}
+
+/// The settings, in the order of the reference and of the drop-in.
 pub const SETTINGS: &[Setting] = &[
-    Setting { key: "version", lands: Lands::Build, default: None, required: true, doc: "`1`" },
+    Setting { key: "version", required: true, kind: Kind::Number, doc: "`1`", ..ROW },
     Setting {
         key: "founder",
         lands: Lands::Variable("ETCD_RESTORE_MASTER_ADV_PEER_URLS"),
-        default: None,
         required: true,
+        kind: Kind::List(','),
+        check: |text, write| done(checks::founder(text, write)),
+        note: "The founding member's advertised peer URL: the first member of a recovered cluster, which the others join.",
         doc: "the founding member's advertised peer URL, `http://172.17.4.51:2380`; a list if it has \
               several. Use the *peer* port, not the client port",
+        ..ROW
     },
     Setting {
         key: "endpoint",
         lands: Lands::Variable("RCLONE_ENDPOINT"),
-        default: None,
         required: true,
+        check: |text, write| done(checks::endpoint(text, write, "remote", &|_| None)),
+        note: "Where the backups of all machines are stored, each in a directory named by its machine ID.",
         doc: "`remote:path`; `remote` is a section of rclone.conf. For S3 the path is `bucket/path`, \
               without `s3://`. Doubled and trailing slashes are dropped",
+        ..ROW
     },
     Setting {
         key: "interval",
         lands: Lands::Directive { unit: TIMER, name: "OnUnitActiveSec" },
         default: Some("30sec"),
-        required: false,
+        check: |text, write| done(checks::interval(text, write)),
         doc: "time from one backup to the next, at least 5 s: systemd refuses to start a service more than \
               5 times in 10 s \
               ([systemd.time](https://www.freedesktop.org/software/systemd/man/systemd.time.html))",
+        ..ROW
     },
     Setting {
         key: "calendar",
         lands: Lands::Directive { unit: TIMER, name: "OnCalendar" },
-        default: None,
-        required: false,
         doc: "instead of `interval`: when to back up, `*-*-* 02:00:00` or `Mon..Fri *:0/15`, as systemd \
               231 reads it; no two times less than 5 s apart",
+        ..ROW
     },
     Setting {
         key: "boot_delay",
         lands: Lands::Directive { unit: TIMER, name: "OnBootSec" },
         default: Some("1min"),
-        required: false,
+        check: |text, write| done(checks::span(text, write)),
         doc: "time from boot to the first backup",
+        ..ROW
     },
     Setting {
         key: "jitter",
         lands: Lands::Directive { unit: TIMER, name: "RandomizedDelaySec" },
         default: Some("0"),
-        required: false,
+        check: |text, write| done(checks::span(text, write)),
         doc: "longest random delay of each backup",
+        ..ROW
     },
     Setting {
         key: "quiet_interval",
         lands: Lands::Variable("ETCD2_BACKUP_QUIET_INTERVAL"),
         default: Some("10min"),
-        required: false,
+        check: |text, write| done(checks::wait(text, write)),
+        note: "Longest time to hold back entries that change nothing (SYNC, elections) before uploading them on their own.",
         doc: "longest time to hold back entries that change nothing before uploading them on their own. An \
               idle etcd 2.x logs two such entries a second. A cycle that finds nothing else does not call \
               rclone until this much time has passed since the last part. Any write is uploaded in the \
               next cycle, with everything before it. `0` uploads in every cycle",
+        ..ROW
     },
     Setting {
         key: "nice",
         lands: Lands::Directive { unit: BACKUP, name: "Nice" },
         default: Some("10"),
-        required: false,
+        kind: Kind::Number,
+        check: |text, write| done(checks::nice(text, write)),
         doc: "CPU priority of a backup, -20 to 19",
+        ..ROW
     },
     Setting {
         key: "io_class",
         lands: Lands::Directive { unit: BACKUP, name: "IOSchedulingClass" },
         default: Some("best-effort"),
-        required: false,
+        check: |text, write| done(checks::io_class(text, write)),
         doc: "disk priority of a backup: `best-effort` or `idle`",
+        ..ROW
     },
     Setting {
         key: "data_dir",
         lands: Lands::Variable("ETCD_DATA_DIR"),
         default: Some("/var/lib/etcd2"),
-        required: false,
+        check: |text, write| done(checks::dir(text, write, "/var/lib/etcd2")),
         doc: "etcd's data directory. What counts is where the running etcd was seen to have it, else \
               etcd's unit, or the configuration file that the unit names (`--config-file`, \
               `ETCD_CONFIG_FILE`). If that contradicts this key, the services refuse to run",
+        ..ROW
     },
     Setting {
         key: "backup_dir",
         lands: Lands::Variable("ETCD_BACKUP_DIR"),
         default: Some("/var/lib/etcd2-backup"),
-        required: false,
+        check: |text, write| done(checks::dir(text, write, "/var/lib/etcd2-backup")),
         doc: "state of the backup, and parts that are not uploaded yet",
+        ..ROW
     },
     Setting {
         key: "restore_dir",
         lands: Lands::Variable("ETCD_RESTORE_DIR"),
         default: Some("/var/lib/etcd2-restore"),
-        required: false,
+        check: |text, write| done(checks::dir(text, write, "/var/lib/etcd2-restore")),
         doc: "where a restore downloads to",
+        ..ROW
     },
     Setting {
         key: "etcd_unit",
         lands: Lands::Variable("ETCD2_BACKUP_ETCD_UNIT"),
         default: Some("etcd2.service"),
-        required: false,
+        check: |text, write| done(checks::etcd_unit(text, write)),
         doc: "the service that runs etcd; on Flatcar `etcd-member.service`",
+        ..ROW
     },
     Setting {
         key: "v2_only",
         lands: Lands::Variable("ETCD2_BACKUP_V2_ONLY"),
         default: Some("false"),
-        required: false,
+        kind: Kind::Switch,
+        check: |text, write| done(checks::switch(text, write)),
+        note: "Whether a member that also holds v3 data is backed up without it, or refused.",
         doc: "`true` backs up a member that also holds v3 data, without that data. Otherwise its backups are \
               refused ([v3 data](../configuration.md#v3-data))",
+        ..ROW
     },
     Setting {
         key: "source",
         lands: Lands::Variable("ETCD2_BACKUP_SOURCE"),
         default: Some("archive"),
-        required: false,
+        check: |text, write| done(checks::source(text, write)),
+        note: "Where a restore takes its data from: archive, local or auto.",
         doc: "where a restore takes its data from, unless `--source` says otherwise: `archive` (the newest \
               backup), `local` (the node's disk), `auto` (the disk, if it is intact, of the same cluster \
               and not older)",
+        ..ROW
     },
     Setting {
         key: "rclone.runner",
         lands: Lands::Variable("ETCD2_BACKUP_RCLONE_RUNNER"),
         default: Some("docker"),
-        required: false,
+        check: |text, write| done(checks::runner(text, write)),
+        note: "docker, podman, host (rclone of the PATH) or bundled (rclone of the tarball).",
         doc: "how rclone runs on a node: `docker`, `podman`, `host`, `bundled` ([which \
               runner](../configuration.md#which-runner))",
+        ..ROW
     },
     Setting {
         key: "rclone.image",
         lands: Lands::Variable("ETCD2_BACKUP_RCLONE_IMAGE"),
         default: Some("docker.io/rclone/rclone:1.75.2"),
-        required: false,
+        check: |text, write| done(checks::image(text, write)),
         doc: "the image for `docker` and `podman`; its entry point is rclone",
+        ..ROW
     },
     Setting {
         key: "rclone.bundle",
-        lands: Lands::Build,
-        default: None,
-        required: false,
         doc: "for `bundled`: path of a static rclone, relative to this file",
+        ..ROW
     },
     Setting {
         key: "rclone.timeout",
         lands: Lands::Variable("ETCD2_BACKUP_RCLONE_TIMEOUT"),
         default: Some("10m"),
-        required: false,
+        check: |text, write| done(checks::timeout(text, write)),
+        note: "The longest one rclone call may take.",
         doc: "the longest one call of rclone may take",
+        ..ROW
     },
     Setting {
         key: "rclone.bwlimit",
         lands: Lands::Variable("ETCD2_BACKUP_RCLONE_BWLIMIT"),
         default: Some("off"),
-        required: false,
+        check: |text, write| done(checks::bwlimit(text, write)),
+        note: "How fast backups may send; a recovery is never slowed.",
         doc: "bandwidth limit of backups, as rclone writes it: `2M` is 2 MiB/s, `2M:10M` up and down, \
               `08:00,1M 19:00,off` by the hour. A recovery is never slowed down",
+        ..ROW
     },
     Setting {
         key: "rclone.flags",
         lands: Lands::Variable("ETCD2_BACKUP_RCLONE_FLAGS"),
         default: Some("[]"),
-        required: false,
+        kind: Kind::List(' '),
+        check: |text, write| done(checks::flags(text, write)),
         doc: "flags for each call of rclone ([which ones](../configuration.md#how-rclone-is-called))",
+        ..ROW
     },
     Setting {
         key: "rclone.password_file",
         lands: Lands::Variable("ETCD2_BACKUP_RCLONE_PASSWORD_FILE"),
-        default: None,
-        required: false,
+        check: |text, write| done(checks::password_file(text, write)),
+        note: "Holds the password of rclone.conf; readable by root alone.",
         doc: "where the nodes have the password of an encrypted rclone.conf \
               ([how](../configuration.md#rcloneconf))",
+        ..ROW
     },
     Setting {
         key: "on_failure",
         lands: Lands::Directive { unit: BACKUP, name: "OnFailure" },
-        default: None,
-        required: false,
+        check: |text, write| done(checks::on_failure(text, write)),
         doc: "the unit that systemd starts when a backup fails ([OnFailure](../monitoring.md#onfailure))",
+        ..ROW
     },
     Setting {
         key: "metrics.textfile",
         lands: Lands::Variable("ETCD2_BACKUP_METRICS_FILE"),
-        default: None,
-        required: false,
+        check: |text, write| done(checks::textfile(text, write)),
+        note: "Where each backup writes numbers for Prometheus.",
         doc: "where each backup writes metrics for Prometheus ([Prometheus](../monitoring.md#prometheus))",
+        ..ROW
     },
     Setting {
         key: "retention.prune",
         lands: Lands::Variable("ETCD2_BACKUP_PRUNE"),
         default: Some("true"),
-        required: false,
+        kind: Kind::Switch,
+        check: |text, write| done(checks::switch(text, write)),
+        note: "What is kept in the remote; whether each new generation removes the others there.",
         doc: "whether backups remove from the remote what none of the next five keys keeps \
               ([Retention](../retention.md))",
+        ..ROW
     },
     Setting {
         key: "retention.keep_last",
         lands: Lands::Variable("ETCD2_BACKUP_KEEP_LAST"),
         default: Some("3"),
-        required: false,
+        kind: Kind::Number,
+        check: |text, write| done(checks::count(text, write)),
         doc: "keep this many of the newest generations",
+        ..ROW
     },
     Setting {
         key: "retention.keep_within",
         lands: Lands::Variable("ETCD2_BACKUP_KEEP_WITHIN"),
         default: Some("7days"),
-        required: false,
+        check: |text, write| done(checks::age(text, write)),
         doc: "keep all that is needed to go back to any moment of this time",
+        ..ROW
     },
     Setting {
         key: "retention.keep_daily",
         lands: Lands::Variable("ETCD2_BACKUP_KEEP_DAILY"),
         default: Some("7"),
-        required: false,
+        kind: Kind::Number,
+        check: |text, write| done(checks::count(text, write)),
         doc: "keep the newest of each day, for this many days",
+        ..ROW
     },
     Setting {
         key: "retention.keep_weekly",
         lands: Lands::Variable("ETCD2_BACKUP_KEEP_WEEKLY"),
         default: Some("4"),
-        required: false,
+        kind: Kind::Number,
+        check: |text, write| done(checks::count(text, write)),
         doc: "keep the newest of each week, for this many weeks",
+        ..ROW
     },
     Setting {
         key: "retention.keep_other_clusters",
         lands: Lands::Variable("ETCD2_BACKUP_KEEP_OTHER_CLUSTERS"),
         default: Some("30days"),
-        required: false,
+        check: |text, write| done(checks::age(text, write)),
         doc: "how long to keep the newest of each cluster, and member, that the machine was before",
+        ..ROW
     },
     Setting {
         key: "verify.schedule",
         lands: Lands::Directive { unit: VERIFY_TIMER, name: "OnCalendar" },
         default: Some("daily"),
-        required: false,
         doc: "when to read a share of the remote again and check it (a calendar expression of systemd, as \
               `calendar`); `off`: never",
+        ..ROW
     },
     Setting {
         key: "verify.share",
-        lands: Lands::Build,
         default: Some("1/7"),
-        required: false,
+        check: |text, write| done(checks::share(text, write)),
         doc: "how much each time: 7 runs in a row read every byte",
+        ..ROW
     },
     Setting {
         key: "vars",
-        lands: Lands::Build,
-        default: None,
-        required: false,
         doc: "values for templates of your own, below `[vars]` ([Units of your own](../customize.md))",
+        ..ROW
     },
 ];
 
@@ -342,6 +418,15 @@ mod tests {
         };
         assert_eq!(rules, Rules::DEFAULT);
         assert_eq!(age("quiet_interval"), Duration::from_secs(600));
+    }
+
+    #[test]
+    fn every_default_is_one_that_may_be_written() {
+        for row in SETTINGS.iter().filter(|row| !matches!(row.kind, Kind::List(_))) {
+            let read = row.default.map(|text| (row.check)(text, &str::to_owned));
+            assert_eq!(read.unwrap_or(Ok(())), Ok(()), "{}", row.key);
+            assert!(!row.note.contains(['%', '"', '\\']), "{}", row.key);
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! What a variable of ours may be: set or not, a path, a switch.
+//! What a variable of ours may be: set or not, a path.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::checks::path_problem;
 use crate::exit::{Exit, fault};
 
 /// Where an operator changes our settings.
@@ -17,29 +18,14 @@ pub(super) fn get<'a>(ours: &'a BTreeMap<String, String>, name: &str) -> Option<
 
 /// An absolute path, without `..`.
 pub(super) fn absolute(name: &str, value: &str) -> Result<PathBuf> {
-    let path = Path::new(value);
-    let strange = value.chars().any(char::is_control)
-        || path.components().any(|c| c == Component::ParentDir)
-        || path.parent().is_none();
-    if !path.is_absolute() || strange {
+    let control = value.chars().any(char::is_control).then_some("contains a control character");
+    if let Some(why) = path_problem(value).or(control) {
         return Err(fault(
             Exit::Settings,
-            format!("{name}={value:?} is not an absolute path"),
+            format!("{name}={value:?} {why}"),
             "write the full path, beginning with / and without any ..",
         ));
     }
     // A trailing slash must not make two equal paths different.
-    Ok(path.components().collect())
-}
-
-/// A switch, off when it is not set.
-pub(super) fn truth(ours: &BTreeMap<String, String>, name: &str) -> Result<bool> {
-    match get(ours, name) {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(other) => {
-            let hint = format!("write true or false in {OURS}");
-            Err(fault(Exit::Settings, format!("{name}={other:?} is neither true nor false"), hint))
-        }
-    }
+    Ok(Path::new(value).components().collect())
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Error, Result};
 
-use crate::exit::{Exit, Fault};
+use crate::exit::{Exit, because};
 
 /// What is at a path, where a link leads to; `None` if nothing is.
 ///
@@ -118,7 +118,7 @@ fn unseen(doing: &str, path: &Path, error: io::Error) -> Error {
         io::ErrorKind::PermissionDenied => "this user may not see what is there: run this as root (sudo)",
         _ => "it is not known what is there: check the disk (journalctl -k), then run this again",
     };
-    Error::new(error).context(Fault { exit: Exit::Failed, what, hint: Some(hint.to_owned()) })
+    because(error, Exit::Failed, what, hint)
 }
 
 /// Makes an error of the system that is not ours to keep into one that is.

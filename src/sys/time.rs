@@ -21,6 +21,14 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().min(LAST))
 }
 
+/// In a second; etcd's clocks are in nanoseconds since 1970.
+pub const NANOSECONDS: u64 = 1_000_000_000;
+
+/// Whole seconds since 1970 of what etcd writes; `None` for a time before that.
+pub fn seconds(nanoseconds: i64) -> Option<u64> {
+    u64::try_from(nanoseconds).ok().map(|since| since / NANOSECONDS)
+}
+
 /// Reads a time in any zone; `None` for what is none, or before 1970.
 pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     let parse = |local: &str| humantime::parse_rfc3339(&format!("{local}Z")).ok();
@@ -68,6 +76,7 @@ mod tests {
         assert_eq!(rfc3339(1_769_903_999), "2026-01-31T23:59:59Z");
         assert_eq!(compact(1_769_903_999), "20260131T235959Z");
         assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59Z");
+        assert_eq!([1_999_999_999, 0, -1].map(seconds), [Some(1), Some(0), None]);
         assert_eq!(parse_compact("20260131T235959Z"), Some(1_769_903_999));
         for seconds in [0, 1, now(), LAST - 1, LAST] {
             assert_eq!(parse_compact(&compact(seconds)), Some(seconds));

@@ -104,7 +104,7 @@ fn every_value_of_the_templates_is_described() {
 
 #[test]
 fn every_file_and_variable_is_in_its_table() {
-    let files = our_units::UNITS.into_iter().chain([
+    let files = our_units::names().chain([
         payload::PROGRAM,
         payload::SETTINGS,
         payload::FENCE,

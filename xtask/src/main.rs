@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use etcd2_backup::exit::{exit_of, hint_of};
+use etcd2_backup::exit::{exit_of, next_step_or};
 use etcd2_backup::sys::terminal::live;
 
 /// The workstation's tasks of etcd2-backup.
@@ -68,6 +68,10 @@ enum Task {
     Test(test::Options),
 }
 
+/// The next step where an error names none.
+const HINT: &str =
+    "docs/testing.md and docs/installation.md say what the tasks need; cargo xtask help lists them";
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     live::start_on_terminal();
@@ -76,9 +80,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("error: {e:#}");
-            if let Some(hint) = hint_of(&e) {
-                eprintln!("hint: {hint}");
-            }
+            eprintln!("hint: {}", next_step_or(&e, HINT));
             ExitCode::from(exit_of(&e) as u8)
         }
     }

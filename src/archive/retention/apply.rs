@@ -6,7 +6,7 @@ use crate::archive::catalog::{self, Entry};
 use crate::archive::retention::accepted::Accepted;
 use crate::archive::retention::{self, Plan};
 use crate::archive::verified::Verified;
-use crate::exit::hint_of;
+use crate::exit::next_step;
 use crate::remote::Remote;
 use crate::settings::Settings;
 use crate::sys::time;
@@ -21,9 +21,7 @@ pub fn by_itself(settings: &Settings, remote: &dyn Remote) {
         && let Err(e) = try_by_itself(settings, remote)
     {
         log::warn!("cannot prune older generations: {e:#}");
-        if let Some(hint) = hint_of(&e) {
-            log::warn!("hint: {hint}; or set prune = false below [retention] in the site");
-        }
+        log::warn!("hint: {}; or set prune = false below [retention] in the site", next_step(&e));
     }
 }
 

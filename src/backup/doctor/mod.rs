@@ -9,7 +9,7 @@ pub mod object;
 
 use anyhow::Error;
 
-use crate::exit::{Exit, exit_of, hint_of};
+use crate::exit::{Exit, exit_of, next_step};
 
 /// What came of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Check {
             name,
             outcome: Outcome::Failed(exit_of(error)),
             says: format!("{error:#}"),
-            hint: hint_of(error).map(str::to_owned),
+            hint: Some(next_step(error).to_owned()),
         }
     }
 }

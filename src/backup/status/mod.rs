@@ -10,6 +10,7 @@ use crate::etcd::datadir::Family;
 use crate::etcd::proto::{LogPosition, Metadata};
 use crate::node::running::note::Open;
 use crate::sys::terminal::table::span;
+use crate::sys::time::NANOSECONDS;
 
 mod text;
 
@@ -286,7 +287,7 @@ fn lost_seconds(facts: &Facts, sent: Sent) -> u64 {
     let shipped = facts.state.as_ref().and_then(|s| s.sync_time);
     match (facts.new.family, facts.new.sync_time.or(shipped), sent.sync_time) {
         (Family::Two, Some(newest), Some(shipped)) => {
-            u64::try_from(newest.saturating_sub(shipped)).unwrap_or(0).div_ceil(1_000_000_000).max(1)
+            u64::try_from(newest.saturating_sub(shipped)).unwrap_or(0).div_ceil(NANOSECONDS).max(1)
         }
         _ => facts.now.saturating_sub(sent.clock).max(1),
     }

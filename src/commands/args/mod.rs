@@ -19,6 +19,7 @@ mod values;
 
 use crate::etcd::datadir::Family;
 use crate::inspect::entries::IndexRange;
+use crate::settings::names::MachineId;
 use crate::settings::source::Choice;
 pub use values::InitialCluster;
 use values::{duration, family, machine_id, moment, number, share, source, ssh, token};
@@ -181,7 +182,7 @@ pub struct Restore {
     pub raft_index: Option<u64>,
     /// Restore from another machine's backup
     #[arg(long, value_name = "MACHINE_ID", value_parser = machine_id)]
-    pub from: Option<String>,
+    pub from: Option<MachineId>,
     /// Take the newest intact restore point if the newest one is corrupt
     #[arg(long)]
     pub accept_older: bool,
@@ -279,7 +280,7 @@ pub struct Recover {
     pub generation: Option<u64>,
     /// Take the backup of this machine
     #[arg(long, value_name = "MACHINE_ID", value_parser = machine_id)]
-    pub from: Option<String>,
+    pub from: Option<MachineId>,
     /// Restore the founding member, then join the others one after the other
     #[arg(long)]
     pub one_by_one: bool,
@@ -295,7 +296,7 @@ pub struct Recover {
 pub struct Migrate {
     /// The machine whose backup is copied
     #[arg(value_name = "MACHINE_ID", value_parser = machine_id)]
-    pub from: String,
+    pub from: MachineId,
     /// Only show what would be copied
     #[arg(long)]
     pub dry_run: bool,
@@ -308,7 +309,7 @@ pub struct List {
     pub all: bool,
     /// List another machine
     #[arg(long, value_name = "MACHINE_ID", value_parser = machine_id)]
-    pub from: Option<String>,
+    pub from: Option<MachineId>,
     /// Show each restore point, not only the newest of each generation
     #[arg(long)]
     pub points: bool,
@@ -328,7 +329,7 @@ pub struct Sources {
 pub struct Verify {
     /// Verify the archive of another machine
     #[arg(long, value_name = "MACHINE_ID", value_parser = machine_id)]
-    pub from: Option<String>,
+    pub from: Option<MachineId>,
     /// Verify only this generation
     #[arg(long, value_name = "N", value_parser = number)]
     pub generation: Option<u64>,

@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::etcd::datadir::Family;
-use crate::settings::names::is_machine_id;
+use crate::settings::names::MachineId;
 use crate::settings::source::Choice;
-use crate::settings::urls;
+use crate::settings::{checks, urls};
 
 type Value<T> = Result<T, &'static str>;
 
@@ -17,8 +17,8 @@ pub(super) fn number(given: &str) -> Value<u64> {
 }
 
 /// The name of a machine's folder below the endpoint: what systemd calls its machine ID.
-pub(super) fn machine_id(given: &str) -> Value<String> {
-    if is_machine_id(given) { Ok(given.to_owned()) } else { Err("a machine ID, 32 hex digits") }
+pub(super) fn machine_id(given: &str) -> Value<MachineId> {
+    given.parse().map_err(|_| "a machine ID, 32 hex digits")
 }
 
 /// Which recovery; empty for the only one there is.
@@ -26,13 +26,12 @@ pub(super) fn token(given: &str) -> Value<String> {
     if given.is_empty() {
         return Ok(String::new());
     }
-    machine_id(given).map_err(|_| "a recovery's token, 32 hex digits")
+    given.parse::<MachineId>().map(String::from).map_err(|_| "a recovery's token, 32 hex digits")
 }
 
 /// One of so many shares of the archive; never 0.
 pub(super) fn share(given: &str) -> Value<u64> {
-    let of = given.strip_prefix("1/").and_then(|of| of.parse().ok());
-    of.filter(|of| (1..=1000).contains(of)).ok_or("a share like 1/7, of 1000 at most")
+    checks::share(given, &str::to_owned).map_err(|_| "a share like 1/7, of 1000 at most")
 }
 
 /// A program and its first arguments.

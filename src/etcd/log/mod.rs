@@ -9,6 +9,7 @@ use super::request::Effect;
 use super::terms::Terms;
 use super::v3::V3Write;
 use crate::exit::{Exit, fault};
+use crate::sys::time;
 
 /// A log with more membership entries than this behind its base is not one.
 const MAX_CHANGES: usize = 100_000;
@@ -58,7 +59,7 @@ pub struct Log {
 impl Log {
     /// The leader's clock in the newest SYNC, in seconds since 1970.
     pub fn synced(&self) -> Option<u64> {
-        u64::try_from(self.sync_time? / 1_000_000_000).ok()
+        time::seconds(self.sync_time?)
     }
 
     /// A log that is read on from behind an entry that was read before.

@@ -91,7 +91,7 @@ pub fn settle(node: &mut Node) -> Result<Option<Doubt>> {
     }
     Ok(Some(Doubt {
         what: format!("{what}; the WAL that it had is no longer there"),
-        unit: settings.etcd.unit.clone(),
+        unit: settings.etcd.unit.to_string(),
     }))
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use anyhow::Error;
 
-use crate::exit::{Exit, Fault};
+use crate::exit::{Exit, because};
 use crate::sys::look;
 
 /// Why a request has no answer.
@@ -74,7 +74,7 @@ pub(super) fn without_certificates(error: Error, request: &str) -> Error {
 
 pub(super) fn with_hint(error: Error, hint: String) -> Error {
     let what = "asking with the certificates of this node".to_owned();
-    error.context(Fault { exit: Exit::Settings, what, hint: Some(hint) })
+    because(error, Exit::Settings, what, hint)
 }
 
 pub(super) fn without_curl(error: Error, request: &str) -> Error {
@@ -83,7 +83,7 @@ pub(super) fn without_curl(error: Error, request: &str) -> Error {
         false => "does curl run on this node? try: curl --version",
     };
     let none = error.context(NoAnswer { why: Why::Unasked, text: request.to_owned() });
-    none.context(Fault { exit: Exit::Failed, what: "asking through curl".into(), hint: Some(hint.into()) })
+    because(none, Exit::Failed, "asking through curl", hint)
 }
 
 #[cfg(test)]

@@ -3,15 +3,9 @@
 //! A timer whose expression systemd does not take is not loaded, and then no backup is ever made: so what is obviously none is
 //! refused here, and the times of a day are read, to see how close they are. Of the rest systemd is the judge: `lint` asks it.
 
-use super::validate::refuse;
+use etcd2_backup::settings::checks::{CLOSEST_SECS, START_LIMIT};
 
-/// The closest together that a timer may start its service, in seconds. systemd fails a service that is started more often
-/// than 5 times in 10 s, and its timer with it. A timer that is late, by its accuracy or its jitter, skips what came due in
-/// between and waits for what comes due next: of six starts in a row, the first and the last are more than four times this
-/// apart.
-pub(crate) const CLOSEST_SECS: u32 = 5;
-/// Why.
-pub(crate) const START_LIMIT: &str = "systemd refuses to start a service more than 5 times in 10 s";
+use super::validate::refuse;
 
 /// The words that stand for a whole expression.
 const SHORTHANDS: [&str; 9] =

@@ -177,6 +177,7 @@ fn unknown(key: &str, known: &[String]) -> anyhow::Error {
 mod tests {
     use super::*;
     use etcd2_backup::exit::hint_of;
+    use etcd2_backup::settings::table::{Kind, SETTINGS, row};
 
     fn said(text: &str) -> String {
         let error = parse_fragment(text).unwrap_err();
@@ -186,14 +187,14 @@ mod tests {
     #[test]
     fn every_known_key_is_taken() {
         let known = known_keys();
-        assert!(known.len() >= 19, "{known:?}");
-        let value = |key: &str| match key {
-            "version" | "nice" | "retention.keep_last" | "retention.keep_daily" | "retention.keep_weekly" => {
-                "1"
-            }
-            "v2_only" | "retention.prune" => "true",
-            "rclone.flags" => "[\"x\"]",
-            _ => "\"x\"",
+        let sorted = |keys: Vec<String>| keys.into_iter().collect::<std::collections::BTreeSet<_>>();
+        let rows = SETTINGS.iter().map(|row| row.key.to_owned()).filter(|key| key != "vars");
+        assert_eq!(sorted(known.clone()), sorted(rows.collect()));
+        let value = |key: &str| match row(key).kind {
+            Kind::Number => "1",
+            Kind::Switch => "true",
+            Kind::List(_) => "[\"x\"]",
+            Kind::Text => "\"x\"",
         };
         let text: String = known.iter().map(|k| format!("{k} = {}\n", value(k))).collect();
         parse_fragment(&format!("{text}[vars]\nany = true\n")).unwrap();

@@ -11,9 +11,9 @@ pub(crate) mod rclone_conf;
 pub(crate) mod retention;
 pub(crate) mod runner;
 pub(crate) mod schedule;
-pub(crate) mod span;
 pub(crate) mod templates;
 pub(crate) mod validate;
+pub(crate) mod variables;
 pub(crate) mod vars;
 pub(crate) mod verify;
 pub(crate) mod warn;
@@ -22,8 +22,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use etcd2_backup::exit::{Exit, OrFault};
 use etcd2_backup::remote::conf::is_encrypted;
+use etcd2_backup::settings::checks;
+use etcd2_backup::settings::names::UnitName;
 use etcd2_backup::settings::table::default;
 
 use finding::Finding;
@@ -33,7 +34,7 @@ use retention::Retention;
 use runner::Runner;
 use schedule::Schedule;
 use templates::Texts;
-use validate::refuse;
+use validate::{read, refuse, text};
 use vars::Vars;
 use verify::Verify;
 
@@ -63,7 +64,7 @@ pub(crate) struct Site {
     /// Where a restore downloads to.
     pub(crate) restore_dir: PathBuf,
     /// The service that runs etcd.
-    pub(crate) etcd_unit: String,
+    pub(crate) etcd_unit: UnitName,
     /// Whether members that hold v3 data are backed up without it.
     pub(crate) v2_only: bool,
     /// Where a restore takes its data from, unless it is told.
@@ -147,30 +148,31 @@ pub(crate) fn load(options: &Options) -> Result<Site> {
 
 /// Fills in the original's values, and checks everything.
 pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site> {
-    let or = |value: Option<String>, key: &str| value.unwrap_or_else(|| default(key).to_owned());
-    let text = String::from_utf8_lossy(&conf);
     if conf.contains(&0) {
         let hint = "save it as UTF-8: what some editors call Unicode is UTF-16, which rclone does not read";
         return Err(refuse("rclone.conf contains a NUL byte, so it is no plain text", hint));
     }
     let password_file = password_file(said.rclone.password_file.as_deref(), is_encrypted(&conf))?;
     // Nothing can be seen in an encrypted one.
-    let sections = password_file.is_none().then(|| rclone_conf::parse_sections(&text));
+    let sections =
+        password_file.is_none().then(|| rclone_conf::parse_sections(&String::from_utf8_lossy(&conf)));
     let schedule = schedule::resolve(&said)?;
     vars::check_vars(&said.vars)?;
     let endpoint = said.endpoint.ok_or_else(|| missing("endpoint", "endpoint = \"remote:bucket/path\""))?;
+    let folder = |key: &'static str, said: &Option<String>| -> Result<(&str, PathBuf)> {
+        Ok((key, read(key, said.as_deref(), |text, write| checks::dir(text, write, default(key)))?))
+    };
     let dirs = [
-        ("data_dir", validate::check_dir("data_dir", &or(said.data_dir, "data_dir"))?),
-        ("backup_dir", validate::check_dir("backup_dir", &or(said.backup_dir, "backup_dir"))?),
-        ("restore_dir", validate::check_dir("restore_dir", &or(said.restore_dir, "restore_dir"))?),
+        folder("data_dir", &said.data_dir)?,
+        folder("backup_dir", &said.backup_dir)?,
+        folder("restore_dir", &said.restore_dir)?,
     ];
     validate::check_apart(&dirs.each_ref().map(|(key, dir)| (*key, dir.as_path())))?;
     let [(_, data_dir), (_, backup_dir), (_, restore_dir)] = dirs;
-    let etcd_unit = or(said.etcd_unit, "etcd_unit");
-    validate::check_unit(&etcd_unit)?;
-    let quiet_interval = quiet_interval(&or(said.quiet_interval, "quiet_interval"))?;
-    let rclone_timeout = timeout(&or(said.rclone.timeout.clone(), "rclone.timeout"))?;
-    let bwlimit = runner::bwlimit(said.rclone.bwlimit.as_deref())?;
+    let etcd_unit = read("etcd_unit", said.etcd_unit.as_deref(), checks::etcd_unit)?;
+    let quiet_interval = read("quiet_interval", said.quiet_interval.as_deref(), checks::wait)?;
+    let rclone_timeout = read("rclone.timeout", said.rclone.timeout.as_deref(), checks::timeout)?;
+    let bwlimit = text("rclone.bwlimit", said.rclone.bwlimit.as_deref())?;
     let flags = runner::flags(said.rclone.flags.as_deref().unwrap_or_default())?;
     let runner = runner::resolve(said.rclone, dir)?;
     let founder = founder(said.founder)?;
@@ -189,15 +191,15 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         restore_dir,
         etcd_unit,
         v2_only: said.v2_only.unwrap_or(false),
-        source: said
-            .source
-            .map(|name| validate::check_source(&name))
-            .transpose()?
-            .filter(|name| name != "archive"),
-        on_failure: said.on_failure.map(|unit| validate::check_on_failure(&unit)).transpose()?,
-        metrics_file: said.metrics.textfile.map(|path| validate::check_textfile(&path)).transpose()?,
+        source: Some(text("source", said.source.as_deref())?).filter(|name| name != default("source")),
+        on_failure: said.on_failure.map(|unit| text("on_failure", Some(&unit))).transpose()?,
+        metrics_file: said
+            .metrics
+            .textfile
+            .map(|path| read("metrics.textfile", Some(&path), checks::textfile))
+            .transpose()?,
         rclone_timeout,
-        bwlimit,
+        bwlimit: Some(bwlimit).filter(|limit| limit != default("rclone.bwlimit")),
         flags,
         warnings,
         runner,
@@ -214,7 +216,7 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
 fn password_file(said: Option<&str>, encrypted: bool) -> Result<Option<PathBuf>> {
     const EXAMPLE: &str = "password_file = \"/etc/etcd2-backup/rclone.pass\"";
     match (said, encrypted) {
-        (Some(path), true) => validate::check_file("rclone.password_file", path, EXAMPLE).map(Some),
+        (Some(path), true) => read("rclone.password_file", Some(path), checks::password_file).map(Some),
         (None, false) => Ok(None),
         (None, true) => {
             let hint = format!(
@@ -246,24 +248,17 @@ fn founder(said: Option<OneOrMany>) -> Result<Vec<String>> {
             "founder = \"http://host:port\", the founding member's advertised peer URL",
         ));
     }
-    urls.iter().try_for_each(|url| validate::check_peer_url(url))?;
-    Ok(urls)
-}
-
-fn quiet_interval(text: &str) -> Result<Duration> {
-    let hint = "write a length of time, for example quiet_interval = \"10min\", or \"0\" to send all at once";
-    humantime::parse_duration(text).or_fault(Exit::Settings, format!("quiet_interval {text:?}"), hint)
-}
-
-fn timeout(text: &str) -> Result<Duration> {
-    let hint = "write a length of time, for example timeout = \"10m\"";
-    let time =
-        humantime::parse_duration(text).or_fault(Exit::Settings, format!("rclone.timeout {text:?}"), hint)?;
-    if time < Duration::from_secs(1) {
-        return Err(refuse(format!("rclone.timeout {text:?} is shorter than 1 s"), hint));
+    if let Some(several) = urls.iter().find(|url| url.contains(',')) {
+        let what = format!("founder {several:?} holds more than one URL");
+        return Err(refuse(
+            what,
+            "in a list, put each in its own quotes: founder = [\"http://…\", \"http://…\"]",
+        ));
     }
-    Ok(time)
+    read("founder", Some(&urls.join(",")), checks::founder)
 }
 
+#[cfg(test)]
+mod agreement;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -3,18 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use etcd2_backup::exit::{Exit, OrFault};
-use etcd2_backup::settings::retention::Rules;
+use etcd2_backup::settings::checks;
 use humantime::format_duration;
 use serde::Serialize;
 
 use super::fragment::RetentionFragment;
-use super::validate::refuse;
-
-/// Nobody keeps more, and a typing error may be meant.
-const MOST: i64 = 100_000;
-/// A hundred years.
-const LONGEST: Duration = Duration::from_secs(36_525 * 24 * 3600);
+use super::validate::read;
 
 /// As the templates and the node program write it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,44 +23,22 @@ pub(crate) struct Retention {
 
 /// The values of `[retention]`, checked, and the defaults of what it leaves out.
 pub(crate) fn resolve(said: &RetentionFragment) -> Result<Retention> {
-    let rules = Rules::DEFAULT;
     Ok(Retention {
         prune: said.prune.unwrap_or(true),
-        keep_last: count("keep_last", said.keep_last, rules.last)?,
-        keep_within: age("keep_within", said.keep_within.as_deref(), rules.within)?,
-        keep_daily: count("keep_daily", said.keep_daily, rules.daily)?,
-        keep_weekly: count("keep_weekly", said.keep_weekly, rules.weekly)?,
-        keep_other_clusters: age(
-            "keep_other_clusters",
-            said.keep_other_clusters.as_deref(),
-            rules.other_clusters,
-        )?,
+        keep_last: count("retention.keep_last", said.keep_last)?,
+        keep_within: age("retention.keep_within", said.keep_within.as_deref())?,
+        keep_daily: count("retention.keep_daily", said.keep_daily)?,
+        keep_weekly: count("retention.keep_weekly", said.keep_weekly)?,
+        keep_other_clusters: age("retention.keep_other_clusters", said.keep_other_clusters.as_deref())?,
     })
 }
 
-fn count(key: &str, said: Option<i64>, default: u64) -> Result<u64> {
-    let Some(number) = said else { return Ok(default) };
-    match u64::try_from(number) {
-        Ok(count) if number <= MOST => Ok(count),
-        _ => Err(refuse(
-            format!("retention.{key} = {number} is not a number of generations"),
-            format!("write 0 to {MOST}; the newest two are always kept"),
-        )),
-    }
+fn count(key: &str, said: Option<i64>) -> Result<u64> {
+    read(key, said.map(|count| count.to_string()).as_deref(), checks::count)
 }
 
-fn age(key: &str, said: Option<&str>, default: Duration) -> Result<String> {
-    let Some(text) = said else { return Ok(format_duration(default).to_string()) };
-    let hint =
-        format!("write a length of time, for example {key} = \"7days\"; the newest two are always kept");
-    let age = humantime::parse_duration(text).or_fault(
-        Exit::Settings,
-        format!("retention.{key} {text:?}"),
-        hint.as_str(),
-    )?;
-    if age > LONGEST {
-        return Err(refuse(format!("retention.{key} {text:?} is longer than a hundred years"), hint));
-    }
+fn age(key: &str, said: Option<&str>) -> Result<String> {
+    let age = read(key, said, checks::age)?;
     Ok(format_duration(Duration::from_secs(age.as_secs())).to_string())
 }
 

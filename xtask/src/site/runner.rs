@@ -3,14 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use etcd2_backup::settings::rclone_flags::objection;
+use etcd2_backup::settings::checks::{self, Write};
 use etcd2_backup::settings::rclone_section::Section;
 use etcd2_backup::settings::reach;
 
 use super::fragment::RcloneFragment;
 use super::input::{self, Content};
-use super::nearest::nearest;
-use super::validate::{self, refuse};
+use super::validate::{read, refuse, text};
 
 /// rclone's own image, of the version that the tests run with. podman takes no name without a registry everywhere.
 pub(crate) const STOCK_IMAGE: &str = "docker.io/rclone/rclone:1.75.2";
@@ -46,23 +45,21 @@ impl Runner {
 
 /// The runner that the settings ask for; paths are relative to the site's folder.
 pub(crate) fn resolve(said: RcloneFragment, dir: &Path) -> Result<Runner> {
-    const RUNNERS: [&str; 4] = ["docker", "podman", "host", "bundled"];
-    let name = said.runner.as_deref().unwrap_or("docker");
-    if said.image.is_some() && ["host", "bundled"].contains(&name) {
+    let name = text("rclone.runner", said.runner.as_deref())?;
+    if said.image.is_some() && ["host", "bundled"].contains(&name.as_str()) {
         let what = format!("rclone.image has no meaning for the runner {name}");
         return Err(refuse(what, "remove image, or choose runner = \"docker\" or \"podman\""));
     }
-    if said.bundle.is_some() && name != "bundled" && RUNNERS.contains(&name) {
+    if said.bundle.is_some() && name != "bundled" {
         let what = format!("rclone.bundle has no meaning for the runner {name}");
         return Err(refuse(what, "remove bundle, or choose runner = \"bundled\""));
     }
-    let image = said.image.unwrap_or_else(|| STOCK_IMAGE.into());
-    validate::check_image(&image)?;
-    match name {
+    let image = text("rclone.image", said.image.as_deref())?;
+    match name.as_str() {
         "docker" => Ok(Runner::Docker(image)),
         "podman" => Ok(Runner::Podman(image)),
         "host" => Ok(Runner::Host),
-        "bundled" => {
+        _ => {
             let bundle = said.bundle.ok_or_else(|| {
                 let what = "the runner bundled needs a static rclone to put into the tarball";
                 refuse(what, "write bundle = \"path/of/rclone\", relative to this file")
@@ -70,13 +67,6 @@ pub(crate) fn resolve(said: RcloneFragment, dir: &Path) -> Result<Runner> {
             let bytes =
                 input::read(dir, Path::new(&bundle), input::PROGRAM, BUNDLE_HINT).context("rclone.bundle")?;
             Ok(Runner::Bundled(Content(bytes)))
-        }
-        _ => {
-            let hint = match nearest(name, RUNNERS) {
-                Some(near) => format!("did you mean {near}? The runners are: {}", RUNNERS.join(", ")),
-                None => format!("the runners are: {}", RUNNERS.join(", ")),
-            };
-            Err(refuse(format!("rclone.runner {name:?} is not known"), hint))
         }
     }
 }
@@ -121,56 +111,10 @@ pub(crate) fn refuse_unmountable(
     }
 }
 
-/// The limit of bandwidth, if there is one.
-pub(crate) fn bwlimit(said: Option<&str>) -> Result<Option<String>> {
-    let said = said.unwrap_or("off");
-    if !is_bwlimit(said) {
-        let what = format!("rclone.bwlimit {said:?} is no limit of bandwidth as rclone writes it");
-        let hint = "write \"2M\" for 2 MiB/s, \"2M:10M\" for up and down, \"08:00,1M 19:00,off\" for hours, or \"off\"";
-        return Err(refuse(what, hint));
-    }
-    Ok(Some(said.to_owned()).filter(|said| said != "off"))
-}
-
-/// One limit, or a table of limits by the hour.
-fn is_bwlimit(text: &str) -> bool {
-    let timed =
-        |entry: &str| entry.split_once(',').is_some_and(|(time, rate)| is_time(time) && is_rate(rate));
-    is_rate(text) || (!text.is_empty() && text.split(' ').all(timed))
-}
-
-/// `08:00`, or `Mon-08:00`.
-fn is_time(text: &str) -> bool {
-    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-    let time = text.split_once('-').map_or(Some(text), |(day, time)| DAYS.contains(&day).then_some(time));
-    let two = |digits: &str| Some(digits).filter(|d| d.len() == 2).and_then(|d| d.parse::<u8>().ok());
-    let parts = time.and_then(|time| time.split_once(':')).map(|(hour, minute)| (two(hour), two(minute)));
-    matches!(parts, Some((Some(..24), Some(..60))))
-}
-
-/// `2M`, or `UP:DOWN`.
-fn is_rate(text: &str) -> bool {
-    let one = |rate: &str| {
-        let number = rate.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let unit = ["", "B", "b", "k", "K", "Ki", "KiB", "M", "Mi", "MiB", "G", "Gi", "GiB"]
-            .contains(&&rate[number.len()..]);
-        let digits = |d: &str| !d.is_empty() && d.len() < 10 && d.bytes().all(|b| b.is_ascii_digit());
-        let number = number.split_once('.').map_or(digits(number), |(a, b)| digits(a) && digits(b));
-        rate == "off" || (number && unit)
-    };
-    text.split_once(':').map_or_else(|| one(text), |(up, down)| one(up) && one(down))
-}
-
 /// The flags, each of them one that may be added.
 pub(crate) fn flags(said: &[String]) -> Result<Vec<String>> {
-    for flag in said {
-        if let Some((problem, hint)) = objection(flag) {
-            // What follows may be a secret.
-            let name = flag.split('=').next().unwrap_or_default();
-            return Err(refuse(format!("rclone.flags: {name:?} {problem}"), hint));
-        }
-    }
-    Ok(said.to_vec())
+    let each = |_: &str, _: Write<'_>| said.iter().map(|flag| checks::flag(flag)).collect();
+    read("rclone.flags", Some(&said.join(" ")), each)
 }
 
 #[cfg(test)]
@@ -203,50 +147,6 @@ mod tests {
             assert_eq!(refused(&Runner::Host, endpoint, flag), None);
         }
         assert_eq!(refused(&docker, "d:/srv/backups", "--ca-cert=/etc/ca.pem"), None);
-    }
-
-    #[test]
-    fn a_limit_of_bandwidth_is_what_rclone_reads() {
-        for good in [
-            "off",
-            "2M",
-            "512",
-            "1.5M",
-            "100k",
-            "1MiB",
-            "2M:10M",
-            "off:1M",
-            "08:00,512k 12:00,10M:off 23:59,off",
-            "Mon-00:00,512 Sun-20:00,off",
-        ] {
-            assert!(is_bwlimit(good), "{good}");
-        }
-        for bad in [
-            "",
-            " ",
-            "fast",
-            "-1",
-            "M",
-            "1..5M",
-            ".5M",
-            "2X",
-            "2M:",
-            ":2M",
-            "1:2:3",
-            "8:00,1M",
-            "24:00,1M",
-            "08:60,1M",
-            "08:00,",
-            "Day-08:00,1M",
-            "08:00,1M  12:00,1M",
-            "08:00,1M;12:00,2M",
-            "2M --config",
-            "+5M",
-        ] {
-            assert!(!is_bwlimit(bad), "{bad}");
-        }
-        assert_eq!(bwlimit(Some("off")).unwrap(), None);
-        assert_eq!(bwlimit(Some("2M")).unwrap().as_deref(), Some("2M"));
     }
 
     #[test]

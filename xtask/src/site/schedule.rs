@@ -3,13 +3,12 @@
 use std::fmt;
 
 use anyhow::Result;
-use etcd2_backup::settings::table::default;
+use etcd2_backup::settings::checks;
+use etcd2_backup::settings::span::parse_span;
 
-use super::calendar::{CLOSEST_SECS, START_LIMIT, check_calendar};
+use super::calendar::check_calendar;
 use super::fragment::Fragment;
-use super::nearest::nearest;
-use super::span::{check_span, parse_span};
-use super::validate::refuse;
+use super::validate::{read, refuse, text};
 
 /// What starts a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +43,8 @@ pub(crate) struct Schedule {
     pub(crate) io_class: String,
 }
 
-/// The classes that leave etcd its disk.
-const IO_CLASSES: [&str; 2] = ["best-effort", "idle"];
-
 /// The schedule that the settings ask for.
 pub(crate) fn resolve(said: &Fragment) -> Result<Schedule> {
-    let or = |value: &Option<String>, key: &str| value.clone().unwrap_or_else(|| default(key).to_owned());
     let when = match (&said.calendar, &said.interval) {
         (Some(_), Some(_)) => {
             let hint =
@@ -57,56 +52,23 @@ pub(crate) fn resolve(said: &Fragment) -> Result<Schedule> {
             return Err(refuse("interval and calendar exclude each other", hint));
         }
         (Some(calendar), None) => When::At(check_calendar("calendar", calendar)?),
-        (None, interval) => When::Every(check_interval("interval", &or(interval, "interval"))?),
+        (None, interval) => When::Every(text("interval", interval.as_deref())?),
     };
-    let jitter = check_span("jitter", &or(&said.jitter, "jitter"))?;
+    let jitter = text("jitter", said.jitter.as_deref())?;
     Ok(Schedule {
         when,
-        boot_delay: check_span("boot_delay", &or(&said.boot_delay, "boot_delay"))?,
+        boot_delay: text("boot_delay", said.boot_delay.as_deref())?,
         jitter: (parse_span(&jitter) != Ok(0)).then_some(jitter),
-        nice: nice(said.nice.unwrap_or(10))?,
-        io_class: io_class(or(&said.io_class, "io_class"))?,
+        nice: read("nice", said.nice.map(|level| level.to_string()).as_deref(), checks::nice)?,
+        io_class: text("io_class", said.io_class.as_deref())?,
     })
-}
-
-/// A time from one start to the next.
-fn check_interval(key: &str, text: &str) -> Result<String> {
-    let span = check_span(key, text)?;
-    match parse_span(&span) {
-        Ok(micros) if micros < u64::from(CLOSEST_SECS) * 1_000_000 => Err(refuse(
-            format!("{key} {text:?} is shorter than {CLOSEST_SECS} s: {START_LIMIT}"),
-            format!("write a longer one, for example {key} = \"{CLOSEST_SECS}s\" or {key} = \"30sec\""),
-        )),
-        _ => Ok(span),
-    }
-}
-
-fn nice(level: i64) -> Result<i64> {
-    if (-20..=19).contains(&level) {
-        return Ok(level);
-    }
-    let hint = "write a number from -20 (before all others) to 19 (after them), for example nice = 10";
-    Err(refuse(format!("nice {level} is no nice level"), hint))
-}
-
-fn io_class(class: String) -> Result<String> {
-    if IO_CLASSES.contains(&class.as_str()) {
-        return Ok(class);
-    }
-    let hint = match nearest(&class, IO_CLASSES) {
-        _ if class == "realtime" => {
-            "choose best-effort or idle: realtime would take the disk from etcd".into()
-        }
-        Some(near) => format!("did you mean {near}?"),
-        None => format!("the classes are: {}", IO_CLASSES.join(", ")),
-    };
-    Err(refuse(format!("io_class {class:?} is not known"), hint))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use etcd2_backup::exit::hint_of;
+    use etcd2_backup::settings::checks::START_LIMIT;
 
     fn of(text: &str) -> Result<Schedule> {
         resolve(&crate::site::fragment::parse_fragment(&format!("version = 1\n{text}")).unwrap())
@@ -155,16 +117,16 @@ mod tests {
                 "interval = \"30sec\"\ncalendar = \"hourly\"",
                 "interval and calendar exclude each other | remove one: interval is a time from one backup to the next, calendar says at which hours".to_owned(),
             ),
-            ("nice = 20", format!("nice 20 is no nice level | {nice}")),
-            ("nice = -21", format!("nice -21 is no nice level | {nice}")),
-            ("io_class = \"idel\"", "io_class \"idel\" is not known | did you mean idle?".into()),
+            ("nice = 20", format!("nice = 20 is no nice level | {nice}")),
+            ("nice = -21", format!("nice = -21 is no nice level | {nice}")),
+            ("io_class = \"idel\"", "io_class \"idel\" is not known | did you mean idle? It can be: best-effort, idle".into()),
             (
                 "io_class = \"realtime\"",
-                "io_class \"realtime\" is not known | choose best-effort or idle: realtime would take the disk from etcd".into(),
+                "io_class \"realtime\" is not allowed | write best-effort or idle: realtime would take the disk from etcd".into(),
             ),
             (
                 "io_class = \"\"",
-                "io_class \"\" is not known | the classes are: best-effort, idle".into(),
+                "io_class \"\" is not known | write best-effort or idle".into(),
             ),
             (
                 "jitter = \"some\"",

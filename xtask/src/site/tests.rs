@@ -1,7 +1,7 @@
 //! The site as a whole: what its two files become, and how a refusal reads.
 
 use super::*;
-use etcd2_backup::exit::{exit_of, hint_of};
+use etcd2_backup::exit::{Exit, exit_of, hint_of};
 use etcd2_backup::sys::fs::write_atomic;
 
 /// The shortest site there is.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::calendar::check_calendar;
 use super::fragment::VerifyFragment;
-use super::validate::refuse;
+use super::validate::text;
 
 /// As the templates write it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,20 +21,10 @@ pub(crate) struct Verify {
 
 /// What switches it off.
 const OFF: &str = "off";
-/// The most shares that the node program takes.
-const MOST: u64 = 1000;
 
 /// The values of `[verify]`, checked, and the defaults of what it leaves out.
 pub(crate) fn resolve(said: &VerifyFragment) -> Result<Verify> {
-    let share = said.share.as_deref().unwrap_or(default("verify.share"));
-    let of = share.strip_prefix("1/").and_then(|of| of.parse::<u64>().ok());
-    if !of.is_some_and(|of| (1..=MOST).contains(&of)) {
-        let hint = format!(
-            "write 1/N, N from 1 to {MOST}, for example share = {:?}: 7 runs read every byte",
-            default("verify.share")
-        );
-        return Err(refuse(format!("verify.share {share:?} is no share"), hint));
-    }
+    let share = text("verify.share", said.share.as_deref())?;
     let schedule = said.schedule.as_deref().unwrap_or(default("verify.schedule")).trim();
     let on = schedule != OFF;
     let schedule = match on {
@@ -42,7 +32,7 @@ pub(crate) fn resolve(said: &VerifyFragment) -> Result<Verify> {
         false => default("verify.schedule").to_owned(),
         true => check_calendar("verify.schedule", schedule)?,
     };
-    Ok(Verify { on, share: share.to_owned(), schedule })
+    Ok(Verify { on, share, schedule })
 }
 
 #[cfg(test)]

@@ -6,14 +6,15 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, OrFault};
 use etcd2_backup::paths;
-use etcd2_backup::settings::our_units::TIMER;
-use etcd2_backup::settings::table;
+use etcd2_backup::settings::checks;
+use etcd2_backup::settings::our_units::{BACKUP as SERVICE, TIMER};
+use etcd2_backup::settings::table::{self, Kind, SETTINGS};
 use etcd2_backup::sys::look;
 use etcd2_backup::sys::unit_file::{Directive, parse_environment, parse_settings};
 
 use crate::site::fragment::parse_fragment;
 use crate::site::input::{self, CONF, TEXT};
-use crate::site::validate::{check_image, refuse, without_scheme};
+use crate::site::validate::{refuse, without_scheme};
 use crate::site::{self, RCLONE_CONF};
 
 /// What a folder became.
@@ -30,7 +31,6 @@ pub(crate) struct Imported {
 }
 
 const DROP_IN: &str = "30-etcd2-backup-restore.conf";
-const SERVICE: &str = "etcd2-backup.service";
 const FOUNDER: &str = "ETCD_RESTORE_MASTER_ADV_PEER_URLS";
 const ENDPOINT: &str = "RCLONE_ENDPOINT";
 const TEMPLATE: &str = "put it into a template of your own: docs/customize.md";
@@ -77,15 +77,19 @@ struct Found {
 impl Found {
     fn carry(&mut self, key: &str, value: &str, from: String) {
         let text = |text: &str| toml::Value::String(text.to_owned());
-        let list = |items: Vec<&str>| toml::Value::Array(items.into_iter().map(|i| text(i.trim())).collect());
-        let value = match value.split(',').collect::<Vec<_>>() {
-            _ if key == "flags" => list(value.split_ascii_whitespace().collect()),
-            urls if key == "founder" && urls.len() > 1 => list(urls),
-            _ => match (key, value.parse(), value.parse()) {
-                ("v2_only" | "prune", Ok(flag), _) => toml::Value::Boolean(flag),
-                ("keep_last" | "keep_daily" | "keep_weekly", _, Ok(count)) => toml::Value::Integer(count),
-                _ => text(value),
-            },
+        let list = |items: &[&str]| toml::Value::Array(items.iter().map(|item| text(item)).collect());
+        let kind = SETTINGS.iter().find(|row| row.name() == key).map_or(Kind::Text, |row| row.kind);
+        let value = match kind {
+            Kind::List(between) => {
+                let items = value.split(between).map(str::trim).filter(|item| !item.is_empty());
+                match items.collect::<Vec<_>>().as_slice() {
+                    [_] | [] if key == "founder" => text(value),
+                    items => list(items),
+                }
+            }
+            Kind::Switch => value.parse().map_or_else(|_| text(value), toml::Value::Boolean),
+            Kind::Number => value.parse().map_or_else(|_| text(value), toml::Value::Integer),
+            Kind::Text => text(value),
         };
         self.keys.insert(key.to_owned(), value.to_string());
         self.origins.insert(key.to_owned(), from);
@@ -186,7 +190,7 @@ impl Found {
         let settings = parse_settings(text);
         let commands = settings.iter().filter(|s| s.section == "Service" && s.key.starts_with("Exec"));
         let mut words = commands.flat_map(|s| s.value.split_ascii_whitespace());
-        let image = words.find(|w| w.contains("/rclone") && w.contains('.') && check_image(w).is_ok());
+        let image = words.find(|w| w.contains("/rclone") && w.contains('.') && is_image(w));
         if let Some(image) =
             image.filter(|_| !self.keys.contains_key("image") && !self.keys.contains_key("runner"))
         {
@@ -229,6 +233,10 @@ impl Found {
         };
         starter.lines().map(line).collect()
     }
+}
+
+fn is_image(word: &str) -> bool {
+    checks::image(word, &str::to_owned).is_ok()
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
-//! Checks of the operator's values, each pure: what cannot work on a node is refused here, with what to write instead.
+//! Checks of the operator's values, each pure: what cannot work on a node is refused here, with what to write instead. What one
+//! value may be is in the library, for the node as well; here is what only the build knows.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use etcd2_backup::exit::{Exit, fault};
-use etcd2_backup::settings::endpoint;
-use etcd2_backup::settings::names::{etcd_unit_problem, service_problem};
-use etcd2_backup::settings::urls::peer_url_problem;
+use etcd2_backup::settings::checks::{self, Read, Write, one_line};
+use etcd2_backup::settings::judge::{self, Place};
+use etcd2_backup::settings::table::{default, row};
 
 use super::rclone_conf::Section;
 
@@ -15,35 +16,32 @@ pub(crate) fn refuse(what: impl Into<String>, hint: impl Into<String>) -> anyhow
     fault(Exit::Settings, what, hint)
 }
 
-/// Longer than any value has a reason to be. Before version 236, systemd reads 2047 bytes of a line and takes the rest
-/// for a line of its own.
-const MAX_VALUE_BYTES: usize = 1000;
-
-/// No value holds a control character: a newline would start a line of its own in a unit. Nor is it longer than a line.
+/// One line, as [`one_line`] says.
 pub(crate) fn check_one_line(key: &str, value: &str) -> Result<()> {
-    if value.len() > MAX_VALUE_BYTES {
-        let what = format!("{key} has {} bytes, more than {MAX_VALUE_BYTES}", value.len());
-        return Err(refuse(what, "write a shorter value: an old systemd reads no longer lines"));
-    }
-    match value.chars().find(|c| c.is_control()) {
-        None => Ok(()),
-        Some(c) => {
-            let name = match c {
-                '\n' | '\r' => "a line break".to_owned(),
-                '\t' => "a tab".to_owned(),
-                _ => format!("the control character {}", c.escape_default()),
-            };
-            Err(refuse(format!("{key} contains {name}"), "write the value on one line, in plain characters"))
-        }
-    }
+    one_line(value).map_err(|problem| refuse(format!("{key} {}", problem.why), problem.hint))
 }
 
-/// An advertised peer URL as etcd takes it: `http(s)://host:port`.
-pub(crate) fn check_peer_url(url: &str) -> Result<()> {
-    let Some(why) = peer_url_problem(url) else { return Ok(()) };
-    let hint =
-        "write the founding member's advertised peer URL, for example founder = \"http://172.17.4.51:2380\"";
-    Err(refuse(format!("founder {url:?} is not a peer URL: {why}"), hint))
+/// What the file says of a setting, or its default, as it is read.
+///
+/// # Panics
+/// It says nothing, and there is no default.
+pub(crate) fn read<T>(
+    key: &str,
+    said: Option<&str>,
+    reader: impl FnOnce(&str, Write<'_>) -> Read<T>,
+) -> Result<T> {
+    let text = said.unwrap_or_else(|| default(key));
+    judge::read(row(key), Place::Key, text, reader).map_err(|mut refusal| {
+        if let Some(near) = super::nearest::nearest(text, refusal.choices.iter().copied()) {
+            refusal.hint = format!("did you mean {near}? It can be: {}", refusal.choices.join(", "));
+        }
+        refusal.into()
+    })
+}
+
+/// The same as text, which its row was asked about.
+pub(crate) fn text(key: &str, said: Option<&str>) -> Result<String> {
+    read(key, said, |text, write| (row(key).check)(text, write).map(|()| text.to_owned()))
 }
 
 /// The normal form of an rclone path below one of the sections of rclone.conf. No sections are known of an encrypted
@@ -52,11 +50,9 @@ pub(crate) fn check_endpoint(said: &str, known: Option<&[Section]>) -> Result<St
     let sections = known.unwrap_or_default();
     let names: Vec<&str> = sections.iter().map(|s| s.name.as_str()).collect();
     let look_up = |name: &str| sections.iter().find(|s| s.name == name).cloned();
-    let endpoint = endpoint::normal(said, &look_up).map_err(|problem| {
-        let hint = problem
-            .hint(names.first().copied().unwrap_or("remote"), |endpoint| format!("endpoint = {endpoint:?}"));
-        refuse(format!("endpoint {said:?} {}", problem.why()), hint)
-    })?;
+    let example = names.first().copied().unwrap_or("remote");
+    let endpoint =
+        read("endpoint", Some(said), |text, write| checks::endpoint(text, write, example, &look_up))?;
     let (Some(_), Some((remote, _))) = (known, endpoint.split_once(':')) else {
         return Ok(endpoint);
     };
@@ -88,68 +84,6 @@ pub(crate) fn without_scheme(endpoint: &str) -> Option<String> {
     Some(format!("{remote}:{}", path.split_once("://")?.1.trim_matches('/')))
 }
 
-/// A folder on the node, absolute and in its shortest form.
-pub(crate) fn check_dir(key: &str, dir: &str) -> Result<PathBuf> {
-    check_path(key, dir, &format!("folder on the node, for example {key} = \"/var/lib/etcd2\""))
-}
-
-/// A file on the node that the operator puts there, absolute and in its shortest form.
-pub(crate) fn check_file(key: &str, file: &str, example: &str) -> Result<PathBuf> {
-    check_path(key, file, &format!("file on the node, for example {example}"))
-}
-
-/// The file that node_exporter reads, which wants this ending.
-pub(crate) fn check_textfile(file: &str) -> Result<PathBuf> {
-    let example = "textfile = \"/var/lib/node_exporter/textfile/etcd2-backup.prom\"";
-    let path = check_file("metrics.textfile", file, example)?;
-    if path.extension().is_none_or(|extension| extension != "prom") {
-        let what = format!("metrics.textfile {file:?} does not end in \".prom\"");
-        return Err(refuse(what, format!("node_exporter reads no other: write for example {example}")));
-    }
-    Ok(path)
-}
-
-/// Where a restore takes its data from.
-pub(crate) fn check_source(name: &str) -> Result<String> {
-    if matches!(name, "archive" | "local" | "auto") {
-        return Ok(name.to_owned());
-    }
-    let hint = "write source = \"archive\" (the newest backup), \"local\" (the node's own disk) or \"auto\"";
-    Err(refuse(format!("source {name:?} is not known"), hint))
-}
-
-/// The unit that is started when a backup fails; a template gets the name of the one that failed.
-pub(crate) fn check_on_failure(unit: &str) -> Result<String> {
-    // Room for the name of the unit that failed; a backslash systemd would read as an escape.
-    if service_problem(unit).is_some() || unit.contains('\\') || unit.len() > 200 {
-        let hint = "write the name of a service, or of a template, which gets the name of the unit that failed: \
-                    on_failure = \"tell-ops@.service\"";
-        return Err(refuse(format!("on_failure {unit:?} is not the name of a service"), hint));
-    }
-    Ok(unit.to_owned())
-}
-
-fn check_path(key: &str, dir: &str, what: &str) -> Result<PathBuf> {
-    let path = Path::new(dir);
-    let no = |why: &str| {
-        let hint = format!("write the absolute path of a {what}");
-        Err(refuse(format!("{key} {dir:?} {why}"), hint))
-    };
-    if !path.is_absolute() {
-        return no("is not an absolute path");
-    }
-    if path.components().any(|c| c == Component::ParentDir) {
-        return no("contains \"..\"");
-    }
-    if dir.contains([':', ',']) {
-        return no("contains a character that no container's volume may have");
-    }
-    if path.parent().is_none() {
-        return no("is the root of the file system");
-    }
-    Ok(path.components().collect())
-}
-
 /// No folder is another one or lies in it: a restore would then move or remove what it works with.
 pub(crate) fn check_apart(dirs: &[(&str, &Path)]) -> Result<()> {
     for (i, (key, dir)) in dirs.iter().enumerate() {
@@ -169,29 +103,6 @@ pub(crate) fn check_apart(dirs: &[(&str, &Path)]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A service that systemd can start and that is not one of ours.
-pub(crate) fn check_unit(unit: &str) -> Result<()> {
-    let no = |why: &str| {
-        let hint = "write the name of the service that runs etcd, for example etcd_unit = \"etcd2.service\"";
-        Err(refuse(format!("etcd_unit {unit:?} {why}"), hint))
-    };
-    if unit.contains('\\') {
-        return no("contains a character that is not for unit names"); // systemd would read it as an escape
-    }
-    etcd_unit_problem(unit).map_or(Ok(()), no)
-}
-
-/// The name of a container image.
-pub(crate) fn check_image(image: &str) -> Result<()> {
-    let good = image.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && image.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/:@".contains(&b));
-    if good {
-        return Ok(());
-    }
-    let hint = "write an image whose entry point is rclone, for example image = \"rclone/rclone:1.60.1\"";
-    Err(refuse(format!("rclone.image {image:?} is not the name of an image"), hint))
 }
 
 #[cfg(test)]

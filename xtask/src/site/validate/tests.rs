@@ -1,6 +1,7 @@
 //! Each check, with what it takes and what it refuses.
 
 use super::*;
+use crate::site::fragment::OneOrMany;
 use etcd2_backup::exit::hint_of;
 
 /// What the operator reads.
@@ -10,13 +11,23 @@ fn said<T: std::fmt::Debug>(result: Result<T>) -> String {
     format!("{error} | {}", hint_of(&error).unwrap())
 }
 
+fn founder(url: &str) -> Result<Vec<String>> {
+    crate::site::founder(Some(OneOrMany::One(url.to_owned())))
+}
+
+fn dir(text: &str) -> Result<std::path::PathBuf> {
+    read("data_dir", Some(text), |text, write| checks::dir(text, write, "/var/lib/etcd2"))
+}
+
 #[test]
 fn peer_urls() {
     for url in
         ["http://172.17.4.51:2380", "https://e1.example.com:1", "http://[fd00::1]:65535", "http://e_1:7001"]
     {
-        check_peer_url(url).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(founder(url).unwrap_or_else(|e| panic!("{e}")), [url]);
     }
+    assert_eq!(founder("http://e1:2380/").unwrap(), ["http://e1:2380"]);
+    assert!(said(founder("http://e1:2380,http://e2:2380")).contains(" holds more than one URL | in a list"));
     for (url, why) in [
         ("172.17.4.51:2380", "it does not begin with http:// or https://"),
         ("ftp://e1:2380", "it does not begin with http:// or https://"),
@@ -28,18 +39,14 @@ fn peer_urls() {
         ("http://e1:+1", "\"+1\" is not a port"),
         ("http://e1:65536", "\"65536\" is not a port"),
         ("http://<host>:2380", "\"<host>\" is not a host"),
-        (
-            "http://e1:2380,http://e2:2380",
-            "it holds several URLs with commas between them: in a list, put each in its own quotes",
-        ),
         ("http://fd00::1:2380", "\"fd00::1\" is not a host"),
         ("http://[fd00::g]:2380", "\"[fd00::g]\" is not a host"),
         ("http://root@e1:2380", "it names a user"),
-        ("http://e1:2380/", "it ends with a slash: leave that out"),
+        ("http://e1:2380//", "etcd takes no path, and \"//\" is one"),
         ("http://e1:2380?x", "etcd takes no path, and \"?x\" is one"),
     ] {
         assert_eq!(
-            said(check_peer_url(url)),
+            said(founder(url)),
             format!(
                 "founder {url:?} is not a peer URL: {why} | write the founding member's advertised peer URL, for example founder = \"http://172.17.4.51:2380\""
             )
@@ -127,15 +134,15 @@ fn endpoints() {
 
 #[test]
 fn folders() {
-    assert_eq!(check_dir("data_dir", "/var//lib/./etcd2/").unwrap(), Path::new("/var/lib/etcd2"));
-    for (dir, why) in [
+    assert_eq!(dir("/var//lib/./etcd2/").unwrap(), Path::new("/var/lib/etcd2"));
+    for (path, why) in [
         ("var/lib", "is not an absolute path"),
         ("", "is not an absolute path"),
         ("/var/../etc", "contains \"..\""),
         ("/", "is the root of the file system"),
         ("/a:b", "contains a character that no container's volume may have"),
     ] {
-        assert_eq!(check_dir("data_dir", dir).unwrap_err().to_string(), format!("data_dir {dir:?} {why}"));
+        assert_eq!(dir(path).unwrap_err().to_string(), format!("data_dir {path:?} {why}"));
     }
     let apart = |a: &str, b: &str| check_apart(&[("data_dir", Path::new(a)), ("backup_dir", Path::new(b))]);
     apart("/var/lib/etcd2", "/var/lib/etcd2-backup").unwrap();
@@ -154,7 +161,7 @@ fn folders() {
 #[test]
 fn units_and_images() {
     for unit in ["etcd2.service", "etcd-member.service", "etcd@e1.service"] {
-        check_unit(unit).unwrap();
+        text("etcd_unit", Some(unit)).unwrap();
     }
     for (unit, why) in [
         ("etcd2", "does not end in \".service\""),
@@ -166,8 +173,12 @@ fn units_and_images() {
         ("etcd@.service", "is a template, not one of its instances"),
         ("etcd2-backup.service", "is a service of this program, not of etcd"),
     ] {
-        assert_eq!(check_unit(unit).unwrap_err().to_string(), format!("etcd_unit {unit:?} {why}"));
+        assert_eq!(
+            text("etcd_unit", Some(unit)).unwrap_err().to_string(),
+            format!("etcd_unit {unit:?} {why}")
+        );
     }
+    let check_image = |image| text("rclone.image", Some(image));
     check_image("quay.io/coreos/rclone:latest").unwrap();
     check_image("rclone/rclone@sha256:0123").unwrap();
     for image in ["", "--privileged", "a b", "a;b", "$(x)"] {

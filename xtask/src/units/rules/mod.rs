@@ -3,16 +3,16 @@
 
 use etcd2_backup::paths;
 use etcd2_backup::remote::variables;
-use etcd2_backup::settings::our_units::{DOCTOR, TIMER, VERIFY, VERIFY_TIMER};
+use etcd2_backup::settings::checks::{CLOSEST_SECS, START_LIMIT};
+use etcd2_backup::settings::our_units::{self, BACKUP, OurUnit, Start, TIMER, VERIFY};
+use etcd2_backup::settings::span::parse_span;
 use etcd2_backup::sys::unit_file::{Directive, parse_environment, parse_settings};
 
 use super::directives::{OLDEST, is_protection, since};
 use super::rendered::NodeFile;
 use crate::site::Site;
-use crate::site::calendar::{CLOSEST_SECS, START_LIMIT, closest, parse_calendar};
+use crate::site::calendar::{closest, parse_calendar};
 use crate::site::finding::Finding;
-use crate::site::runner::Runner;
-use crate::site::span::parse_span;
 
 /// The settings of our services: the same file in all of them.
 pub(crate) const SETTINGS: &str = "30-etcd2-backup-restore.conf";
@@ -32,30 +32,27 @@ pub(crate) fn check(site: &Site, files: &[NodeFile]) -> Vec<Finding> {
         let file = files.iter().find(|f| base(&f.path) == name);
         file.map(|f| parse_settings(&f.text)).unwrap_or_default()
     };
-    for verb in ["backup", "verify", "doctor", "restore", "join"] {
-        let by_timer = ["backup", "verify"].contains(&verb);
-        let name = match verb {
-            "verify" => VERIFY.to_owned(),
-            "doctor" => DOCTOR.to_owned(),
-            verb => format!("etcd2-{verb}.service"),
-        };
-        let unit = Unit { settings: [of(&name), of(SETTINGS)].concat(), name: &name };
-        service(&unit, verb, &mut findings);
-        if by_timer {
-            ends(&unit, &mut findings);
-            on_failure(site, &unit, &mut findings);
-        } else if verb == "doctor" {
-            ends(&unit, &mut findings);
-        } else {
-            started_by_hand(&unit, &site.etcd_unit, &mut findings);
+    for OurUnit { name, start, command } in our_units::UNITS {
+        let mut unit = Unit { settings: of(name), name };
+        if start == Start::Timer {
+            keeps_its_times(&unit, &mut findings);
+            continue;
+        }
+        unit.settings.extend(of(SETTINGS));
+        service(&unit, command, &mut findings);
+        match start {
+            Start::Timer => {}
+            Start::ByTimer => {
+                ends(&unit, &mut findings);
+                on_failure(site, &unit, &mut findings);
+            }
+            Start::ByHand => ends(&unit, &mut findings),
+            Start::InRecovery => moves_data(&unit, &site.etcd_unit, &mut findings),
         }
     }
     let drop_in = files.iter().find(|f| base(&f.path) == SETTINGS);
     environment(site, drop_in.map_or("", |f| &f.text), &mut findings);
     timer(&Unit { settings: of(TIMER), name: TIMER }, &mut findings);
-    for name in [TIMER, VERIFY_TIMER] {
-        keeps_its_times(&Unit { settings: of(name), name }, &mut findings);
-    }
     fence(&Unit { settings: of(FENCE), name: FENCE }, &mut findings);
     findings.0.sort_by_key(|f| !f.refused);
     findings.0
@@ -63,48 +60,8 @@ pub(crate) fn check(site: &Site, files: &[NodeFile]) -> Vec<Finding> {
 
 /// What the drop-in must tell the program: what the site says.
 pub(crate) fn expected(site: &Site) -> Vec<(&'static str, String)> {
-    let dir = |path: &std::path::Path| path.display().to_string();
-    let mut all = vec![
-        ("ETCD_RESTORE_MASTER_ADV_PEER_URLS", site.founder.join(",")),
-        ("RCLONE_ENDPOINT", site.endpoint.clone()),
-        ("RCLONE_CONFIG_PATH", paths::RCLONE_CONF.to_owned()),
-        ("ETCD_DATA_DIR", dir(&site.data_dir)),
-        ("ETCD_BACKUP_DIR", dir(&site.backup_dir)),
-        ("ETCD_RESTORE_DIR", dir(&site.restore_dir)),
-        ("ETCD2_BACKUP_ETCD_UNIT", site.etcd_unit.clone()),
-        ("ETCD2_BACKUP_QUIET_INTERVAL", humantime::format_duration(site.quiet_interval).to_string()),
-        ("ETCD2_BACKUP_V2_ONLY", site.v2_only.to_string()),
-        ("ETCD2_BACKUP_RCLONE_RUNNER", site.runner.name().to_owned()),
-        ("ETCD2_BACKUP_RCLONE_TIMEOUT", humantime::format_duration(site.rclone_timeout).to_string()),
-    ];
-    let keep = &site.retention;
-    all.extend([
-        ("ETCD2_BACKUP_PRUNE", keep.prune.to_string()),
-        ("ETCD2_BACKUP_KEEP_LAST", keep.keep_last.to_string()),
-        ("ETCD2_BACKUP_KEEP_WITHIN", keep.keep_within.clone()),
-        ("ETCD2_BACKUP_KEEP_DAILY", keep.keep_daily.to_string()),
-        ("ETCD2_BACKUP_KEEP_WEEKLY", keep.keep_weekly.to_string()),
-        ("ETCD2_BACKUP_KEEP_OTHER_CLUSTERS", keep.keep_other_clusters.clone()),
-    ]);
-    if let Runner::Docker(image) | Runner::Podman(image) = &site.runner {
-        all.push(("ETCD2_BACKUP_RCLONE_IMAGE", image.clone()));
-    }
-    if let Some(source) = &site.source {
-        all.push(("ETCD2_BACKUP_SOURCE", source.clone()));
-    }
-    if let Some(file) = &site.metrics_file {
-        all.push(("ETCD2_BACKUP_METRICS_FILE", dir(file)));
-    }
-    if let Some(limit) = &site.bwlimit {
-        all.push(("ETCD2_BACKUP_RCLONE_BWLIMIT", limit.clone()));
-    }
-    if !site.flags.is_empty() {
-        all.push(("ETCD2_BACKUP_RCLONE_FLAGS", site.flags.join(" ")));
-    }
-    if let Some(file) = &site.password_file {
-        all.push(("ETCD2_BACKUP_RCLONE_PASSWORD_FILE", dir(file)));
-    }
-    all
+    let said = site.variables().into_iter().map(|set| (set.name, set.value));
+    said.chain([("RCLONE_CONFIG_PATH", paths::RCLONE_CONF.to_owned())]).collect()
 }
 
 struct Findings(Vec<Finding>);
@@ -246,7 +203,7 @@ fn ends(unit: &Unit, findings: &mut Findings) {
 }
 
 /// Restore and join decide themselves what becomes of etcd, and never run by themselves.
-fn started_by_hand(unit: &Unit, etcd_unit: &str, findings: &mut Findings) {
+fn moves_data(unit: &Unit, etcd_unit: &str, findings: &mut Findings) {
     let name = unit.name;
     if unit.settings.iter().any(|s| s.section == "Install") {
         let what = format!("{name} has an [Install] section");
@@ -289,9 +246,9 @@ fn timer(unit: &Unit, findings: &mut Findings) {
         let what = format!("{TIMER} starts no first backup");
         findings.refuse(what, "write OnBootSec={{ boot_delay }}: the others count from the last one");
     }
-    if !["", "etcd2-backup.service"].contains(&unit.last("Timer", "Unit")) {
+    if !["", BACKUP].contains(&unit.last("Timer", "Unit")) {
         let what = format!("{TIMER} starts {}", unit.last("Timer", "Unit"));
-        findings.refuse(what, "remove Unit=: it starts etcd2-backup.service by its name");
+        findings.refuse(what, format!("remove Unit=: it starts {BACKUP} by its name"));
     }
     if unit.list("Install", "WantedBy").is_empty() {
         let what = format!("{TIMER} has no WantedBy=");

@@ -1,6 +1,4 @@
-//! systemd's time spans, as far as a site may use them: `30sec`, `1min 30s`, `1.5h`.
-
-use etcd2_backup::exit::{Exit, fault};
+//! systemd's time spans, as far as a site may use them: `30sec`, `1min 30s`, `1.5h`. Pure.
 
 /// What systemd.time(7) lists, without the Greek letter, in microseconds. Case matters: `m` is a minute, `M` a month.
 const UNITS: [(&str, u64); 28] = [
@@ -36,8 +34,11 @@ const UNITS: [(&str, u64); 28] = [
 const SECOND: u64 = 1_000_000;
 const DAY: u64 = 86_400 * SECOND;
 
-/// A span in microseconds, or why it is none. A number without a unit means seconds, and stands alone.
-pub(crate) fn parse_span(text: &str) -> Result<u64, String> {
+/// A span in microseconds. A number without a unit means seconds, and stands alone.
+///
+/// # Errors
+/// Why it is none.
+pub fn parse_span(text: &str) -> Result<u64, String> {
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err("it is empty".into());
@@ -63,15 +64,6 @@ pub(crate) fn parse_span(text: &str) -> Result<u64, String> {
         rest = after.trim_start();
     }
     Ok(total)
-}
-
-/// A span for the timer, as systemd takes it.
-pub(crate) fn check_span(key: &str, text: &str) -> anyhow::Result<String> {
-    let hint = format!("write a time span of systemd, for example {key} = \"30sec\" or {key} = \"1min 30s\"");
-    match parse_span(text) {
-        Err(why) => Err(fault(Exit::Settings, format!("{key} {text:?} is no time span: {why}"), hint)),
-        Ok(_) => Ok(text.trim().to_owned()),
-    }
 }
 
 /// The longest beginning of which every character is wanted, and what follows it.
@@ -131,12 +123,5 @@ mod tests {
         ] {
             assert_eq!(parse_span(text), Err(why.into()), "{text}");
         }
-    }
-
-    #[test]
-    fn what_is_no_span_is_refused_by_its_key() {
-        let error = check_span("boot_delay", "soon").unwrap_err();
-        assert!(error.to_string().starts_with("boot_delay \"soon\" is no time span: "), "{error}");
-        assert_eq!(check_span("boot_delay", " 0 ").unwrap(), "0");
     }
 }
