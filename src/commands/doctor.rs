@@ -66,6 +66,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     checks.push(founder::check(&settings));
     checks.push(node::clock(time::now(), synced, state.as_ref()));
     checks.push(node::room(&settings.backup_dir, needed));
+    checks.extend(settings.metrics_file.iter().map(|file| node::metrics(file)));
     checks.extend(of_remote(root, &settings)?);
     terminal::print(&doctor::text(&checks));
     Ok(doctor::exit(&checks))
