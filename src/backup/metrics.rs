@@ -20,7 +20,7 @@ const TOTAL: &str = "sent_bytes_total";
 const FIRST: &str = "first_run_timestamp_seconds";
 
 /// A number's name without [`PREFIX`], its type, and what it is: `# HELP` in the file, and docs/reference/metrics.md.
-pub const FAMILIES: [(&str, &str, &str); 17] = [
+pub const FAMILIES: [(&str, &str, &str); 18] = [
     (FIRST, "gauge", "When the first run ended that wrote this file. Starts over when this file is removed."),
     ("generation", "gauge", "Generation that is being written. 0: none."),
     (
@@ -54,6 +54,11 @@ pub const FAMILIES: [(&str, &str, &str); 17] = [
          reach. 0: there is none.",
     ),
     ("raft_index", "gauge", "Raft index up to which the remote holds everything."),
+    (
+        "rehearse_skipped",
+        "gauge",
+        "1: the last rehearsal by the timer could not run on this node; `etcd2-backup status` says why. Else 0.",
+    ),
     (
         "rehearsed_timestamp_seconds",
         "gauge",
@@ -91,6 +96,7 @@ pub(super) fn values(cycle: &Cycle, code: u8, now: u64, milliseconds: u128) -> V
         ("parts", cycle.part.map(|part| part + 1)),
         ("point_timestamp_seconds", cycle.point),
         ("raft_index", cycle.index),
+        ("rehearse_skipped", cycle.rehearse_skipped),
         ("rehearsed_timestamp_seconds", cycle.rehearsed),
         (TOTAL, cycle.sent_bytes),
         ("verified_timestamp_seconds", cycle.verified),
@@ -179,6 +185,7 @@ mod tests {
             synced: Some(1_769_903_989),
             verified: Some(1_769_900_000),
             rehearsed: Some(1_769_800_000),
+            rehearse_skipped: Some(1),
         }
     }
 

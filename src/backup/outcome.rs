@@ -39,6 +39,8 @@ pub struct Cycle {
     pub verified: Option<u64>,
     /// When a rehearsal last found all as the archive says.
     pub rehearsed: Option<u64>,
+    /// 1 if the timer's last rehearsal could not run on this node, else 0.
+    pub rehearse_skipped: Option<u64>,
 }
 
 impl Cycle {

@@ -2,10 +2,11 @@
 
 use std::path;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
 use super::args;
-use crate::exit::{Exit, fault};
+use crate::backup::skipped::Skipped;
+use crate::exit::{Exit, exit_of, fault, hint_of};
 use crate::node::guards;
 use crate::node::running::program::{self, Program};
 use crate::paths;
@@ -14,30 +15,44 @@ use crate::sys::fs::{create_dirs, write_atomic};
 use crate::sys::lock::Lock;
 use crate::sys::room::{Leave, Scratch};
 use crate::sys::root::Root;
-use crate::sys::summed;
 use crate::sys::terminal::output::Output;
+use crate::sys::{summed, time};
 use crate::verify::drill::process::Stage;
 use crate::verify::drill::run::{self, Drilled};
 
 pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
-    super::look::before(root);
+    if !options.scheduled {
+        // Its unit has looked, with rights that it does not have itself.
+        super::look::before(root);
+    }
     let settings = Settings::load(root)?;
     guards::refuse_other_place(root, &settings, options.force)?;
-    let program = match &options.etcd {
-        Some(path) => Program::Here(path::absolute(path)?),
-        None => program::find(root, &settings)?,
+    let found = match &options.etcd {
+        Some(path) => Ok(Program::Here(path::absolute(path)?)),
+        None => program::find(root, &settings),
     };
+    let stage = found.and_then(Stage::set);
     create_dirs(&settings.backup_dir, 0o700)?;
     // Backups go on meanwhile.
     let Some(_lock) = Lock::try_take(&settings.backup_dir.join("rehearse.lock"))? else {
         log::info!("nothing done: another rehearsal is in progress");
         return Ok(Exit::Done);
     };
-    let stage = Stage::set(program)?;
+    let stage = match stage {
+        Err(why) if options.scheduled => return skip(&settings, &why),
+        stage => stage?,
+    };
     let scratch = Scratch::new(settings.restore_dir.join("rehearsal"), Leave::Reserve)?;
     create_dirs(scratch.dir(), 0o700)?;
-    let answer = run::rehearse(root, &settings, &scratch, stage, options.wait)?;
+    let ended = run::rehearse(root, &settings, &scratch, stage, options.wait);
     drop(scratch);
+    let answer = match ended {
+        Err(why) if options.scheduled && exit_of(&why) == Exit::NoSpace => return skip(&settings, &why),
+        ended => {
+            Skipped::forget(&settings.backup_dir)?;
+            ended?
+        }
+    };
     write_atomic(&paths::rehearsed(&settings.backup_dir), &summed::to_vec(&answer)?, 0o600)?;
     say(options.json, &answer)?;
     match answer.differences.first() {
@@ -52,6 +67,17 @@ pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
             ))
         }
     }
+}
+
+/// A node that has no room, or no etcd that can be started, is not to have a failed unit every week.
+fn skip(settings: &Settings, why: &Error) -> Result<Exit> {
+    if Skipped::note(&settings.backup_dir, format!("{why:#}"), time::now())? {
+        log::warn!("restores cannot be rehearsed on this node: {why:#}");
+        if let Some(hint) = hint_of(why) {
+            log::warn!("hint: {hint}");
+        }
+    }
+    Ok(Exit::Done)
 }
 
 fn say(json: bool, answer: &Drilled) -> Result<()> {

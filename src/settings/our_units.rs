@@ -1,16 +1,29 @@
 //! The units of this program: the only list of them, for the tarball, the installer, the build and the node.
 
 /// All of them.
-pub const UNITS: [&str; 7] =
-    [BACKUP, TIMER, VERIFY, VERIFY_TIMER, DOCTOR, "etcd2-restore.service", "etcd2-join.service"];
+pub const UNITS: [&str; 9] = [
+    BACKUP,
+    TIMER,
+    VERIFY,
+    VERIFY_TIMER,
+    REHEARSE,
+    REHEARSE_TIMER,
+    DOCTOR,
+    "etcd2-restore.service",
+    "etcd2-join.service",
+];
 /// Sends what changed.
 pub const BACKUP: &str = "etcd2-backup.service";
-/// What is enabled where backups are to be made. It starts and stops the timer of the verification.
+/// What is enabled where backups are to be made. It starts and stops the timers of verification and drill.
 pub const TIMER: &str = "etcd2-backup.timer";
 /// Reads a share of the archive again.
 pub const VERIFY: &str = "etcd2-backup-verify.service";
 /// Starts that.
 pub const VERIFY_TIMER: &str = "etcd2-backup-verify.timer";
+/// Restores the newest point beside the data, and compares.
+pub const REHEARSE: &str = "etcd2-backup-rehearse.service";
+/// Starts that.
+pub const REHEARSE_TIMER: &str = "etcd2-backup-rehearse.timer";
 /// Tries what a backup needs, with the rights of one.
 pub const DOCTOR: &str = "etcd2-backup-doctor.service";
 

@@ -1,7 +1,7 @@
 //! Every setting, once: where the operator writes it, where it lands on the node, its default and what it means. The node, the
 //! build, the importer and the reference (docs/reference/settings.md) go by these rows.
 
-use super::our_units::{BACKUP, TIMER, VERIFY_TIMER};
+use super::our_units::{BACKUP, REHEARSE_TIMER, TIMER, VERIFY_TIMER};
 
 /// Where a setting lands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -278,6 +278,14 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("1/7"),
         required: false,
         doc: "how much each time: 7 runs in a row read every byte",
+    },
+    Setting {
+        key: "rehearse.schedule",
+        lands: Lands::Directive { unit: REHEARSE_TIMER, name: "OnCalendar" },
+        default: Some("weekly"),
+        required: false,
+        doc: "when to restore the newest backup beside the data and compare it under a private etcd (a calendar \
+              expression of systemd, as `calendar`); `off`: never",
     },
     Setting {
         key: "vars",

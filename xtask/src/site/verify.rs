@@ -4,7 +4,7 @@ use anyhow::Result;
 use etcd2_backup::settings::table::default;
 use serde::Serialize;
 
-use super::calendar::check_calendar;
+use super::calendar::calendar_or_off;
 use super::fragment::VerifyFragment;
 use super::validate::refuse;
 
@@ -19,8 +19,6 @@ pub(crate) struct Verify {
     pub(crate) schedule: String,
 }
 
-/// What switches it off.
-const OFF: &str = "off";
 /// The most shares that the node program takes.
 const MOST: u64 = 1000;
 
@@ -35,13 +33,7 @@ pub(crate) fn resolve(said: &VerifyFragment) -> Result<Verify> {
         );
         return Err(refuse(format!("verify.share {share:?} is no share"), hint));
     }
-    let schedule = said.schedule.as_deref().unwrap_or(default("verify.schedule")).trim();
-    let on = schedule != OFF;
-    let schedule = match on {
-        // A timer that nothing starts must still be one.
-        false => default("verify.schedule").to_owned(),
-        true => check_calendar("verify.schedule", schedule)?,
-    };
+    let (on, schedule) = calendar_or_off("verify.schedule", said.schedule.as_deref())?;
     Ok(Verify { on, share: share.to_owned(), schedule })
 }
 

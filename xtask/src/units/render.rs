@@ -11,6 +11,7 @@ use tera::{Context, ErrorKind, Kwargs, State, Tera, Value};
 use super::rendered::NodeFile;
 use super::sandbox::Sandbox;
 use crate::site::Site;
+use crate::site::rehearse::Rehearse;
 use crate::site::retention::Retention;
 use crate::site::runner::Runner;
 use crate::site::schedule::When;
@@ -61,6 +62,7 @@ struct Values<'a> {
     backup_timeout: String,
     retention: &'a Retention,
     verify: &'a Verify,
+    rehearse: &'a Rehearse,
     sandbox: Sandbox,
     /// The operator's own.
     vars: &'a Vars,
@@ -116,6 +118,7 @@ impl<'a> Values<'a> {
             ),
             retention: &site.retention,
             verify: &site.verify,
+            rehearse: &site.rehearse,
             sandbox: Sandbox::of(site),
             vars: &site.vars,
         }

@@ -3,7 +3,7 @@
 
 use etcd2_backup::paths;
 use etcd2_backup::remote::variables;
-use etcd2_backup::settings::our_units::{DOCTOR, TIMER, VERIFY, VERIFY_TIMER};
+use etcd2_backup::settings::our_units::{DOCTOR, REHEARSE, REHEARSE_TIMER, TIMER, VERIFY, VERIFY_TIMER};
 use etcd2_backup::sys::unit_file::{Directive, parse_environment, parse_settings};
 
 use super::directives::{OLDEST, is_protection, since};
@@ -32,10 +32,11 @@ pub(crate) fn check(site: &Site, files: &[NodeFile]) -> Vec<Finding> {
         let file = files.iter().find(|f| base(&f.path) == name);
         file.map(|f| parse_settings(&f.text)).unwrap_or_default()
     };
-    for verb in ["backup", "verify", "doctor", "restore", "join"] {
-        let by_timer = ["backup", "verify"].contains(&verb);
+    for verb in ["backup", "verify", "rehearse", "doctor", "restore", "join"] {
+        let by_timer = ["backup", "verify", "rehearse"].contains(&verb);
         let name = match verb {
             "verify" => VERIFY.to_owned(),
+            "rehearse" => REHEARSE.to_owned(),
             "doctor" => DOCTOR.to_owned(),
             verb => format!("etcd2-{verb}.service"),
         };
@@ -53,7 +54,7 @@ pub(crate) fn check(site: &Site, files: &[NodeFile]) -> Vec<Finding> {
     let drop_in = files.iter().find(|f| base(&f.path) == SETTINGS);
     environment(site, drop_in.map_or("", |f| &f.text), &mut findings);
     timer(&Unit { settings: of(TIMER), name: TIMER }, &mut findings);
-    for name in [TIMER, VERIFY_TIMER] {
+    for name in [TIMER, VERIFY_TIMER, REHEARSE_TIMER] {
         keeps_its_times(&Unit { settings: of(name), name }, &mut findings);
     }
     fence(&Unit { settings: of(FENCE), name: FENCE }, &mut findings);
@@ -240,7 +241,11 @@ fn service(unit: &Unit, verb: &str, findings: &mut Findings) {
 fn ends(unit: &Unit, findings: &mut Findings) {
     if ["", "0", "infinity"].contains(&unit.last("Service", "TimeoutStartSec")) {
         let what = format!("{} has no TimeoutStartSec=", unit.name);
-        let limit = if unit.name == VERIFY { "12h" } else { "{{ backup_timeout }}" };
+        let limit = match unit.name {
+            VERIFY => "12h",
+            REHEARSE => "6h",
+            _ => "{{ backup_timeout }}",
+        };
         findings.warn(what, format!("write TimeoutStartSec={limit}: one that hangs would be the last"));
     }
 }
