@@ -49,6 +49,11 @@ pub fn rehearsed(backup_dir: &Path) -> PathBuf {
     backup_dir.join("rehearsed.json")
 }
 
+/// Why the timer's rehearsal does not run on this node, while that is so.
+pub fn rehearse_skipped(backup_dir: &Path) -> PathBuf {
+    backup_dir.join("rehearse-skipped.json")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,8 @@
 //! Numbers for Prometheus, as a file that node_exporter's textfile collector reads.
 //!
 //! The file itself is what the next run goes on from: what it says stays said until there is something newer. Without it
-//! the sum of bytes begins anew, as a counter may.
+//! the sum of bytes begins anew, as a counter may. What never happened is 0 from the first run on: no rule of a monitor
+//! fires for what is not there.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,10 +16,13 @@ use crate::sys::fs::{create_dirs, parent, write_atomic};
 /// What each number's name begins with.
 pub const PREFIX: &str = "etcd2_backup_";
 const TOTAL: &str = "sent_bytes_total";
+/// What is written once, and counts from then on for all that never happened.
+const FIRST: &str = "first_run_timestamp_seconds";
 
 /// A number's name without [`PREFIX`], its type, and what it is: `# HELP` in the file, and docs/reference/metrics.md.
-pub const FAMILIES: [(&str, &str, &str); 16] = [
-    ("generation", "gauge", "Generation that is being written."),
+pub const FAMILIES: [(&str, &str, &str); 18] = [
+    (FIRST, "gauge", "When the first run ended that wrote this file. Starts over when this file is removed."),
+    ("generation", "gauge", "Generation that is being written. 0: none."),
     (
         "lag_entries",
         "gauge",
@@ -35,35 +39,39 @@ pub const FAMILIES: [(&str, &str, &str); 16] = [
     ("last_read_bytes", "gauge", "Bytes of etcd's files in the newest part."),
     ("last_run_timestamp_seconds", "gauge", "When the last run ended, failed or not."),
     ("last_sent_bytes", "gauge", "Bytes that were uploaded by the last run to upload anything."),
-    ("last_success_timestamp_seconds", "gauge", "When the last run that did not fail ended."),
+    ("last_success_timestamp_seconds", "gauge", "When the last run that did not fail ended. 0: never."),
     (
         "newest_sync_timestamp_seconds",
         "gauge",
         "Leader's clock in the newest log entry that carries it. etcd 2 writes one every 500 ms: an old one means \
-         that this member is cut off.",
+         that this member is cut off. 0: none, as etcd 3 writes them only while a key has a TTL.",
     ),
     ("parts", "gauge", "Parts of the generation."),
     (
         "point_timestamp_seconds",
         "gauge",
         "When the log was last read to an end that is completely in the remote: the newest point a restore can \
-         reach.",
+         reach. 0: there is none.",
     ),
     ("raft_index", "gauge", "Raft index up to which the remote holds everything."),
     (
+        "rehearse_skipped",
+        "gauge",
+        "1: the last rehearsal by the timer could not run on this node; `etcd2-backup status` says why. Else 0.",
+    ),
+    (
         "rehearsed_timestamp_seconds",
         "gauge",
-        "When rehearse last found everything as the archive says. Absent before the first time.",
+        "When rehearse last found everything as the archive says. 0: never.",
     ),
     (TOTAL, "counter", "Bytes of all uploaded parts. Starts over when this file is removed."),
     (
         "verified_timestamp_seconds",
         "gauge",
-        "When verify last read a generation up to its newest part then, and found it intact. Absent before the \
-         first time.",
+        "When verify last read a generation up to its newest part then, and found it intact. 0: never.",
     ),
 ];
-/// What a run that failed does not know any more.
+/// What a run that failed does not know any more, and is absent then.
 const OF_THE_MOMENT: [&str; 2] = ["lag_entries", "lag_seconds"];
 
 /// Numbers by their name without the prefix. `None`: not known any more.
@@ -75,6 +83,7 @@ pub(super) fn values(cycle: &Cycle, code: u8, now: u64, milliseconds: u128) -> V
     let lag = cycle.point.map(|point| now.saturating_sub(point));
     let mut all = Values::new();
     for (name, value) in [
+        (FIRST, Some(now)),
         ("generation", cycle.generation),
         ("lag_entries", cycle.lag_entries),
         ("lag_seconds", lag),
@@ -87,6 +96,7 @@ pub(super) fn values(cycle: &Cycle, code: u8, now: u64, milliseconds: u128) -> V
         ("parts", cycle.part.map(|part| part + 1)),
         ("point_timestamp_seconds", cycle.point),
         ("raft_index", cycle.index),
+        ("rehearse_skipped", cycle.rehearse_skipped),
         ("rehearsed_timestamp_seconds", cycle.rehearsed),
         (TOTAL, cycle.sent_bytes),
         ("verified_timestamp_seconds", cycle.verified),
@@ -110,7 +120,7 @@ pub fn update(path: &Path, new: &Values) -> Result<()> {
     written.context("writing the metrics")
 }
 
-/// The new over the old; what is counted is added up.
+/// The new over the old; what is counted is added up, and what nobody ever said is 0.
 fn merge<'a>(mut old: BTreeMap<&'a str, String>, new: &Values) -> BTreeMap<&'a str, String> {
     for (name, value) in new {
         match value {
@@ -120,8 +130,12 @@ fn merge<'a>(mut old: BTreeMap<&'a str, String>, new: &Values) -> BTreeMap<&'a s
                 let sum = number(old.get(name).map(String::as_str)).saturating_add(number(Some(value)));
                 old.insert(name, sum.to_string());
             }
+            Some(_) if *name == FIRST && old.contains_key(FIRST) => {}
             Some(value) => drop(old.insert(name, value.clone())),
         }
+    }
+    for (name, ..) in FAMILIES.iter().filter(|(name, ..)| !OF_THE_MOMENT.contains(name)) {
+        old.entry(name).or_insert_with(|| "0".to_owned());
     }
     old
 }
@@ -171,6 +185,7 @@ mod tests {
             synced: Some(1_769_903_989),
             verified: Some(1_769_900_000),
             rehearsed: Some(1_769_800_000),
+            rehearse_skipped: Some(1),
         }
     }
 
@@ -219,6 +234,8 @@ mod tests {
         update(&path, &values(&cycle(100), 0, now + 30, 1)).unwrap();
         assert_eq!((value("last_sent_bytes"), value(TOTAL)), (Some(100.0), Some(612.0)));
 
+        assert_eq!(value(FIRST), Some(f64::from(now as u32)));
+
         // A run that failed knows no lag, and takes nothing back.
         update(&path, &values(&Cycle::default(), 13, now + 60, 1)).unwrap();
         assert_eq!(
@@ -231,6 +248,30 @@ mod tests {
         let waits = Cycle { lag_entries: Some(5), ..Cycle::default() };
         update(&path, &values(&waits, 13, now + 90, 1)).unwrap();
         assert_eq!((value("lag_entries"), value("lag_seconds")), (Some(5.0), None));
+    }
+
+    #[test]
+    fn what_never_happened_is_0_from_the_first_run_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("etcd2-backup.prom");
+        update(&path, &values(&Cycle::default(), 13, 1000, 1)).unwrap();
+        let of_the_run = ["first_run_timestamp_seconds", "last_run_timestamp_seconds"];
+        for (name, _, _) in FAMILIES {
+            let want = match name {
+                "lag_entries" | "lag_seconds" => None,
+                "last_exit_code" => Some(13.0),
+                "last_duration_seconds" => Some(0.001),
+                name if of_the_run.contains(&name) => Some(1000.0),
+                _ => Some(0.0),
+            };
+            assert_eq!(written(&path).get(&format!("{PREFIX}{name}")).copied(), want, "{name}");
+        }
+        // A file of a version that left out what it did not know.
+        std::fs::write(&path, "etcd2_backup_raft_index 7\n").unwrap();
+        update(&path, &values(&Cycle::default(), 13, 1030, 1)).unwrap();
+        let now = written(&path);
+        let value = |name: &str| now[&format!("{PREFIX}{name}")];
+        assert_eq!((value(FIRST), value("raft_index"), value("parts")), (1030.0, 7.0, 0.0));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! - [`folder_check`]: whether the machine's directory in the remote still has what was sent
 //! - [`no_member`]: a node that has no log
 //! - [`outcome`]: what a cycle did · [`summary`]: the same in the journal · [`metrics`]: the same for a monitor
+//! - [`skipped`]: why no restore is rehearsed by the timer
 //! - [`status`]: what would be lost now, and why · [`doctor`]: would a backup of this node do?
 
 pub mod arrival;
@@ -15,6 +16,7 @@ pub mod folder_check;
 pub mod metrics;
 pub mod no_member;
 pub mod outcome;
+pub mod skipped;
 pub mod spool;
 pub mod state;
 pub mod status;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::backup::capture::Capture;
 use crate::backup::state::State;
+use crate::etcd::datadir::Family;
 use crate::paths;
 use crate::sys::summed;
 
@@ -31,12 +32,15 @@ pub struct Cycle {
     pub point: Option<u64>,
     /// Entries that were read and may alter what a member holds, and are not in the remote.
     pub lag_entries: Option<u64>,
-    /// The leader's clock in the newest SYNC that was read.
+    /// The leader's clock in the newest SYNC that was read; 0 of etcd 3.x, where its age tells nothing: it writes them only
+    /// while a key has a TTL.
     pub synced: Option<u64>,
     /// When a part of the archive was last read again and found whole.
     pub verified: Option<u64>,
     /// When a rehearsal last found all as the archive says.
     pub rehearsed: Option<u64>,
+    /// 1 if the timer's last rehearsal could not run on this node, else 0.
+    pub rehearse_skipped: Option<u64>,
 }
 
 impl Cycle {
@@ -45,7 +49,10 @@ impl Cycle {
         self.entries = Some(capture.log.entries);
         self.read_bytes = Some(capture.read_bytes());
         self.lag_entries = Some(capture.log.writes);
-        self.synced = capture.log.synced();
+        self.synced = match capture.family {
+            Family::Two => capture.log.synced(),
+            Family::Three => Some(0),
+        };
     }
 
     /// So many bytes arrived.

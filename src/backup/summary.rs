@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::metrics;
 use super::outcome::{Cycle, rehearsed};
+use super::skipped::Skipped;
 use crate::archive::verified::Verified;
 use crate::exit::{Exit, exit_of};
 use crate::settings::Settings;
@@ -24,7 +25,9 @@ pub fn finish(settings: &Settings, cycle: &Cycle, started: Instant, ended: &Resu
         // It is only told: a monitor sees it grow old.
         let seen = Verified::load(&settings.backup_dir, &settings.folder()).unwrap_or_default().generations;
         let verified = seen.values().map(|seen| seen.time).max();
-        let cycle = &Cycle { verified, rehearsed: rehearsed(&settings.backup_dir), ..cycle.clone() };
+        let (rehearsed, skipped) = (rehearsed(&settings.backup_dir), Skipped::load(&settings.backup_dir));
+        let rehearse_skipped = Some(u64::from(skipped.is_some()));
+        let cycle = &Cycle { verified, rehearsed, rehearse_skipped, ..cycle.clone() };
         let code = ended.as_ref().map_or_else(exit_of, |exit| *exit) as u8;
         // A monitor that is not told sees it by the age of what it was told.
         if let Err(e) = metrics::update(path, &metrics::values(cycle, code, now, milliseconds)) {
@@ -81,6 +84,7 @@ mod tests {
             synced: Some(99),
             verified: Some(98),
             rehearsed: Some(97),
+            rehearse_skipped: Some(0),
         };
         let failed = Cycle { lag_entries: Some(5), ..Cycle::default() };
         for (cycle, want) in [

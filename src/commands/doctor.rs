@@ -68,6 +68,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     checks.push(founder::check(settings));
     checks.push(of_node::clock(time::now(), synced, state.as_ref()));
     checks.push(of_node::room(&settings.backup_dir, needed));
+    checks.extend(settings.metrics_file.iter().map(|file| of_node::metrics(file)));
     checks.extend(of_remote(&node)?);
     terminal::print(&doctor::text(&checks));
     Ok(doctor::exit(&checks))

@@ -2,31 +2,37 @@
 
 use std::path;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
 use super::args;
-use crate::exit::{Exit, fault};
+use crate::backup::skipped::Skipped;
+use crate::exit::{Exit, exit_of, fault, next_step};
 use crate::node::running::program::{self, Program};
 use crate::node::{Node, guards};
 use crate::paths;
+use crate::settings::Settings;
 use crate::sys::fs::{create_dirs, write_atomic};
 use crate::sys::lock::Lock;
 use crate::sys::room::{Leave, Scratch};
 use crate::sys::root::Root;
-use crate::sys::summed;
 use crate::sys::terminal::output::Output;
 use crate::sys::terminal::table::count;
+use crate::sys::{summed, time};
 use crate::verify::drill::process::Stage;
 use crate::verify::drill::run::{self, Drilled};
 
 pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
-    super::look::before(root);
+    if !options.scheduled {
+        // Its unit has looked, with rights that it does not have itself.
+        super::look::before(root);
+    }
     let node = Node::open(root)?;
     guards::refuse_other_place(&node, options.force)?;
-    let program = match &options.etcd {
-        Some(path) => Program::Here(path::absolute(path)?),
-        None => program::find(&node)?,
+    let found = match &options.etcd {
+        Some(path) => Ok(Program::Here(path::absolute(path)?)),
+        None => program::find(&node),
     };
+    let stage = found.and_then(Stage::set);
     let settings = &node.settings;
     create_dirs(&settings.backup_dir, 0o700)?;
     // Backups go on meanwhile.
@@ -34,11 +40,21 @@ pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
         log::info!("nothing done: another rehearsal is in progress");
         return Ok(Exit::Done);
     };
-    let stage = Stage::set(program)?;
+    let stage = match stage {
+        Err(why) if options.scheduled => return skip(settings, &why),
+        stage => stage?,
+    };
     let scratch = Scratch::new(settings.restore_dir.join("rehearsal"), Leave::Reserve)?;
     create_dirs(scratch.dir(), 0o700)?;
-    let answer = run::rehearse(&node, &scratch, stage, options.wait)?;
+    let ended = run::rehearse(&node, &scratch, stage, options.wait);
     drop(scratch);
+    let answer = match ended {
+        Err(why) if options.scheduled && exit_of(&why) == Exit::NoSpace => return skip(settings, &why),
+        ended => {
+            Skipped::forget(&settings.backup_dir)?;
+            ended?
+        }
+    };
     write_atomic(&paths::rehearsed(&settings.backup_dir), &summed::to_vec(&answer)?, 0o600)?;
     say(options.json, &answer)?;
     match answer.differences.first() {
@@ -55,6 +71,15 @@ pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
             ))
         }
     }
+}
+
+/// A node that has no room, or no etcd that can be started, is not to have a failed unit every week.
+fn skip(settings: &Settings, why: &Error) -> Result<Exit> {
+    if Skipped::note(&settings.backup_dir, format!("{why:#}"), time::now())? {
+        log::warn!("restores cannot be rehearsed on this node: {why:#}");
+        log::warn!("hint: {}", next_step(why));
+    }
+    Ok(Exit::Done)
 }
 
 fn say(json: bool, answer: &Drilled) -> Result<()> {

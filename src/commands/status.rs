@@ -8,6 +8,7 @@ use super::args;
 use crate::archive::lineage::Parent;
 use crate::archive::verified::Verified;
 use crate::backup::no_member::no_member;
+use crate::backup::skipped::Skipped;
 use crate::backup::state::State;
 use crate::backup::status::{self, Facts, New};
 use crate::backup::{capture, outcome};
@@ -71,6 +72,7 @@ fn facts(node: &Node, options: &args::Status, dir: &DataDir, doubt: Option<Doubt
         timer: if root.is_live() { Some(systemd::is_active(TIMER)?) } else { None },
         verified,
         rehearsed: outcome::rehearsed(&settings.backup_dir),
+        rehearse_skipped: Skipped::load(&settings.backup_dir).map(|skipped| skipped.why),
         moved: is_moved(settings, state.as_ref())?,
         folder,
         state,

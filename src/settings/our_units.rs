@@ -25,23 +25,29 @@ pub struct OurUnit {
 }
 
 /// All of them.
-pub const UNITS: [OurUnit; 7] = [
+pub const UNITS: [OurUnit; 9] = [
     OurUnit { name: BACKUP, start: Start::ByTimer, command: "backup" },
     OurUnit { name: TIMER, start: Start::Timer, command: "" },
     OurUnit { name: VERIFY, start: Start::ByTimer, command: "verify" },
     OurUnit { name: VERIFY_TIMER, start: Start::Timer, command: "" },
+    OurUnit { name: REHEARSE, start: Start::ByTimer, command: "rehearse" },
+    OurUnit { name: REHEARSE_TIMER, start: Start::Timer, command: "" },
     OurUnit { name: DOCTOR, start: Start::ByHand, command: "doctor" },
     OurUnit { name: RESTORE, start: Start::InRecovery, command: "restore" },
     OurUnit { name: JOIN, start: Start::InRecovery, command: "join" },
 ];
 /// Sends what changed. Its drop-in holds our settings, for a command that was started by hand, too.
 pub const BACKUP: &str = "etcd2-backup.service";
-/// What is enabled where backups are to be made. It starts and stops the timer of the verification.
+/// What is enabled where backups are to be made. It starts and stops the timers of verification and drill.
 pub const TIMER: &str = "etcd2-backup.timer";
 /// Reads a share of the archive again.
 pub const VERIFY: &str = "etcd2-backup-verify.service";
 /// Starts that.
 pub const VERIFY_TIMER: &str = "etcd2-backup-verify.timer";
+/// Restores the newest point beside the data, and compares.
+pub const REHEARSE: &str = "etcd2-backup-rehearse.service";
+/// Starts that.
+pub const REHEARSE_TIMER: &str = "etcd2-backup-rehearse.timer";
 /// Tries what a backup needs, with the rights of one.
 pub const DOCTOR: &str = "etcd2-backup-doctor.service";
 /// Makes this node the first member of a recovered cluster.

@@ -2,7 +2,7 @@
 //! The node, the build, the importer, the template and the reference (docs/reference/settings.md) go by these rows.
 
 use super::checks::{self, Check, Read};
-use super::our_units::{BACKUP, TIMER, VERIFY_TIMER};
+use super::our_units::{BACKUP, REHEARSE_TIMER, TIMER, VERIFY_TIMER};
 
 /// Where a setting lands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -355,6 +355,14 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("1/7"),
         check: |text, write| done(checks::share(text, write)),
         doc: "how much each time: 7 runs in a row read every byte",
+        ..ROW
+    },
+    Setting {
+        key: "rehearse.schedule",
+        lands: Lands::Directive { unit: REHEARSE_TIMER, name: "OnCalendar" },
+        default: Some("weekly"),
+        doc: "when to restore the newest backup beside the data and compare it under a private etcd (a calendar \
+              expression of systemd, as `calendar`); `off`: never",
         ..ROW
     },
     Setting {

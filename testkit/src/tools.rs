@@ -17,6 +17,7 @@ use crate::checkout;
 use crate::process::run;
 
 mod fetch;
+pub mod monitoring;
 
 /// Says where the tools were fetched to; `cargo xtask test` sets it.
 pub const FOLDER_VARIABLE: &str = "ETCD2_BACKUP_TOOLS";

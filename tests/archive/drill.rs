@@ -140,6 +140,44 @@ fn a_damaged_archive_and_a_script_for_etcd_are_refused() {
     assert!(!scratch(&node).exists() && !node.path("/var/lib/etcd2-backup/rehearsed.json").exists());
 }
 
+#[test]
+fn the_timers_rehearsal_is_no_failure_where_none_can_run() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = backed_up(tools);
+    node.etcd.start().unwrap();
+    let skipped = node.path("/var/lib/etcd2-backup/rehearse-skipped.json");
+    let why = "it is not known which program etcd2.service starts";
+    for is_told in [true, false] {
+        let run = node.run(&["rehearse", "--scheduled"]);
+        let told = run.log.contains(&format!("restores cannot be rehearsed on this node: {why}"));
+        assert_eq!((run.code, told, run.log.contains("hint: ")), (0, is_told, is_told), "{}", run.log);
+    }
+    let status = |node: &Node| {
+        let answer = node.run(&["status", "--json"]).answer;
+        serde_json::from_str::<serde_json::Value>(&answer).unwrap()["rehearse_skipped"].clone()
+    };
+    assert_eq!(status(&node), why);
+    node.environment.insert("ETCD2_BACKUP_METRICS_FILE".into(), "/var/lib/etcd2-backup.prom".into());
+    let metric = |node: &Node| {
+        node.ok(&["backup"]);
+        let text = fs::read_to_string(node.path("/var/lib/etcd2-backup.prom")).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("etcd2_backup_rehearse_skipped ").map(str::to_owned))
+    };
+    assert_eq!(metric(&node).as_deref(), Some("1"));
+    // Somebody who asks for it is refused as ever.
+    node.refused(&["rehearse"], 15, &[why, "--etcd PATH"]);
+    assert!(skipped.exists());
+
+    let (code, _, log) = rehearse(&node, &tools.etcd, &["--scheduled"]);
+    assert_eq!(code, 0, "{log}");
+    assert!(!skipped.exists() && node.path("/var/lib/etcd2-backup/rehearsed.json").exists());
+    assert_eq!((status(&node), metric(&node).as_deref()), (serde_json::Value::Null, Some("0")));
+    // What ends badly is a failure.
+    let (code, _, log) = rehearse(&node, Path::new("/bin/true"), &["--scheduled"]);
+    assert_eq!(code, 16, "{log}");
+    assert!(!skipped.exists());
+}
+
 /// etcd of a rehearsal of this node, once it is that: `/proc/PID`.
 fn rehearsed_etcd(node: &Node, etcd: &Path) -> Option<PathBuf> {
     let data = scratch(node).join("data");

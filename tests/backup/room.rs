@@ -101,6 +101,12 @@ fn what_reads_the_archive_beside_a_member_leaves_it_its_room() {
         disk.leave(leave);
         refused(&node, &disk, arguments, what);
     }
+    // By the timer that is no failure, and told once.
+    for is_told in [true, false] {
+        let run = node.run(&[&rehearse[..], &["--scheduled"]].concat());
+        let told = run.log.contains("restores cannot be rehearsed on this node: there is no room in ");
+        assert_eq!((run.code, told), (0, is_told), "{}", run.log);
+    }
     disk.make_room();
     for arguments in [&["verify"][..], &["restore", "--plan"]] {
         node.ok(arguments);

@@ -66,6 +66,7 @@ fn every_key_of_the_site_is_in_its_table_with_its_default() {
         ("metrics", "MetricsFragment"),
         ("retention", "RetentionFragment"),
         ("verify", "VerifyFragment"),
+        ("rehearse", "RehearseFragment"),
     ];
     let top = fields(FRAGMENT, "pub(crate) struct Fragment").into_iter();
     let top = top.filter(|k| !tables.iter().any(|(table, _)| k == table)).map(str::to_owned);

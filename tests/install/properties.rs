@@ -14,8 +14,14 @@ use sha2::{Digest as _, Sha256};
 
 const PAYLOAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/install/payload");
 const UNITS: &str = "etc/systemd/system";
-const SERVICES: [&str; 5] =
-    ["etcd2-backup", "etcd2-backup-verify", "etcd2-backup-doctor", "etcd2-restore", "etcd2-join"];
+const SERVICES: [&str; 6] = [
+    "etcd2-backup",
+    "etcd2-backup-verify",
+    "etcd2-backup-rehearse",
+    "etcd2-backup-doctor",
+    "etcd2-restore",
+    "etcd2-join",
+];
 const SETTINGS: &str = "30-etcd2-backup-restore.conf";
 
 /// Content and mode of every file; folders are judged apart.
@@ -78,7 +84,7 @@ impl Version {
             add(format!("{UNITS}/{service}.service.d/{SETTINGS}"), SETTINGS, 0o644);
             add(format!("{UNITS}/{service}.service"), &format!("{service}.service"), 0o644);
         }
-        for timer in ["etcd2-backup.timer", "etcd2-backup-verify.timer"] {
+        for timer in ["etcd2-backup.timer", "etcd2-backup-verify.timer", "etcd2-backup-rehearse.timer"] {
             add(format!("{UNITS}/{timer}"), timer, 0o644);
         }
         let fence = "30-etcd2-backup-fence.conf";

@@ -32,7 +32,7 @@ write_site e1 host
 build_tarball
 install_on e1 e2
 write_keys e1 some 20
-for unit in etcd2-backup etcd2-backup-verify etcd2-backup-doctor etcd2-restore etcd2-join; do
+for unit in etcd2-backup etcd2-backup-verify etcd2-backup-rehearse etcd2-backup-doctor etcd2-restore etcd2-join; do
     claim "$unit.service may get no more rights than it has" has_property $unit.service NoNewPrivileges yes
     claim "$unit.service gets an error from what it may not call, no signal" \
         has_property $unit.service SystemCallErrorNumber 1
@@ -49,13 +49,21 @@ await_word e1 etcd2-backup-doctor.service '^ok      remove   nothing of it is le
 ok "the doctor finds what a backup needs, with the rights of one"
 
 on e1 sudo systemctl start etcd2-backup.timer
-claim "the timer of the verification runs with that of the backups" on e1 systemctl is-active etcd2-backup-verify.timer
+for timer in etcd2-backup-verify.timer etcd2-backup-rehearse.timer; do
+    claim "$timer runs with that of the backups" on e1 systemctl is-active $timer
+done
 wait_for 90 "first backup by the timer" has_more_parts e1 0
 on e1 sudo systemctl stop etcd2-backup.timer
-claim "and stops with it" [ "$(on e1 "systemctl is-active etcd2-backup-verify.timer || true")" = inactive ]
+for timer in etcd2-backup-verify.timer etcd2-backup-rehearse.timer; do
+    claim "$timer stops with it" [ "$(on e1 "systemctl is-active $timer || true")" = inactive ]
+done
 on e1 sudo systemctl start etcd2-backup-verify.service
 await_word e1 etcd2-backup-verify.service '^generation 1: .* read: whole$'
 ok "a share of the archive is read again under the same protections"
+on e1 sudo systemctl start etcd2-backup-rehearse.service
+await_word e1 etcd2-backup-rehearse.service '^etcd has [0-9]* keys; '
+ok "a restore is rehearsed by its unit, with a private etcd"
+claim "and was not skipped" on e1 sudo test ! -e /var/lib/etcd2-backup/rehearse-skipped.json
 
 put "$work_dir/probe.sh" e1
 on e1 <<END

@@ -1,6 +1,10 @@
 //! This node's clock, its room, and etcd's log as a backup reads it.
 
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
 
 use super::Check;
 use crate::backup::capture::Capture;
@@ -11,14 +15,18 @@ use crate::etcd::in_use;
 use crate::etcd::proto::{LogPosition, Metadata};
 use crate::exit::{Exit, fault};
 use crate::node::running::note::Open;
+use crate::sys::fs::parent;
 use crate::sys::room::{self, Leave, Room};
 use crate::sys::terminal::table::bytes;
-use crate::sys::time;
+use crate::sys::{look, time};
 
 /// A restore refuses a clock that is further behind.
 const BEHIND: u64 = 3600;
 /// Clocks of two nodes are never the same; at that distance something is wrong.
 const APART: u64 = 300;
+/// What everybody has to be allowed on a file, and on a folder above it.
+const READ: u32 = 0o4;
+const ENTER: u32 = 0o1;
 
 /// What a backup of all would read.
 pub fn log(all: &Capture) -> Check {
@@ -197,12 +205,65 @@ pub fn room(dir: &Path, needed: u64) -> Check {
     }
 }
 
+/// Whether node_exporter, which seldom is root, can read the file that backups write for it. What is not there yet will be
+/// made so.
+pub fn metrics(file: &Path) -> Check {
+    let hint = |what: &str| {
+        format!(
+            "if node_exporter does not run as root there: {what}; or set another metrics.textfile in the site"
+        )
+    };
+    match closed_to_others(file) {
+        Ok(None) => Check::good("metrics", format!("every user can read {}", file.display())),
+        Ok(Some((path, mode))) => Check::noted(
+            "metrics",
+            format!("only some users can read {}, as {} has mode {mode:04o}", file.display(), path.display()),
+            hint(&format!("sudo chmod o+rX {}", path.display())),
+        ),
+        Err(e) => Check::noted(
+            "metrics",
+            format!("could not check whether every user can read {}: {e:#}", file.display()),
+            hint(&format!("ls -ld {}", parent(file).display())),
+        ),
+    }
+}
+
+/// The outermost part of a path that keeps other users from reading the file, with its mode.
+fn closed_to_others(file: &Path) -> Result<Option<(PathBuf, u32)>> {
+    let there = file.ancestors().find_map(|path| look::at(path).map(|found| found.map(|_| path)).transpose());
+    let Some(there) = there.transpose()? else { return Ok(None) };
+    // Where links lead to counts.
+    let real = fs::canonicalize(there).with_context(|| format!("following {}", there.display()))?;
+    let listed = match there {
+        _ if there == file => real.parent(),
+        _ if there == parent(file) => Some(real.as_path()),
+        _ => None,
+    };
+    let mut parts: Vec<&Path> = real.ancestors().collect();
+    parts.reverse();
+    for part in parts {
+        let Some(found) = look::at(part)? else { continue };
+        let needed = match () {
+            () if !found.is_dir() => READ,
+            () if listed == Some(part) => READ | ENTER,
+            () => ENTER,
+        };
+        if found.mode() & needed != needed {
+            return Ok(Some((part.to_path_buf(), found.mode() & 0o7777)));
+        }
+    }
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Outcome;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::backup::state::tests::state;
     use crate::cluster::own::Own;
+    use crate::sys::fs::{create_dirs, write_atomic};
 
     #[test]
     fn a_clock_that_is_behind_is_told_of_and_far_behind_it_fails() {
@@ -253,5 +314,33 @@ mod tests {
         assert_eq!(room(dir.path(), u64::MAX).outcome, Outcome::Failed(Exit::NoSpace));
         // One that is to be made lies in what is there.
         assert_eq!(room(&dir.path().join("none"), 1).outcome, Outcome::Good);
+    }
+
+    #[test]
+    fn a_file_for_a_monitor_that_others_cannot_read_is_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let mode =
+            |name: &str, mode| fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+        let file = at("a/b/x.prom");
+        mode("", 0o755);
+        assert_eq!(closed_to_others(&file).unwrap(), None, "nothing of it is there");
+        create_dirs(&at("a/b"), 0o755).unwrap();
+        write_atomic(&file, b"", 0o644).unwrap();
+        std::os::unix::fs::symlink(at("a"), at("link")).unwrap();
+        for (name, closed, open) in
+            [("a", 0o700, 0o711), ("a/b", 0o751, 0o755), ("a/b", 0o754, 0o755), ("a/b/x.prom", 0o600, 0o604)]
+        {
+            mode(name, closed);
+            for file in [&file, &at("link/b/x.prom")] {
+                let found = closed_to_others(file).unwrap();
+                assert_eq!(found, Some((at(name).canonicalize().unwrap(), closed)));
+                let check = metrics(file);
+                assert_eq!(check.outcome, Outcome::Noted, "{check:?}");
+            }
+            mode(name, open);
+            assert_eq!(closed_to_others(&file).unwrap(), None, "{name}");
+        }
+        assert_eq!(metrics(&file).outcome, Outcome::Good);
     }
 }

@@ -47,6 +47,8 @@ pub struct Facts {
     pub verified: Option<u64>,
     /// When a rehearsal last found nothing wrong.
     pub rehearsed: Option<u64>,
+    /// Why the timer's rehearsal cannot run here, if it cannot.
+    pub rehearse_skipped: Option<String>,
 }
 
 /// What the log has behind the last part that was made.

@@ -34,6 +34,7 @@ fn facts() -> Facts {
         timer: Some(true),
         verified: Some(NOW - 1),
         rehearsed: None,
+        rehearse_skipped: Some("there is no etcd".into()),
     }
 }
 
@@ -142,8 +143,8 @@ fn it_is_said_for_people_and_for_programs() {
                 remote      up to index 50 of generation 1, in r:p/id\n\
                 captured    1970-01-01T02:45:40Z (60 s ago)\n\
                 etcd        runs and has a quorum, applied up to index 50\n\
-                verified    1970-01-01T02:46:39Z (1 s ago)\n\
-                rehearsed   never\n\
+                 verified    1970-01-01T02:46:39Z (1 s ago)\n\
+                 rehearsed   never; the timer cannot rehearse here: there is no etcd\n\
                 warning     etcd2-backup.timer does not run: automatic backups are off\n\
                 \x20           hint: sudo systemctl enable --now etcd2-backup.timer\n";
     assert_eq!(said, want);

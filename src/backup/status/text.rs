@@ -47,7 +47,9 @@ pub fn text(facts: &Facts, judgement: &Judgement, width: usize) -> String {
     line("etcd", etcd(&facts.etcd));
     let ever = |time: Option<u64>| time.map_or("never".to_owned(), when);
     line("verified", ever(facts.verified));
-    line("rehearsed", ever(facts.rehearsed));
+    let skipped =
+        facts.rehearse_skipped.as_ref().map(|why| format!("; the timer cannot rehearse here: {why}"));
+    line("rehearsed", ever(facts.rehearsed) + &skipped.unwrap_or_default());
     for Warning { text, hint, .. } in warnings {
         line("warning", text.clone());
         line("", format!("hint: {hint}"));
@@ -98,6 +100,7 @@ pub fn json(facts: &Facts, judgement: &Judgement) -> Value {
         "timer": facts.timer,
         "verified": time(facts.verified),
         "rehearsed": time(facts.rehearsed),
+        "rehearse_skipped": facts.rehearse_skipped,
         "warnings": judgement.warnings.iter().map(warning).collect::<Vec<_>>(),
     })
 }

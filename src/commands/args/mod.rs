@@ -356,6 +356,9 @@ pub struct Rehearse {
     /// Rehearse even if etcd last ran with its data elsewhere
     #[arg(long)]
     pub force: bool,
+    /// For the timer: where no rehearsal can run, record why and succeed
+    #[arg(long)]
+    pub scheduled: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -154,7 +154,7 @@ fn check_read(site: &Site, files: &[NodeFile], templates: bool) -> BTreeMap<Stri
     if !templates {
         // What is set only where it is asked for; and of folders that not every systemd takes as they are, some directives
         // do not speak.
-        static KNOWN: Mutex<BTreeMap<[bool; 8], Skeleton>> = Mutex::new(BTreeMap::new());
+        static KNOWN: Mutex<BTreeMap<[bool; 9], Skeleton>> = Mutex::new(BTreeMap::new());
         let is_odd = |path: &Path| path.to_string_lossy().contains(['%', '\\', '"', '\'', '$']);
         let odd = is_odd(&site.backup_dir);
         let odd_metrics = site.metrics_file.as_deref().and_then(Path::parent).is_some_and(is_odd);
@@ -168,11 +168,13 @@ fn check_read(site: &Site, files: &[NodeFile], templates: bool) -> BTreeMap<Stri
             odd_metrics,
             // rclone may write a token into it.
             is_encrypted(&site.rclone_conf.0),
+            is_odd(&site.restore_dir),
         ];
         let mut known = KNOWN.lock().unwrap();
         let plain = || {
             let more = if odd { "backup_dir = \"/srv/%\"\n" } else { "" };
-            let mut plain = site::tests::load_of(&format!("{MINIMAL}{more}"), CONF).unwrap();
+            let more_still = if asked[8] { "restore_dir = \"/var/%\"\n" } else { "" };
+            let mut plain = site::tests::load_of(&format!("{MINIMAL}{more}{more_still}"), CONF).unwrap();
             if asked[7] {
                 plain.rclone_conf = Content(site.rclone_conf.0.clone());
             }

@@ -207,6 +207,8 @@ mod tests {
                 ("_etcd2-backup", 0o644),
                 ("etcd2-backup-doctor.service", 0o644),
                 ("etcd2-backup-install", 0o755),
+                ("etcd2-backup-rehearse.service", 0o644),
+                ("etcd2-backup-rehearse.timer", 0o644),
                 ("etcd2-backup-verify.service", 0o644),
                 ("etcd2-backup-verify.timer", 0o644),
                 ("etcd2-backup.8", 0o644),
@@ -233,7 +235,7 @@ mod tests {
         let want: String =
             files.iter().map(|(name, f)| format!("{}  {name}\n", sha256(&f.content))).collect();
         assert_eq!(sums, want);
-        assert_eq!(files.len(), 17);
+        assert_eq!(files.len(), 19);
     }
 
     #[test]

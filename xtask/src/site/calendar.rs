@@ -4,6 +4,7 @@
 //! refused here, and the times of a day are read, to see how close they are. Of the rest systemd is the judge: `lint` asks it.
 
 use etcd2_backup::settings::checks::{CLOSEST_SECS, START_LIMIT};
+use etcd2_backup::settings::table::default;
 
 use super::validate::refuse;
 
@@ -31,6 +32,18 @@ pub(crate) fn check_calendar(key: &str, text: &str) -> anyhow::Result<String> {
             format!("leave out some, for example {name} = \"*:*:0/10\" or {name} = \"*:0/5\""),
         )),
         _ => Ok(text.to_owned()),
+    }
+}
+
+/// What switches a timer off.
+const OFF: &str = "off";
+
+/// Whether a timer runs that can be switched off, and its expression: as said, or the default of its key. One that nothing
+/// starts must still be a timer.
+pub(crate) fn calendar_or_off(key: &str, said: Option<&str>) -> anyhow::Result<(bool, String)> {
+    match said.unwrap_or(default(key)).trim() {
+        OFF => Ok((false, default(key).to_owned())),
+        schedule => Ok((true, check_calendar(key, schedule)?)),
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Fragment {
     #[serde(default)]
     pub(crate) verify: VerifyFragment,
     #[serde(default)]
+    pub(crate) rehearse: RehearseFragment,
+    #[serde(default)]
     pub(crate) vars: Vars,
 }
 
@@ -80,6 +82,13 @@ pub(crate) struct VerifyFragment {
     pub(crate) schedule: Option<String>,
 }
 
+/// What the file said under `[rehearse]`.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RehearseFragment {
+    pub(crate) schedule: Option<String>,
+}
+
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(untagged, expecting = "founder must be a URL, or a list of the URLs of one member")]
 pub(crate) enum OneOrMany {
@@ -98,7 +107,8 @@ pub(crate) fn parse_fragment(text: &str) -> Result<Fragment> {
             .replace("struct RcloneFragment", "a table")
             .replace("struct MetricsFragment", "a table")
             .replace("struct RetentionFragment", "a table")
-            .replace("struct VerifyFragment", "a table");
+            .replace("struct VerifyFragment", "a table")
+            .replace("struct RehearseFragment", "a table");
         let key = text.lines().nth(line).and_then(|l| l.split_once('=')).map(|(key, _)| key.trim());
         let key = key.filter(|_| message.starts_with("invalid type")).map(|key| format!("{key}: "));
         let what = format!("line {}: {}{message}", line + 1, key.unwrap_or_default());
@@ -119,7 +129,7 @@ pub(crate) fn parse_fragment(text: &str) -> Result<Fragment> {
 }
 
 /// The tables whose keys are ours.
-const TABLES: [&str; 4] = ["rclone", "metrics", "retention", "verify"];
+const TABLES: [&str; 5] = ["rclone", "metrics", "retention", "verify", "rehearse"];
 
 /// Every key is known, and every string is one plain line.
 fn check_keys(prefix: &str, table: &toml::Table) -> Result<()> {

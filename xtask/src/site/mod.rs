@@ -8,6 +8,7 @@ pub(crate) mod fragment;
 pub(crate) mod input;
 pub(crate) mod nearest;
 pub(crate) mod rclone_conf;
+pub(crate) mod rehearse;
 pub(crate) mod retention;
 pub(crate) mod runner;
 pub(crate) mod schedule;
@@ -30,6 +31,7 @@ use etcd2_backup::settings::table::default;
 use finding::Finding;
 use fragment::{Fragment, OneOrMany, parse_fragment};
 use input::{Content, TEXT};
+use rehearse::Rehearse;
 use retention::Retention;
 use runner::Runner;
 use schedule::Schedule;
@@ -87,6 +89,8 @@ pub(crate) struct Site {
     pub(crate) retention: Retention,
     /// When how much of it is read again.
     pub(crate) verify: Verify,
+    /// When a restore is rehearsed.
+    pub(crate) rehearse: Rehearse,
     /// rclone.conf, byte for byte.
     pub(crate) rclone_conf: Content,
     /// The operator's templates, in place of the built-in ones.
@@ -181,6 +185,7 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
     runner::refuse_unmountable(&runner, &endpoint, sections.as_deref().unwrap_or_default(), &flags)?;
     let retention = retention::resolve(&said.retention)?;
     let verify = verify::resolve(&said.verify)?;
+    let rehearse = rehearse::resolve(&said.rehearse)?;
     Ok(Site {
         founder,
         endpoint,
@@ -206,6 +211,7 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         password_file,
         retention,
         verify,
+        rehearse,
         rclone_conf: Content(conf),
         templates: Texts::new(),
         vars: said.vars,

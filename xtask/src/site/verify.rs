@@ -1,10 +1,9 @@
 //! When how much of the remote is read again, as the site says it.
 
 use anyhow::Result;
-use etcd2_backup::settings::table::default;
 use serde::Serialize;
 
-use super::calendar::check_calendar;
+use super::calendar::calendar_or_off;
 use super::fragment::VerifyFragment;
 use super::validate::text;
 
@@ -19,19 +18,10 @@ pub(crate) struct Verify {
     pub(crate) schedule: String,
 }
 
-/// What switches it off.
-const OFF: &str = "off";
-
 /// The values of `[verify]`, checked, and the defaults of what it leaves out.
 pub(crate) fn resolve(said: &VerifyFragment) -> Result<Verify> {
     let share = text("verify.share", said.share.as_deref())?;
-    let schedule = said.schedule.as_deref().unwrap_or(default("verify.schedule")).trim();
-    let on = schedule != OFF;
-    let schedule = match on {
-        // A timer that nothing starts must still be one.
-        false => default("verify.schedule").to_owned(),
-        true => check_calendar("verify.schedule", schedule)?,
-    };
+    let (on, schedule) = calendar_or_off("verify.schedule", said.schedule.as_deref())?;
     Ok(Verify { on, share, schedule })
 }
 

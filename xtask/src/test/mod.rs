@@ -15,6 +15,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result};
 use etcd2_backup::exit::{Exit, fault};
+use testkit::tools::monitoring::Monitoring;
 use testkit::tools::{FOLDER_VARIABLE, Tools, nextest_or_fetch, strace_or_fetch};
 
 use crate::checkout::{self, cargo, with_hint};
@@ -233,11 +234,11 @@ fn own_copy() -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// Finds or fetches etcd, etcdctl, rclone; a current rclone, etcd 3.5.1 and strace, without which some tests skip; and
-/// nextest, without which they take longer.
+/// Finds or fetches etcd, etcdctl, rclone; a current rclone, etcd 3.5.1, strace and Prometheus, without which some tests
+/// skip; and nextest, without which they take longer.
 fn find_tools() -> Result<Given> {
     println!(
-        "== etcd, etcdctl, rclone, strace, nextest: from PATH, else fetched to target/tools (nothing is installed)"
+        "== etcd, etcdctl, rclone, strace, Prometheus, nextest: from PATH, else fetched to target/tools (nothing is installed)"
     );
     let folder = checkout::target().join("tools");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -246,7 +247,9 @@ fn find_tools() -> Result<Given> {
         println!("   {}", path.display());
     }
     let current = tools.clone().with_current_rclone(&folder).map(|t| t.rclone);
-    for found in [current, tools.with_etcd_3_5(&folder).map(|t| t.etcd), strace_or_fetch(&folder)] {
+    let monitoring = Monitoring::locate_or_fetch(&folder).map(|m| m.prometheus);
+    for found in [current, tools.with_etcd_3_5(&folder).map(|t| t.etcd), strace_or_fetch(&folder), monitoring]
+    {
         match found {
             Ok(path) => println!("   {}", path.display()),
             Err(e) if env::var_os("CI").is_some() => return Err(with_hint(e)),

@@ -5,7 +5,7 @@ pub(crate) const OLDEST: u32 = 231;
 
 /// Each directive and the systemd that brought it (0: before 200).
 #[rustfmt::skip]
-const DIRECTIVES: [(&str, u32); 29] = [
+const DIRECTIVES: [(&str, u32); 30] = [
     ("AccuracySec", 209),
     ("After", 0),
     ("Also", 0),
@@ -23,6 +23,7 @@ const DIRECTIVES: [(&str, u32); 29] = [
     ("IOSchedulingClass", 0),
     ("IOSchedulingPriority", 0),
     ("Nice", 0),
+    ("OOMScoreAdjust", 0),
     ("OnBootSec", 0),
     ("OnCalendar", 0),
     ("OnFailure", 0),

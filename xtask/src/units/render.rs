@@ -1,6 +1,7 @@
 //! The node's files, rendered from the templates, which mirror the node's file system.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use anyhow::Result;
 use etcd2_backup::paths;
@@ -10,6 +11,7 @@ use tera::{Context, ErrorKind, Kwargs, State, Tera, Value};
 use super::rendered::NodeFile;
 use super::sandbox::Sandbox;
 use crate::site::Site;
+use crate::site::rehearse::Rehearse;
 use crate::site::retention::Retention;
 use crate::site::runner::Runner;
 use crate::site::schedule::When;
@@ -52,14 +54,15 @@ struct Values<'a> {
     /// With the specifier of systemd that names the unit that failed; `safe` writes it out.
     on_failure: Option<String>,
     metrics_file: Option<&'a str>,
-    /// The folder it lies in.
-    metrics_dir: Option<&'a str>,
+    /// The folders it lies in, the outermost one first.
+    metrics_dirs: Vec<String>,
     bwlimit: Option<&'a str>,
     /// With spaces between them; only where there are some.
     flags: Option<String>,
     backup_timeout: String,
     retention: &'a Retention,
     verify: &'a Verify,
+    rehearse: &'a Rehearse,
     sandbox: Sandbox,
     /// The operator's own.
     vars: &'a Vars,
@@ -76,7 +79,7 @@ impl<'a> Values<'a> {
             When::At(calendar) => (None, Some(calendar.as_str())),
         };
         // They came from a text file.
-        let dir = |path: &'a std::path::Path| path.to_str().unwrap_or_default();
+        let dir = |path: &'a Path| path.to_str().unwrap_or_default();
         Self {
             program: paths::PROGRAM,
             fence: paths::FENCE,
@@ -104,7 +107,7 @@ impl<'a> Values<'a> {
             rclone_timeout: humantime::format_duration(site.rclone_timeout).to_string(),
             on_failure: site.on_failure.as_ref().map(|unit| unit.replace("@.", "@%n.")),
             metrics_file: site.metrics_file.as_deref().map(dir),
-            metrics_dir: site.metrics_file.as_deref().and_then(std::path::Path::parent).map(dir),
+            metrics_dirs: site.metrics_file.as_deref().map(folders_above).unwrap_or_default(),
             bwlimit: site.bwlimit.as_deref(),
             flags: Some(site.flags.join(" ")).filter(|flags| !flags.is_empty()),
             // A cycle lists and sends; behind a new generation it lists, reads and removes: eight calls with what may be
@@ -115,10 +118,19 @@ impl<'a> Values<'a> {
             ),
             retention: &site.retention,
             verify: &site.verify,
+            rehearse: &site.rehearse,
             sandbox: Sandbox::of(site),
             vars: &site.vars,
         }
     }
+}
+
+/// The folders that a file lies in, the outermost one first, without `/`.
+fn folders_above(file: &Path) -> Vec<String> {
+    let mut all: Vec<String> = file.ancestors().skip(1).map(|dir| dir.display().to_string()).collect();
+    all.retain(|dir| dir != "/");
+    all.reverse();
+    all
 }
 
 /// Renders the built-in templates with `overrides` in their place, sorted by path, whatever that makes of them.
@@ -205,7 +217,7 @@ fn text(value: &Value, _: Kwargs, _: &State) -> Value {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
     use etcd2_backup::sys::fs::{create_dirs, remove_dir_if_there, write_atomic};
     use walkdir::WalkDir;

@@ -24,6 +24,8 @@ pub(crate) struct Sandbox {
     writable: Vec<String>,
     /// Those in which the remote lies.
     local: Vec<String>,
+    /// Whether the folder of restores, in which a rehearsal works, can be named to every systemd.
+    restore_is_plain: bool,
     /// Whether the service can have a /tmp of its own.
     private_tmp: bool,
 }
@@ -69,7 +71,8 @@ impl Sandbox {
             && !conf.contains("/tmp");
         let confined = !remote.unclear && writable.iter().all(|path| is_plain(path));
         writable.retain(|path| is_plain(path));
-        Self { level, confined, writable, local: folders, private_tmp }
+        let restore_is_plain = is_plain(&site.restore_dir.display().to_string());
+        Self { level, confined, writable, local: folders, restore_is_plain, private_tmp }
     }
 }
 
@@ -96,7 +99,8 @@ mod tests {
     fn a_site_gets_what_it_needs() {
         let all = |level, confined, writable: &[&str], local: &[&str], private_tmp| {
             let own = |list: &[&str]| list.iter().map(|p| (*p).to_owned()).collect();
-            Sandbox { level, confined, writable: own(writable), local: own(local), private_tmp }
+            let (writable, local) = (own(writable), own(local));
+            Sandbox { level, confined, writable, local, restore_is_plain: true, private_tmp }
         };
         let (stamps, spool) = ("/etc/etcd2-backup", "/var/lib/etcd2-backup");
         let host = "rclone.runner = \"host\"";
@@ -136,6 +140,8 @@ mod tests {
         }
         let key = "[s3]\ntype = sftp\nkey_file = /tmp/id\n";
         assert!(!sandbox(&format!("endpoint = \"s3:b\"\n{host}"), key).private_tmp);
+        let odd = format!("endpoint = \"s3:b\"\nrestore_dir = \"/srv/100%\"\n{host}");
+        assert!(!sandbox(&odd, CONF).restore_is_plain);
     }
 
     #[test]

@@ -104,10 +104,11 @@ fn our_own_drop_in_is_read_back() {
         let imported = import(dir.path(), STARTER).unwrap();
         let back =
             site::resolve(parse_fragment(&imported.settings).unwrap(), imported.conf, dir.path()).unwrap();
-        // Priorities are the service's, which is not read, nor is the verification's timer; modes are the folder's.
+        // Priorities are the service's, which is not read, nor are the timers of verification and drill; modes are the folder's.
         let mut want = site;
         (want.schedule.nice, want.schedule.io_class) = (10, "best-effort".into());
         want.verify = back.verify.clone();
+        want.rehearse = back.rehearse.clone();
         want.warnings.clone_from(&back.warnings);
         assert_eq!(format!("{back:?}"), format!("{want:?}"));
     }

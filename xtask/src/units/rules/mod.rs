@@ -4,7 +4,7 @@
 use etcd2_backup::paths;
 use etcd2_backup::remote::variables;
 use etcd2_backup::settings::checks::{CLOSEST_SECS, START_LIMIT};
-use etcd2_backup::settings::our_units::{self, BACKUP, OurUnit, Start, TIMER, VERIFY};
+use etcd2_backup::settings::our_units::{self, BACKUP, OurUnit, REHEARSE, Start, TIMER, VERIFY};
 use etcd2_backup::settings::span::parse_span;
 use etcd2_backup::sys::unit_file::{Directive, parse_environment, parse_settings};
 
@@ -197,7 +197,11 @@ fn service(unit: &Unit, verb: &str, findings: &mut Findings) {
 fn ends(unit: &Unit, findings: &mut Findings) {
     if ["", "0", "infinity"].contains(&unit.last("Service", "TimeoutStartSec")) {
         let what = format!("{} has no TimeoutStartSec=", unit.name);
-        let limit = if unit.name == VERIFY { "12h" } else { "{{ backup_timeout }}" };
+        let limit = match unit.name {
+            VERIFY => "12h",
+            REHEARSE => "6h",
+            _ => "{{ backup_timeout }}",
+        };
         findings.warn(what, format!("write TimeoutStartSec={limit}: one that hangs would be the last"));
     }
 }

@@ -1,0 +1,17 @@
+//! The rules and the dashboard of dist/monitoring, judged by Prometheus itself.
+
+mod live;
+mod rules;
+
+use std::path::{Path, PathBuf};
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");
+
+/// The alert rules that are shipped.
+const RULES: &str = "dist/monitoring/etcd2-backup.rules.yml";
+
+/// A file of this repository.
+fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
