@@ -1,6 +1,7 @@
-//! The installer over trees: cases, faults at each system call, promises, properties.
+//! The installer over trees: cases, faults at each system call, promises, properties; who may run it.
 
 mod faults;
+mod privilege;
 mod promises;
 mod properties;
 mod trees;

@@ -1,12 +1,13 @@
 //! What a terminal shows.
 //!
-//! - [`text`]: values as they can be shown · [`output`]: stdout
+//! - [`text`]: values as they can be shown · [`output`]: stdout · [`question`]: yes or no
 
 use std::io::Write as _;
 
 use crate::exit::Exit;
 
 pub mod output;
+pub mod question;
 pub mod text;
 
 /// Prints to stdout what was asked for. Who closed it does not want to read it.
