@@ -272,7 +272,10 @@ fn targets(root: &Root, payload: &Payload) -> Vec<(&'static str, String, u32)> {
 }
 
 /// The links that `systemctl enable` made for our units.
-fn enabled(root: &Root) -> Result<Vec<String>> {
+///
+/// # Errors
+/// A folder of systemd's cannot be looked into.
+pub(super) fn enabled(root: &Root) -> Result<Vec<String>> {
     let mut all = Vec::new();
     for units in [paths::UNIT_DIR, paths::RUNTIME_UNIT_DIR] {
         for folder in look_at::list_if_there(&root.join(units))?.unwrap_or_default() {

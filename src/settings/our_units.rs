@@ -1,5 +1,8 @@
 //! The units of this program: the only list of them, for the tarball, the installer, the build and the node.
 
+/// The oldest systemd that they are written for, of 2016.
+pub const OLDEST_SYSTEMD: u32 = 231;
+
 /// All of them.
 pub const UNITS: [&str; 7] =
     [BACKUP, TIMER, VERIFY, VERIFY_TIMER, DOCTOR, "etcd2-restore.service", "etcd2-join.service"];
