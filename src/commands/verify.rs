@@ -30,6 +30,8 @@ use crate::verify::read::Reader;
 #[derive(Debug, Serialize)]
 struct Checked {
     generation: u64,
+    name: String,
+    /// The same, by the name that it had first.
     folder: String,
     parts: u64,
     bytes: u64,
@@ -84,6 +86,7 @@ pub(super) fn run(root: &Root, options: &args::Verify) -> Result<Exit> {
         findings.extend(read.findings);
         checked.push(Checked {
             generation: generation.name.number,
+            name: generation.name.to_string(),
             folder: generation.name.to_string(),
             parts: read.parts,
             bytes: read.bytes,

@@ -7,9 +7,9 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::existing::{self, Found, look, our_user};
+use super::leftovers;
 use super::payload::{self, Content, Payload, Wanted, drop_in};
 use super::record::{Entry, Record};
-use super::{json, leftovers};
 use crate::exit::{Exit, fault};
 use crate::paths;
 use crate::remote::conf::is_encrypted;
@@ -208,7 +208,8 @@ impl Plan {
             line
         };
         let steps: Vec<Value> = self.steps.iter().map(line).collect();
-        json::text(&json!({ "version": 1, "steps": steps }))
+        let value = json!({ "format": 1, "version": 1, "steps": steps });
+        format!("{value}\n")
     }
 }
 

@@ -12,6 +12,7 @@
 //! - [`keys`]: what is in the v2 store, and whether two stores are the same
 //! - [`store`]: a log and a snapshot of any size, as etcd would have written them
 //! - [`replay`]: what the bytes of a log and of a snapshot say, read independently
+//! - [`schema`]: what JSON is to look like
 //! - [`http`]: just enough HTTP for that
 //! - [`fixtures`]: data directories of etcd versions that are not at hand
 //! - [`modules`]: what the modules of a crate name of each other
@@ -35,6 +36,7 @@ pub mod node;
 pub mod ports;
 pub mod process;
 pub mod replay;
+pub mod schema;
 pub mod store;
 pub mod tools;
 pub mod wait;
