@@ -30,7 +30,7 @@ pub const RECORD: &str = "/etc/etcd2-backup/installed.json";
 pub const INSTALL_JOURNAL: &str = "/etc/etcd2-backup/install-journal.json";
 /// Name of the drop-in of `set-founder`: it sorts behind the one with all settings, and before an operator's `40-`.
 pub const FOUNDER_DROP_IN: &str = "31-etcd2-backup-founder.conf";
-/// Units and drop-ins that are gone after a reboot.
+/// Units and drop-ins that are gone after a reboot; there while systemd is the first process: sd_booted(3).
 pub const RUNTIME_UNIT_DIR: &str = "/run/systemd/system";
 /// systemd's `%m`.
 pub const MACHINE_ID: &str = "/etc/machine-id";

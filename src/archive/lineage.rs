@@ -153,7 +153,7 @@ pub struct Record {
     pub token: String,
     /// Seconds since 1970.
     pub time: u64,
-    /// Where the data came from: `archive` or `local`.
+    /// Where the data came from, for people.
     pub source: String,
     /// Which machine's folder (or disk).
     pub machine_id: String,

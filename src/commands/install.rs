@@ -10,14 +10,14 @@ use crate::exit::{Exit, OrFault, fault};
 use crate::install::payload::{self, Payload};
 use crate::install::plan::{Action, Plan};
 use crate::install::record::{Entry, Record};
-use crate::install::{post_install, system, transaction};
+use crate::install::{needs, post_install, transaction};
 use crate::node::fence;
 use crate::paths::FENCE;
 use crate::remote::version;
 use crate::settings::our_units::{DOCTOR, TIMER};
 use crate::sys::root::Root;
 use crate::sys::terminal::table::count;
-use crate::sys::{fs, look, privilege, systemd, terminal};
+use crate::sys::{fs, look, systemd, terminal};
 
 /// What the tarball is called, and its checksum.
 const TARBALL: [&str; 2] = ["etcd2-backup.tgz", "etcd2-backup.tgz.sha256"];
@@ -27,18 +27,24 @@ const DOCTOR_LIMIT: Duration = Duration::from_secs(30);
 
 pub(super) fn run(root: &Root, options: &args::Install) -> Result<Exit> {
     if options.check {
-        privilege::become_root(root)?;
         return check(root, options.json);
     }
-    system::check(root, options.force)?;
+    if !look::is_dir(&root.join("/"))? {
+        let what = format!("{} is not a directory", root.join("/").display());
+        return Err(fault(
+            Exit::NotFound,
+            what,
+            "name an existing directory tree to install into with --root",
+        ));
+    }
     if options.enable_timer && !root.is_live() {
         let what = "--enable-timer needs the running system, but this is a directory tree";
         let hint = format!("leave it out; on the node: sudo systemctl enable --now {TIMER}");
         return Err(fault(Exit::Refused, what, hint));
     }
     let from = folder(options)?;
-    privilege::become_root(root)?;
     let payload = Payload::verify(&from)?;
+    refuse_what_misses_something(root, &payload, options.force)?;
     check_rclone(root, &payload)?;
     let lock = if options.dry_run { None } else { Some(transaction::begin(root)?) };
     if transaction::is_interrupted(root)? {
@@ -86,6 +92,31 @@ pub(super) fn run(root: &Root, options: &args::Install) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Refuses a node on which this cannot work, with all that it misses, unless `force` is given.
+fn refuse_what_misses_something(root: &Root, payload: &Payload, force: bool) -> Result<()> {
+    let missing = needs::missing(root, payload.runner())?;
+    for each in &missing {
+        if force {
+            log::warn!("{}: installing anyway because of --force", each.what);
+        } else if missing.len() > 1 {
+            log::error!("{}", each.what);
+            log::info!("hint: {}", each.hint);
+        }
+    }
+    match missing.as_slice() {
+        [] => Ok(()),
+        _ if force => Ok(()),
+        [one] => {
+            let hint = format!("{}; to install anyway, add --force", one.hint);
+            Err(fault(Exit::Refused, one.what.clone(), hint))
+        }
+        all => {
+            let what = format!("nothing was installed, for these {} reasons", all.len());
+            Err(fault(Exit::Refused, what, "do what each hint says; to install anyway, add --force"))
+        }
+    }
+}
+
 /// What is installed stays so, whatever is found.
 fn try_what_a_backup_needs() {
     match systemd::start(DOCTOR, DOCTOR_LIMIT) {
@@ -115,7 +146,8 @@ fn check_rclone(root: &Root, payload: &Payload) -> Result<()> {
     }
     match version::ask(&program)? {
         Some(said) => log::info!("rclone {said} (runner {})", payload.runner()),
-        None => log::warn!("rclone is not in the PATH yet: with runner host, the first backup needs it"),
+        // That was told, and is to be installed all the same.
+        None => {}
     }
     Ok(())
 }
@@ -182,16 +214,17 @@ fn remove_source(payload: &Payload, from: &Path) -> Result<()> {
 }
 
 fn tell_next(root: &Root, from: &Path, etcd_unit: &str, options: &args::Install) {
-    if !root.is_live() {
-        log::info!(
-            "systemd was not reloaded, since this is not the running system; on the node, to enable backups:"
-        );
-        log::info!("  sudo systemctl enable {TIMER}");
-    } else if !options.enable_timer {
-        log::info!("next, to enable backups on this node:");
-        log::info!("  sudo systemctl enable {TIMER}");
-        log::info!("  sudo systemctl start {TIMER}");
+    // What could not be asked is told to be done: it does no harm where it is.
+    let left = post_install::left_for_timer(root).unwrap_or_else(|_| vec!["enable", "start"]);
+    let unread = "systemd was not reloaded, since this is not the running system";
+    match (root.is_live(), left.is_empty()) {
+        (true, true) if options.enable_timer => {}
+        (true, true) => log::info!("{TIMER} is enabled and runs, as before"),
+        (true, false) => log::info!("next, to enable backups on this node:"),
+        (false, true) => log::info!("{unread}; {TIMER} is enabled, as before"),
+        (false, false) => log::info!("{unread}; on the node, to enable backups:"),
     }
+    left.iter().for_each(|verb| log::info!("  sudo systemctl {verb} {TIMER}"));
     log::info!("to recover a cluster that lost its quorum, with {etcd_unit} stopped on all nodes:");
     log::info!("  sudo systemctl start etcd2-restore.service && sudo systemctl start {etcd_unit}");
     log::info!(

@@ -9,7 +9,7 @@ use crate::install::plan::{Action, Plan};
 use crate::install::record::Record;
 use crate::install::transaction;
 use crate::sys::root::Root;
-use crate::sys::terminal;
+use crate::sys::{privilege, terminal};
 
 pub mod args;
 mod await_member;
@@ -43,6 +43,9 @@ mod verify;
 /// Whatever the command says; [`crate::exit`] tells code and hint.
 pub fn run(args: &Args) -> Result<Exit> {
     let root = Root::new(&args.root);
+    if needs_root(&args.command) {
+        privilege::become_root(&root)?;
+    }
     match &args.command {
         Command::Install(options) => install::run(&root, options),
         Command::Uninstall(options) => uninstall::run(&root, options),
@@ -68,6 +71,37 @@ pub fn run(args: &Args) -> Result<Exit> {
         Command::Report => report::run(&root),
         Command::StandBy => stand_by::run(&root),
         Command::Await(options) => await_member::run(&root, options),
+    }
+}
+
+/// Whether a command may only be run by root on the running node: it reads rclone.conf, or changes something.
+fn needs_root(command: &Command) -> bool {
+    match command {
+        // They do what they may, and say what they may not.
+        Command::Status(_) | Command::Inspect(_) | Command::Look(_) => false,
+        // etcd's unit runs it, as etcd's user.
+        Command::Guard => false,
+        // It runs on a workstation, and what it runs on the nodes becomes root there.
+        Command::Recover(_) => false,
+        Command::Install(_)
+        | Command::Uninstall(_)
+        | Command::SetFounder(_)
+        | Command::Backup
+        | Command::Doctor
+        | Command::Restore(_)
+        | Command::Undo(_)
+        | Command::Export(_)
+        | Command::Join(_)
+        | Command::Migrate(_)
+        | Command::List(_)
+        | Command::Sources(_)
+        | Command::Verify(_)
+        | Command::Rehearse(_)
+        | Command::Prune(_)
+        | Command::Clean(_)
+        | Command::Report
+        | Command::StandBy
+        | Command::Await(_) => true,
     }
 }
 

@@ -70,5 +70,5 @@ fn json(plan: &Plan, dry_run: bool) -> String {
     let value = json!({
         "format": 1, "dry_run": dry_run, "paused": plan.doubts, "generations": generations,
     });
-    format!("{value:#}\n")
+    format!("{value}\n")
 }

@@ -3,7 +3,7 @@
 //! Nothing is remembered between two runs: what is to be done follows from what the nodes say. Whatever was cut off, and
 //! wherever, running it again goes on from there.
 
-use std::io::{BufRead as _, IsTerminal as _, stderr};
+use std::io::stderr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -22,6 +22,7 @@ use crate::fleet::way::{Node, Take, Way, Wish};
 use crate::fleet::{past, plan, text};
 use crate::settings::our_units::TIMER;
 use crate::sys::terminal::live;
+use crate::sys::terminal::question::{self, Answer};
 use crate::sys::terminal::table::width;
 
 struct Recover<'a> {
@@ -189,15 +190,11 @@ impl Recover<'_> {
             return Ok(());
         }
         let no = |what: &str| Err(fault(Exit::Refused, what, "add --yes to continue without this question"));
-        let stdin = std::io::stdin();
-        if !stdin.is_terminal() {
-            return no("cannot ask for confirmation without a terminal: stopping here");
+        match question::go_on("")? {
+            Answer::Yes => Ok(()),
+            Answer::No => no("not confirmed: stopping here"),
+            Answer::NobodyThere => no("cannot ask for confirmation without a terminal: stopping here"),
         }
-        log::info!("Continue? [y/N]");
-        let mut answer = String::new();
-        stdin.lock().read_line(&mut answer).context("reading the answer")?;
-        let is_yes = ["y", "yes"].iter().any(|yes| answer.trim().eq_ignore_ascii_case(yes));
-        if is_yes { Ok(()) } else { no("not confirmed: stopping here") }
     }
 
     fn carry_out(&self, nodes: Vec<Node>, way: Way, past: Option<&Past>) -> Result<Exit> {

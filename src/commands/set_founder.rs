@@ -8,11 +8,10 @@ use crate::install::{founder, post_install, transaction};
 use crate::settings::our_units::RESTORE;
 use crate::settings::urls::{founder_doubt, peer_url_problem};
 use crate::sys::root::Root;
-use crate::sys::{privilege, systemd};
+use crate::sys::systemd;
 
 pub(super) fn run(root: &Root, options: &args::SetFounder) -> Result<Exit> {
     check(options)?;
-    privilege::become_root(root)?;
     let _lock = transaction::begin(root)?;
     let record = installed(root)?;
     let plan = founder::plan(root, &record, &options.urls)?;

@@ -10,10 +10,10 @@ use crate::node::fence;
 use crate::paths::FENCE;
 use crate::settings::our_units;
 use crate::sys::root::Root;
-use crate::sys::{privilege, systemd};
+use crate::sys::systemd;
+use crate::sys::terminal::question::{self, Answer};
 
 pub(super) fn run(root: &Root, options: &args::Uninstall) -> Result<Exit> {
-    privilege::become_root(root)?;
     let _lock = if options.dry_run { None } else { Some(transaction::begin(root)?) };
     let record = match installed(root) {
         Err(e) if exit_of(&e) == Exit::NotFound && !options.dry_run => {
@@ -27,6 +27,10 @@ pub(super) fn run(root: &Root, options: &args::Uninstall) -> Result<Exit> {
     if options.dry_run {
         tell(&plan, options.json, true)?;
         return Ok(Exit::Done);
+    }
+    if !options.yes && !is_confirmed(&plan)? {
+        let hint = "nothing was removed; add --yes to uninstall without this question";
+        return Err(fault(Exit::Refused, "not confirmed: stopping here", hint));
     }
     // A timer that fires now would start a program that is gone.
     let running = if root.is_live() { stop_timers()? } else { Vec::new() };
@@ -45,6 +49,14 @@ pub(super) fn run(root: &Root, options: &args::Uninstall) -> Result<Exit> {
     post_install::settle(root, &plan)?;
     log::info!("etcd's data, the backups, the member's identity file and the remote are untouched");
     Ok(Exit::Done)
+}
+
+/// Asks whoever sits at the terminal. A script that uninstalls knows what it does.
+fn is_confirmed(plan: &Plan) -> Result<bool> {
+    let removed = plan.count(Action::Remove);
+    let meaning =
+        format!("this removes {removed} files and stops the backups of this node; --dry-run lists them");
+    Ok(question::go_on(&meaning)? != Answer::No)
 }
 
 /// Stops our timers, and gives those that ran.

@@ -289,6 +289,7 @@ fn summary(generation: &Generation, parts: usize, state: State) -> GenerationSum
     let whole = &generation.parts[..parts];
     let at = |part: Option<&crate::archive::names::PartName>| part.map(|p| time::rfc3339(p.time));
     GenerationSummary {
+        generation: generation.name.number,
         number: generation.name.number,
         cluster_id: hex(generation.name.cluster_id),
         member_id: hex(generation.name.member_id),
@@ -298,6 +299,8 @@ fn summary(generation: &Generation, parts: usize, state: State) -> GenerationSum
         bytes: whole.iter().map(|p| p.size).sum(),
         from: at(whole.first()),
         to: at(whole.last()),
+        index: last.map_or(0, |p| p.last),
+        term: last.map_or(0, |p| p.term),
         last_index: last.map_or(0, |p| p.last),
         last_term: last.map_or(0, |p| p.term),
     }

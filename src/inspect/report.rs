@@ -127,6 +127,8 @@ pub struct PartPlace {
 #[derive(Debug, Serialize)]
 pub struct GenerationSummary {
     /// Its number.
+    pub generation: u64,
+    /// The same, by the name that it had first.
     pub number: u64,
     /// In hex.
     pub cluster_id: String,
@@ -145,7 +147,11 @@ pub struct GenerationSummary {
     /// When the last part was captured, UTC.
     pub to: Option<String>,
     /// The last entry.
-    pub last_index: u64,
+    pub index: u64,
     /// That entry's term.
+    pub term: u64,
+    /// The last entry, by the name that it had first.
+    pub last_index: u64,
+    /// That entry's term, by the name that it had first.
     pub last_term: u64,
 }

@@ -7,6 +7,7 @@ pub mod existing;
 pub mod founder;
 mod json;
 pub mod leftovers;
+pub mod needs;
 pub mod payload;
 pub mod plan;
 pub mod post_install;

@@ -7,9 +7,9 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::existing::{self, Found, look, our_user};
+use super::leftovers;
 use super::payload::{self, Content, Payload, Wanted, drop_in};
 use super::record::{Entry, Record};
-use super::{json, leftovers};
 use crate::exit::{Exit, fault};
 use crate::paths;
 use crate::remote::conf::is_encrypted;
@@ -208,7 +208,8 @@ impl Plan {
             line
         };
         let steps: Vec<Value> = self.steps.iter().map(line).collect();
-        json::text(&json!({ "version": 1, "steps": steps }))
+        let value = json!({ "format": 1, "version": 1, "steps": steps });
+        format!("{value}\n")
     }
 }
 
@@ -272,7 +273,10 @@ fn targets(root: &Root, payload: &Payload) -> Vec<(&'static str, String, u32)> {
 }
 
 /// The links that `systemctl enable` made for our units.
-fn enabled(root: &Root) -> Result<Vec<String>> {
+///
+/// # Errors
+/// A folder of systemd's cannot be looked into.
+pub(super) fn enabled(root: &Root) -> Result<Vec<String>> {
     let mut all = Vec::new();
     for units in [paths::UNIT_DIR, paths::RUNTIME_UNIT_DIR] {
         for folder in look_at::list_if_there(&root.join(units))?.unwrap_or_default() {

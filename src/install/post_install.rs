@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::plan::{Action, Plan};
+use super::plan::{Action, Plan, enabled};
 use crate::exit::{Exit, OrFault};
 use crate::paths::RECORD;
+use crate::settings::our_units::TIMER;
 use crate::sys::command::CommandRunExt;
 use crate::sys::root::Root;
 use crate::sys::systemd;
@@ -41,6 +42,24 @@ pub fn settle(root: &Root, plan: &Plan) -> Result<()> {
     )
 }
 
+/// What is left to do by hand until backups are made: verbs of `systemctl` for [`TIMER`]. An upgrade leaves nothing.
+///
+/// # Errors
+/// systemd cannot be asked, or a folder of the tree cannot.
+pub fn left_for_timer(root: &Root) -> Result<Vec<&'static str>> {
+    if root.is_live() {
+        return Ok(left(systemd::is_enabled(TIMER)?, systemd::is_active(TIMER)?));
+    }
+    let is_ours = |link: &String| link.ends_with(&format!("/{TIMER}"));
+    // What is enabled in a tree is started by the boot.
+    Ok(left(enabled(root)?.iter().any(is_ours), true))
+}
+
+fn left(is_enabled: bool, is_active: bool) -> Vec<&'static str> {
+    let verbs = [("enable", is_enabled), ("start", is_active)];
+    verbs.into_iter().filter(|(_, done)| !done).map(|(verb, _)| verb).collect()
+}
+
 /// Gives files the labels that the node's policy has for their paths, where there is a `restorecon`. Files keep the label
 /// of the process that wrote them when they are renamed; systemd may not read them then.
 fn restore_labels(paths: &[PathBuf], search: Option<&OsStr>) -> Result<()> {
@@ -55,6 +74,21 @@ fn restore_labels(paths: &[PathBuf], search: Option<&OsStr>) -> Result<()> {
 mod tests {
     use super::*;
     use crate::sys::fs::write_atomic;
+
+    #[test]
+    fn what_is_done_is_not_asked_for() {
+        assert_eq!(left(false, false), ["enable", "start"]);
+        assert_eq!(left(false, true), ["enable"]);
+        assert_eq!(left(true, false), ["start"]);
+        assert_eq!(left(true, true), [""; 0]);
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        assert_eq!(left_for_timer(&root).unwrap(), ["enable"]);
+        let wants = root.join("/etc/systemd/system/timers.target.wants");
+        std::fs::create_dir_all(&wants).unwrap();
+        std::os::unix::fs::symlink("../etcd2-backup.timer", wants.join(TIMER)).unwrap();
+        assert_eq!(left_for_timer(&root).unwrap(), [""; 0]);
+    }
 
     #[test]
     fn restorecon_is_run_once_with_all_paths_where_it_is() {

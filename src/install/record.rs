@@ -95,7 +95,9 @@ impl Record {
         let found: Vec<Value> =
             found.iter().map(|d| json!({ "target": d.target, "problem": d.problem })).collect();
         let Self { program, commit, .. } = self;
-        json::text(&json!({ "version": 1, "program": program, "commit": commit, "differences": found }))
+        let value =
+            json!({ "format": 1, "version": 1, "program": program, "commit": commit, "differences": found });
+        format!("{value}\n")
     }
 
     /// What was placed at a path.

@@ -24,6 +24,9 @@ pub struct OurUnit {
     pub command: &'static str,
 }
 
+/// The oldest systemd that they are written for, of 2016.
+pub const OLDEST_SYSTEMD: u32 = 231;
+
 /// All of them.
 pub const UNITS: [OurUnit; 9] = [
     OurUnit { name: BACKUP, start: Start::ByTimer, command: "backup" },

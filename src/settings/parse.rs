@@ -11,8 +11,8 @@ use super::rclone_section::{Section, configured};
 use super::table::default;
 use super::values::{OURS, absolute, get};
 use super::{
-    EtcdConfig, RemoteConfig, Runner, Settings, UnitEnvironment, bootstrap, checks, contained, judge, retention,
-    tls, urls,
+    EtcdConfig, RemoteConfig, Runner, Settings, UnitEnvironment, bootstrap, checks, contained, judge,
+    retention, tls, urls,
 };
 use crate::exit::{Exit, fault};
 use crate::paths::{AUTH, BUNDLED_RCLONE, RCLONE_CONF};
@@ -95,8 +95,10 @@ pub fn parse(
             endpoint,
             runner,
             bundled: root.join(BUNDLED_RCLONE),
-            conf: root
-                .join(absolute("RCLONE_CONFIG_PATH", get(ours, "RCLONE_CONFIG_PATH").unwrap_or(RCLONE_CONF))?),
+            conf: root.join(absolute(
+                "RCLONE_CONFIG_PATH",
+                get(ours, "RCLONE_CONFIG_PATH").unwrap_or(RCLONE_CONF),
+            )?),
             password_file: set(ours, "rclone.password_file", checks::password_file)?
                 .map(|path| root.join(path)),
             folders: [backup_dir.clone(), restore_dir.clone()],

@@ -5,8 +5,8 @@
 pub struct OsRelease {
     /// `ID`, for example `flatcar`.
     pub id: String,
-    /// `VARIANT_ID`, for example `coreos`.
-    pub variant_id: String,
+    /// `ID_LIKE`, the systems that it is made from or behaves like, for example `rhel`, `fedora`.
+    pub id_like: Vec<String>,
     /// `PRETTY_NAME`, for people.
     pub pretty_name: String,
 }
@@ -15,13 +15,12 @@ pub struct OsRelease {
 pub fn parse(text: &str) -> OsRelease {
     let mut found = OsRelease::default();
     for (key, value) in text.lines().filter_map(|l| l.trim().split_once('=')) {
-        let field = match key {
-            "ID" => &mut found.id,
-            "VARIANT_ID" => &mut found.variant_id,
-            "PRETTY_NAME" => &mut found.pretty_name,
-            _ => continue,
-        };
-        *field = unquote(value);
+        match key {
+            "ID" => found.id = unquote(value),
+            "ID_LIKE" => found.id_like = unquote(value).split_whitespace().map(str::to_owned).collect(),
+            "PRETTY_NAME" => found.pretty_name = unquote(value),
+            _ => {}
+        }
     }
     found
 }
@@ -51,18 +50,22 @@ mod tests {
                 "ID=coreos\nPRETTY_NAME=\"Container Linux by CoreOS 1800\"",
                 ("coreos", "", "Container Linux by CoreOS 1800"),
             ),
-            ("NAME=Flatcar\nID=flatcar\nID_LIKE=coreos\n", ("flatcar", "", "")),
-            ("ID='fedora'\nVARIANT_ID=\"coreos\"", ("fedora", "coreos", "")),
+            ("NAME=Flatcar\nID=flatcar\nID_LIKE=coreos\n", ("flatcar", "coreos", "")),
+            ("ID='centos'\nID_LIKE=\"rhel  fedora \"", ("centos", "rhel fedora", "")),
             ("# ID=coreos\n#\nID=debian", ("debian", "", "")),
             (r#"PRETTY_NAME="a \"b\" \$c \\ d""#, ("", "", r#"a "b" $c \ d"#)),
-            ("MY_ID=coreos\nID", ("", "", "")),
-            ("ID=a\nID=b\n", ("b", "", "")),
+            ("MY_ID=coreos\nID\nID =coreos", ("", "", "")),
+            ("ID=a\nID_LIKE=c\nID=b\nID_LIKE=\n", ("b", "", "")),
+            ("ID=debian\r\nID_LIKE=\"x y\"\r\n", ("debian", "x y", "")),
             ("ID=\"", ("\"", "", "")),
             ("", ("", "", "")),
         ];
-        for (text, (id, variant_id, pretty_name)) in cases {
-            let expected =
-                OsRelease { id: id.into(), variant_id: variant_id.into(), pretty_name: pretty_name.into() };
+        for (text, (id, id_like, pretty_name)) in cases {
+            let expected = OsRelease {
+                id: id.into(),
+                id_like: id_like.split_whitespace().map(str::to_owned).collect(),
+                pretty_name: pretty_name.into(),
+            };
             assert_eq!(parse(text), expected, "{text}");
         }
     }

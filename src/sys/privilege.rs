@@ -14,10 +14,11 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Goes on as root on the running node: replaces this process by `sudo` running the same command line, if need be.
+/// Goes on as root on the running node: replaces this process by `sudo` running the same command line, if need be. What
+/// works on a tree needs no more than the tree's owner may do.
 ///
 /// # Errors
-/// It did not work: sudo is missing or cannot be started.
+/// [`Exit::Failed`], as sudo's own refusals: sudo is missing or cannot be started.
 pub fn become_root(root: &Root) -> Result<()> {
     if root.is_live() && !is_root() {
         exec_with_sudo(&std::env::args_os().skip(1).collect::<Vec<_>>())?;
@@ -32,7 +33,7 @@ fn exec_with_sudo<S: AsRef<OsStr>>(arguments: &[S]) -> Result<std::convert::Infa
     let error = Command::new("sudo").args(["-u", "root", "--"]).arg(&program).args(arguments).exec();
     Err(error).or_fault(
         Exit::Failed,
-        "starting sudo to become root",
+        "this needs root, and sudo cannot be started",
         format!("run this as root: {} {}", program.display(), shown(arguments)),
     )
 }

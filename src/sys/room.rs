@@ -133,7 +133,10 @@ fn short(dir: &Path, room: Room, wanted: u64, left: u64, missing: u64, what: &st
 }
 
 /// The path, or the nearest folder above it that is there, and its device.
-fn nearest(path: &Path) -> io::Result<(PathBuf, u64)> {
+///
+/// # Errors
+/// Something else than a folder is in the way, or it cannot be asked.
+pub fn nearest(path: &Path) -> io::Result<(PathBuf, u64)> {
     let mut path = path.to_path_buf();
     loop {
         match fs::metadata(&path) {

@@ -26,6 +26,15 @@ pub struct ServiceUnit {
     pub user: String,
 }
 
+/// The version of the node's systemd: 252.
+///
+/// # Errors
+/// `systemctl` is not there, did not answer in time, or says something else.
+pub fn version() -> Result<u32> {
+    let text = Command::new("systemctl").arg("--version").run_ok(LIMIT)?.text();
+    parse_version(&text).with_context(|| format!("unexpected answer of systemctl --version: {}", text.trim()))
+}
+
 /// Makes systemd read the units again.
 ///
 /// # Errors
@@ -138,6 +147,12 @@ pub fn user_ids(name: &str) -> Result<(u32, u32)> {
 
 fn systemctl(arguments: &[&str], limit: Duration) -> Result<()> {
     Command::new("systemctl").args(arguments).run_ok(limit).map(|_| ())
+}
+
+/// `systemd 252 (252.39-1~deb12u1)` and more lines.
+fn parse_version(text: &str) -> Option<u32> {
+    let number = text.lines().next()?.strip_prefix("systemd ")?;
+    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 fn parse_active(text: &str) -> Result<bool> {
@@ -303,6 +318,20 @@ mod tests {
             assert_eq!(parse_active(text).unwrap(), expected, "{text}");
         }
         assert!(parse_active("").is_err());
+    }
+
+    #[test]
+    fn versions_of_systemd() {
+        for (text, expected) in [
+            ("systemd 231\n+PAM +AUDIT -IDN\n", Some(231)),
+            ("systemd 252 (252.39-1~deb12u1)\n+PAM", Some(252)),
+            ("systemd 257~rc1\n", Some(257)),
+            ("systemd v1\n", None),
+            ("busybox 1.36\n", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_version(text), expected, "{text}");
+        }
     }
 
     #[test]

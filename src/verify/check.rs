@@ -21,7 +21,9 @@ use crate::sys::time;
 pub struct Checked {
     /// Its number.
     pub generation: u64,
-    /// Its folder.
+    /// Its name.
+    pub name: String,
+    /// The same, by the key that it had first.
     pub folder: String,
     /// How many parts were read.
     pub parts: u64,
@@ -74,6 +76,7 @@ impl Noted {
             findings.extend(read.findings);
             checked.push(Checked {
                 generation: generation.name.number,
+                name: generation.name.to_string(),
                 folder: generation.name.to_string(),
                 parts: read.parts,
                 bytes: read.bytes,

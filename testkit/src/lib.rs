@@ -12,6 +12,7 @@
 //! - [`keys`]: what is in the v2 store, and whether two stores are the same
 //! - [`store`]: a log and a snapshot of any size, as etcd would have written them
 //! - [`replay`]: what the bytes of a log and of a snapshot say, read independently
+//! - [`schema`]: what JSON is to look like
 //! - [`http`]: just enough HTTP for that
 //! - [`terminal`]: a terminal for a program, and what stands on it
 //! - [`fixtures`]: data directories of etcd versions that are not at hand
@@ -36,6 +37,7 @@ pub mod node;
 pub mod ports;
 pub mod process;
 pub mod replay;
+pub mod schema;
 pub mod store;
 pub mod terminal;
 pub mod tools;

@@ -1,6 +1,8 @@
-//! What lies in the remote: listed, pruned, verified, copied to another machine, rehearsed; what of that takes long.
+//! What lies in the remote: listed, pruned, verified, copied to another machine, rehearsed; what of that takes long, and what is
+//! printed of it as JSON.
 
 mod drill;
+mod json;
 mod list;
 mod migrate;
 mod progress;

@@ -1,6 +1,8 @@
-//! The installer over trees: cases, faults at each system call, promises, properties.
+//! The installer over trees: cases, faults at each system call, promises, properties; what it needs, and who may run it.
 
 mod faults;
+mod needs;
+mod privilege;
 mod promises;
 mod properties;
 mod trees;

@@ -57,6 +57,8 @@ pub enum Layout {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Row {
     /// What `restore --generation` takes.
+    pub generation: u64,
+    /// The same, by the name that it had first.
     pub number: u64,
     /// In hex.
     pub cluster_id: String,
@@ -181,6 +183,7 @@ fn row(Entry { generation, base, .. }: Entry) -> Row {
     let name = generation.name;
     let parent = base.as_ref().and_then(|head| head.parent.as_ref());
     Row {
+        generation: name.number,
         number: name.number,
         cluster_id: hex(name.cluster_id),
         member_id: hex(name.member_id),

@@ -113,6 +113,7 @@ mod tests {
         let time = |second: u64| format!("2026-11-22T13:09:{second:02}Z");
         let point = |part| Point { part, time: time(13 + part), index: 6957 + part, term: 2, bytes: 1050 };
         Row {
+            generation: number,
             number,
             cluster_id: format!("{cluster:x}"),
             member_id: "ce2a822cea30bfca".into(),

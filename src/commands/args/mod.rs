@@ -117,8 +117,8 @@ pub struct Install {
     /// Enable and start etcd2-backup.timer too
     #[arg(long)]
     pub enable_timer: bool,
-    /// Install on a system that is not CoreOS, Flatcar or Fedora CoreOS; replace files that were edited since they were
-    /// placed, each kept as NAME.edited
+    /// Install on any system, whatever it lacks; replace files that were edited since they were placed, each kept as
+    /// NAME.edited
     #[arg(long)]
     pub force: bool,
     /// The directory the tarball was unpacked to [default: where this program is]
@@ -143,6 +143,9 @@ pub struct Uninstall {
     /// Print what is done as JSON
     #[arg(long)]
     pub json: bool,
+    /// Do not ask for confirmation
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, clap::Args)]

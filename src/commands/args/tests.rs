@@ -230,7 +230,11 @@ fn a_line_means_what_it_says() {
             )
         }),
         ("uninstall --force", {
-            args("/", false, Command::Uninstall(Uninstall { dry_run: false, force: true, json: false }))
+            args(
+                "/",
+                false,
+                Command::Uninstall(Uninstall { dry_run: false, force: true, json: false, yes: false }),
+            )
         }),
         ("set-founder http://a:1 -v http://b:2", {
             let urls = vec!["http://a:1".to_owned(), "http://b:2".to_owned()];

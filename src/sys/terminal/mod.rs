@@ -1,6 +1,6 @@
 //! What a terminal shows.
 //!
-//! - [`text`]: values as they can be shown · [`output`]: stdout
+//! - [`text`]: values as they can be shown · [`output`]: stdout · [`question`]: yes or no
 //! - [`table`]: tables, sizes, ages and plural forms
 //! - [`live`]: work that takes long, shown while it runs · [`progress`]: in which words, and when
 
@@ -11,6 +11,7 @@ use crate::exit::Exit;
 pub mod live;
 pub mod output;
 pub mod progress;
+pub mod question;
 pub mod table;
 pub mod text;
 

@@ -1,7 +1,7 @@
 //! The directives of systemd that units of ours use or an operator's are likely to, and how old a systemd knows them.
 
-/// The oldest systemd that is served, of 2016.
-pub(crate) const OLDEST: u32 = 231;
+/// The oldest systemd that is served.
+pub(crate) const OLDEST: u32 = etcd2_backup::settings::our_units::OLDEST_SYSTEMD;
 
 /// Each directive and the systemd that brought it (0: before 200).
 #[rustfmt::skip]
