@@ -15,6 +15,7 @@ use crate::site::runner::Runner;
 use crate::site::schedule::When;
 use crate::site::templates::{PARTS, SUFFIX, Texts, effective};
 use crate::site::validate::refuse;
+use crate::site::variables::Variable;
 use crate::site::vars::Vars;
 use crate::site::verify::Verify;
 
@@ -60,6 +61,8 @@ struct Values<'a> {
     backup_timeout: String,
     retention: &'a Retention,
     verify: &'a Verify,
+    /// What the drop-in sets: each with `name`, `value` and `note`.
+    settings: Vec<Variable>,
     sandbox: Sandbox,
     /// The operator's own.
     vars: &'a Vars,
@@ -115,6 +118,7 @@ impl<'a> Values<'a> {
             ),
             retention: &site.retention,
             verify: &site.verify,
+            settings: site.variables(),
             sandbox: Sandbox::of(site),
             vars: &site.vars,
         }
