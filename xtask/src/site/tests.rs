@@ -79,7 +79,7 @@ fn refusals_name_the_file_the_thing_the_reason_and_the_next_step() {
         ),
         (
             "data_dir = \"etcd2\"",
-            "data_dir \"etcd2\" is not an absolute path | write the absolute path of a folder on the node, for example data_dir = \"/var/lib/etcd2\"",
+            "data_dir \"etcd2\" is not an absolute path | write the absolute path of a directory on the node, for example data_dir = \"/var/lib/etcd2\"",
         ),
         (
             "backup_dir = \"/var/lib/etcd2/backup\"",
@@ -87,15 +87,15 @@ fn refusals_name_the_file_the_thing_the_reason_and_the_next_step() {
         ),
         (
             "etcd_unit = \"etcd2\"",
-            "etcd_unit \"etcd2\" does not end in \".service\" | write the name of the service that runs etcd, for example etcd_unit = \"etcd2.service\"",
+            "etcd_unit \"etcd2\" does not end in \".service\" | write the full name of the service that runs etcd, for example etcd_unit = \"etcd2.service\"",
         ),
         (
             "rclone.runner = \"rkt\"",
-            "rclone.runner \"rkt\" is not known | the runners are: docker, podman, host, bundled",
+            "rclone.runner \"rkt\" is not known | write docker, podman, host or bundled",
         ),
         (
             "rclone.runner = \"dokcer\"",
-            "rclone.runner \"dokcer\" is not known | did you mean docker? The runners are: docker, podman, host, bundled",
+            "rclone.runner \"dokcer\" is not known | did you mean docker? It can be: docker, podman, host, bundled",
         ),
         (
             "rclone = { runner = \"host\", image = \"x\" }",
@@ -115,7 +115,7 @@ fn refusals_name_the_file_the_thing_the_reason_and_the_next_step() {
         ),
         (
             "rclone.image = \"--privileged\"",
-            "rclone.image \"--privileged\" is not the name of an image | write an image whose entry point is rclone, for example image = \"rclone/rclone:1.60.1\"",
+            "rclone.image \"--privileged\" is not the name of an image | write an image whose entry point is rclone, as NAME:TAG or NAME@DIGEST, for example image = \"rclone/rclone:1.60.1\"",
         ),
         (
             "rclone.timeout = \"0s\"",
@@ -123,7 +123,7 @@ fn refusals_name_the_file_the_thing_the_reason_and_the_next_step() {
         ),
         (
             "rclone.timeout = \"ten\"",
-            "rclone.timeout \"ten\": expected number at 0 | write a length of time, for example timeout = \"10m\"",
+            "rclone.timeout \"ten\" is not a length of time: expected number at 0 | write a length of time, for example timeout = \"10m\"",
         ),
     ] {
         let said = load_of(&format!("{MINIMAL}{added}\n"), CONF).unwrap_err().to_string();
@@ -151,7 +151,7 @@ fn founder_and_endpoint_are_needed_and_checked() {
         ),
         (
             format!("{endpoint}founder = [\"http://e1:1\", \"e2\"]"),
-            "founder \"e2\" is not a peer URL: it does not begin with http:// or https:// | write the founding member's advertised peer URL, for example founder = \"http://172.17.4.51:2380\"",
+            "founder \"http://e1:1,e2\" names \"e2\", which is not a peer URL: it does not begin with http:// or https:// | write the founding member's advertised peer URL, for example founder = \"http://172.17.4.51:2380\"",
         ),
         (
             format!("{founder}endpoint = \"s3:s3://b/p\""),

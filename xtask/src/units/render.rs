@@ -17,6 +17,7 @@ use crate::site::runner::Runner;
 use crate::site::schedule::When;
 use crate::site::templates::{PARTS, SUFFIX, Texts, effective};
 use crate::site::validate::refuse;
+use crate::site::variables::Variable;
 use crate::site::vars::Vars;
 use crate::site::verify::Verify;
 
@@ -63,6 +64,8 @@ struct Values<'a> {
     retention: &'a Retention,
     verify: &'a Verify,
     rehearse: &'a Rehearse,
+    /// What the drop-in sets: each with `name`, `value` and `note`.
+    settings: Vec<Variable>,
     sandbox: Sandbox,
     /// The operator's own.
     vars: &'a Vars,
@@ -119,6 +122,7 @@ impl<'a> Values<'a> {
             retention: &site.retention,
             verify: &site.verify,
             rehearse: &site.rehearse,
+            settings: site.variables(),
             sandbox: Sandbox::of(site),
             vars: &site.vars,
         }

@@ -88,14 +88,14 @@ fn what_would_break_a_backup_or_a_recovery_is_refused() {
         ),
         (
             drop_in,
-            "{{ endpoint }}",
-            "s3:other",
+            "{{ setting.value }}",
+            "{% if setting.name == \"RCLONE_ENDPOINT\" %}s3:other{% else %}{{ setting.value }}{% endif %}",
             format!("{SETTINGS} sets RCLONE_ENDPOINT to \"s3:other\", the site says \"s3:bucket/path\""),
         ),
         (
             drop_in,
-            "Environment=\"ETCD_DATA_DIR={{ data_dir }}\"\n",
-            "",
+            "{{ setting.name }}",
+            "{% if setting.name == \"ETCD_DATA_DIR\" %}X{% else %}{{ setting.name }}{% endif %}",
             format!("{SETTINGS} does not set ETCD_DATA_DIR"),
         ),
         (
