@@ -70,10 +70,10 @@ impl Join<'_> {
             let step = self.decide(&members)?;
             let Step::After(id) = step else { return Ok((step, members)) };
             let other = members.by_id(id).map_or_else(String::new, Member::label);
+            waiting.say(&format!("member {other} was added first and has not started"));
             if Instant::now() >= deadline {
                 return Err(plan::half_in(&other, id));
             }
-            waiting.say(&format!("member {other} was added first and has not started"));
             std::thread::sleep(PAUSE);
         }
     }
