@@ -268,7 +268,8 @@ impl Fleet {
             ));
         }
         if let Some(at) = all.iter().position(|one| one.members != nodes.len()) {
-            let what = format!("{} knows {} members, not {}", targets[at], all[at].members, nodes.len());
+            let members = count(all[at].members, "member", "members");
+            let what = format!("{} knows {members}, not {}", targets[at], nodes.len());
             return Err(fault(Exit::Cluster, what, "look at `etcdctl member list` there"));
         }
         if all.iter().any(|one| one.keys != all[0].keys) {

@@ -82,10 +82,10 @@ impl Join {
                 Step::After(id) => id,
             };
             let other = members.by_id(id).map_or_else(String::new, Member::label);
+            waiting.say(&format!("member {other} was added first and has not started"));
             if Instant::now() >= deadline {
                 return Err(plan::half_in(&other, id));
             }
-            waiting.say(&format!("member {other} was added first and has not started"));
             std::thread::sleep(PAUSE);
         }
     }
