@@ -46,7 +46,7 @@ fn only_what_was_written_is_worth_a_call_of_rclone() {
 
     let log = backup_of_a_quiet_log(&node);
     assert!(log.contains("held back: ") && log.contains("that change nothing"), "{log}");
-    assert!(log.contains("sent 10m after the last part, or with the next write"), "{log}");
+    assert!(log.contains("uploaded 10m after the last part, or with the next write"), "{log}");
     assert_eq!((wrapper.calls(), node.objects().len()), (NONE.map(String::from).to_vec(), 1));
 
     // The first write is sent at once, with all before it: one call.

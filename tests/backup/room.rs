@@ -43,7 +43,7 @@ fn noise(length: usize) -> String {
 #[track_caller]
 fn refused(node: &Node, disk: &Disk, arguments: &[&str], what: &str) {
     let free = disk.free();
-    node.refused(arguments, 14, &["there is no room in ", what, " bytes there: "]);
+    node.refused(arguments, 14, &["there is no room in ", what, "hint: free at least "]);
     assert!(disk.free() + NOISE > free, "{arguments:?}: {} of {free} bytes are left", disk.free());
     let scratch = [tree(&node.path(RESTORE_DIR)), tree(&node.path(BACKUP_DIR).join("spool"))];
     assert!(scratch.iter().all(std::collections::BTreeMap::is_empty), "{arguments:?}: {scratch:?}");

@@ -22,11 +22,7 @@ const ASKING: [&str; 12] = [
 ];
 
 /// Who may: the file, what stands there, and why.
-<<<<<<< HEAD
-const HARMLESS: [(&str, &str, &str); 24] = [
-=======
-const HARMLESS: [(&str, &str, &str); 25] = [
->>>>>>> progress
+const HARMLESS: [(&str, &str, &str); 26] = [
     ("sys/look.rs", "at(path)", "it is what the others use"),
     ("sys/fs.rs", "fs::read_dir(dir).into_iter()", "what is not removed now is removed by the next run"),
     ("sys/secret_file.rs", "fs::metadata(path)?", "of what was looked at"),
@@ -45,16 +41,13 @@ const HARMLESS: [(&str, &str, &str); 25] = [
     ("node/member_dir/kept.rs", "!meta.is_dir()", "of what was looked at"),
     ("node/member_dir/places.rs", "look::at_name", "of what was looked at"),
     ("backup/spool.rs", "meta.is_dir()", "of what was looked at"),
-<<<<<<< HEAD
     ("backup/doctor/node.rs", "!found.is_dir()", "of what was looked at"),
-=======
     (
         "sys/terminal/live.rs",
         "fs::read_dir(folder)",
         "what is not seen is not counted, and nothing is decided by that",
     ),
     ("sys/terminal/live.rs", "data.is_dir()", "of what was looked at"),
->>>>>>> progress
     ("sys/folder/mod.rs", "from_raw_mode", "of what was opened"),
     ("sys/folder/mod.rs", "file.metadata()", "of what was opened"),
     ("sys/folder/mod.rs", "Ok(found)", "what cannot be looked at is an error"),

@@ -296,7 +296,7 @@ fn a_recovery_of_long_ago_or_that_cannot_be_looked_up_is_not_carried_on_without_
     let old = Record { time: record.time - 3700, ..record.clone() }.with_ids(&members);
     let file = save(&old, &three.nodes[1].path("/record"));
     let restore = ["restore", "--recovery-file", &file];
-    let words = ["no member of cluster", "its recovery was begun 1h 1m", "add --force"];
+    let words = ["no member of cluster", "its recovery was begun 61 min ago", "add --force"];
     three.nodes[1].refused(&restore, 10, &words);
     three.nodes[1].ok(&[&restore[..], &["--force"]].concat());
 

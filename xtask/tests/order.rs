@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 8] = [
     &["units"],
     &["package"],
     &["program"],
-    &["build", "demo", "docs", "fuzz", "init", "lab", "lint", "promise", "release", "soak"],
+    &["build", "demo", "docs", "fuzz", "init", "lab", "lint", "picture", "promise", "release", "soak"],
     &["test"],
     &["main"],
 ];
