@@ -1,4 +1,4 @@
-//! `status`: what would be lost if this node's disk died now, and why.
+//! `status`: what would be lost if this node's disk died now, why, and the one command for this situation.
 
 use std::io::stdout;
 
@@ -10,42 +10,122 @@ use crate::archive::verified::Verified;
 use crate::backup::no_member::no_member;
 use crate::backup::skipped::Skipped;
 use crate::backup::state::State;
-use crate::backup::status::{self, Facts, New};
+use crate::backup::status::around::{Around, Installed, TIMERS, Timer};
+use crate::backup::status::{self, Facts, Judgement, New, Warning};
 use crate::backup::{capture, outcome};
-use crate::cluster::own;
+use crate::cluster::own::{self, Asked};
 use crate::etcd::datadir::DataDir;
-use crate::exit::{Exit, exit_of};
+use crate::exit::{Exit, exit_of, fault};
+use crate::fleet::overview;
+use crate::fleet::ssh::Ssh;
+use crate::install::record::Record;
+use crate::node::Node;
+use crate::node::fence::Fence;
 use crate::node::running::note;
 use crate::node::running::place::{self, Doubt};
-use crate::node::{Node, fence};
 use crate::remote::rclone::Rclone;
+use crate::restore::candidates::fresher;
 use crate::settings::Settings;
-use crate::settings::our_units::TIMER;
 use crate::sys::root::Root;
 use crate::sys::terminal::output::Output;
 use crate::sys::terminal::table::width;
-use crate::sys::{systemd, time};
+use crate::sys::{look, privilege, systemd, time, timer};
 
 pub(super) fn run(root: &Root, options: &args::Status) -> Result<Exit> {
+    match (options.all, options.nodes.is_empty()) {
+        (true, false) => return of_all(options),
+        (false, true) => {}
+        (all, _) => {
+            let what = if all { "--all needs the names of the nodes" } else { "nodes are for --all" };
+            let hint = "name all of them: etcd2-backup status --all core@e1 core@e2 core@e3";
+            return Err(fault(Exit::Usage, what, hint));
+        }
+    }
     super::look::before(root);
     let mut node = Node::open(root)?;
     let doubt = place::settle(&mut node)?;
-    let settings = &node.settings;
-    let dir = match DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref()) {
-        Err(e) if exit_of(&e) == Exit::NotFound => return no_member(&node, e),
-        dir => dir?,
+    let around = around(&node)?;
+    let etcd = &node.settings.etcd;
+    let facts = match DataDir::open(&etcd.data_dir, etcd.wal_dir.as_deref()) {
+        Ok(dir) => facts(&node, options, &dir, doubt),
+        Err(e) => Err(e),
     };
-    let facts = facts(&node, options, &dir, doubt)?;
-    let judgement = status::judge(&facts);
+    match facts {
+        Ok(facts) => {
+            let judgement = status::judge(&facts);
+            say(options.json, &around, Ok((&facts, &judgement)), judgement.warnings.clone())
+        }
+        Err(e) if exit_of(&e) == Exit::NotFound => {
+            let ended = no_member(&node, e);
+            let unseen = match &ended {
+                Ok(_) => "etcd has no data here".to_owned(),
+                Err(e) => format!("{e:#}"),
+            };
+            say(options.json, &around, Err(&unseen), Vec::new())?;
+            ended
+        }
+        // What root alone may read is asked of root; the rest is said.
+        Err(e) if root.is_live() && !privilege::is_root() && look::is_unread(&e) => {
+            let unseen = format!("{e:#}");
+            let text = "only root can read etcd's data and what was sent of it".to_owned();
+            let hint = "root sees more: sudo /opt/bin/etcd2-backup status";
+            say(options.json, &around, Err(&unseen), vec![Warning { kind: "unseen", text, hint }])
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Of every node that was named, by ssh.
+fn of_all(options: &args::Status) -> Result<Exit> {
+    let ssh = Ssh { command: options.ssh.split_whitespace().map(str::to_owned).collect() };
+    let lines = overview::ask(&ssh, &options.nodes);
     let mut out = Output::new(options.json);
     let said = match options.json {
-        true => out.json(&status::json(&facts, &judgement)),
-        false => out.text(&status::text(&facts, &judgement, width(&stdout()))),
+        true => out.json(&overview::json(&lines)),
+        false => out.text(&overview::text(&lines, width(&stdout()))),
     };
     if out.finish()? {
         said?;
     }
-    Ok(if judgement.warnings.is_empty() { Exit::Done } else { Exit::Warned })
+    Ok(if overview::is_good(&lines) { Exit::Done } else { Exit::Warned })
+}
+
+/// Prints it, and says whether somebody has to look at something.
+fn say(
+    as_json: bool,
+    around: &Around,
+    data: Result<(&Facts, &Judgement), &str>,
+    of_data: Vec<Warning>,
+) -> Result<Exit> {
+    let warnings = [around.warnings(), of_data].concat();
+    let mut out = Output::new(as_json);
+    let said = match as_json {
+        true => out.json(&status::json(around, data, &warnings)),
+        false => out.text(&status::text(around, data, &warnings, width(&stdout()))),
+    };
+    if out.finish()? {
+        said?;
+    }
+    Ok(if warnings.is_empty() { Exit::Done } else { Exit::Warned })
+}
+
+fn around(node: &Node) -> Result<Around> {
+    let Node { root, settings, .. } = node;
+    let timer = |(unit, what)| {
+        let runs = systemd::is_active(unit)?;
+        // That a timer is on is worth saying even where its next time cannot be had.
+        let next = if runs { timer::next(unit).ok().flatten() } else { None };
+        anyhow::Ok(Timer { what, runs, next })
+    };
+    Ok(Around {
+        now: time::now(),
+        fence: Fence::read(root)?,
+        timers: if root.is_live() { TIMERS.into_iter().map(timer).collect::<Result<_>>()? } else { Vec::new() },
+        program: args::version(),
+        installed: Installed::of(Record::load(root), root),
+        is_founder: (!settings.etcd.peer_urls.is_empty()).then(|| settings.is_founder()),
+        founder: settings.founder_urls.clone(),
+    })
 }
 
 fn facts(node: &Node, options: &args::Status, dir: &DataDir, doubt: Option<Doubt>) -> Result<Facts> {
@@ -53,7 +133,6 @@ fn facts(node: &Node, options: &args::Status, dir: &DataDir, doubt: Option<Doubt
     let folder = settings.folder();
     // Before the log: a backup that ends in between has sent no more than is read now.
     let state = State::load(&settings.backup_dir)?.filter(|s| s.folder == folder);
-    let in_recovery = fence::is_up(root)?;
     // Before the log too, which then has what etcd had applied.
     let (etcd, new) = own::read_as_far(
         || own::ask(settings, dir),
@@ -65,11 +144,10 @@ fn facts(node: &Node, options: &args::Status, dir: &DataDir, doubt: Option<Doubt
         now: time::now(),
         max_age: options.max_age,
         has_parent: Parent::of(&settings.backup_dir, new.metadata.cluster_id)?.is_some(),
+        is_freshest: is_freshest(settings, &etcd, new.metadata.cluster_id),
         etcd,
         open: note::open(root, &dir.wal),
         doubt: doubt.map(|doubt| doubt.what),
-        in_recovery,
-        timer: if root.is_live() { Some(systemd::is_active(TIMER)?) } else { None },
         verified,
         rehearsed: outcome::rehearsed(&settings.backup_dir),
         rehearse_skipped: Skipped::load(&settings.backup_dir).map(|skipped| skipped.why),
@@ -78,6 +156,17 @@ fn facts(node: &Node, options: &args::Status, dir: &DataDir, doubt: Option<Doubt
         state,
         new,
     })
+}
+
+/// Who has no quorum may be the last one alive: then the remote is asked whose backup goes furthest.
+fn is_freshest(settings: &Settings, etcd: &Asked, cluster_id: u64) -> Option<bool> {
+    match etcd {
+        Asked::Answered(own) if !own.is_healthy => {
+            let looked = fresher::look(&Rclone::at_a_glance(&settings.remote), &settings.machine_id, cluster_id);
+            fresher::is_furthest(&looked.ok()?, &settings.machine_id)
+        }
+        _ => None,
+    }
 }
 
 /// Whether the next backup has to look first whether what was sent is where it goes. Of an encrypted rclone.conf that is not

@@ -6,9 +6,10 @@
 //!   [`past`]: the same for a point in the past · [`text`]: for people
 //! - [`steps`]: what is run on which node · [`planned`]: what one would restore · [`ssh`]: this program on another node · [`said`]: what that says ·
 //!   [`progress`]: how far it is, for whoever is interrupted
-//! - [`serving`]: until etcd serves on this one
+//! - [`serving`]: until etcd serves on this one · [`overview`]: the `status` of each, one line a node
 
 pub mod gather;
+pub mod overview;
 pub mod past;
 pub mod plan;
 pub mod planned;

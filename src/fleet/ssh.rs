@@ -36,6 +36,16 @@ impl Ssh {
         self.as_root(target, &all, input, limit).with_context(|| format!("{target}: {}", arguments[0]))
     }
 
+    /// The same for a command that answers with a code of its own, too, where somebody has to look at something.
+    ///
+    /// # Errors
+    /// As [`Ssh::run`], but for [`Exit::Warned`].
+    pub fn ask(&self, target: &str, arguments: &[&str], limit: Duration) -> Result<Output> {
+        let all = [&[PROGRAM], arguments].concat();
+        let output = self.on_node(target, &all, &[], limit, &[Exit::Warned as i32]);
+        output.with_context(|| format!("{target}: {}", arguments[0]))
+    }
+
     /// Runs a program of the node's system there as root.
     ///
     /// # Errors
@@ -78,11 +88,23 @@ impl Ssh {
     }
 
     fn as_root(&self, target: &str, arguments: &[&str], input: &[u8], limit: Duration) -> Result<Output> {
+        self.on_node(target, arguments, input, limit, &[])
+    }
+
+    /// An end with one of `also` is no failure.
+    fn on_node(
+        &self,
+        target: &str,
+        arguments: &[&str],
+        input: &[u8],
+        limit: Duration,
+        also: &[i32],
+    ) -> Result<Output> {
         let by_hand = format!("try it by hand: ssh -o BatchMode=yes {target} true");
         let output = self.command(target, arguments).run_limited(input, limit);
         let output = output.or_fault(Exit::Cluster, "running ssh", &by_hand)?;
         match output.status.code().unwrap_or(SSH_FAILED) {
-            0 => Ok(output),
+            code if code == 0 || also.contains(&code) => Ok(output),
             SSH_FAILED => {
                 let why = match said::last_words(&output.stderr) {
                     none if none.is_empty() => format!("ssh ended with {} and said nothing", output.status),

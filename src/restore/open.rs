@@ -11,7 +11,10 @@ use super::{legacy, other_history};
 use crate::archive::chain;
 use crate::archive::lineage::Parent;
 use crate::etcd::datadir::{Contents, DataDir};
-use crate::etcd::wal::Reading;
+use crate::etcd::frame::Kind;
+use crate::etcd::proto::{Entry, EntryKind, LogPosition};
+use crate::etcd::request::Effect;
+use crate::etcd::wal::{self, Reading};
 use crate::etcd::{clock, in_use};
 use crate::exit::{Exit, OrFault, exit_of, fault};
 use crate::remote::{Object, Remote};
@@ -55,12 +58,11 @@ pub fn open(
                 (archive(settings, (remote, scratch), folder, wanted), own.join())
             });
             let source = source?;
-            match own {
-                Ok(Ok(own)) => say_what_local_has(&own, &source),
+            match own.map(|own| own.and_then(|own| say_what_local_has(&own, &source))) {
                 Ok(Err(e)) if look::is_unread(&e) => {
                     log::warn!("could not determine whether this node's own data is newer: {e:#}");
                 }
-                // There is none, or it is damaged.
+                // All is said; or there is none, or it is damaged.
                 _ => {}
             }
             Ok(source)
@@ -123,13 +125,18 @@ pub fn local(settings: &Settings) -> Result<Source> {
 }
 
 /// Says what a restore from the archive would leave behind on this disk. It is kept aside in any case.
-fn say_what_local_has(own: &Source, archive: &Source) {
+///
+/// # Errors
+/// The local log cannot be read.
+fn say_what_local_has(own: &Source, archive: &Source) -> Result<()> {
     let (ours, point) = (own.contents.last(), archive.point);
     if !same_cluster(own, archive) || ours <= point {
-        return;
+        return Ok(());
     }
     let more = count(ours.index.saturating_sub(point.index), "entry", "entries");
-    if point == archive.contents.last() {
+    if !writes_after(own, point)? {
+        log::info!("this node's own data directory goes {more} further, without a change of any key");
+    } else if point == archive.contents.last() {
         log::warn!(
             "this node's own data directory is intact and {more} newer; to keep them: sudo \
              /opt/bin/etcd2-backup restore --source local"
@@ -137,6 +144,25 @@ fn say_what_local_has(own: &Source, archive: &Source) {
     } else {
         log::info!("this node's own data directory is intact and goes {more} further than the restore point");
     }
+    Ok(())
+}
+
+/// Whether any entry of this disk after a point may change what a member holds.
+fn writes_after(own: &Source, point: LogPosition) -> Result<bool> {
+    // A later term at an index that the archive has, too, is another history of it.
+    if own.contents.at(point.index) != Some(point) {
+        return Ok(true);
+    }
+    let mut writes = false;
+    wal::walk(&own.dir.wal, own.contents.start, Reading::Live, &mut |_, record| {
+        if record.kind == Kind::Entry {
+            let entry = Entry::decode(record.data)?;
+            let effect = || matches!(Effect::of(entry.data), Effect::Write | Effect::V3Write(_));
+            writes |= entry.index > point.index && (entry.kind != EntryKind::Normal || effect());
+        }
+        Ok(())
+    })?;
+    Ok(writes)
 }
 
 fn archive(

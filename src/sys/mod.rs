@@ -25,4 +25,5 @@ pub mod summed;
 pub mod systemd;
 pub mod terminal;
 pub mod time;
+pub mod timer;
 pub mod unit_file;

@@ -113,12 +113,17 @@ pub fn stop(unit: &str) -> Result<()> {
 /// # Errors
 /// systemd cannot be reached, or does not know the unit as a service.
 pub fn service_unit(unit: &str) -> Result<ServiceUnit> {
-    let property = |name: &str| -> Result<String> {
-        let mut command = Command::new("busctl");
-        command.args(["get-property", "org.freedesktop.systemd1", &object_path(unit)]);
-        Ok(command.args(["org.freedesktop.systemd1.Service", name]).run_ok(LIMIT)?.text())
-    };
-    parse_service_unit(property).with_context(|| format!("asking about {unit}"))
+    parse_service_unit(|name| property(unit, "Service", name)).with_context(|| format!("asking about {unit}"))
+}
+
+/// A property of a unit, in the words of `busctl`: its signature, then its values. `of` is its interface, such as `Timer`.
+///
+/// # Errors
+/// systemd cannot be reached, or the unit has no such property.
+pub fn property(unit: &str, of: &str, name: &str) -> Result<String> {
+    let mut command = Command::new("busctl");
+    command.args(["get-property", "org.freedesktop.systemd1", &object_path(unit)]);
+    Ok(command.args([&format!("org.freedesktop.systemd1.{of}"), name]).run_ok(LIMIT)?.text())
 }
 
 /// The same from the answers of `busctl get-property`, by the property's name.

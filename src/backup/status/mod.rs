@@ -12,6 +12,7 @@ use crate::node::running::note::Open;
 use crate::sys::terminal::table::span;
 use crate::sys::time::NANOSECONDS;
 
+pub mod around;
 mod text;
 
 pub use text::{json, text};
@@ -39,10 +40,8 @@ pub struct Facts {
     pub open: Open,
     /// Why the log may not be the one that etcd last wrote to.
     pub doubt: Option<String>,
-    /// A restore or join is at work, or was interrupted.
-    pub in_recovery: bool,
-    /// Whether the timer runs; `None`: systemd was not asked.
-    pub timer: Option<bool>,
+    /// Of all backups of this cluster in the remote, whether those of this machine are the freshest; `None`: not asked.
+    pub is_freshest: Option<bool>,
     /// When a part was last read again from the remote and found whole.
     pub verified: Option<u64>,
     /// When a rehearsal last found nothing wrong.
@@ -94,6 +93,29 @@ pub struct Warning {
     pub hint: &'static str,
 }
 
+impl Warning {
+    /// What to type, for one who asks no more than that.
+    pub fn command(&self) -> &'static str {
+        match self.kind {
+            "timer" => ENABLE,
+            "never" | "gone" | "moved" => BACK_UP,
+            "old" => "journalctl -u etcd2-backup.service -n 50",
+            "cut-off" => "etcdctl cluster-health",
+            "alone" => "sudo /opt/bin/etcd2-backup restore --source auto --plan",
+            "elsewhere" | "untold" | "other-place" => "sudo /opt/bin/etcd2-backup look",
+            "other-cluster" | "went-back" => "sudo /opt/bin/etcd2-backup list",
+            "altered" => "sudo /opt/bin/etcd2-backup install --check",
+            "unseen" => "sudo /opt/bin/etcd2-backup status",
+            _ => DOCTOR,
+        }
+    }
+}
+
+const ENABLE: &str = "sudo systemctl enable --now etcd2-backup.timer";
+const BACK_UP: &str = "sudo systemctl start etcd2-backup.service";
+const DOCTOR: &str =
+    "sudo systemctl start etcd2-backup-doctor.service; journalctl -u etcd2-backup-doctor.service -o cat -n 20";
+
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
@@ -101,6 +123,8 @@ pub struct Judgement {
     pub sent: Option<Sent>,
     /// So many entries would be lost, at most: those that write nothing are not counted where they can be told.
     pub lost_entries: u64,
+    /// So many entries came after the last part and change nothing; counted only if nothing would be lost.
+    pub idle_entries: u64,
     /// Writes of so many seconds would be lost, at most; `None`: all there ever were.
     pub lost_seconds: Option<u64>,
     /// Why something would be lost although nothing is wrong.
@@ -136,36 +160,49 @@ pub fn judge(facts: &Facts) -> Judgement {
         ),
         _ => {}
     }
-    if facts.in_recovery {
-        let hint =
-            "the file /etc/etcd2-backup/fence says which command ends it; until then there are no backups";
-        warn("recovery", "a restore or join is at work, or was interrupted".into(), hint);
-    }
     if let Some(doubt) = &facts.doubt {
         let hint = "start etcd, then run status again, which finds out which log etcd has open; or correct \
                     etcd's unit";
         warn("other-place", doubt.clone(), hint);
     }
     running(facts, &mut warn);
-    if facts.timer == Some(false) {
-        let hint = "sudo systemctl enable --now etcd2-backup.timer";
-        warn("timer", "etcd2-backup.timer does not run: automatic backups are off".into(), hint);
-    }
     if let Asked::Answered(own) = &facts.etcd {
         if !own.is_healthy {
-            warn(
-                "cut-off",
-                "etcd on this node has no quorum: writes that the other members acknowledge are not in its \
-                 backups"
-                    .into(),
-                "etcdctl cluster-health; the other members' backups are fresher",
-            );
+            cut_off(facts, &mut warn);
         }
         if let Some(differs) = differs(facts) {
             unlike(facts, differs, &mut warn);
         }
     }
-    Judgement { sent, lost_entries, lost_seconds, because, warnings }
+    let idle_entries = match (lost_entries, sent) {
+        (0, Some(sent)) => facts.new.last.index.saturating_sub(sent.index),
+        _ => 0,
+    };
+    Judgement { sent, lost_entries, idle_entries, lost_seconds, because, warnings }
+}
+
+/// No quorum on this node: others may have one, or be dead.
+fn cut_off(facts: &Facts, warn: &mut impl FnMut(&'static str, String, &'static str)) {
+    let text = "etcd on this node has no quorum";
+    match facts.is_freshest {
+        Some(true) => warn(
+            "alone",
+            format!("{text}, and no other machine's backup of this cluster goes further than this machine's own"),
+            "if the other nodes are lost, recover from this one; see what that would take: sudo \
+             /opt/bin/etcd2-backup restore --source auto --plan",
+        ),
+        Some(false) => warn(
+            "cut-off",
+            format!("{text}, and another machine's backup of this cluster is fresher"),
+            "see which one: sudo /opt/bin/etcd2-backup sources; and which members run: etcdctl cluster-health",
+        ),
+        None => warn(
+            "cut-off",
+            format!("{text}: writes that the other members acknowledge are not in its backups"),
+            "see which members run: etcdctl cluster-health; and whose backup is the freshest: sudo \
+             /opt/bin/etcd2-backup sources",
+        ),
+    }
 }
 
 /// What is wrong with the log, by what etcd says.

@@ -1,6 +1,8 @@
+use super::around::{Around, Installed, Timer};
 use super::*;
 use crate::backup::state::tests::state;
 use crate::cluster::own::Own;
+use crate::node::fence::{By, Fence};
 use serde_json::Value;
 
 const NOW: u64 = 10_000;
@@ -30,8 +32,7 @@ fn facts() -> Facts {
         etcd: answered(true, Some(50)),
         open: Open::Here,
         doubt: None,
-        in_recovery: false,
-        timer: Some(true),
+        is_freshest: None,
         verified: Some(NOW - 1),
         rehearsed: None,
         rehearse_skipped: Some("there is no etcd".into()),
@@ -113,9 +114,11 @@ fn what_somebody_has_to_look_at() {
     assert_eq!(judged(open(Open::Untold)), (7, Some(60), vec!["untold"]));
     assert_eq!(judged(open(Open::Unknown)), (7, Some(60), vec![]));
     assert_eq!(judged(|f| f.doubt = Some("it was elsewhere".into())), (7, Some(60), vec!["other-place"]));
-    assert_eq!(judged(|f| f.in_recovery = true), (7, Some(60), vec!["recovery"]));
-    assert_eq!(judged(|f| f.timer = Some(false)), (7, Some(60), vec!["timer"]));
-    assert_eq!(judged(|f| f.timer = None), (7, Some(60), vec![]));
+    let alone = |freshest| {
+        move |f: &mut Facts| (f.etcd, f.is_freshest) = (answered(false, None), Some(freshest))
+    };
+    assert_eq!(judged(alone(true)), (7, Some(60), vec!["alone"]));
+    assert_eq!(judged(alone(false)), (7, Some(60), vec!["cut-off"]));
     let other = |f: &mut Facts| (f.new.metadata.cluster_id, f.new.begins) = (9, Some("another".into()));
     assert_eq!(judged(other), (60, None, vec!["other-cluster", "never"]));
     let restored = |f: &mut Facts| {
@@ -132,33 +135,97 @@ fn what_somebody_has_to_look_at() {
     assert_eq!(judged(empty), (0, Some(0), vec!["went-back"]));
 }
 
+/// Nothing is wrong around it.
+fn around() -> Around {
+    let timer = |what, runs, next| Timer { what, runs, next };
+    Around {
+        now: NOW,
+        fence: Fence::Down,
+        timers: vec![
+            timer("backup", true, Some(NOW + 12)),
+            timer("verify", true, None),
+            timer("rehearse", false, None),
+        ],
+        program: "etcd2-backup 0.1.0".into(),
+        installed: Installed::AsRecorded(15),
+        founder: vec!["http://e1:2380".into()],
+        is_founder: Some(false),
+    }
+}
+
+/// What is said, with all warnings.
+fn said(around: &Around, facts: &Facts) -> (String, Value) {
+    let judgement = judge(facts);
+    let warnings = [around.warnings(), judgement.warnings.clone()].concat();
+    let data = Ok((facts, &judgement));
+    (text(around, data, &warnings, 80), json(around, data, &warnings))
+}
+
 #[test]
 fn it_is_said_for_people_and_for_programs() {
-    let mut facts = facts();
-    facts.timer = Some(false);
-    let judgement = judge(&facts);
-    let said = text(&facts, &judgement, 80);
+    let (mut around, mut facts) = (around(), facts());
+    around.timers[0].runs = false;
+    let (text_of, value) = said(&around, &facts);
     let want = "would lose  at most 7 entries, of the last 60 s: they came after the last backup\n\
                 log         up to index 60, of member 4 of cluster 3\n\
                 remote      up to index 50 of generation 1, in r:p/id\n\
                 captured    1970-01-01T02:45:40Z (60 s ago)\n\
                 etcd        runs and has a quorum, applied up to index 50\n\
-                 verified    1970-01-01T02:46:39Z (1 s ago)\n\
-                 rehearsed   never; the timer cannot rehearse here: there is no etcd\n\
+                verified    1970-01-01T02:46:39Z (1 s ago)\n\
+                rehearsed   never; the timer cannot rehearse here: there is no etcd\n\
+                timers      backup off, verify now, rehearse off\n\
+                program     etcd2-backup 0.1.0; 15 files are as installed\n\
+                founder     http://e1:2380, another node\n\
                 warning     etcd2-backup.timer does not run: automatic backups are off\n\
-                \x20           hint: sudo systemctl enable --now etcd2-backup.timer\n";
-    assert_eq!(said, want);
-    let value = json(&facts, &judgement);
+                \x20           hint: sudo systemctl enable --now etcd2-backup.timer\n\
+                next        sudo systemctl enable --now etcd2-backup.timer\n";
+    assert_eq!(text_of, want);
     assert_eq!(
         (&value["lost_entries"], &value["lost_seconds"], &value["index"]),
         (&7.into(), &60.into(), &50.into())
     );
-    assert_eq!(value["warnings"][0]["kind"], "timer");
+    assert_eq!((&value["warnings"][0]["kind"], &value["timer"]), (&"timer".into(), &false.into()));
     facts.etcd = Asked::Unknown("GET https://e1: (58)".into());
-    assert!(text(&facts, &judgement, 80).contains("etcd        could not be asked: GET https://e1: (58)\n"));
-    assert_eq!(json(&facts, &judgement)["etcd"], "unknown");
+    let (text_of, value) = said(&around, &facts);
+    assert!(text_of.contains("etcd        could not be asked: GET https://e1: (58)\n"));
+    assert_eq!(value["etcd"], "unknown");
     facts.state = None;
-    let judgement = judge(&facts);
-    assert!(text(&facts, &judgement, 80).starts_with("would lose  all 60 entries: no backup was made\n"));
-    assert_eq!(json(&facts, &judgement)["lost_seconds"], Value::Null);
+    let (text_of, _) = said(&around, &facts);
+    assert!(text_of.starts_with("would lose  all 60 entries: no backup was made\n"));
+}
+
+#[test]
+fn entries_that_change_nothing_are_explained() {
+    let (around, mut facts) = (around(), facts());
+    facts.new.writes = 0;
+    let (text_of, value) = said(&around, &facts);
+    assert!(text_of.starts_with("would lose  nothing\n"), "{text_of}");
+    assert!(text_of.contains("; the last 10 entries change"), "{text_of}");
+    assert!(text_of.ends_with("next        nothing has to be done\n"), "{text_of}");
+    assert_eq!((&value["idle_entries"], &value["next"]), (&10.into(), &Value::Null));
+}
+
+#[test]
+fn what_is_unfinished_comes_first_with_the_command_that_ends_it() {
+    let facts = facts();
+    for (fence, command) in [
+        (Fence::UpBy(By::Restore), "sudo /opt/bin/etcd2-backup restore"),
+        (Fence::UpBy(By::Undo), "sudo /opt/bin/etcd2-backup undo"),
+        (Fence::UpBy(By::Join), "sudo systemctl start etcd2-join.service"),
+        (Fence::UpBy(By::Recover), "etcd2-backup recover NODE…"),
+        (Fence::UpByAnother, "cat /etc/etcd2-backup/fence"),
+    ] {
+        let around = Around { fence, installed: Installed::Altered(vec!["/x is missing".into()]), ..around() };
+        let (text_of, value) = said(&around, &facts);
+        assert!(text_of.starts_with("recovery    ") && text_of.contains("etcd is fenced"), "{text_of}");
+        assert!(text_of.contains(&format!("next        {command}")), "{text_of}");
+        assert_eq!(text_of.matches("warning     ").count(), 1, "{text_of}");
+        let kinds: Vec<&str> = around.warnings().iter().map(|warning| warning.kind).collect();
+        assert_eq!(kinds, ["recovery", "altered"]);
+        assert!(value["next"].as_str().is_some_and(|next| next.starts_with(command)), "{value}");
+        // Nobody could look at the data.
+        let text_of = text(&around, Err("it is root's"), &around.warnings(), 80);
+        assert!(text_of.contains("would lose  not known: it is root's\n"), "{text_of}");
+        assert_eq!(json(&around, Err("it is root's"), &[])["log_index"], Value::Null);
+    }
 }

@@ -160,6 +160,15 @@ pub struct SetFounder {
 
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Status {
+    /// With --all: every node of the cluster, as ssh knows it: core@e1
+    #[arg(value_name = "NODE")]
+    pub nodes: Vec<String>,
+    /// Ask all these nodes by ssh, and print one line for each
+    #[arg(long)]
+    pub all: bool,
+    /// With --all: the command that reaches a node, with its arguments
+    #[arg(long, value_name = "COMMAND", default_value = "ssh", value_parser = ssh)]
+    pub ssh: String,
     /// Warn about writes older than this that are not in the remote
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub max_age: Duration,

@@ -65,6 +65,12 @@ pub fn look(remote: &dyn Remote, own: &str, cluster: u64) -> Result<Beyond> {
     Ok(Beyond { ends, recoveries })
 }
 
+/// Whether no other folder goes further than this machine's own; `None`: this machine has nothing there.
+pub fn is_furthest(Beyond { ends, .. }: &Beyond, own: &str) -> Option<bool> {
+    let own = ends.get(own)?;
+    Some(ends.values().all(|end| end <= own))
+}
+
 /// Says what of it is beyond a source. Only a folder that seems to have more is asked for all that it has.
 pub fn say(remote: &dyn Remote, looked: Result<Beyond>, own: &str, source: &Source) {
     let (cluster, last) = (source.contents.metadata.cluster_id, source.point);
