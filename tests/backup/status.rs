@@ -93,5 +93,5 @@ fn a_member_that_is_cut_off_says_so() {
     other.kill().unwrap();
     until("it still has a quorum", std::time::Duration::from_secs(30), || !node.etcd.is_healthy());
     let alone = status(&node, 20);
-    assert_eq!((kinds(&alone), &alone["etcd"]), (vec!["cut-off"], &"cut-off".into()));
+    assert_eq!((kinds(&alone), &alone["etcd"]), (vec!["alone"], &"cut-off".into()));
 }

@@ -45,9 +45,9 @@ fn inspect(path: &Path, arguments: &[&str]) -> Run {
 fn expect(path: &Path, arguments: &[&str], code: i32, words: &[&str]) -> String {
     let run = inspect(path, arguments);
     assert_eq!(run.code, code, "{}{}", run.out, run.err);
-    let (out, err) = (on_one_line(&run.out), on_one_line(&run.err));
+    let said = [run.out.as_str(), &run.err, &on_one_line(&run.out), &on_one_line(&run.err)];
     for word in words {
-        assert!(out.contains(word) || err.contains(word), "no {word:?} in: {}{}", run.out, run.err);
+        assert!(said.iter().any(|text| text.contains(word)), "no {word:?} in: {}{}", run.out, run.err);
     }
     run.out
 }
