@@ -54,7 +54,7 @@ fn each_backup_of_a_follower_that_receives_a_snapshot_can_be_restored() {
     let log = node.ok(&["backup"]);
     assert!(log.contains("generation 2 begins: the log has a gap: this member received a snapshot"), "{log}");
     let log = node.ok(&["restore", "--plan"]);
-    assert!(log.contains("up to index 5720 of term 2 (0 entries behind the snapshot at 5720)"), "{log}");
+    assert!(log.contains("up to index 5720 of term 2 (0 entries after the snapshot at 5720)"), "{log}");
     testkit::files::write(&wal, &whole);
     let log = node.ok(&["backup"]);
     assert!(!log.contains("begins"), "{log}");
