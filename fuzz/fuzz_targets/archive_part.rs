@@ -7,8 +7,7 @@ use std::path::Path;
 use etcd2_backup::archive::names::{GenerationName, PartName};
 use etcd2_backup::archive::part::{self, Head, Part, prefix};
 use etcd2_backup::archive::unpack::unpack;
-use etcd2_backup::etcd::datadir::DataDir;
-use etcd2_backup::etcd::wal::Reading;
+use etcd2_backup::etcd::wal::{self, Reading};
 use etcd2_backup::sys::digest::to_hex;
 use etcd2_backup::sys::room::Leave;
 use etcd2_backup_fuzz::input::Input;
@@ -82,10 +81,11 @@ fuzz_target!(|data: &[u8]| {
     let length = std::io::copy(&mut payload.take(MAX_PAYLOAD), &mut std::io::sink());
     if length.is_ok_and(|n| n < MAX_PAYLOAD) {
         let target = work.join("unpacked");
-        if unpack(std::slice::from_ref(&part), &target, Leave::Nothing).is_ok() {
+        if let Ok((dir, contents)) = unpack(std::slice::from_ref(&part), &target, Leave::Nothing) {
             let announced: u64 = part.head.log.iter().map(|e| e.to - e.from.offset).sum();
             assert!(announced + part.head.snapshot.as_ref().map_or(0, |s| s.1) < MAX_PAYLOAD);
-            let _ = DataDir::open(&target, None).and_then(|dir| dir.scan(Reading::Still));
+            let walk = wal::walk(&dir.wal, contents.start, Reading::Still, &mut |_, _| Ok(()));
+            assert_eq!(walk.expect("it was just written"), contents.tail);
         }
     }
 });

@@ -1,21 +1,12 @@
 //! Whether each point of a generation could be restored, told by reading its parts one after the other in constant
-//! memory: what [`unpack`](super::unpack) and the scan of the unpacked data directory would find.
-
-use std::collections::BTreeMap;
-use std::io::Read;
-use std::mem;
+//! memory: what [`unpack`](super::unpack) would find, and what a restore then needs.
 
 use anyhow::{Result, ensure};
 
 use super::part::Part;
-use super::unpack::{Sink, read_part};
-use crate::etcd::frame::Record;
-use crate::etcd::log::Log;
-use crate::etcd::members;
-use crate::etcd::proto::{LogPosition, Metadata};
-use crate::etcd::snap::{self, SnapshotName};
-use crate::etcd::store::{self, StoredMember};
-use crate::etcd::wal::{Extent, SegmentName};
+use super::unpack::{before, read_part};
+use crate::etcd::replay::Replay;
+use crate::etcd::wal::Extent;
 use crate::exit::{Exit, OrFault};
 
 /// The running sum over the parts of a generation. Parts may be left out: what follows is checked for itself.
@@ -23,7 +14,9 @@ use crate::exit::{Exit, OrFault};
 pub struct Check {
     /// The last part that was found to be whole: its sequence, its checksum, the log's last extent.
     before: Option<(u64, String, Option<Extent>)>,
-    read: Content,
+    /// What was read since begins with the generation's base.
+    is_whole: bool,
+    read: Replay,
 }
 
 impl Check {
@@ -35,24 +28,27 @@ impl Check {
         let before = self.before.take();
         let checked = self.content(part, before);
         if checked.is_err() {
-            self.read = Content::default();
+            (self.is_whole, self.read) = (false, Replay::default());
         }
         let what = format!("checking part {} of generation {}", part.head.sequence, part.head.generation);
         checked.or_fault(Exit::Corrupt, what, "no restore point from this part on can be used")
     }
 
-    fn content(&mut self, part: &Part, before: Option<(u64, String, Option<Extent>)>) -> Result<()> {
+    fn content(&mut self, part: &Part, last: Option<(u64, String, Option<Extent>)>) -> Result<()> {
         let head = &part.head;
-        let before = before.filter(|(sequence, ..)| sequence.checked_add(1) == Some(head.sequence));
+        let last = last.filter(|(sequence, ..)| sequence.checked_add(1) == Some(head.sequence));
         let mut at = None;
-        match before {
+        match last {
             Some((_, checksum, extent)) => {
                 ensure!(head.predecessor == checksum, "it does not continue the part before it");
                 at = extent;
             }
-            None => self.read = Content::of(part),
+            None => (self.is_whole, self.read) = (head.sequence == 0, before(head)),
         }
         read_part(part, &mut at, &mut self.read)?;
+        if self.is_whole {
+            self.read.is_continuous()?;
+        }
         self.read.ends_at(head.last)?;
         self.before = Some((head.sequence, part.checksum.clone(), at));
         Ok(())
@@ -62,14 +58,11 @@ impl Check {
     ///
     /// # Errors
     /// [`Exit::Corrupt`] if the member list cannot be read.
-    pub fn end(mut self) -> Result<()> {
-        if !self.read.whole || self.before.is_none() {
+    pub fn end(self) -> Result<()> {
+        if !self.is_whole || self.before.is_none() {
             return Ok(());
         }
-        let base = self.read.base.map_or(0, |b| b.index);
-        let changes = &self.read.log.changes;
-        let behind = &changes[changes.partition_point(|c| c.index <= base)..];
-        members::follow(&self.read.voters, mem::take(&mut self.read.stored), behind).map(drop).or_fault(
+        self.read.members().map(drop).or_fault(
             Exit::Corrupt,
             "reading the member list",
             "the generation cannot be restored",
@@ -77,73 +70,9 @@ impl Check {
     }
 }
 
-/// A snapshot and the records behind it.
-#[derive(Debug, Default)]
-struct Content {
-    /// It begins with the generation's base.
-    whole: bool,
-    base: Option<LogPosition>,
-    voters: Vec<u64>,
-    stored: BTreeMap<u64, StoredMember>,
-    log: Log,
-}
-
-impl Content {
-    /// What lies before a part.
-    fn of(part: &Part) -> Self {
-        let head = &part.head;
-        let whole = head.sequence == 0;
-        let before = head.first.saturating_sub(1);
-        let log = if whole { Log::default() } else { Log::behind_index(before, head.start_state) };
-        let metadata = Metadata { member_id: head.member_id, cluster_id: head.cluster_id };
-        let log = Log { metadata: Some(metadata), hard_state: head.start_state, ..log };
-        Self { whole, log, ..Self::default() }
-    }
-
-    /// Whether all of it leads to `last` without a gap, as a restore wants it.
-    fn ends_at(&self, last: LogPosition) -> Result<()> {
-        let Self { whole, base, log, .. } = self;
-        let from = base.map_or(0, |b| b.index);
-        if *whole {
-            let known = base.is_none_or(|b| log.snapshots.contains(&b));
-            ensure!(known, "the log has no record of the snapshot at index {from}");
-            ensure!(log.continues(from), "the entries after index {from} are missing");
-        }
-        let end = if log.entries == 0 { base.unwrap_or(log.last) } else { log.last };
-        // Without an entry of its own, a part that is read for itself does not know the term.
-        let same_term = end.term == last.term || !(*whole || log.entries > 0);
-        ensure!(
-            end.index == last.index && same_term,
-            "it ends at index {} of term {}, not at {} of term {}",
-            end.index,
-            end.term,
-            last.index,
-            last.term
-        );
-        Ok(())
-    }
-}
-
-impl Sink for Content {
-    fn snapshot(&mut self, name: SnapshotName, size: u64, bytes: &mut dyn Read) -> Result<()> {
-        let mut stored = BTreeMap::new();
-        let outline = snap::read_through(bytes, size, &mut |_, json| {
-            stored = store::members(json)?;
-            Ok(())
-        })?;
-        let position = outline.metadata.position;
-        ensure!(position == name.position(), "its snapshot holds the state at index {}", position.index);
-        (self.base, self.voters, self.stored) = (Some(position), outline.metadata.members, stored);
-        Ok(())
-    }
-
-    fn record(&mut self, _: SegmentName, record: &Record<'_>) -> Result<()> {
-        self.log.add(record)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::mem;
     use std::path::Path;
 
     use crc32c::crc32c_append;
@@ -152,8 +81,8 @@ mod tests {
     use super::*;
     use crate::archive::part::{self, Head, tests as parts};
     use crate::etcd::frame::{FrameReader, FrameWriter, Kind};
-    use crate::etcd::proto::{Entry, EntryKind, HardState};
-    use crate::etcd::wal::Place;
+    use crate::etcd::proto::{Entry, EntryKind, HardState, LogPosition, Metadata};
+    use crate::etcd::wal::{Place, SegmentName};
     use crate::exit::exit_of;
 
     const SEGMENT: SegmentName = SegmentName { sequence: 0, index: 0 };

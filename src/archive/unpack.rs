@@ -1,62 +1,67 @@
-//! Parts back into a data directory: `member/snap` with the base, `member/wal` with one segment.
+//! Parts back into a data directory: `member/snap` with the base, `member/wal` with the log's bytes as they were captured.
 //!
-//! The log's records are framed anew, since the first part may begin in the middle of a segment and the CRC rolls from a
-//! segment's start. Entries, hard states and snapshot records stay as they are, byte for byte.
+//! They lie at the same offsets in files of the same names as on the disk that they were read from. The first of them may begin
+//! within a segment, with nothing before it: [`Contents::start`] says where to read from, and with which rolling CRC.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
 use super::part::{Head, Part};
-use crate::etcd::frame::{FrameReader, FrameWriter, Kind, Record, Stop};
-use crate::etcd::proto::{LogPosition, Metadata};
-use crate::etcd::snap::SnapshotName;
-use crate::etcd::wal::{Extent, SegmentName};
+use crate::etcd::datadir::{Contents, DataDir, Family};
+use crate::etcd::frame::{FrameReader, Kind, Record, Stop};
+use crate::etcd::log::Log;
+use crate::etcd::proto::Metadata;
+use crate::etcd::replay::{Replay, Sink};
+use crate::etcd::snap::{Snapshot, SnapshotName};
+use crate::etcd::wal::{Extent, SegmentName, Walk};
 use crate::exit::{Exit, OrFault, exit_of, fault};
 use crate::sys::fs::create_dirs;
 use crate::sys::room::{self, Leave};
+use crate::sys::tee::Tee;
 use crate::sys::terminal::table;
 
-/// Writes the parts of one generation, from its base on, into the new data directory `target`, if so much stays free then.
+/// Writes the parts of one generation, from its base on, into the new data directory `target`, if so much stays free then;
+/// says what is in it. Each byte of a part is looked at once, on its way to the disk. What becomes of it there is for whoever
+/// reads it again: the log has its CRCs still, and the copy of the snapshot is compared with [`Contents::base`].
 ///
 /// # Errors
-/// [`Exit::Corrupt`] if the parts do not follow one another or their content is damaged; [`Exit::NoSpace`] before the first
-/// byte if there is no room for what they announce.
-pub fn unpack(parts: &[Part], target: &Path, leave: Leave) -> Result<()> {
+/// [`Exit::Corrupt`] if the parts do not follow one another, their content is damaged, or it does not lead from the base to
+/// the last one's end; [`Exit::Refused`] for a log of an etcd that this program does not know; [`Exit::NoSpace`] before the
+/// first byte if there is no room for what they announce.
+pub fn unpack(parts: &[Part], target: &Path, leave: Leave) -> Result<(DataDir, Contents)> {
     check_links(parts)?;
     let announced = parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.head.announced()));
     room::check(target, announced, leave, "unpacking the parts")?;
-    let first = &parts[0].head;
-    let (snap, wal) = (target.join("member/snap"), target.join("member/wal"));
-    create_dirs(&snap, 0o700)?;
-    create_dirs(&wal, 0o700)?;
-    let path = SegmentName { sequence: 0, index: 0 }.path(&wal);
-    let file = File::create_new(&path).with_context(|| format!("creating {}", path.display()))?;
-    let mut writer = FrameWriter::new(BufWriter::with_capacity(256 << 10, file), 0);
-    writer.crc_record()?;
-    let metadata = Metadata { member_id: first.member_id, cluster_id: first.cluster_id };
-    writer.record(Kind::Metadata, &metadata.encode())?;
-    writer.record(Kind::Snapshot, &LogPosition::default().encode())?;
-    writer.record(Kind::HardState, &first.start_state.encode())?;
+    let dir = DataDir { snap: target.join("member/snap"), wal: target.join("member/wal") };
+    create_dirs(&dir.snap, 0o700)?;
+    create_dirs(&dir.wal, 0o700)?;
 
-    let mut target = Unpacked { snap: &snap, wal: writer };
+    let mut segments = Segments { wal: &dir.wal, open: None };
+    let mut content = Unpacked { snap: &dir.snap, base: None, replay: before(&parts[0].head) };
     let mut at: Option<Extent> = None;
     for part in parts {
-        let unpacked = read_part(part, &mut at, &mut target);
+        let unpacked = copy_part(part, &mut at, &mut content, Some(&mut segments));
         let name = format!("part {} of generation {}", part.head.sequence, part.head.generation);
-        match unpacked {
-            Err(e) if exit_of(&e) == Exit::NoSpace => Err(e).with_context(|| format!("unpacking {name}"))?,
-            other => other.or_fault(
-                Exit::Corrupt,
-                format!("the content of {name} is corrupt"),
-                "to take the newest restore point before it: sudo /opt/bin/etcd2-backup restore \
-                 --accept-older",
-            )?,
-        }
+        passed(unpacked, &format!("unpacking {name}"), &format!("the content of {name} is corrupt"))?;
     }
-    target.wal.into_inner().flush().with_context(|| format!("writing {}", path.display()))
+    let what = format!("generation {} cannot be restored", parts[0].head.generation);
+    let contents = passed(content.ends(parts), &what, &what)?;
+    Ok((dir, contents))
+}
+
+/// What goes wrong with parts is damage, unless there is a better name for it.
+fn passed<T>(result: Result<T>, doing: &str, damaged: &str) -> Result<T> {
+    match result {
+        Err(e) if matches!(exit_of(&e), Exit::NoSpace | Exit::Refused) => Err(e.context(doing.to_owned())),
+        other => other.or_fault(
+            Exit::Corrupt,
+            damaged,
+            "to take the newest restore point before it: sudo /opt/bin/etcd2-backup restore --accept-older",
+        ),
+    }
 }
 
 /// Each part must name the one before as its predecessor, and all the same generation.
@@ -76,19 +81,14 @@ fn check_links(parts: &[Part]) -> Result<()> {
     Err(fault(Exit::Corrupt, "the parts of the generation do not follow one another", hint))
 }
 
-/// What the content of parts goes to.
-pub trait Sink {
-    /// The base's snapshot file: its name, its size and its bytes. What is not read is passed over.
-    ///
-    /// # Errors
-    /// It cannot be taken.
-    fn snapshot(&mut self, name: SnapshotName, size: u64, bytes: &mut dyn Read) -> Result<()>;
-
-    /// A record of the log.
-    ///
-    /// # Errors
-    /// It cannot be taken.
-    fn record(&mut self, segment: SegmentName, record: &Record<'_>) -> Result<()>;
+/// What is known before a part is read without the one before it.
+pub fn before(head: &Head) -> Replay {
+    let metadata = Some(Metadata { member_id: head.member_id, cluster_id: head.cluster_id });
+    let log = match head.sequence {
+        0 => Log { hard_state: head.start_state, ..Log::default() },
+        _ => Log::behind_index(head.first.saturating_sub(1), head.start_state),
+    };
+    Replay::on(Log { metadata, ..log })
 }
 
 /// Reads a part's content through, checking lengths and the rolling CRC once more, and that it goes on where `at`, the
@@ -97,12 +97,22 @@ pub trait Sink {
 /// # Errors
 /// It is damaged or does not go on there, or the sink fails.
 pub fn read_part(part: &Part, at: &mut Option<Extent>, sink: &mut dyn Sink) -> Result<()> {
+    copy_part(part, at, sink, None)
+}
+
+/// The same; the log's bytes go to its segments besides.
+fn copy_part(
+    part: &Part,
+    at: &mut Option<Extent>,
+    sink: &mut dyn Sink,
+    mut segments: Option<&mut Segments<'_>>,
+) -> Result<()> {
     let mut payload = part.payload()?;
     if let Some((name, size)) = &part.head.snapshot {
         let name =
             SnapshotName::parse(name).with_context(|| format!("{name:?} is not the name of a snapshot"))?;
         let mut bytes = (&mut payload).take(*size);
-        sink.snapshot(name, *size, &mut bytes)?;
+        sink.snapshot(Some(name), *size, &mut bytes)?;
         io::copy(&mut bytes, &mut io::sink())?;
         ensure!(
             bytes.limit() == 0,
@@ -114,7 +124,12 @@ pub fn read_part(part: &Part, at: &mut Option<Extent>, sink: &mut dyn Sink) -> R
     for extent in &part.head.log {
         let follows = at.is_none_or(|before| follows(&before, extent));
         ensure!(follows, "the log does not continue at {}", extent.from);
-        read_extent(&mut payload, extent, &part.head, sink)?;
+        let mut nowhere = io::sink();
+        let out: &mut dyn Write = match &mut segments {
+            Some(segments) => segments.at(extent)?,
+            None => &mut nowhere,
+        };
+        read_extent(Tee { input: &mut payload, out }, extent, &part.head, sink)?;
         *at = Some(*extent);
     }
     // The first of them is enough: a few kilobytes can stand for a terabyte.
@@ -130,8 +145,9 @@ fn follows(before: &Extent, next: &Extent) -> bool {
     (same || following) && next.from.crc == before.crc
 }
 
-fn read_extent(payload: &mut impl Read, extent: &Extent, head: &Head, sink: &mut dyn Sink) -> Result<()> {
-    let length = extent.to.checked_sub(extent.from.offset).context("an extent of negative length")?;
+fn read_extent(payload: impl Read, extent: &Extent, head: &Head, sink: &mut dyn Sink) -> Result<()> {
+    let length = extent.to.checked_sub(extent.from.offset).filter(|&length| length > 0);
+    let length = length.with_context(|| format!("the log has nothing at {}", extent.from))?;
     let mut reader = FrameReader::new(payload.take(length), extent.from.offset, extent.from.crc);
     loop {
         match reader.next_record()? {
@@ -151,25 +167,60 @@ fn read_extent(payload: &mut impl Read, extent: &Extent, head: &Head, sink: &mut
     Ok(())
 }
 
-/// The new data directory: the snapshot as it is, the records framed anew.
+/// The segments of the new data directory, one behind the other.
+struct Segments<'a> {
+    wal: &'a Path,
+    open: Option<(SegmentName, File)>,
+}
+
+impl Segments<'_> {
+    /// Where an extent goes.
+    fn at(&mut self, extent: &Extent) -> Result<&mut File> {
+        let name = extent.from.segment;
+        let path = name.path(self.wal);
+        let open = self.open.take().filter(|open| open.0 == name);
+        let file = open.map_or_else(|| File::create_new(&path), |open| Ok(open.1));
+        let mut file = file.with_context(|| format!("creating {}", path.display()))?;
+        file.seek(SeekFrom::Start(extent.from.offset))?;
+        Ok(&mut self.open.insert((name, file)).1)
+    }
+}
+
+/// The new data directory, as far as it was written.
 struct Unpacked<'a> {
     snap: &'a Path,
-    wal: FrameWriter<BufWriter<File>>,
+    base: Option<Snapshot>,
+    replay: Replay,
+}
+
+impl Unpacked<'_> {
+    /// What is in it, if it leads to the end of the last part.
+    fn ends(self, parts: &[Part]) -> Result<Contents> {
+        let (first, end) = (&parts[0].head, parts[parts.len() - 1].head.last);
+        let walk = Walk::of(parts.iter().flat_map(|part| part.head.log.iter().copied()));
+        let walk = walk.context("there is no log in it")?;
+        let beginning = (walk.extents[0].from, first.start_state);
+        self.replay.is_continuous()?;
+        self.replay.ends_at(end)?;
+        // A part of few records need not show what wrote it, and a member may have been upgraded in between.
+        let three = parts.iter().any(|part| part.head.family == Family::Three);
+        let family = if three { Family::Three } else { Family::Two };
+        Contents::behind(self.base, self.replay, beginning, walk, family)
+    }
 }
 
 impl Sink for Unpacked<'_> {
-    fn snapshot(&mut self, name: SnapshotName, _: u64, bytes: &mut dyn Read) -> Result<()> {
-        let file = File::create_new(self.snap.join(name.to_string()))?;
-        let mut file = BufWriter::with_capacity(256 << 10, file);
-        io::copy(bytes, &mut file)?;
-        Ok(file.flush()?)
+    fn snapshot(&mut self, name: Option<SnapshotName>, size: u64, bytes: &mut dyn Read) -> Result<()> {
+        let name = name.context("it has no name")?;
+        let path = self.snap.join(name.to_string());
+        let mut file = File::create_new(&path).with_context(|| format!("creating {}", path.display()))?;
+        self.replay.snapshot(Some(name), size, &mut Tee { input: bytes, out: &mut file })?;
+        self.base = self.replay.base.clone().map(|outline| Snapshot::copied(&path, name, size, outline));
+        Ok(())
     }
 
-    fn record(&mut self, _: SegmentName, record: &Record<'_>) -> Result<()> {
-        match record.kind {
-            Kind::Crc | Kind::Metadata => Ok(()),
-            kind => Ok(self.wal.record(kind, record.data)?),
-        }
+    fn record(&mut self, segment: SegmentName, record: &Record<'_>) -> Result<()> {
+        self.replay.record(segment, record)
     }
 }
 
@@ -185,7 +236,7 @@ mod tests {
     struct Nothing;
 
     impl Sink for Nothing {
-        fn snapshot(&mut self, _: SnapshotName, _: u64, _: &mut dyn Read) -> Result<()> {
+        fn snapshot(&mut self, _: Option<SnapshotName>, _: u64, _: &mut dyn Read) -> Result<()> {
             Ok(())
         }
 

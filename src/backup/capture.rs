@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{Read as _, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::etcd::v3::{Db, Seen};
 use crate::etcd::wal::{self, Extent, Place, Reading, Unfinished, Walk};
 use crate::etcd::{file, in_use};
 use crate::exit::{Exit, exit_of, fault};
+use crate::sys::tee::Tee;
 use crate::sys::terminal::table::{bytes, count};
 
 /// A restored log is replayed whole at etcd's start: 200,000 entries take about two seconds.
@@ -399,18 +400,4 @@ fn altered(what: impl Display) -> anyhow::Error {
     let hint = "nothing was sent. Run the backup again: sudo systemctl start etcd2-backup.service; if this \
                 persists, find out what else writes to etcd's files";
     fault(Exit::Corrupt, format!("{what} was altered while it was copied"), hint)
-}
-
-/// Copies what is read.
-struct Tee<'a, R> {
-    input: R,
-    out: &'a mut dyn Write,
-}
-
-impl<R: Read> Read for Tee<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.input.read(buffer)?;
-        self.out.write_all(&buffer[..n])?;
-        Ok(n)
-    }
 }

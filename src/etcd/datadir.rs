@@ -16,8 +16,8 @@ use super::frame::{Kind, Stop};
 use super::log::Log;
 use super::members::{self, Change};
 use super::proto::{HardState, LogPosition, Metadata};
+use super::replay::{Behind, Replay, Sink};
 use super::snap::{self, Snapshot, SnapshotName};
-use super::snapshot_offsets::{Mark, Marks};
 use super::store::{self, StoredMember};
 use super::v3::{Db, Seen};
 use super::wal::{self, Place, Reading, Walk};
@@ -99,19 +99,14 @@ impl DataDir {
     /// back to its beginning, or that ends with a received snapshot; [`Exit::NotFound`] for a segment that is gone each
     /// time it is to be read.
     pub fn scan(&self, reading: Reading) -> Result<Contents> {
-        let Survey { log: whole, walk, beginning, fault, base, mark, passed_over, db, .. } =
-            self.survey(reading)?;
+        let Survey { replay, walk, beginning, fault, base, passed_over, db, .. } = self.survey(reading)?;
         if let Some(fault) = fault {
             return Err(fault);
         }
-        let metadata = whole.metadata.context("the log has no metadata record")?;
-        let from = base.as_ref().map_or_else(LogPosition::default, |b| b.metadata.position);
-        let start = mark.map_or(beginning, |m| m.place);
-        let start_state = mark.map_or_else(HardState::default, |m| m.hard_state);
-        let tail = walk.behind(start);
-        let family = self.family(&whole)?;
-        let log = log_behind(whole, from, mark, &tail);
-        Ok(Contents { metadata, base, start, start_state, tail, log, family, passed_over, db })
+        let family = self.family(&replay.log)?;
+        let start = (beginning, HardState::default());
+        let contents = Contents::behind(base, replay, start, walk, family)?;
+        Ok(Contents { passed_over, db, ..contents })
     }
 
     /// Reads what [`DataDir::scan`] reads, as far as it can be read: why that refuses it is in [`Survey::fault`].
@@ -135,30 +130,24 @@ impl DataDir {
         let names = snap::list(&self.snap)?;
         let first = *wal::segments(&self.wal)?.first().context("the log has no segment")?;
         let beginning = Place::start_of(first);
-        let mut whole = Log::default();
-        let mut marks = Marks::new(names.iter().map(|n| n.index));
+        let mut replay = Replay::choosing(names.iter().map(|n| n.index));
         let (walk, damage) = wal::walk_to_fault(&self.wal, beginning, reading, &mut |segment, record| {
             let at = Place { segment, offset: record.start, crc: record.crc_before };
-            whole.add(record).map_err(|e| wal::senseless(at, e))?;
-            if record.kind == Kind::Entry {
-                marks.add(&whole, Place { segment, offset: record.end, crc: record.crc });
-            }
-            Ok(())
+            replay.record(segment, record).map_err(|e| wal::senseless(at, e))
         });
         let damaged = damage.is_some();
         let mut passed_over = Vec::new();
-        let (base, missing) = match self.base(&names, &whole, &mut passed_over) {
+        let (base, missing) = match self.base(&names, &replay.log, &mut passed_over) {
             Ok(base) => (base, None),
             Err(e) => (None, Some(e)),
         };
-        let mark = base.as_ref().and_then(|b| marks.of(b.name.index));
         let fault = damage.or(missing).or_else(|| {
             let what = format!("the log in {} does not name its member", self.wal.display());
             let hint = "take another member's data or an older backup";
-            whole.metadata.is_none().then(|| fault(Exit::Corrupt, what, hint))
+            replay.log.metadata.is_none().then(|| fault(Exit::Corrupt, what, hint))
         });
         let db = Db::look(&self.snap);
-        Ok(Survey { log: whole, walk, beginning, fault, damaged, base, mark, passed_over, db })
+        Ok(Survey { replay, walk, beginning, fault, damaged, base, passed_over, db })
     }
 
     /// Which etcd wrote the log and what lies beside it.
@@ -216,8 +205,8 @@ impl DataDir {
 /// What a data directory holds as far as it can be read, damaged or not.
 #[derive(Debug)]
 pub struct Survey {
-    /// What all records before the first fault add up to.
-    pub log: Log,
+    /// What all records before the first fault add up to. The snapshot is none of it.
+    pub replay: Replay,
     /// How far they were read.
     pub walk: Walk,
     /// Where the log begins.
@@ -228,29 +217,10 @@ pub struct Survey {
     pub damaged: bool,
     /// The snapshot to begin with.
     pub base: Option<Snapshot>,
-    /// Where the entries behind it begin.
-    mark: Option<Mark>,
     /// Snapshots that were passed over, and why.
     pub passed_over: Vec<String>,
     /// What the v3 store's file says.
     pub db: Db,
-}
-
-/// What is behind `from` in a log that was read whole; `mark` is where that begins.
-fn log_behind(whole: Log, from: LogPosition, mark: Option<Mark>, tail: &Walk) -> Log {
-    let (entries, writes, snapshots) = mark.map_or((0, 0, 0), |m| (m.entries, m.writes, m.snapshots));
-    let (entries, writes) = (whole.entries - entries, whole.writes - writes);
-    let kinds = whole.kinds.wrapping_sub(mark.map_or(0, |m| m.kinds));
-    let mut whole = whole.cut_to(from);
-    Log {
-        last: if entries > 0 { whole.last } else { from },
-        entries,
-        writes,
-        kinds,
-        snapshots: whole.snapshots.split_off(snapshots),
-        last_record: whole.last_record.filter(|_| !tail.extents.is_empty()),
-        ..whole
-    }
 }
 
 /// The IDs in the newest segment of a WAL directory that has them.
@@ -287,6 +257,24 @@ pub fn segment_ids(wal_dir: &Path, segment: wal::SegmentName) -> Result<Option<M
 }
 
 impl Contents {
+    /// Of a log that was read whole, from a place with a hard state on, and is replayed on `base`.
+    ///
+    /// # Errors
+    /// The log does not say whose it is.
+    pub fn behind(
+        base: Option<Snapshot>,
+        replay: Replay,
+        beginning: (Place, HardState),
+        walk: Walk,
+        family: Family,
+    ) -> Result<Self> {
+        let metadata = replay.log.metadata.context("the log has no metadata record")?;
+        let position = base.as_ref().map(|base| base.metadata.position);
+        let Behind { start, state: start_state, tail, log } = replay.behind(position, beginning, walk);
+        let (passed_over, db) = (Vec::new(), Db::Empty);
+        Ok(Self { metadata, base, start, start_state, tail, log, family, passed_over, db })
+    }
+
     /// The place in the log that the base stands at; 0 without one.
     pub fn base_position(&self) -> LogPosition {
         self.base.as_ref().map_or_else(LogPosition::default, |b| b.metadata.position)

@@ -7,6 +7,7 @@
 //! - [`snap`]: a snapshot file · [`store`]: the member list inside a v2 store's JSON
 //! - [`log`]: what the records of a log add up to · [`terms`]: the terms of its entries ·
 //!   `snapshot_offsets`: where in it the entries behind a snapshot begin
+//! - [`replay`]: what a snapshot and the records behind it add up to, wherever they are read
 //! - [`datadir`]: which snapshot and which log a data directory really holds
 //! - [`members`]: who is a voter, following the log · [`rewrite`]: the restored member directory ·
 //!   [`empty_log`]: that of a member that has nothing but its IDs
@@ -24,6 +25,7 @@ pub mod in_use;
 pub mod log;
 pub mod members;
 pub mod proto;
+pub mod replay;
 pub mod request;
 pub mod rewrite;
 pub mod snap;

@@ -12,6 +12,11 @@
 //! A seed is for a member that joins the cluster restored from the same source: the leader sends it what comes behind.
 //! Nothing is appended to it, since the founder has other entries at those indexes. With an empty data directory the
 //! leader would send it everything.
+//!
+//! Each byte of a log is summed three times on its way into a member, and framed once. When it is read first, from this node's
+//! disk or as it arrives from the archive: that decides what is restored. When it is framed anew: it lay on a disk since, in a
+//! join for as long as it waits, and the new frame would give a damaged byte a right CRC. When it is read back: that is what
+//! etcd will find. Nobody sums a snapshot anew, so it is summed when it is read first and when it is read back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

@@ -96,12 +96,14 @@ impl Snapshot {
     fn read(path: &Path, name: SnapshotName) -> Result<Self> {
         let mut file = file::open(path)?.context("it is gone")?;
         let size = file.metadata()?.len();
-        let mut store = (0, 0);
-        let Outline { metadata, crc } = read_through(&mut file, size, &mut |offset, json| {
-            store = (offset, io::copy(json, &mut io::sink())?);
-            Ok(())
-        })?;
-        Ok(Self { name, path: path.to_path_buf(), size, metadata, store, crc })
+        let outline = read_through(&mut file, size, &mut |_| Ok(()))?;
+        Ok(Self::copied(path, name, size, outline))
+    }
+
+    /// A file that was written while these bytes were read through.
+    pub fn copied(path: &Path, name: SnapshotName, size: u64, outline: Outline) -> Self {
+        let Outline { metadata, store, crc } = outline;
+        Self { name, path: path.to_path_buf(), size, metadata, store, crc }
     }
 
     /// Opens the file again.
@@ -165,19 +167,21 @@ fn crc_of(input: &mut impl Read, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> R
 pub struct Outline {
     /// Its place in the log and the voters there.
     pub metadata: SnapshotMetadata,
-    /// The CRC that the file says, and where the data begins that it is of.
+    /// Where in it the store's JSON lies: offset and length.
+    store: (u64, u64),
+    /// The CRC that it says, and where the data begins that it is of.
     crc: (u32, u64),
 }
 
-/// Reads a snapshot of `size` bytes through, in constant memory, and checks its CRC. `store` gets the store's offset and
-/// its JSON, before anybody knows whether the CRC is right.
+/// Reads a snapshot of `size` bytes through, in constant memory, and checks its CRC. `store` gets the store's JSON, before
+/// anybody knows whether the CRC is right; what it does not read of it is passed over.
 ///
 /// # Errors
 /// It cannot be read, is damaged, or `store` fails.
 pub fn read_through(
     input: &mut dyn Read,
     size: u64,
-    store: &mut dyn FnMut(u64, &mut dyn Read) -> Result<()>,
+    store: &mut dyn FnMut(&mut dyn Read) -> Result<()>,
 ) -> Result<Outline> {
     let input = &mut BufReader::with_capacity(BUFFER_BYTES, input);
     // snappb.Snapshot{1 crc, 2 data}: etcd always writes it in this order.
@@ -199,7 +203,7 @@ pub fn read_through(
     ensure!(behind <= MAX_METADATA_BYTES, "{} of metadata", count(behind, "byte", "bytes"));
     // A parser of JSON takes single bytes.
     let mut json = BufReader::with_capacity(BUFFER_BYTES, (&mut data).take(store_length));
-    let stored = store(head + at, &mut json);
+    let stored = store(&mut json);
     io::copy(&mut json, &mut io::sink())?;
     let mut tail = Vec::new();
     data.read_to_end(&mut tail)?;
@@ -215,7 +219,8 @@ pub fn read_through(
         rest.len()
     );
     stored?;
-    Ok(Outline { metadata: SnapshotMetadata::decode(rest)?, crc: (expected, head) })
+    let metadata = SnapshotMetadata::decode(rest)?;
+    Ok(Outline { metadata, store: (head + at, store_length), crc: (expected, head) })
 }
 
 /// Sums the CRC of what passes.

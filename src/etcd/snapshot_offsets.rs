@@ -35,6 +35,13 @@ pub(super) struct Marks {
     next: u64,
 }
 
+impl Default for Marks {
+    /// Of no snapshot.
+    fn default() -> Self {
+        Self::new([])
+    }
+}
+
 impl Marks {
     pub(super) fn new(snapshots: impl IntoIterator<Item = u64>) -> Self {
         let mut snapshots: Vec<_> = snapshots.into_iter().map(|index| (index, None)).collect();

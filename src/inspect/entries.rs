@@ -9,10 +9,10 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::subject::Subject;
-use crate::archive::unpack::Sink;
 use crate::etcd::frame::{Kind, Record};
 use crate::etcd::members::{Change, MemberJson};
 use crate::etcd::proto::{ConfChangeKind, Entry, EntryKind};
+use crate::etcd::replay::Sink;
 use crate::etcd::request::{Payload, Request};
 use crate::etcd::snap::SnapshotName;
 use crate::etcd::wal::SegmentName;
@@ -66,7 +66,7 @@ struct Lister<'a> {
 }
 
 impl Sink for Lister<'_> {
-    fn snapshot(&mut self, _: SnapshotName, _: u64, _: &mut dyn Read) -> Result<()> {
+    fn snapshot(&mut self, _: Option<SnapshotName>, _: u64, _: &mut dyn Read) -> Result<()> {
         Ok(())
     }
 

@@ -1,25 +1,23 @@
 //! A subject read through once, and what it adds up to.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 use std::{mem, thread};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::report::{Damage, GenerationSummary, LogSummary, Member, PartPlace, Report, Snapshot, State};
 use super::subject::{Archive, Subject, file_name, segment_file, snapshot_file};
 use crate::archive::chain::Generation;
 use crate::archive::part::{Head, Part};
-use crate::archive::unpack::{Sink, read_part};
+use crate::archive::unpack::{before, read_part};
 use crate::etcd::datadir::{DataDir, Family, Survey};
 use crate::etcd::frame::{Record, Stop};
-use crate::etcd::log::Log;
-use crate::etcd::members;
 use crate::etcd::proto::{LogPosition, Metadata};
-use crate::etcd::snap::{self, SnapshotName};
-use crate::etcd::store::{self, StoredMember};
+use crate::etcd::replay::{Replay, Sink};
+use crate::etcd::snap::SnapshotName;
+use crate::etcd::store::StoredMember;
 use crate::etcd::v3::{Db, Seen};
 use crate::etcd::wal::{Reading, SegmentName};
 use crate::exit::{Exit, Fault, OrFault, exit_of, fault};
@@ -92,9 +90,9 @@ impl Made {
     fn data_dir(&mut self, dir: &DataDir) -> Result<()> {
         self.report.kind = "data-dir";
         let survey = settled(dir)?;
-        self.report.etcd = Some(dir.family(&survey.log)?);
+        self.report.etcd = Some(dir.family(&survey.replay.log)?);
         self.report.passed_over = survey.passed_over;
-        self.report.v3_data = match (Seen::new(survey.log.v3_write, &survey.db), &survey.db) {
+        self.report.v3_data = match (Seen::new(survey.replay.log.v3_write, &survey.db), &survey.db) {
             (Some(seen), _) => Some(seen.to_string()),
             (None, Db::Unreadable(why)) => Some(format!("unknown, snap/db cannot be read: {why}")),
             (None, _) => None,
@@ -103,8 +101,8 @@ impl Made {
         if let Some(error) = survey.fault {
             self.fault(survey.damaged.then(|| end.clone()), error);
         }
-        let mut content =
-            Content { log: survey.log, segments: survey.walk.extents.len(), ..Content::default() };
+        let segments = survey.walk.extents.len();
+        let mut content = Content { replay: survey.replay, segments, ..Content::default() };
         if let Some(base) = survey.base {
             let path = &base.path;
             if let Err(e) = snapshot_file(path, &mut content) {
@@ -132,7 +130,7 @@ impl Made {
                 fault(Exit::Corrupt, what, "take another member's data or a backup"),
             );
         }
-        let three = content.log.padded || stop == Stop::Zeros;
+        let three = content.replay.log.padded || stop == Stop::Zeros;
         self.report.etcd = Some(if three { Family::Three } else { Family::Two });
         self.content(content, end, &stop);
     }
@@ -233,9 +231,9 @@ impl Made {
     }
 
     /// What was read of snapshot and log, and where it ends.
-    fn content(&mut self, mut content: Content, end: String, stop: &Stop) {
+    fn content(&mut self, content: Content, end: String, stop: &Stop) {
         content.members(self);
-        let log = &content.log;
+        let log = &content.replay.log;
         let some = log.entries > 0;
         self.report.log = Some(LogSummary {
             segments: content.segments,
@@ -310,13 +308,11 @@ fn hex(id: u64) -> String {
     format!("{id:x}")
 }
 
-/// The running sum over a snapshot and the records behind it.
+/// What a report is made of beside what a snapshot and the records behind it add up to.
 #[derive(Default)]
 struct Content {
-    log: Log,
+    replay: Replay,
     snapshot: Option<Snapshot>,
-    voters: Vec<u64>,
-    stored: BTreeMap<u64, StoredMember>,
     /// Segments seen, and the end of the last record in the last one.
     segments: usize,
     end: Option<(SegmentName, u64)>,
@@ -325,26 +321,20 @@ struct Content {
 impl Content {
     /// What follows the head of a part.
     fn of(head: &Head) -> Self {
-        let metadata = Metadata { member_id: head.member_id, cluster_id: head.cluster_id };
-        let log = Log::behind_index(head.first.saturating_sub(1), head.start_state);
-        let log = Log { metadata: Some(metadata), ..log };
-        Self { log, ..Self::default() }
+        Self { replay: before(head), ..Self::default() }
     }
 
     fn end(&self) -> String {
         self.end.map_or(String::new(), |(segment, offset)| format!("{segment}@{offset}"))
     }
 
-    fn members(&mut self, made: &mut Made) {
-        let base = self.snapshot.as_ref().map_or(0, |s| s.index);
-        let beginning = self.snapshot.is_some() || self.log.run_first.is_some_and(|first| first <= 1);
-        if !beginning {
+    fn members(&self, made: &mut Made) {
+        let from_index_1 = self.replay.log.run_first.is_some_and(|first| first <= 1);
+        if self.snapshot.is_none() && !from_index_1 {
             // Who was a member before is not known.
             return;
         }
-        // In the order of their indexes.
-        let behind = self.log.changes.partition_point(|c| c.index <= base);
-        match members::follow(&self.voters, mem::take(&mut self.stored), &self.log.changes[behind..]) {
+        match self.replay.members() {
             Ok(all) => {
                 let member = |(id, m): (u64, StoredMember)| Member {
                     id: hex(id),
@@ -359,26 +349,16 @@ impl Content {
 }
 
 impl Sink for Content {
-    fn snapshot(&mut self, name: SnapshotName, size: u64, bytes: &mut dyn Read) -> Result<()> {
-        let mut stored = BTreeMap::new();
-        let snap::Outline { metadata, .. } = snap::read_through(bytes, size, &mut |_, json| {
-            stored = store::members(json)?;
-            Ok(())
-        })?;
-        let LogPosition { index, term } = metadata.position;
-        let unnamed = name == SnapshotName { term: 0, index: 0 };
-        ensure!(
-            unnamed || name.position() == metadata.position,
-            "it holds the state at term {term}, index {index}"
-        );
+    fn snapshot(&mut self, name: Option<SnapshotName>, size: u64, bytes: &mut dyn Read) -> Result<()> {
+        self.replay.snapshot(name, size, bytes)?;
+        let LogPosition { index, term } = self.replay.base_position();
         let file = SnapshotName { term, index }.to_string();
         self.snapshot = Some(Snapshot { file, index, term, bytes: size });
-        (self.voters, self.stored) = (metadata.members, stored);
         Ok(())
     }
 
     fn record(&mut self, segment: SegmentName, record: &Record<'_>) -> Result<()> {
-        self.log.add(record)?;
+        self.replay.record(segment, record)?;
         let before = self.end.replace((segment, record.end));
         self.segments += usize::from(before.is_none_or(|(s, _)| s != segment));
         Ok(())

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use super::subject::Subject;
-use crate::archive::unpack::Sink;
 use crate::etcd::frame::Record;
+use crate::etcd::replay::Sink;
 use crate::etcd::snap::{self, SnapshotName};
 use crate::etcd::wal::SegmentName;
 use crate::sys::json::{Reader, Token};
@@ -73,13 +73,13 @@ struct Lister<'a> {
 }
 
 impl Sink for Lister<'_> {
-    fn snapshot(&mut self, _: SnapshotName, size: u64, bytes: &mut dyn Read) -> Result<()> {
+    fn snapshot(&mut self, _: Option<SnapshotName>, size: u64, bytes: &mut dyn Read) -> Result<()> {
         self.snapshots += 1;
         let mut print = |key: &Key| match self.out.json {
             true => self.out.json(key),
             false => self.out.text(&format!("{key}\n")),
         };
-        snap::read_through(bytes, size, &mut |_, store| visit(store, &mut print)).map(drop)
+        snap::read_through(bytes, size, &mut |store| visit(store, &mut print)).map(drop)
     }
 
     fn record(&mut self, _: SegmentName, _: &Record<'_>) -> Result<()> {

@@ -9,10 +9,11 @@ use anyhow::{Context, Result, bail};
 use crate::archive::chain::{self, Generation};
 use crate::archive::names::GenerationName;
 use crate::archive::part::Part;
-use crate::archive::unpack::{Sink, read_part};
+use crate::archive::unpack::read_part;
 use crate::etcd::datadir::DataDir;
 use crate::etcd::file;
 use crate::etcd::frame::{FrameReader, Stop};
+use crate::etcd::replay::Sink;
 use crate::etcd::snap::SnapshotName;
 use crate::etcd::wal::{self, Extent, Place, Reading, SegmentName};
 use crate::exit::{Exit, OrFault, fault};
@@ -125,8 +126,7 @@ fn open(path: &Path) -> Result<File> {
 pub(super) fn snapshot_file(path: &Path, sink: &mut dyn Sink) -> Result<()> {
     let mut file = open(path)?;
     let size = file.metadata()?.len();
-    let name = file_name(path);
-    let name = SnapshotName::parse(&name).unwrap_or(SnapshotName { term: 0, index: 0 });
+    let name = SnapshotName::parse(&file_name(path));
     sink.snapshot(name, size, &mut file).with_context(|| format!("reading {}", path.display()))
 }
 

@@ -149,7 +149,7 @@ fn source_of(remote: &dyn Remote, record: &Record, incoming: &Scratch) -> Result
     // A disk was restored. What that machine had backed up of it by then is a part of it.
     let part = record.backed_up.as_ref().context("it was restored from a disk that has no known backup")?;
     let wanted = (part.generation, part.checksum.as_str());
-    let source = open::opened(fetch::recorded(remote, folder, &objects, wanted, incoming)?)?;
+    let source = open::opened(fetch::recorded(remote, folder, &objects, wanted, incoming)?);
     ensure!(
         source.hash == part.checksum && source.contents.metadata.cluster_id == record.source_cluster_id,
         "the backup is not the one that the record names"

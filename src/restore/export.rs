@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::{from_record, source};
+use super::source;
 use crate::archive::lineage::Record;
 use crate::archive::part::{self, Head};
 use crate::backup::capture;
 use crate::etcd::datadir::DataDir;
-use crate::etcd::wal::Reading;
+use crate::etcd::proto::Metadata;
+use crate::etcd::wal::{Place, Reading};
 use crate::exit::{Exit, fault};
 use crate::node::member_dir::places::Places;
 use crate::node::member_dir::{aside, kept};
@@ -45,7 +46,7 @@ pub fn write(settings: &Settings, record: &Record, out: impl Write) -> Result<()
         snapshot: capture.base.as_ref().map(|b| (b.name.to_string(), b.size)),
         log: capture.tail.extents.clone(),
     };
-    if from_record::hash_of(&head).as_ref() != Some(&record.source_hash) {
+    if hash_of(&head).as_ref() != Some(&record.source_hash) {
         return Err(not_here(record));
     }
     let stream = || -> Result<()> {
@@ -54,6 +55,14 @@ pub fn write(settings: &Settings, record: &Record, out: impl Write) -> Result<()
         Ok(out.flush()?)
     };
     stream().context("writing the data of the recovery")
+}
+
+/// The hash of data that is put into one part, and of what is unpacked from it.
+fn hash_of(head: &Head) -> Option<String> {
+    let end = head.log.last()?;
+    let place = Place { offset: end.to, crc: end.crc, ..end.from };
+    let metadata = Metadata { member_id: head.member_id, cluster_id: head.cluster_id };
+    Some(source::fingerprint(metadata, head.last, place))
 }
 
 /// Where the data is that the record names: in its place, or kept.

@@ -10,7 +10,7 @@ use crate::archive::lineage::{self, Parent};
 use crate::archive::names::PartName;
 use crate::archive::part::{self, Part};
 use crate::archive::{catalog, unpack};
-use crate::etcd::datadir::Family;
+use crate::etcd::datadir::{Contents, DataDir};
 use crate::exit::{Exit, exit_of, fault};
 use crate::remote::{Object, Proof, Remote};
 use crate::sys::fs::{remove_dir_if_there, remove_if_there};
@@ -32,16 +32,16 @@ pub struct Wanted {
 /// A restore point that was brought and proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// Its data directory.
-    pub data_dir: PathBuf,
+    /// Where its files are.
+    pub dir: DataDir,
+    /// What is in them.
+    pub contents: Contents,
     /// The generation.
     pub generation: u64,
     /// The newest part used.
     pub part: PartName,
     /// The newest part's checksum, 64 hex digits.
     pub checksum: String,
-    /// Which etcd the data is of: its frames do not say so any more.
-    pub family: Family,
     /// Bytes of the parts that make it up.
     pub bytes: u64,
     /// What its cluster continues, if its base says so.
@@ -93,7 +93,7 @@ pub fn fetch(
                 }
             };
             match unpacked(&opened, scratch) {
-                Ok(()) => return Ok(fetched(&opened, &generation.parts[..count], scratch, given_up)),
+                Ok(data) => return Ok(fetched(data, &opened, &generation.parts[..count], given_up)),
                 Err(error) => give_up_if_corrupt(wanted, &mut given_up, error)?,
             }
             count -= 1;
@@ -150,7 +150,7 @@ pub fn exactly(
     let parts = &place.generation.parts[..count];
     let (at, error) = match bring(remote, folder, place.generation, parts, scratch) {
         Ok(opened) => match unpacked(&opened, scratch) {
-            Ok(()) => return Ok(fetched(&opened, parts, scratch, Vec::new())),
+            Ok(data) => return Ok(fetched(data, &opened, parts, Vec::new())),
             // It does not say which part is the one.
             Err(error) => (count - 1, error),
         },
@@ -205,8 +205,8 @@ pub fn recorded(
     };
     let parts = &generation.parts[..=last];
     let opened = bring(remote, folder, generation, parts, scratch).map_err(|damaged| damaged.error)?;
-    unpacked(&opened, scratch)?;
-    Ok(fetched(&opened, parts, scratch, Vec::new()))
+    let data = unpacked(&opened, scratch)?;
+    Ok(fetched(data, &opened, parts, Vec::new()))
 }
 
 /// What a cluster's generations say that they continue, the newest that says anything. A node that lost what it knew of
@@ -216,15 +216,19 @@ fn parent(remote: &dyn Remote, folder: &str, generations: &[&Generation]) -> Res
     Ok(catalog::heads(remote, folder, &bases)?.into_iter().flatten().find_map(|head| head.parent))
 }
 
-fn fetched(opened: &[Part], parts: &[PartName], scratch: &Scratch, given_up: Vec<String>) -> Fetched {
+fn fetched(
+    (dir, contents): (DataDir, Contents),
+    opened: &[Part],
+    parts: &[PartName],
+    given_up: Vec<String>,
+) -> Fetched {
     let (last, part) = (&opened[opened.len() - 1], parts[parts.len() - 1]);
     Fetched {
-        data_dir: data_dir(scratch),
+        dir,
+        contents,
         generation: last.head.generation,
         part,
         checksum: last.checksum.clone(),
-        // A part of few records need not show what wrote it, and a member may have been upgraded in between.
-        family: opened.iter().map(|p| p.head.family).find(|f| *f == Family::Three).unwrap_or(Family::Two),
         bytes: parts.iter().map(|p| p.size).sum(),
         parent: opened[0].head.parent.clone(),
         given_up,
@@ -232,19 +236,16 @@ fn fetched(opened: &[Part], parts: &[PartName], scratch: &Scratch, given_up: Vec
     }
 }
 
-fn data_dir(scratch: &Scratch) -> PathBuf {
-    scratch.dir().join("data")
-}
-
 fn objects_dir(scratch: &Scratch) -> PathBuf {
     scratch.dir().join("parts")
 }
 
 /// Makes a data directory of the parts, which are not needed any more then.
-fn unpacked(opened: &[Part], scratch: &Scratch) -> Result<()> {
+fn unpacked(opened: &[Part], scratch: &Scratch) -> Result<(DataDir, Contents)> {
     let _step = live::step("unpacking the backup");
-    unpack::unpack(opened, &data_dir(scratch), scratch.leave())?;
-    remove_dir_if_there(&objects_dir(scratch))
+    let data = unpack::unpack(opened, &scratch.dir().join("data"), scratch.leave())?;
+    remove_dir_if_there(&objects_dir(scratch))?;
+    Ok(data)
 }
 
 /// Why a generation's newest point is not what was once sent. An upload that was killed (only the very last object is

@@ -9,12 +9,10 @@ use super::plan::own_of;
 use super::source::{self, Origin, Source};
 use super::{fetch, legacy, open};
 use crate::archive::lineage::Record;
-use crate::archive::part::{Head, Part};
+use crate::archive::part::Part;
 use crate::archive::{chain, recovery_records, unpack};
-use crate::etcd::datadir::{Contents, DataDir};
-use crate::etcd::proto::{LogPosition, Metadata};
+use crate::etcd::proto::LogPosition;
 use crate::etcd::rewrite;
-use crate::etcd::wal::{Place, Reading};
 use crate::exit::{Exit, OrFault, fault};
 use crate::remote::Remote;
 use crate::settings::Settings;
@@ -31,7 +29,7 @@ pub fn source(remote: &dyn Remote, record: &Record, scratch: &Scratch) -> Result
     let objects = remote.list(folder)?;
     let source = if record.generation > 0 {
         let wanted = (record.generation, record.source_hash.as_str());
-        open::opened(fetch::recorded(remote, folder, &objects, wanted, scratch)?)?
+        open::opened(fetch::recorded(remote, folder, &objects, wanted, scratch)?)
     } else if chain::is_original(&objects) {
         legacy::bring(remote, folder, &objects, scratch)?
     } else {
@@ -58,23 +56,10 @@ pub fn source_in(file: &Path, record: &Record, scratch: &Scratch) -> Result<Sour
          --recovery-file FILE > PART",
     )?;
     scratch.empty()?;
-    let hash = hash_of(&part.head).unwrap_or_default();
-    let (family, v3_data) = (part.head.family, part.head.v3_data);
-    let data = scratch.dir().join("data");
-    unpack::unpack(&[part], &data, scratch.leave())?;
-    let dir = DataDir::open(&data, None)?;
-    let contents = Contents { family, ..dir.scan(Reading::Still)? };
-    let noted = v3_data.then(|| "its export says so".to_owned());
+    let noted = part.head.v3_data.then(|| "its export says so".to_owned());
+    let (dir, contents) = unpack::unpack(&[part], &scratch.dir().join("data"), scratch.leave())?;
     let source = source::read(dir, contents, Origin::File);
-    agreed(Source { hash, v3_data: source.v3_data.clone().or(noted), ..source }, record)
-}
-
-/// The hash of the data that was put into one part: its log is framed anew where it is unpacked.
-pub(super) fn hash_of(head: &Head) -> Option<String> {
-    let end = head.log.last()?;
-    let place = Place { offset: end.to, crc: end.crc, ..end.from };
-    let metadata = Metadata { member_id: head.member_id, cluster_id: head.cluster_id };
-    Some(source::fingerprint(metadata, head.last, place))
+    agreed(Source { v3_data: source.v3_data.clone().or(noted), ..source }, record)
 }
 
 /// Reads a record from a file.

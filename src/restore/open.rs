@@ -10,7 +10,7 @@ use super::source::{self, Origin, Source};
 use super::{legacy, other_history};
 use crate::archive::chain;
 use crate::archive::lineage::Parent;
-use crate::etcd::datadir::{Contents, DataDir};
+use crate::etcd::datadir::DataDir;
 use crate::etcd::frame::Kind;
 use crate::etcd::proto::{Entry, EntryKind, LogPosition};
 use crate::etcd::request::Effect;
@@ -187,7 +187,7 @@ fn archive(
     if let Some(point) = wanted.point {
         return past((remote, scratch), folder, &objects, wanted, point);
     }
-    opened(fetch::fetch(remote, folder, &objects, wanted, scratch)?)
+    Ok(opened(fetch::fetch(remote, folder, &objects, wanted, scratch)?))
 }
 
 /// A point in the past.
@@ -225,7 +225,7 @@ fn at_place(
 ) -> Result<Option<Source>> {
     let mut count = place.better;
     loop {
-        let source = opened(fetch::exactly(remote, folder, place, count, scratch)?)?;
+        let source = opened(fetch::exactly(remote, folder, place, count, scratch)?);
         let Some((index, why)) = index_of(point, place, &source)? else { return Ok(None) };
         // What is not known to be committed, a new leader may have overwritten in a later part.
         if index > source.contents.log.hard_state.commit && count < place.generation.parts.len() {
@@ -251,28 +251,14 @@ fn index_of(point: Point, place: &Place<'_>, source: &Source) -> Result<Option<(
     }
 }
 
-/// Parts that were brought, read through.
-///
-/// # Errors
-/// They are not a source that can be restored.
-pub fn opened(fetched: Fetched) -> Result<Source> {
-    let _step = live::step("reading the data");
-    let dir = DataDir::open(&fetched.data_dir, None)?;
-    let contents = Contents { family: fetched.family, ..dir.scan(Reading::Still)? };
-    let last = contents.last();
-    if (last.index, last.term) != (fetched.part.last, fetched.part.term) {
-        let what =
-            format!("the restore point ends at index {}, its name says {}", last.index, fetched.part.last);
-        return Err(fault(Exit::Corrupt, what, "restore another generation with --generation N"));
-    }
-    let part = fetched.part;
+/// Parts that were brought and read through, as a source.
+pub fn opened(fetched: Fetched) -> Source {
+    let Fetched { dir, contents, part, checksum: hash, bytes, parent, given_up, .. } = fetched;
     let origin = Origin::Archive { generation: fetched.generation, part: part.sequence, time: part.time };
     // The archive has no snap/db that would say it.
     let noted = fetched.v3_data.then(|| "the backup says so".to_owned());
-    let v3_data = contents.v3_data().or(noted);
-    let (hash, given_up) = (fetched.checksum, fetched.given_up);
-    let (bytes, parent) = (fetched.bytes, fetched.parent);
-    Ok(Source { dir, contents, origin, hash, point: last, bytes, parent, given_up, v3_data })
+    let (v3_data, point) = (contents.v3_data().or(noted), contents.last());
+    Source { dir, contents, origin, hash, point, bytes, parent, given_up, v3_data }
 }
 
 fn nothing_there(settings: &Settings, remote: &dyn Remote, folder: &str) -> anyhow::Error {

@@ -23,6 +23,7 @@ pub mod root;
 pub mod secret_file;
 pub mod summed;
 pub mod systemd;
+pub mod tee;
 pub mod terminal;
 pub mod time;
 pub mod timer;

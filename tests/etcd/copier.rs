@@ -11,7 +11,8 @@ use etcd2_backup::archive::part::{self, Head, Part};
 use etcd2_backup::archive::unpack::unpack;
 use etcd2_backup::backup::capture::{self, Look};
 use etcd2_backup::backup::state::State;
-use etcd2_backup::etcd::datadir::DataDir;
+use etcd2_backup::etcd::datadir::{Contents, DataDir};
+use etcd2_backup::etcd::wal::Extent;
 use etcd2_backup::sys::room::Leave;
 use testkit::replay::{self, Entry};
 
@@ -162,18 +163,20 @@ impl Copier {
     }
 
     /// Puts the generation's parts together as a restore does, and looks at the result once more.
-    pub(crate) fn unpack(&self, target: &Path) -> Result<()> {
-        unpack(&self.open_parts()?, target, Leave::Nothing)?;
-        let mut again = match fs::read_dir(target.join("member/snap"))?.next() {
-            Some(file) => Content::of_base(&fs::read(file?.path())?)?,
+    pub(crate) fn unpack(&self, target: &Path) -> Result<(DataDir, Contents)> {
+        let (dir, contents) = unpack(&self.open_parts()?, target, Leave::Nothing)?;
+        let mut again = match &contents.base {
+            Some(base) => Content::of_base(&fs::read(&base.path)?)?,
             None => Content::default(),
         };
-        let log = fs::read(target.join("member/wal/0000000000000000-0000000000000000.wal"))?;
-        for entry in replay::entries(&log, &mut 0)? {
-            again.add(entry)?;
+        for Extent { mut from, to, .. } in contents.tail.extents.iter().copied() {
+            let segment = fs::read(from.segment.path(&dir.wal))?;
+            for entry in replay::entries(&segment[from.offset as usize..to as usize], &mut from.crc)? {
+                again.add(entry)?;
+            }
         }
         ensure!(again == self.content, "unpacked it ends at {}, not {}", again.last(), self.content.last());
-        Ok(())
+        Ok((dir, contents))
     }
 
     /// Removes what is not needed any more: the parts of earlier generations.

@@ -12,9 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use etcd2_backup::etcd::datadir::{DataDir, Family};
+use etcd2_backup::etcd::datadir::{Contents, DataDir, Family};
 use etcd2_backup::etcd::rewrite::{NewMember, Purpose, Rewrite, Target, prove, write_member_dir};
-use etcd2_backup::etcd::wal::{self, Reading};
+use etcd2_backup::etcd::wal;
 use testkit::etcd::{Cluster, Member, raft};
 use testkit::keys::{self, Client, How};
 use testkit::tools::{Tools, etcd_version};
@@ -121,7 +121,8 @@ fn leader(seats: &[Seat]) -> Option<usize> {
 
 /// A copy that is started later, and what must be in it.
 struct Sample {
-    data_dir: PathBuf,
+    dir: DataDir,
+    contents: Contents,
     keys: HashMap<String, String>,
 }
 
@@ -188,9 +189,9 @@ impl Copies<'_> {
         if number % 20 == 19 && !self.copiers[which].content.keys.is_empty() {
             let copier = &self.copiers[which];
             let data_dir = self.work.join(format!("unpacked-{number}"));
-            copier.unpack(&data_dir)?;
+            let (dir, contents) = copier.unpack(&data_dir)?;
             copier.tidy()?;
-            self.report.samples.push(Sample { data_dir, keys: copier.content.keys.clone() });
+            self.report.samples.push(Sample { dir, contents, keys: copier.content.keys.clone() });
         }
         Ok(())
     }
@@ -253,22 +254,21 @@ fn kill_and_restart(cluster: &mut Cluster, seats: &[Seat], books: &Books) {
 
 /// Restores a copy, starts it under etcd and compares every key.
 fn start(tools: &Tools, sample: &Sample, data_dir: &Path) {
-    let dir = DataDir::open(&sample.data_dir, None).unwrap();
-    let contents = dir.scan(Reading::Still).unwrap();
+    let Sample { dir, contents, keys } = sample;
     let mut member = Member::new(tools, "restored", data_dir).unwrap();
     let new = NewMember { id: 0x1234, peer_urls: vec![member.peer_url.clone()] };
     let family = if etcd_version(&tools.etcd).unwrap().0 == 2 { Family::Two } else { Family::Three };
     let path = data_dir.join("member");
     let target = Target { member_id: new.id, path: &path };
     let rewrite = Rewrite { cluster_id: 7, purpose: Purpose::Found(vec![new]), up_to: None, family };
-    write_member_dir(&dir, &contents, &rewrite, target).unwrap();
-    prove(&contents, &rewrite, target).unwrap();
+    write_member_dir(dir, contents, &rewrite, target).unwrap();
+    prove(contents, &rewrite, target).unwrap();
     member.start().unwrap();
     let listed = keys::dump(&member.client_url).unwrap();
     let found: HashMap<String, String> =
         listed.into_iter().filter_map(|(key, node)| Some((key, node.value?))).collect();
-    assert_eq!(found.len(), sample.keys.len());
-    assert!(found == sample.keys, "{}", sample.data_dir.display());
+    assert_eq!(found.len(), keys.len());
+    assert!(found == *keys, "{}", dir.wal.display());
 }
 
 #[test]

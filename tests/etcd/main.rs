@@ -1,5 +1,6 @@
 //! etcd's files: every fixture, a log that is being written, damage of every kind, also while writes go on, and what is written offline.
 
+mod arrival;
 mod copier;
 mod fixtures;
 mod inspect;

@@ -205,6 +205,11 @@ impl Log {
         &self.changes[..self.changes.partition_point(|c| c.index <= index)]
     }
 
+    /// The membership entries behind an index.
+    pub fn changes_behind(&self, index: u64) -> &[Change] {
+        &self.changes[self.changes_to(index).len()..]
+    }
+
     /// Whether the entries behind `base` follow it without a gap, up to where the member was.
     pub fn continues(&self, base: u64) -> bool {
         let reached = self.received().is_none_or(|received| received <= base);

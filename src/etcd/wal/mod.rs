@@ -150,6 +150,14 @@ impl Unfinished {
 }
 
 impl Walk {
+    /// Of whole records that lie one behind the other in these extents; `None` without one.
+    pub fn of(all: impl IntoIterator<Item = Extent>) -> Option<Self> {
+        let mut extents = Vec::new();
+        all.into_iter().for_each(|extent| extend(&mut extents, extent));
+        let end = extents.last().map(|last| Place { offset: last.to, crc: last.crc, ..last.from })?;
+        Some(Self { extents, end, stop: Stop::Eof, unfinished: None })
+    }
+
     /// The same walk, had it begun at a place within it.
     #[must_use]
     pub fn behind(mut self, start: Place) -> Self {

@@ -10,6 +10,7 @@ use etcd2_backup::archive::names::GenerationName;
 use etcd2_backup::archive::part::Part;
 use etcd2_backup::archive::unpack::unpack;
 use etcd2_backup::etcd::proto::LogPosition;
+use etcd2_backup::etcd::wal::Extent;
 use etcd2_backup::remote::Object;
 use etcd2_backup::sys::room::Leave;
 use testkit::replay::{self, Entry};
@@ -56,18 +57,20 @@ pub(super) fn reach(folder: &Path, name: GenerationName, etcd: &Etcd, said: LogP
 
 fn compare(parts: &[Part], last: u64, (etcd, is_behind): (&Etcd, bool)) -> Result<()> {
     let work = tempfile::tempdir()?;
-    unpack(parts, work.path(), Leave::Nothing)?;
+    let (dir, contents) = unpack(parts, work.path(), Leave::Nothing)?;
     let mut base = 0;
-    for file in fs::read_dir(work.path().join("member/snap"))? {
+    for file in fs::read_dir(&dir.snap)? {
         let snapshot = replay::snapshot(&fs::read(file?.path())?)?;
         ensure!(etcd.had(&snapshot), "the snapshot {} of term {}", snapshot.index, snapshot.term);
         base = snapshot.index;
     }
-    let log = fs::read(work.path().join("member/wal/0000000000000000-0000000000000000.wal"))?;
     let mut entries: BTreeMap<u64, Entry> = BTreeMap::new();
-    for entry in replay::entries(&log, &mut 0)? {
-        drop(entries.split_off(&entry.index));
-        entries.insert(entry.index, entry);
+    for Extent { mut from, to, .. } in contents.tail.extents {
+        let segment = fs::read(from.segment.path(&dir.wal))?;
+        for entry in replay::entries(&segment[from.offset as usize..to as usize], &mut from.crc)? {
+            drop(entries.split_off(&entry.index));
+            entries.insert(entry.index, entry);
+        }
     }
     ensure!(
         entries.keys().next_back().is_none_or(|end| *end == last || last == base),
