@@ -267,7 +267,7 @@ mod tests {
             assert_eq!(written(&path).get(&format!("{PREFIX}{name}")).copied(), want, "{name}");
         }
         // A file of a version that left out what it did not know.
-        std::fs::write(&path, "etcd2_backup_raft_index 7\n").unwrap();
+        write_atomic(&path, b"etcd2_backup_raft_index 7\n", 0o644).unwrap();
         update(&path, &values(&Cycle::default(), 13, 1030, 1)).unwrap();
         let now = written(&path);
         let value = |name: &str| now[&format!("{PREFIX}{name}")];
