@@ -144,10 +144,9 @@ fn check_rclone(root: &Root, payload: &Payload) -> Result<()> {
     if !root.is_live() {
         return Ok(());
     }
-    match version::ask(&program)? {
-        Some(said) => log::info!("rclone {said} (runner {})", payload.runner()),
-        // That was told, and is to be installed all the same.
-        None => {}
+    // Where it does not say, that was told, and it is to be installed all the same.
+    if let Some(said) = version::ask(&program)? {
+        log::info!("rclone {said} (runner {})", payload.runner());
     }
     Ok(())
 }

@@ -120,7 +120,11 @@ fn around(node: &Node) -> Result<Around> {
     Ok(Around {
         now: time::now(),
         fence: Fence::read(root)?,
-        timers: if root.is_live() { TIMERS.into_iter().map(timer).collect::<Result<_>>()? } else { Vec::new() },
+        timers: if root.is_live() {
+            TIMERS.into_iter().map(timer).collect::<Result<_>>()?
+        } else {
+            Vec::new()
+        },
         program: args::version(),
         installed: Installed::of(Record::load(root), root),
         is_founder: (!settings.etcd.peer_urls.is_empty()).then(|| settings.is_founder()),
@@ -162,7 +166,8 @@ fn facts(node: &Node, options: &args::Status, dir: &DataDir, doubt: Option<Doubt
 fn is_freshest(settings: &Settings, etcd: &Asked, cluster_id: u64) -> Option<bool> {
     match etcd {
         Asked::Answered(own) if !own.is_healthy => {
-            let looked = fresher::look(&Rclone::at_a_glance(&settings.remote), &settings.machine_id, cluster_id);
+            let looked =
+                fresher::look(&Rclone::at_a_glance(&settings.remote), &settings.machine_id, cluster_id);
             fresher::is_furthest(&looked.ok()?, &settings.machine_id)
         }
         _ => None,

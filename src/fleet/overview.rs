@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn each_node_has_a_line_also_one_that_does_not_answer() {
-        let good = json!({"lost_entries": 0, "lost_seconds": 0, "log_index": 90, "etcd": "healthy", "warnings": []});
+        let good =
+            json!({"lost_entries": 0, "lost_seconds": 0, "log_index": 90, "etcd": "healthy", "warnings": []});
         let bad = json!({"lost_entries": 7, "lost_seconds": 90, "log_index": 80, "etcd": "cut-off",
             "warnings": [{"kind": "alone"}, {"kind": "timer"}]});
         let never = json!({"lost_entries": 5, "lost_seconds": null, "log_index": 5, "etcd": "silent", "warnings": []});

@@ -55,7 +55,7 @@ fn inspect(path: &Path, arguments: &[&str]) -> String {
 #[test]
 fn what_a_node_says_is_as_described() {
     let Some(tools) = Tools::from_env() else { return };
-    let mut node = Node::new(PROGRAM, &tools);
+    let mut node = Node::new(PROGRAM, tools);
     node.etcd.start().unwrap();
     let url = node.etcd.client_url.clone();
     of(&node, "status", &["status", "--json"], 20);

@@ -235,5 +235,9 @@ fn limit_flags_and_checksum_reach_rclone_and_a_recovery_is_not_slowed() {
         assert!(call.contains(" --transfers=2 ") && !call.contains("bwlimit"), "{call}");
     }
     node.environment.insert("ETCD2_BACKUP_RCLONE_FLAGS".into(), "--config=/x".into());
-    node.refused(&["backup"], 15, &["ETCD2_BACKUP_RCLONE_FLAGS: \"--config\" is not a flag that may be added"]);
+    node.refused(
+        &["backup"],
+        15,
+        &["ETCD2_BACKUP_RCLONE_FLAGS: \"--config\" is not a flag that may be added"],
+    );
 }

@@ -97,8 +97,10 @@ fn every_key_of_the_site_is_in_its_table_with_its_default() {
 fn every_value_of_the_templates_is_described() {
     let render = include_str!("../../xtask/src/units/render.rs");
     let customize = include_str!("../../docs/customize.md");
-    let names: Vec<&str> =
-        body(render, "struct Values").filter(|l| !l.trim_start().starts_with("//")).filter_map(|l| l.split_once(": ").map(|(name, _)| name)).collect();
+    let names: Vec<&str> = body(render, "struct Values")
+        .filter(|l| !l.trim_start().starts_with("//"))
+        .filter_map(|l| l.split_once(": ").map(|(name, _)| name))
+        .collect();
     assert!(names.len() >= 20, "{names:?}");
     for name in names.into_iter().map(|n| if n == "vars" { "vars.NAME" } else { n }) {
         assert!(row(customize, name).is_some(), "{name}");

@@ -117,7 +117,7 @@ fn altered(path: &Path, from: u64, mut holds: impl FnMut() -> bool) -> (usize, u
     let (mut noticed, mut not) = (0, 0);
     let from = from as usize;
     // An odd number of bytes further each time, and so each time another bit.
-    for at in (from..bytes.len()).step_by((bytes.len() - from) / ALTERED | 1) {
+    for at in (from..bytes.len()).step_by(((bytes.len() - from) / ALTERED) | 1) {
         file.write_all_at(&[bytes[at] ^ (1 << (at % 8))], at as u64).unwrap();
         if holds() {
             not += 1;

@@ -289,12 +289,7 @@ fn an_archive_is_told_generation_by_generation() {
     assert_eq!(expect(&folder, &["--entries"], 0, &[]), expect(&data, &["--entries"], 0, &[]));
     let second = expect(&parts[1], &["--entries"], 0, &["PUT /1/more/000000 \"value of key 0\""]);
     assert!(!second.contains("/1/svc"), "{second}");
-    expect(
-        &parts[1],
-        &[],
-        0,
-        &["what part", "1 of generation 1, captured 2", "e1 http://127.0.0.1:"],
-    );
+    expect(&parts[1], &[], 0, &["what part", "1 of generation 1, captured 2", "e1 http://127.0.0.1:"]);
 
     // The newest upload was cut off: that backup never was.
     let whole = fs::read(&parts[1]).unwrap();

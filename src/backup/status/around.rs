@@ -29,7 +29,8 @@ pub struct Around {
 }
 
 /// The timers that are told of, with the word for each.
-pub const TIMERS: [(&str, &str); 3] = [(TIMER, "backup"), (VERIFY_TIMER, "verify"), (REHEARSE_TIMER, "rehearse")];
+pub const TIMERS: [(&str, &str); 3] =
+    [(TIMER, "backup"), (VERIFY_TIMER, "verify"), (REHEARSE_TIMER, "rehearse")];
 
 /// A timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +66,9 @@ impl Installed {
         };
         match record.differences(root) {
             Ok(found) if found.is_empty() => Self::AsRecorded(record.files.len()),
-            Ok(found) => Self::Altered(found.into_iter().map(|d| format!("{} {}", d.target, d.problem)).collect()),
+            Ok(found) => {
+                Self::Altered(found.into_iter().map(|d| format!("{} {}", d.target, d.problem)).collect())
+            }
             Err(e) => Self::Unknown(format!("{e:#}")),
         }
     }
@@ -80,13 +83,13 @@ impl Around {
             Fence::UpBy(By::Restore) => (says("a restore"), "sudo /opt/bin/etcd2-backup restore"),
             Fence::UpBy(By::Undo) => (says("an undo"), "sudo /opt/bin/etcd2-backup undo"),
             Fence::UpBy(By::Join) => (says("a join"), "sudo systemctl start etcd2-join.service"),
-            Fence::UpBy(By::Recover) => {
-                (says("a recovery"), "etcd2-backup recover NODE…, as before, on the machine where it was begun")
-            }
-            Fence::UpByAnother => (
-                "etcd is fenced, not by a command of this program".to_owned(),
-                "cat /etc/etcd2-backup/fence",
+            Fence::UpBy(By::Recover) => (
+                says("a recovery"),
+                "etcd2-backup recover NODE…, as before, on the machine where it was begun",
             ),
+            Fence::UpByAnother => {
+                ("etcd is fenced, not by a command of this program".to_owned(), "cat /etc/etcd2-backup/fence")
+            }
         })
     }
 
@@ -119,9 +122,8 @@ impl Around {
 
     /// The fields that it has in the JSON of `status`.
     pub fn json(&self) -> Value {
-        let timer = |timer: &Timer| {
-            json!({"timer": timer.what, "runs": timer.runs, "next": timer.next.map(rfc3339)})
-        };
+        let timer =
+            |timer: &Timer| json!({"timer": timer.what, "runs": timer.runs, "next": timer.next.map(rfc3339)});
         let (installed, altered) = match &self.installed {
             Installed::Not => ("no", Vec::new()),
             Installed::AsRecorded(_) => ("as recorded", Vec::new()),

@@ -113,8 +113,7 @@ impl Warning {
 
 const ENABLE: &str = "sudo systemctl enable --now etcd2-backup.timer";
 const BACK_UP: &str = "sudo systemctl start etcd2-backup.service";
-const DOCTOR: &str =
-    "sudo systemctl start etcd2-backup-doctor.service; journalctl -u etcd2-backup-doctor.service -o cat -n 20";
+const DOCTOR: &str = "sudo systemctl start etcd2-backup-doctor.service; journalctl -u etcd2-backup-doctor.service -o cat -n 20";
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,7 +186,9 @@ fn cut_off(facts: &Facts, warn: &mut impl FnMut(&'static str, String, &'static s
     match facts.is_freshest {
         Some(true) => warn(
             "alone",
-            format!("{text}, and no other machine's backup of this cluster goes further than this machine's own"),
+            format!(
+                "{text}, and no other machine's backup of this cluster goes further than this machine's own"
+            ),
             "if the other nodes are lost, recover from this one; see what that would take: sudo \
              /opt/bin/etcd2-backup restore --source auto --plan",
         ),

@@ -114,9 +114,8 @@ fn what_somebody_has_to_look_at() {
     assert_eq!(judged(open(Open::Untold)), (7, Some(60), vec!["untold"]));
     assert_eq!(judged(open(Open::Unknown)), (7, Some(60), vec![]));
     assert_eq!(judged(|f| f.doubt = Some("it was elsewhere".into())), (7, Some(60), vec!["other-place"]));
-    let alone = |freshest| {
-        move |f: &mut Facts| (f.etcd, f.is_freshest) = (answered(false, None), Some(freshest))
-    };
+    let alone =
+        |freshest| move |f: &mut Facts| (f.etcd, f.is_freshest) = (answered(false, None), Some(freshest));
     assert_eq!(judged(alone(true)), (7, Some(60), vec!["alone"]));
     assert_eq!(judged(alone(false)), (7, Some(60), vec!["cut-off"]));
     let other = |f: &mut Facts| (f.new.metadata.cluster_id, f.new.begins) = (9, Some("another".into()));
@@ -215,7 +214,8 @@ fn what_is_unfinished_comes_first_with_the_command_that_ends_it() {
         (Fence::UpBy(By::Recover), "etcd2-backup recover NODE…"),
         (Fence::UpByAnother, "cat /etc/etcd2-backup/fence"),
     ] {
-        let around = Around { fence, installed: Installed::Altered(vec!["/x is missing".into()]), ..around() };
+        let around =
+            Around { fence, installed: Installed::Altered(vec!["/x is missing".into()]), ..around() };
         let (text_of, value) = said(&around, &facts);
         assert!(text_of.starts_with("recovery    ") && text_of.contains("etcd is fenced"), "{text_of}");
         assert!(text_of.contains(&format!("next        {command}")), "{text_of}");

@@ -11,7 +11,12 @@ use crate::sys::terminal::table::{Column, age, count, span, table};
 use crate::sys::time::rfc3339;
 
 /// For people: one thing a line, in lines of `width`. Without a judgement it says `unseen`: why there is none.
-pub fn text(around: &Around, data: Result<(&Facts, &Judgement), &str>, warnings: &[Warning], width: usize) -> String {
+pub fn text(
+    around: &Around,
+    data: Result<(&Facts, &Judgement), &str>,
+    warnings: &[Warning],
+    width: usize,
+) -> String {
     let mut rows = Vec::new();
     let mut line = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
     if let Some((what, _)) = around.unfinished() {

@@ -257,7 +257,7 @@ pub fn age(time: Duration) -> String {
 }
 
 /// `1 key`, `2 keys`.
-pub fn count<N: Display + PartialEq + From<u8>>(n: N, one: &str, many: &str) -> String {
+pub fn count<N: Copy + Display + PartialEq + From<u8>>(n: N, one: &str, many: &str) -> String {
     let is_one = n == N::from(1);
     format!("{n} {}", if is_one { one } else { many })
 }
