@@ -31,7 +31,7 @@ fn help_and_version_go_to_stdout_and_usage_errors_to_stderr() {
 #[test]
 fn every_help_has_at_most_80_columns() {
     let command = args::command();
-    let names: Vec<&str> = command.get_subcommands().map(|c| c.get_name()).collect();
+    let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
     assert!(names.len() > 20, "{names:?}");
     let of_one = names.iter().flat_map(|name| [vec!["help", name], vec![name, "--help"], vec![name, "-h"]]);
     for arguments in of_one.chain([vec!["help"], vec!["--help"]]) {
