@@ -26,6 +26,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use etcd2_backup::exit::{exit_of, hint_of};
 
+use site::faults::Several;
+
 /// The workstation's tasks of etcd2-backup.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", term_width = 80)]
@@ -70,7 +72,15 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e:#}");
+            match e.downcast_ref::<Several>() {
+                Some(Several(all)) => {
+                    for one in all {
+                        eprintln!("error: {one:#}\nhint: {}", hint_of(one).unwrap_or_default());
+                    }
+                    eprintln!("error: {e}");
+                }
+                None => eprintln!("error: {e:#}"),
+            }
             if let Some(hint) = hint_of(&e) {
                 eprintln!("hint: {hint}");
             }

@@ -3,10 +3,12 @@
 //! Three stages: the file as text, a `Fragment` of what it said, and the `Site` that everything else works with.
 
 pub(crate) mod calendar;
+pub(crate) mod faults;
 pub(crate) mod finding;
 pub(crate) mod fragment;
 pub(crate) mod input;
 pub(crate) mod nearest;
+pub(crate) mod placeholders;
 pub(crate) mod rclone_conf;
 pub(crate) mod retention;
 pub(crate) mod runner;
@@ -22,12 +24,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use etcd2_backup::exit::{Exit, OrFault};
+use etcd2_backup::exit::{Exit, OrFault, hint_of};
 use etcd2_backup::remote::conf::is_encrypted;
 use etcd2_backup::settings::table::default;
 
+use faults::Faults;
 use finding::Finding;
-use fragment::{Fragment, OneOrMany, parse_fragment};
+use fragment::{Fragment, OneOrMany, parse_known};
 use input::{Content, TEXT};
 use retention::Retention;
 use runner::Runner;
@@ -131,14 +134,33 @@ pub(crate) fn load(options: &Options) -> Result<Site> {
         "make a starter site with: cargo xtask init {shown}    or name another folder with --site DIR"
     );
     let text = input::read_text(dir, Path::new(SETTINGS), TEXT, &hint)?;
-    let mut fragment = parse_fragment(&text).with_context(|| settings.display().to_string())?;
+    let place = settings.display().to_string();
+    let mut faults = Faults::default();
+    let read = parse_known(&text, &mut faults).with_context(|| place.clone())?;
+    let Some((mut fragment, left_out)) = read else {
+        return faults.within(&place).or(None)?.context("nothing was read, without a fault");
+    };
     if let Some(rclone) = &options.bundle_rclone {
-        runner::bundle(&mut fragment.rclone, rclone).with_context(|| settings.display().to_string())?;
+        faults.take(runner::bundle(&mut fragment.rclone, rclone));
     }
     let hint = format!("make one with: rclone config --config {shown}/{RCLONE_CONF}");
     let conf = input::read(dir, Path::new(RCLONE_CONF), input::CONF, &hint)?;
     let set = vars::parse_set(&options.set)?;
-    let mut site = resolve(fragment, conf, dir).with_context(|| settings.display().to_string())?;
+    let in_conf = placeholders::in_conf(&conf, &dir.join(RCLONE_CONF));
+    let in_settings = placeholders::in_settings(&fragment, &text);
+    let mut more = Faults::default();
+    let site = more.take(resolve(fragment, conf, dir).map(Some));
+    // What could not be read is not missing, and a placeholder is not wrong in yet another way.
+    more.retain(|e| {
+        let (said, hint) = (e.to_string(), hint_of(e).unwrap_or_default());
+        !left_out.iter().any(|key| hint.contains(&format!("{key} = ")))
+            && !in_settings.iter().any(|(key, _)| said.starts_with(&format!("{key} ")))
+    });
+    faults.extend(in_settings.into_iter().map(|(_, e)| e));
+    faults.take(more.or(()));
+    let mut faults = faults.within(&place);
+    faults.extend(in_conf);
+    let mut site = faults.or(site)?.context("a site without faults was not made")?;
     site.vars.extend(set);
     site.templates = templates::load(dir, options.templates.as_deref())?;
     site.warnings.extend(warn::about_mode(&dir.join(RCLONE_CONF)));
@@ -153,33 +175,49 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         let hint = "save it as UTF-8: what some editors call Unicode is UTF-16, which rclone does not read";
         return Err(refuse("rclone.conf contains a NUL byte, so it is no plain text", hint));
     }
-    let password_file = password_file(said.rclone.password_file.as_deref(), is_encrypted(&conf))?;
+    let mut faults = Faults::default();
+    let encrypted = is_encrypted(&conf);
+    let password_file = faults.take(password_file(said.rclone.password_file.as_deref(), encrypted));
     // Nothing can be seen in an encrypted one.
-    let sections = password_file.is_none().then(|| rclone_conf::parse_sections(&text));
-    let schedule = schedule::resolve(&said)?;
-    vars::check_vars(&said.vars)?;
-    let endpoint = said.endpoint.ok_or_else(|| missing("endpoint", "endpoint = \"remote:bucket/path\""))?;
+    let sections = (!encrypted).then(|| rclone_conf::parse_sections(&text));
+    let schedule = faults.take(schedule::resolve(&said));
+    faults.take(vars::check_vars(&said.vars));
+    let endpoint = said.endpoint.ok_or_else(|| missing("endpoint", "endpoint = \"remote:bucket/path\""));
+    let mut dir_of = |key: &'static str, said: Option<String>| {
+        (key, faults.take(validate::check_dir(key, &or(said, key))))
+    };
     let dirs = [
-        ("data_dir", validate::check_dir("data_dir", &or(said.data_dir, "data_dir"))?),
-        ("backup_dir", validate::check_dir("backup_dir", &or(said.backup_dir, "backup_dir"))?),
-        ("restore_dir", validate::check_dir("restore_dir", &or(said.restore_dir, "restore_dir"))?),
+        dir_of("data_dir", said.data_dir),
+        dir_of("backup_dir", said.backup_dir),
+        dir_of("restore_dir", said.restore_dir),
     ];
-    validate::check_apart(&dirs.each_ref().map(|(key, dir)| (*key, dir.as_path())))?;
+    let known: Vec<_> = dirs.iter().map(|(key, dir)| (*key, dir.as_path())).collect();
+    let known: Vec<_> = known.into_iter().filter(|(_, dir)| !dir.as_os_str().is_empty()).collect();
+    faults.take(validate::check_apart(&known));
     let [(_, data_dir), (_, backup_dir), (_, restore_dir)] = dirs;
     let etcd_unit = or(said.etcd_unit, "etcd_unit");
-    validate::check_unit(&etcd_unit)?;
-    let quiet_interval = quiet_interval(&or(said.quiet_interval, "quiet_interval"))?;
-    let rclone_timeout = timeout(&or(said.rclone.timeout.clone(), "rclone.timeout"))?;
-    let bwlimit = runner::bwlimit(said.rclone.bwlimit.as_deref())?;
-    let flags = runner::flags(said.rclone.flags.as_deref().unwrap_or_default())?;
-    let runner = runner::resolve(said.rclone, dir)?;
-    let founder = founder(said.founder)?;
+    faults.take(validate::check_unit(&etcd_unit));
+    let quiet_interval = faults.take(quiet_interval(&or(said.quiet_interval, "quiet_interval")));
+    let rclone_timeout = faults.take(timeout(&or(said.rclone.timeout.clone(), "rclone.timeout")));
+    let bwlimit = faults.take(runner::bwlimit(said.rclone.bwlimit.as_deref()));
+    let flags = faults.take(runner::flags(said.rclone.flags.as_deref().unwrap_or_default()));
+    let runner = faults.take_or(runner::resolve(said.rclone, dir), Runner::Host);
+    let founder = faults.take(founder(said.founder));
     let warnings = warn::about_founder(&founder).into_iter().chain(warn::about_runner(&runner)).collect();
-    let endpoint = validate::check_endpoint(&endpoint, sections.as_deref())?;
-    runner::refuse_unmountable(&runner, &endpoint, sections.as_deref().unwrap_or_default(), &flags)?;
-    let retention = retention::resolve(&said.retention)?;
-    let verify = verify::resolve(&said.verify)?;
-    Ok(Site {
+    let endpoint = endpoint.and_then(|said| validate::check_endpoint(&said, sections.as_deref()));
+    let unmountable = |endpoint: &str| {
+        let sections = sections.as_deref().unwrap_or_default();
+        runner::refuse_unmountable(&runner, endpoint, sections, &flags)
+    };
+    let endpoint = faults.take(endpoint.and_then(|endpoint| unmountable(&endpoint).map(|()| endpoint)));
+    let retention = faults.take(retention::resolve(&said.retention));
+    let verify = faults.take(verify::resolve(&said.verify));
+    let source = said.source.map(|name| validate::check_source(&name)).transpose();
+    let source = faults.take(source).filter(|name| name != "archive");
+    let on_failure = faults.take(said.on_failure.map(|unit| validate::check_on_failure(&unit)).transpose());
+    let textfile = said.metrics.textfile.map(|path| validate::check_textfile(&path)).transpose();
+    let metrics_file = faults.take(textfile);
+    faults.or(Site {
         founder,
         endpoint,
         schedule,
@@ -189,13 +227,9 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         restore_dir,
         etcd_unit,
         v2_only: said.v2_only.unwrap_or(false),
-        source: said
-            .source
-            .map(|name| validate::check_source(&name))
-            .transpose()?
-            .filter(|name| name != "archive"),
-        on_failure: said.on_failure.map(|unit| validate::check_on_failure(&unit)).transpose()?,
-        metrics_file: said.metrics.textfile.map(|path| validate::check_textfile(&path)).transpose()?,
+        source,
+        on_failure,
+        metrics_file,
         rclone_timeout,
         bwlimit,
         flags,
@@ -246,8 +280,9 @@ fn founder(said: Option<OneOrMany>) -> Result<Vec<String>> {
             "founder = \"http://host:port\", the founding member's advertised peer URL",
         ));
     }
-    urls.iter().try_for_each(|url| validate::check_peer_url(url))?;
-    Ok(urls)
+    let mut faults = Faults::default();
+    urls.iter().for_each(|url| faults.take(validate::check_peer_url(url)));
+    faults.or(urls)
 }
 
 fn quiet_interval(text: &str) -> Result<Duration> {

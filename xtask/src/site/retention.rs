@@ -8,6 +8,7 @@ use etcd2_backup::settings::retention::Rules;
 use humantime::format_duration;
 use serde::Serialize;
 
+use super::faults::Faults;
 use super::fragment::RetentionFragment;
 use super::validate::refuse;
 
@@ -17,7 +18,7 @@ const MOST: i64 = 100_000;
 const LONGEST: Duration = Duration::from_secs(36_525 * 24 * 3600);
 
 /// As the templates and the node program write it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Retention {
     pub(crate) prune: bool,
     pub(crate) keep_last: u64,
@@ -30,18 +31,18 @@ pub(crate) struct Retention {
 /// The values of `[retention]`, checked, and the defaults of what it leaves out.
 pub(crate) fn resolve(said: &RetentionFragment) -> Result<Retention> {
     let rules = Rules::DEFAULT;
-    Ok(Retention {
+    let other_clusters =
+        age("keep_other_clusters", said.keep_other_clusters.as_deref(), rules.other_clusters);
+    let mut faults = Faults::default();
+    let retention = Retention {
         prune: said.prune.unwrap_or(true),
-        keep_last: count("keep_last", said.keep_last, rules.last)?,
-        keep_within: age("keep_within", said.keep_within.as_deref(), rules.within)?,
-        keep_daily: count("keep_daily", said.keep_daily, rules.daily)?,
-        keep_weekly: count("keep_weekly", said.keep_weekly, rules.weekly)?,
-        keep_other_clusters: age(
-            "keep_other_clusters",
-            said.keep_other_clusters.as_deref(),
-            rules.other_clusters,
-        )?,
-    })
+        keep_last: faults.take(count("keep_last", said.keep_last, rules.last)),
+        keep_within: faults.take(age("keep_within", said.keep_within.as_deref(), rules.within)),
+        keep_daily: faults.take(count("keep_daily", said.keep_daily, rules.daily)),
+        keep_weekly: faults.take(count("keep_weekly", said.keep_weekly, rules.weekly)),
+        keep_other_clusters: faults.take(other_clusters),
+    };
+    faults.or(retention)
 }
 
 fn count(key: &str, said: Option<i64>, default: u64) -> Result<u64> {

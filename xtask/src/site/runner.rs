@@ -7,6 +7,7 @@ use etcd2_backup::settings::rclone_flags::objection;
 use etcd2_backup::settings::rclone_section::Section;
 use etcd2_backup::settings::reach;
 
+use super::faults::Faults;
 use super::fragment::RcloneFragment;
 use super::input::{self, Content};
 use super::nearest::nearest;
@@ -163,14 +164,15 @@ fn is_rate(text: &str) -> bool {
 
 /// The flags, each of them one that may be added.
 pub(crate) fn flags(said: &[String]) -> Result<Vec<String>> {
+    let mut faults = Faults::default();
     for flag in said {
         if let Some((problem, hint)) = objection(flag) {
             // What follows may be a secret.
             let name = flag.split('=').next().unwrap_or_default();
-            return Err(refuse(format!("rclone.flags: {name:?} {problem}"), hint));
+            faults.extend([refuse(format!("rclone.flags: {name:?} {problem}"), hint)]);
         }
     }
-    Ok(said.to_vec())
+    faults.or(said.to_vec())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use anyhow::Result;
 use etcd2_backup::settings::table::default;
 
 use super::calendar::{CLOSEST_SECS, START_LIMIT, check_calendar};
+use super::faults::Faults;
 use super::fragment::Fragment;
 use super::nearest::nearest;
 use super::span::{check_span, parse_span};
@@ -29,8 +30,14 @@ impl fmt::Display for When {
     }
 }
 
+impl Default for When {
+    fn default() -> Self {
+        Self::Every(default("interval").to_owned())
+    }
+}
+
 /// The timer and its service's priority.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Schedule {
     /// What starts a backup.
     pub(crate) when: When,
@@ -50,23 +57,26 @@ const IO_CLASSES: [&str; 2] = ["best-effort", "idle"];
 /// The schedule that the settings ask for.
 pub(crate) fn resolve(said: &Fragment) -> Result<Schedule> {
     let or = |value: &Option<String>, key: &str| value.clone().unwrap_or_else(|| default(key).to_owned());
+    let mut faults = Faults::default();
     let when = match (&said.calendar, &said.interval) {
         (Some(_), Some(_)) => {
             let hint =
                 "remove one: interval is a time from one backup to the next, calendar says at which hours";
-            return Err(refuse("interval and calendar exclude each other", hint));
+            Err(refuse("interval and calendar exclude each other", hint))
         }
-        (Some(calendar), None) => When::At(check_calendar("calendar", calendar)?),
-        (None, interval) => When::Every(check_interval("interval", &or(interval, "interval"))?),
+        (Some(calendar), None) => check_calendar("calendar", calendar).map(When::At),
+        (None, interval) => check_interval("interval", &or(interval, "interval")).map(When::Every),
     };
-    let jitter = check_span("jitter", &or(&said.jitter, "jitter"))?;
-    Ok(Schedule {
+    let when = faults.take(when);
+    let jitter = faults.take(check_span("jitter", &or(&said.jitter, "jitter")));
+    let schedule = Schedule {
         when,
-        boot_delay: check_span("boot_delay", &or(&said.boot_delay, "boot_delay"))?,
+        boot_delay: faults.take(check_span("boot_delay", &or(&said.boot_delay, "boot_delay"))),
         jitter: (parse_span(&jitter) != Ok(0)).then_some(jitter),
-        nice: nice(said.nice.unwrap_or(10))?,
-        io_class: io_class(or(&said.io_class, "io_class"))?,
-    })
+        nice: faults.take(nice(said.nice.unwrap_or(10))),
+        io_class: faults.take(io_class(or(&said.io_class, "io_class"))),
+    };
+    faults.or(schedule)
 }
 
 /// A time from one start to the next.

@@ -5,11 +5,12 @@ use etcd2_backup::settings::table::default;
 use serde::Serialize;
 
 use super::calendar::check_calendar;
+use super::faults::Faults;
 use super::fragment::VerifyFragment;
 use super::validate::refuse;
 
 /// As the templates write it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Verify {
     /// Whether the timer runs.
     pub(crate) on: bool,
@@ -28,21 +29,22 @@ const MOST: u64 = 1000;
 pub(crate) fn resolve(said: &VerifyFragment) -> Result<Verify> {
     let share = said.share.as_deref().unwrap_or(default("verify.share"));
     let of = share.strip_prefix("1/").and_then(|of| of.parse::<u64>().ok());
+    let mut faults = Faults::default();
     if !of.is_some_and(|of| (1..=MOST).contains(&of)) {
         let hint = format!(
             "write 1/N, N from 1 to {MOST}, for example share = {:?}: 7 runs read every byte",
             default("verify.share")
         );
-        return Err(refuse(format!("verify.share {share:?} is no share"), hint));
+        faults.extend([refuse(format!("verify.share {share:?} is no share"), hint)]);
     }
     let schedule = said.schedule.as_deref().unwrap_or(default("verify.schedule")).trim();
     let on = schedule != OFF;
     let schedule = match on {
         // A timer that nothing starts must still be one.
         false => default("verify.schedule").to_owned(),
-        true => check_calendar("verify.schedule", schedule)?,
+        true => faults.take(check_calendar("verify.schedule", schedule)),
     };
-    Ok(Verify { on, share: share.to_owned(), schedule })
+    faults.or(Verify { on, share: share.to_owned(), schedule })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use etcd2_backup::settings::endpoint;
 use etcd2_backup::settings::names::{etcd_unit_problem, service_problem};
 use etcd2_backup::settings::urls::peer_url_problem;
 
+use super::faults::Faults;
 use super::rclone_conf::Section;
 
 /// An error about a setting.
@@ -152,6 +153,7 @@ fn check_path(key: &str, dir: &str, what: &str) -> Result<PathBuf> {
 
 /// No folder is another one or lies in it: a restore would then move or remove what it works with.
 pub(crate) fn check_apart(dirs: &[(&str, &Path)]) -> Result<()> {
+    let mut faults = Faults::default();
     for (i, (key, dir)) in dirs.iter().enumerate() {
         for (other_key, other) in &dirs[..i] {
             let how = match (dir == other, dir.starts_with(other), other.starts_with(dir)) {
@@ -160,15 +162,15 @@ pub(crate) fn check_apart(dirs: &[(&str, &Path)]) -> Result<()> {
                 (.., true) => "contains",
                 _ => continue,
             };
-            return Err(refuse(
+            faults.extend([refuse(
                 format!("{key} {} {how} {other_key} {}", dir.display(), other.display()),
                 format!(
                     "use separate directories for {key} and {other_key}, side by side on the same file system"
                 ),
-            ));
+            )]);
         }
     }
-    Ok(())
+    faults.or(())
 }
 
 /// A service that systemd can start and that is not one of ours.
