@@ -28,6 +28,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use etcd2_backup::exit::{exit_of, next_step_or};
 use etcd2_backup::sys::terminal::live;
 
+use site::faults::Several;
+
 /// The workstation's tasks of etcd2-backup.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", term_width = 80)]
@@ -79,7 +81,15 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e:#}");
+            match e.downcast_ref::<Several>() {
+                Some(Several(all)) => {
+                    for one in all {
+                        eprintln!("error: {one:#}\nhint: {}", next_step_or(one, HINT));
+                    }
+                    eprintln!("error: {e}");
+                }
+                None => eprintln!("error: {e:#}"),
+            }
             eprintln!("hint: {}", next_step_or(&e, HINT));
             ExitCode::from(exit_of(&e) as u8)
         }

@@ -17,6 +17,7 @@ use etcd2_backup::sys::unit_file::{parse_environment, parse_settings};
 use serde::Deserialize;
 
 use crate::init::import::import;
+use crate::site::faults::Several;
 use crate::site::fragment::parse_fragment;
 use crate::site::input::Content;
 use crate::site::templates::stock;
@@ -115,11 +116,20 @@ fn outcome(case: &Case, dir: &Path) -> Result<(Site, Vec<NodeFile>)> {
 
 /// What the operator reads; every refusal has its code and a hint.
 fn words(error: &anyhow::Error, dir: &Path) -> String {
-    assert_eq!(exit_of(error), Exit::Settings, "{error:#}");
-    let hint = hint_of(error).unwrap_or_else(|| panic!("no hint: {error:#}"));
-    let said = format!("{error:#} | {hint}").replace(&dir.display().to_string(), "DIR");
-    assert!(!said.contains(|c: char| c.is_control()), "{said:?}");
-    said
+    let each = |error: &anyhow::Error| {
+        assert_eq!(exit_of(error), Exit::Settings, "{error:#}");
+        let hint = hint_of(error).unwrap_or_else(|| panic!("no hint: {error:#}"));
+        let said = format!("{error:#} | {hint}").replace(&dir.display().to_string(), "DIR");
+        assert!(!said.contains(|c: char| c.is_control()), "{said:?}");
+        said
+    };
+    match error.downcast_ref::<Several>() {
+        Some(Several(all)) => {
+            each(error);
+            all.iter().map(each).collect::<Vec<_>>().join(" || ")
+        }
+        None => each(error),
+    }
 }
 
 /// The text of a rendered file.
@@ -207,7 +217,13 @@ fn every_case_is_refused_or_read_exactly() {
             Err(error) => {
                 let said = words(&error, dir.path());
                 assert!(!accepted, "{}: {said}", case.name);
-                writeln!(refusals, "{}\n    {}", case.name, said.replace(" | ", "\n    hint: ")).unwrap();
+                writeln!(
+                    refusals,
+                    "{}\n    {}",
+                    case.name,
+                    said.replace(" || ", "\n    ").replace(" | ", "\n    hint: ")
+                )
+                .unwrap();
             }
             Ok((site, files)) => {
                 assert!(accepted, "{} is not refused", case.name);

@@ -18,6 +18,9 @@ const STARTER: [(&str, &str); 2] = [
     ("rclone.conf.example", include_str!("starter/rclone.conf.example")),
 ];
 
+/// Keeps the secrets out of git, wherever the site lies.
+const IGNORED: (&str, &str) = (".gitignore", include_str!("starter/gitignore"));
+
 /// `init`: write a commented starter site.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -37,15 +40,10 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     }
     create_dirs(dir, 0o700)?;
     for (name, text) in STARTER {
-        let path = dir.join(name);
-        if look::at_name(&path)?.is_some() {
-            println!("kept     {}", path.display());
-        } else {
-            // A copy of the example has its mode.
-            write_atomic(&path, text.as_bytes(), 0o600)?;
-            println!("written  {}", path.display());
-        }
+        // A copy of the example has its mode.
+        write_new(&dir.join(name), text, 0o600)?;
     }
+    write_new(&dir.join(IGNORED.0), IGNORED.1, 0o644)?;
     let dir = dir.display();
     println!(
         "
@@ -56,6 +54,17 @@ Next:
   3. cargo xtask build --site {dir} --bundle-rclone RCLONE
      (recommended: RCLONE is a static rclone, from rclone's own releases; without it the nodes need its image)"
     );
+    Ok(())
+}
+
+/// Writes a file, unless one is there.
+fn write_new(path: &Path, text: &str, mode: u32) -> Result<()> {
+    if look::at_name(path)?.is_some() {
+        println!("kept     {}", path.display());
+    } else {
+        write_atomic(path, text.as_bytes(), mode)?;
+        println!("written  {}", path.display());
+    }
     Ok(())
 }
 
@@ -76,6 +85,7 @@ fn take_over(from: &Path, dir: &Path) -> Result<()> {
         write_atomic(&path, content, mode)?;
         println!("written  {}", path.display());
     }
+    write_new(&dir.join(IGNORED.0), IGNORED.1, 0o644)?;
     let list = |title: &str, lines: &[String]| {
         let lines: String = lines.iter().map(|l| format!("  {l}\n")).collect();
         print!("\n{title}:\n{lines}");
@@ -109,9 +119,13 @@ mod tests {
             .replace("<remote>:<bucket/path>", "my-s3:bucket/path")
     }
 
+    fn filled_conf() -> String {
+        STARTER[1].1.replace("_id = XXXXXXXX", "_id = AKIA").replace("_key = XXXXXXXX", "_key = abc")
+    }
+
     #[test]
     fn the_starter_works_once_its_placeholders_are_filled_in() {
-        let site = load_of(&filled(), STARTER[1].1).unwrap();
+        let site = load_of(&filled(), &filled_conf()).unwrap();
         assert_eq!(
             (site.founder.as_slice(), site.endpoint.as_str()),
             (["http://e1:2380".into()].as_slice(), "my-s3:bucket/path")
@@ -121,8 +135,15 @@ mod tests {
     #[test]
     fn the_starter_as_it_is_says_what_to_fill_in() {
         let said = load_of(STARTER[0].1, STARTER[1].1).unwrap_err().to_string();
-        assert!(said.contains(r#"founder "http://<host>:<port>" is not a peer URL"#), "{said}");
-        let said = load_of(&filled().replace("my-s3:", "<remote>:"), STARTER[1].1).unwrap_err().to_string();
+        for wanted in [
+            r#"4 things must be changed: (1) DIR/etcd2-backup.toml: line 8: founder "http://<host>:<port>" still is"#,
+            r#"(2) DIR/etcd2-backup.toml: line 12: endpoint "<remote>:<bucket/path>" still is"#,
+            r#"(3) DIR/rclone.conf: line 7: access_key_id "XXXXXXXX" still is"#,
+            r#"(4) DIR/rclone.conf: line 8: secret_access_key "XXXXXXXX" still is"#,
+        ] {
+            assert!(said.contains(wanted), "{said}");
+        }
+        let said = load_of(&filled().replace("my-s3:", "other:"), &filled_conf()).unwrap_err().to_string();
         assert!(said.contains("its sections are: my-s3"), "{said}");
     }
 
@@ -141,7 +162,7 @@ mod tests {
             .map(|l| format!("{l}\n"))
             .collect();
         let (all, defaults) =
-            (load_of(&uncommented, STARTER[1].1).unwrap(), load_of(&filled(), STARTER[1].1).unwrap());
+            (load_of(&uncommented, &filled_conf()).unwrap(), load_of(&filled(), &filled_conf()).unwrap());
         assert_eq!(format!("{all:?}"), format!("{defaults:?}"));
         for key in [
             "interval",
@@ -189,5 +210,39 @@ mod tests {
         let example = dir.path().join("rclone.conf.example");
         assert_eq!(std::fs::read_to_string(&example).unwrap(), STARTER[1].1);
         assert_eq!(example.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
+    }
+
+    /// By git itself, in a site of each kind; a `.gitignore` that is there stays.
+    #[test]
+    fn git_takes_no_secret_of_a_site() {
+        let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import/01-readme/original");
+        for from in [None, Some(original)] {
+            let dir = tempfile::tempdir().unwrap();
+            main(&Options { dir: dir.path().into(), from: from.clone() }).unwrap();
+            // Beside them what rclone and editors leave, and what a build makes.
+            for name in ["rclone.conf", "rclone.conf.old1", "rclone.conf~", "etcd2-backup.tgz", "templates"] {
+                write_atomic(&dir.path().join(name), b"", 0o600).unwrap();
+            }
+            let git = |arguments: &[&str]| {
+                let output = std::process::Command::new("git")
+                    .arg("-C")
+                    .arg(dir.path())
+                    .args(arguments)
+                    .output()
+                    .unwrap();
+                assert!(output.status.success(), "{output:?}");
+                String::from_utf8(output.stdout).unwrap()
+            };
+            git(&["init", "--quiet"]);
+            git(&["add", "--all"]);
+            let mut expected = vec![".gitignore", SETTINGS, "rclone.conf.example", "templates"];
+            expected.retain(|name| from.is_none() || *name != "rclone.conf.example");
+            assert_eq!(git(&["ls-files"]).lines().collect::<Vec<_>>(), expected);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(IGNORED.0);
+        write_atomic(&path, b"mine", 0o644).unwrap();
+        main(&Options { dir: dir.path().into(), from: None }).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
     }
 }

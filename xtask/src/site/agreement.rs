@@ -8,6 +8,7 @@ use etcd2_backup::settings::{Settings, UnitEnvironment, parse};
 use etcd2_backup::sys::fs::write_atomic;
 use etcd2_backup::sys::root::Root;
 
+use super::fragment::parse_fragment;
 use super::*;
 
 /// For each row that lands in a variable: what is good, and what is not.

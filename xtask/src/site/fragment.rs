@@ -1,15 +1,15 @@
-//! `etcd2-backup.toml` as it was written: every key optional, none of them unknown, each value on one line.
+//! `etcd2-backup.toml` as it was written: every key optional, none of them unknown ([`check_keys`]), each value on one line.
 
 use super::nearest::nearest;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::faults::Faults;
 use super::validate::{self, refuse};
 use super::vars::Vars;
 
 /// What the file said.
 #[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Fragment {
     pub(crate) version: Option<i64>,
     pub(crate) founder: Option<OneOrMany>,
@@ -44,7 +44,6 @@ pub(crate) struct Fragment {
 
 /// What the file said under `[rclone]`.
 #[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct RcloneFragment {
     pub(crate) runner: Option<String>,
     pub(crate) image: Option<String>,
@@ -57,14 +56,12 @@ pub(crate) struct RcloneFragment {
 
 /// What the file said under `[metrics]`.
 #[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct MetricsFragment {
     pub(crate) textfile: Option<String>,
 }
 
 /// What the file said under `[retention]`.
 #[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct RetentionFragment {
     pub(crate) prune: Option<bool>,
     pub(crate) keep_last: Option<i64>,
@@ -76,7 +73,6 @@ pub(crate) struct RetentionFragment {
 
 /// What the file said under `[verify]`.
 #[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct VerifyFragment {
     pub(crate) share: Option<String>,
     pub(crate) schedule: Option<String>,
@@ -98,6 +94,17 @@ pub(crate) enum OneOrMany {
 
 /// The text of `etcd2-backup.toml` as a fragment.
 pub(crate) fn parse_fragment(text: &str) -> Result<Fragment> {
+    let mut faults = Faults::default();
+    let read = parse_known(text, &mut faults)?;
+    faults.or(read.map(|(fragment, _)| fragment).unwrap_or_default())
+}
+
+/// What can be read of the text, and the keys whose values cannot be; `None` where nothing but what is wrong can be told.
+/// That is added to `faults`.
+///
+/// # Errors
+/// It is no TOML, or of another version.
+pub(super) fn parse_known(text: &str, faults: &mut Faults) -> Result<Option<(Fragment, Vec<String>)>> {
     let syntax = |e: &toml::de::Error| {
         let line = e.span().map_or(0, |s| text[..s.start.min(text.len())].matches('\n').count());
         let message = e.message().lines().collect::<Vec<_>>().join(" ");
@@ -124,15 +131,39 @@ pub(crate) fn parse_fragment(text: &str) -> Result<Fragment> {
             return Err(refuse(format!("version {other} is not known"), hint));
         }
     }
-    check_keys("", &table)?;
-    toml::from_str(text).map_err(|e| syntax(&e))
+    let mut on_lines = Faults::default();
+    check_keys("", &table, faults, &mut on_lines);
+    if !on_lines.is_empty() {
+        faults.take(on_lines.or(()));
+        return Ok(None);
+    }
+    let (mut text, mut left_out) = (text.to_owned(), Vec::new());
+    loop {
+        let error = match toml::from_str(&text) {
+            Ok(fragment) => return Ok(Some((fragment, left_out))),
+            Err(e) => e,
+        };
+        let span = error.span().unwrap_or_default();
+        let from = text[..span.start.min(text.len())].rfind('\n').map_or(0, |at| at + 1);
+        faults.extend([syntax(&error)]);
+        let Some((key, _)) = text.get(from..span.end).and_then(|line| line.split_once('=')) else {
+            return Ok(None);
+        };
+        left_out.extend(key.trim().rsplit('.').next().map(str::to_owned));
+        // The others are read without it; lines stay where they are.
+        let blank: String = text[from..span.end].chars().map(|c| if c == '\n' { c } else { ' ' }).collect();
+        text.replace_range(from..span.end, &blank);
+        if toml::from_str::<toml::Table>(&text).is_err() {
+            return Ok(None);
+        }
+    }
 }
 
 /// The tables whose keys are ours.
 const TABLES: [&str; 5] = ["rclone", "metrics", "retention", "verify", "rehearse"];
 
-/// Every key is known, and every string is one plain line.
-fn check_keys(prefix: &str, table: &toml::Table) -> Result<()> {
+/// Every key is known, and every string is one plain line; what is not is in `unknown_ones` and `on_lines`.
+fn check_keys(prefix: &str, table: &toml::Table, unknown_ones: &mut Faults, on_lines: &mut Faults) {
     let known = known_keys();
     for (key, value) in table {
         let full = format!("{prefix}{key}");
@@ -141,20 +172,20 @@ fn check_keys(prefix: &str, table: &toml::Table) -> Result<()> {
             continue;
         }
         if !known.contains(&full) && !TABLES.contains(&full.as_str()) {
-            return Err(unknown(&full, &known));
+            unknown_ones.extend([unknown(&full, &known)]);
+            continue;
         }
         match value {
-            toml::Value::Table(inner) => check_keys(&format!("{full}."), inner)?,
-            toml::Value::String(text) => validate::check_one_line(&full, text)?,
+            toml::Value::Table(inner) => check_keys(&format!("{full}."), inner, unknown_ones, on_lines),
+            toml::Value::String(text) => on_lines.take(validate::check_one_line(&full, text)),
             toml::Value::Array(items) => {
                 for item in items.iter().filter_map(toml::Value::as_str) {
-                    validate::check_one_line(&full, item)?;
+                    on_lines.take(validate::check_one_line(&full, item));
                 }
             }
             _ => {}
         }
     }
-    Ok(())
 }
 
 /// The names of all keys, as `key` or `table.key`; the types above are their only source.

@@ -3,10 +3,12 @@
 //! Three stages: the file as text, a `Fragment` of what it said, and the `Site` that everything else works with.
 
 pub(crate) mod calendar;
+pub(crate) mod faults;
 pub(crate) mod finding;
 pub(crate) mod fragment;
 pub(crate) mod input;
 pub(crate) mod nearest;
+pub(crate) mod placeholders;
 pub(crate) mod rclone_conf;
 pub(crate) mod rehearse;
 pub(crate) mod retention;
@@ -23,13 +25,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use etcd2_backup::exit::hint_of;
 use etcd2_backup::remote::conf::is_encrypted;
 use etcd2_backup::settings::checks;
 use etcd2_backup::settings::names::UnitName;
 use etcd2_backup::settings::table::default;
 
+use faults::Faults;
 use finding::Finding;
-use fragment::{Fragment, OneOrMany, parse_fragment};
+use fragment::{Fragment, OneOrMany, parse_known};
 use input::{Content, TEXT};
 use rehearse::Rehearse;
 use retention::Retention;
@@ -136,14 +140,33 @@ pub(crate) fn load(options: &Options) -> Result<Site> {
         "make a starter site with: cargo xtask init {shown}    or name another folder with --site DIR"
     );
     let text = input::read_text(dir, Path::new(SETTINGS), TEXT, &hint)?;
-    let mut fragment = parse_fragment(&text).with_context(|| settings.display().to_string())?;
+    let place = settings.display().to_string();
+    let mut faults = Faults::default();
+    let read = parse_known(&text, &mut faults).with_context(|| place.clone())?;
+    let Some((mut fragment, left_out)) = read else {
+        return faults.within(&place).or(None)?.context("nothing was read, without a fault");
+    };
     if let Some(rclone) = &options.bundle_rclone {
-        runner::bundle(&mut fragment.rclone, rclone).with_context(|| settings.display().to_string())?;
+        faults.take(runner::bundle(&mut fragment.rclone, rclone));
     }
     let hint = format!("make one with: rclone config --config {shown}/{RCLONE_CONF}");
     let conf = input::read(dir, Path::new(RCLONE_CONF), input::CONF, &hint)?;
     let set = vars::parse_set(&options.set)?;
-    let mut site = resolve(fragment, conf, dir).with_context(|| settings.display().to_string())?;
+    let in_conf = placeholders::in_conf(&conf, &dir.join(RCLONE_CONF));
+    let in_settings = placeholders::in_settings(&fragment, &text);
+    let mut more = Faults::default();
+    let site = more.take(resolve(fragment, conf, dir).map(Some));
+    // What could not be read is not missing, and a placeholder is not wrong in yet another way.
+    more.retain(|e| {
+        let (said, hint) = (e.to_string(), hint_of(e).unwrap_or_default());
+        !left_out.iter().any(|key| hint.contains(&format!("{key} = ")))
+            && !in_settings.iter().any(|(key, _)| said.starts_with(&format!("{key} ")))
+    });
+    faults.extend(in_settings.into_iter().map(|(_, e)| e));
+    faults.take(more.or(()));
+    let mut faults = faults.within(&place);
+    faults.extend(in_conf);
+    let mut site = faults.or(site)?.context("a site without faults was not made")?;
     site.vars.extend(set);
     site.templates = templates::load(dir, options.templates.as_deref())?;
     site.warnings.extend(warn::about_mode(&dir.join(RCLONE_CONF)));
@@ -156,37 +179,51 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         let hint = "save it as UTF-8: what some editors call Unicode is UTF-16, which rclone does not read";
         return Err(refuse("rclone.conf contains a NUL byte, so it is no plain text", hint));
     }
-    let password_file = password_file(said.rclone.password_file.as_deref(), is_encrypted(&conf))?;
+    let mut faults = Faults::default();
+    let encrypted = is_encrypted(&conf);
+    let password_file = faults.take(password_file(said.rclone.password_file.as_deref(), encrypted));
     // Nothing can be seen in an encrypted one.
-    let sections =
-        password_file.is_none().then(|| rclone_conf::parse_sections(&String::from_utf8_lossy(&conf)));
-    let schedule = schedule::resolve(&said)?;
-    vars::check_vars(&said.vars)?;
-    let endpoint = said.endpoint.ok_or_else(|| missing("endpoint", "endpoint = \"remote:bucket/path\""))?;
-    let folder = |key: &'static str, said: &Option<String>| -> Result<(&str, PathBuf)> {
-        Ok((key, read(key, said.as_deref(), |text, write| checks::dir(text, write, default(key)))?))
+    let sections = (!encrypted).then(|| rclone_conf::parse_sections(&String::from_utf8_lossy(&conf)));
+    let schedule = faults.take(schedule::resolve(&said));
+    faults.take(vars::check_vars(&said.vars));
+    let endpoint = said.endpoint.ok_or_else(|| missing("endpoint", "endpoint = \"remote:bucket/path\""));
+    let mut folder = |key: &'static str, said: &Option<String>| {
+        (key, faults.take(read(key, said.as_deref(), |text, write| checks::dir(text, write, default(key)))))
     };
     let dirs = [
-        folder("data_dir", &said.data_dir)?,
-        folder("backup_dir", &said.backup_dir)?,
-        folder("restore_dir", &said.restore_dir)?,
+        folder("data_dir", &said.data_dir),
+        folder("backup_dir", &said.backup_dir),
+        folder("restore_dir", &said.restore_dir),
     ];
-    validate::check_apart(&dirs.each_ref().map(|(key, dir)| (*key, dir.as_path())))?;
+    let known: Vec<_> = dirs.iter().map(|(key, dir)| (*key, dir.as_path())).collect();
+    let known: Vec<_> = known.into_iter().filter(|(_, dir)| !dir.as_os_str().is_empty()).collect();
+    faults.take(validate::check_apart(&known));
     let [(_, data_dir), (_, backup_dir), (_, restore_dir)] = dirs;
-    let etcd_unit = read("etcd_unit", said.etcd_unit.as_deref(), checks::etcd_unit)?;
-    let quiet_interval = read("quiet_interval", said.quiet_interval.as_deref(), checks::wait)?;
-    let rclone_timeout = read("rclone.timeout", said.rclone.timeout.as_deref(), checks::timeout)?;
-    let bwlimit = text("rclone.bwlimit", said.rclone.bwlimit.as_deref())?;
-    let flags = runner::flags(said.rclone.flags.as_deref().unwrap_or_default())?;
-    let runner = runner::resolve(said.rclone, dir)?;
-    let founder = founder(said.founder)?;
+    let usual = read("etcd_unit", None, checks::etcd_unit)?;
+    let etcd_unit = faults.take_or(read("etcd_unit", said.etcd_unit.as_deref(), checks::etcd_unit), usual);
+    let quiet_interval = faults.take(read("quiet_interval", said.quiet_interval.as_deref(), checks::wait));
+    let rclone_timeout = faults.take(read("rclone.timeout", said.rclone.timeout.as_deref(), checks::timeout));
+    let bwlimit = faults.take(text("rclone.bwlimit", said.rclone.bwlimit.as_deref()));
+    let flags = faults.take(runner::flags(said.rclone.flags.as_deref().unwrap_or_default()));
+    let runner = faults.take_or(runner::resolve(said.rclone, dir), Runner::Host);
+    let founder = faults.take(founder(said.founder));
     let warnings = warn::about_founder(&founder).into_iter().chain(warn::about_runner(&runner)).collect();
-    let endpoint = validate::check_endpoint(&endpoint, sections.as_deref())?;
-    runner::refuse_unmountable(&runner, &endpoint, sections.as_deref().unwrap_or_default(), &flags)?;
-    let retention = retention::resolve(&said.retention)?;
-    let verify = verify::resolve(&said.verify)?;
-    let rehearse = rehearse::resolve(&said.rehearse)?;
-    Ok(Site {
+    let endpoint = endpoint.and_then(|said| validate::check_endpoint(&said, sections.as_deref()));
+    let unmountable = |endpoint: &str| {
+        let sections = sections.as_deref().unwrap_or_default();
+        runner::refuse_unmountable(&runner, endpoint, sections, &flags)
+    };
+    let endpoint = faults.take(endpoint.and_then(|endpoint| unmountable(&endpoint).map(|()| endpoint)));
+    let retention = faults.take(retention::resolve(&said.retention));
+    let verify = faults.take(verify::resolve(&said.verify));
+    let rehearse = faults.take(rehearse::resolve(&said.rehearse));
+    let source = faults.take(text("source", said.source.as_deref()));
+    let on_failure = said.on_failure.map(|unit| text("on_failure", Some(&unit))).transpose();
+    let on_failure = faults.take(on_failure);
+    let textfile = said.metrics.textfile;
+    let textfile = textfile.map(|path| read("metrics.textfile", Some(&path), checks::textfile)).transpose();
+    let metrics_file = faults.take(textfile);
+    faults.or(Site {
         founder,
         endpoint,
         schedule,
@@ -196,13 +233,9 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         restore_dir,
         etcd_unit,
         v2_only: said.v2_only.unwrap_or(false),
-        source: Some(text("source", said.source.as_deref())?).filter(|name| name != default("source")),
-        on_failure: said.on_failure.map(|unit| text("on_failure", Some(&unit))).transpose()?,
-        metrics_file: said
-            .metrics
-            .textfile
-            .map(|path| read("metrics.textfile", Some(&path), checks::textfile))
-            .transpose()?,
+        source: Some(source).filter(|name| name != default("source")),
+        on_failure,
+        metrics_file,
         rclone_timeout,
         bwlimit: Some(bwlimit).filter(|limit| limit != default("rclone.bwlimit")),
         flags,

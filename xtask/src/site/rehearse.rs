@@ -7,7 +7,7 @@ use super::calendar::calendar_or_off;
 use super::fragment::RehearseFragment;
 
 /// As the templates write it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Rehearse {
     /// Whether the timer runs.
     pub(crate) on: bool,

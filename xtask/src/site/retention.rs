@@ -7,11 +7,12 @@ use etcd2_backup::settings::checks;
 use humantime::format_duration;
 use serde::Serialize;
 
+use super::faults::Faults;
 use super::fragment::RetentionFragment;
 use super::validate::read;
 
 /// As the templates and the node program write it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Retention {
     pub(crate) prune: bool,
     pub(crate) keep_last: u64,
@@ -23,14 +24,17 @@ pub(crate) struct Retention {
 
 /// The values of `[retention]`, checked, and the defaults of what it leaves out.
 pub(crate) fn resolve(said: &RetentionFragment) -> Result<Retention> {
-    Ok(Retention {
+    let other_clusters = age("retention.keep_other_clusters", said.keep_other_clusters.as_deref());
+    let mut faults = Faults::default();
+    let retention = Retention {
         prune: said.prune.unwrap_or(true),
-        keep_last: count("retention.keep_last", said.keep_last)?,
-        keep_within: age("retention.keep_within", said.keep_within.as_deref())?,
-        keep_daily: count("retention.keep_daily", said.keep_daily)?,
-        keep_weekly: count("retention.keep_weekly", said.keep_weekly)?,
-        keep_other_clusters: age("retention.keep_other_clusters", said.keep_other_clusters.as_deref())?,
-    })
+        keep_last: faults.take(count("retention.keep_last", said.keep_last)),
+        keep_within: faults.take(age("retention.keep_within", said.keep_within.as_deref())),
+        keep_daily: faults.take(count("retention.keep_daily", said.keep_daily)),
+        keep_weekly: faults.take(count("retention.keep_weekly", said.keep_weekly)),
+        keep_other_clusters: faults.take(other_clusters),
+    };
+    faults.or(retention)
 }
 
 fn count(key: &str, said: Option<i64>) -> Result<u64> {

@@ -7,6 +7,7 @@ use etcd2_backup::settings::checks::{self, Write};
 use etcd2_backup::settings::rclone_section::Section;
 use etcd2_backup::settings::reach;
 
+use super::faults::Faults;
 use super::fragment::RcloneFragment;
 use super::input::{self, Content};
 use super::validate::{read, refuse, text};
@@ -113,8 +114,12 @@ pub(crate) fn refuse_unmountable(
 
 /// The flags, each of them one that may be added.
 pub(crate) fn flags(said: &[String]) -> Result<Vec<String>> {
-    let each = |_: &str, _: Write<'_>| said.iter().map(|flag| checks::flag(flag)).collect();
-    read("rclone.flags", Some(&said.join(" ")), each)
+    let mut faults = Faults::default();
+    for flag in said {
+        let one = |_: &str, _: Write<'_>| checks::flag(flag);
+        faults.take(read("rclone.flags", Some(flag), one));
+    }
+    faults.or(said.to_vec())
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@ use std::fmt;
 use anyhow::Result;
 use etcd2_backup::settings::checks;
 use etcd2_backup::settings::span::parse_span;
+use etcd2_backup::settings::table::default;
 
 use super::calendar::check_calendar;
+use super::faults::Faults;
 use super::fragment::Fragment;
 use super::validate::{read, refuse, text};
 
@@ -28,8 +30,14 @@ impl fmt::Display for When {
     }
 }
 
+impl Default for When {
+    fn default() -> Self {
+        Self::Every(default("interval").to_owned())
+    }
+}
+
 /// The timer and its service's priority.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Schedule {
     /// What starts a backup.
     pub(crate) when: When,
@@ -45,23 +53,27 @@ pub(crate) struct Schedule {
 
 /// The schedule that the settings ask for.
 pub(crate) fn resolve(said: &Fragment) -> Result<Schedule> {
+    let mut faults = Faults::default();
     let when = match (&said.calendar, &said.interval) {
         (Some(_), Some(_)) => {
             let hint =
                 "remove one: interval is a time from one backup to the next, calendar says at which hours";
-            return Err(refuse("interval and calendar exclude each other", hint));
+            Err(refuse("interval and calendar exclude each other", hint))
         }
-        (Some(calendar), None) => When::At(check_calendar("calendar", calendar)?),
-        (None, interval) => When::Every(text("interval", interval.as_deref())?),
+        (Some(calendar), None) => check_calendar("calendar", calendar).map(When::At),
+        (None, interval) => text("interval", interval.as_deref()).map(When::Every),
     };
-    let jitter = text("jitter", said.jitter.as_deref())?;
-    Ok(Schedule {
+    let when = faults.take(when);
+    let jitter = faults.take(text("jitter", said.jitter.as_deref()));
+    let nice = said.nice.map(|level| level.to_string());
+    let schedule = Schedule {
         when,
-        boot_delay: text("boot_delay", said.boot_delay.as_deref())?,
+        boot_delay: faults.take(text("boot_delay", said.boot_delay.as_deref())),
         jitter: (parse_span(&jitter) != Ok(0)).then_some(jitter),
-        nice: read("nice", said.nice.map(|level| level.to_string()).as_deref(), checks::nice)?,
-        io_class: text("io_class", said.io_class.as_deref())?,
-    })
+        nice: faults.take(read("nice", nice.as_deref(), checks::nice)),
+        io_class: faults.take(text("io_class", said.io_class.as_deref())),
+    };
+    faults.or(schedule)
 }
 
 #[cfg(test)]

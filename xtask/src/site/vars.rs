@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::faults::Faults;
 use super::validate::{check_one_line, refuse};
 
 /// All of them by name; a template writes `vars.NAME`.
@@ -37,13 +38,14 @@ pub(crate) fn parse_set(words: &[String]) -> Result<Vars> {
 
 /// Each has a name that a template can write, and is one line.
 pub(crate) fn check_vars(vars: &Vars) -> Result<()> {
-    vars.iter().try_for_each(|(name, value)| {
-        check_name(name)?;
-        match value {
+    let mut faults = Faults::default();
+    for (name, value) in vars {
+        faults.take(check_name(name).and_then(|()| match value {
             Var::Text(text) => check_one_line(&format!("vars.{name}"), text),
             Var::Flag(_) | Var::Number(_) => Ok(()),
-        }
-    })
+        }));
+    }
+    faults.or(())
 }
 
 /// A value of the command line: `true`, `false` and whole numbers are what they look like, all else is text.

@@ -4,11 +4,12 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::calendar::calendar_or_off;
+use super::faults::Faults;
 use super::fragment::VerifyFragment;
 use super::validate::text;
 
 /// As the templates write it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Verify {
     /// Whether the timer runs.
     pub(crate) on: bool,
@@ -20,9 +21,10 @@ pub(crate) struct Verify {
 
 /// The values of `[verify]`, checked, and the defaults of what it leaves out.
 pub(crate) fn resolve(said: &VerifyFragment) -> Result<Verify> {
-    let share = text("verify.share", said.share.as_deref())?;
-    let (on, schedule) = calendar_or_off("verify.schedule", said.schedule.as_deref())?;
-    Ok(Verify { on, share, schedule })
+    let mut faults = Faults::default();
+    let share = faults.take(text("verify.share", said.share.as_deref()));
+    let (on, schedule) = faults.take(calendar_or_off("verify.schedule", said.schedule.as_deref()));
+    faults.or(Verify { on, share, schedule })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::site::faults::Faults;
 use crate::site::finding::Finding;
 use crate::site::validate::refuse;
 
@@ -26,9 +27,8 @@ pub(crate) struct Rendered {
 impl Rendered {
     /// Refuses files that would break a backup or a recovery.
     pub(super) fn or_refuse(self) -> Result<Self> {
-        match self.findings.iter().find(|f| f.refused) {
-            Some(finding) => Err(refuse(&finding.what, &finding.hint)),
-            None => Ok(self),
-        }
+        let mut faults = Faults::default();
+        faults.extend(self.findings.iter().filter(|f| f.refused).map(|f| refuse(&f.what, &f.hint)));
+        faults.or(self)
     }
 }

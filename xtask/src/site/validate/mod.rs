@@ -9,6 +9,7 @@ use etcd2_backup::settings::checks::{self, Read, Write, one_line};
 use etcd2_backup::settings::judge::{self, Place};
 use etcd2_backup::settings::table::{default, row};
 
+use super::faults::Faults;
 use super::rclone_conf::Section;
 
 /// An error about a setting.
@@ -86,6 +87,7 @@ pub(crate) fn without_scheme(endpoint: &str) -> Option<String> {
 
 /// No folder is another one or lies in it: a restore would then move or remove what it works with.
 pub(crate) fn check_apart(dirs: &[(&str, &Path)]) -> Result<()> {
+    let mut faults = Faults::default();
     for (i, (key, dir)) in dirs.iter().enumerate() {
         for (other_key, other) in &dirs[..i] {
             let how = match (dir == other, dir.starts_with(other), other.starts_with(dir)) {
@@ -94,15 +96,15 @@ pub(crate) fn check_apart(dirs: &[(&str, &Path)]) -> Result<()> {
                 (.., true) => "contains",
                 _ => continue,
             };
-            return Err(refuse(
+            faults.extend([refuse(
                 format!("{key} {} {how} {other_key} {}", dir.display(), other.display()),
                 format!(
                     "use separate directories for {key} and {other_key}, side by side on the same file system"
                 ),
-            ));
+            )]);
         }
     }
-    Ok(())
+    faults.or(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Each rule, broken by a template that keeps all others.
 
 use super::*;
+use crate::site::faults::Several;
 use crate::site::tests::{CONF, MINIMAL, load_of};
 use crate::units::judged;
 use crate::units::render::expand;
@@ -14,8 +15,12 @@ fn said(name: &str, edit: impl Fn(&str) -> String) -> Vec<(bool, String)> {
     let text = edit(&crate::site::templates::stock()[&path]);
     site.templates.insert(path, text);
     let found = check(&site, &expand(&site, &site.templates).unwrap());
-    let first = found.iter().find(|f| f.refused).map(|f| f.what.clone());
-    assert_eq!(judged(&site).err().map(|e| e.to_string()), first);
+    let refused: Vec<&str> = found.iter().filter(|f| f.refused).map(|f| f.what.as_str()).collect();
+    let told = judged(&site).err().map(|e| match e.downcast::<Several>() {
+        Ok(Several(all)) => all.iter().map(ToString::to_string).collect(),
+        Err(one) => vec![one.to_string()],
+    });
+    assert_eq!(told.unwrap_or_default(), refused);
     found.into_iter().map(|f| (f.refused, f.what)).collect()
 }
 
