@@ -1,6 +1,6 @@
 #!/bin/bash
 # The installer on one node that says by its os-release to be Debian, Ubuntu, Rocky Linux, Flatcar, CoreOS, and a system that nobody
-# knows; then on one that lacks what it needs. An upgrade tells nothing that is done, and uninstall asks at a terminal.
+# knows; then on one that lacks what it needs. An upgrade tells nothing that is done.
 # nodes: 1
 source "$(dirname "$0")/lib.sh"
 
@@ -16,13 +16,6 @@ install_again() { on e1 "cd etcd2-backup && ./etcd2-backup-install $*"; }
 # says_nothing_of PATTERN: what was said last.
 says_nothing_of() { ! grep -Eq -- "$1" <<<"$said"; }
 is_there() { on e1 test -e $program; }
-# at_a_terminal ANSWER COMMAND…: on the node, with a terminal, whose user types the answer.
-at_a_terminal() {
-    local answer=$1
-    shift
-    echo "$answer" | ssh -tt core@e1 "$@"
-}
-
 remote_up
 write_site e1 host
 build_tarball
@@ -78,11 +71,5 @@ claim "the next one does not, where they are" says_nothing_of "systemctl enable 
 claim "  and says that they are" grep -q "$timer is enabled and runs, as before" <<<"$said"
 claim "a command that needs root becomes root, as the installer does" on e1 "$program list >/dev/null"
 
-refuses "at a terminal uninstall asks, and no is no" 'not confirmed: stopping here' at_a_terminal n $program uninstall
-claim "  everything is there" on e1 sudo $program install --check
-claim "  the timer still runs" on e1 systemctl is-active -q $timer
-claim "yes is yes" at_a_terminal y $program uninstall
-refuses "  and it is gone" '' is_there
-install_again
-claim "with --yes it does not ask" at_a_terminal '' "$program uninstall --yes"
+claim "with --yes uninstall does not ask" on e1 "$program uninstall --yes"
 refuses "  and is gone" '' is_there

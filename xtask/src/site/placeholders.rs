@@ -96,7 +96,7 @@ fn is_example_host(value: &str) -> bool {
     let host = authority.rsplit('@').next().unwrap_or_default().split(':').next().unwrap_or_default();
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let of = |domain: &&str| host == **domain || host.ends_with(&format!(".{domain}"));
-    ["example", "example.com", "example.org", "example.net"].iter().any(|d| of(d))
+    ["example", "example.com", "example.org", "example.net"].iter().any(of)
 }
 
 #[cfg(test)]
