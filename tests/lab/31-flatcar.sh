@@ -14,7 +14,7 @@ install_on e1
 on e1 sudo systemctl start etcd2-backup.service
 claim "where the site says another data directory, what etcd has open is backed up" has_more_parts e1 0
 claim "and the journal names both" \
-    await_word e1 etcd2-backup.service 'is /var/lib/etcd2 in .* was seen to use /var/lib/etcd, which counts'
+    await_word e1 etcd2-backup.service 'is /var/lib/etcd2 in .* was seen to use /var/lib/etcd\. Using the latter'
 
 write_site e1 host 'data_dir = "/var/lib/etcd"' 'interval = "5s"' 'boot_delay = "5s"'
 build_tarball
