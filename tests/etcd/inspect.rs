@@ -297,7 +297,8 @@ fn an_archive_is_told_generation_by_generation() {
     expect(&folder, &[], 17, &["torn at its end", "1 object ignored"]);
     alter(&parts[1], |bytes| *bytes = whole.clone());
     alter(&parts[1], |bytes| bytes[100] ^= 1);
-    let out = expect(&folder, &[], 11, &["corrupt", "00000001-", "its checksum is wrong", "hint: "]);
+    let out =
+        on_one_line(&expect(&folder, &[], 11, &["corrupt", "00000001-", "its checksum is wrong", "hint: "]));
     assert!(out.contains("1: corrupt, cluster ") && out.contains(", 1 part, "), "{out}");
     expect(&parts[1], &[], 11, &["its checksum is wrong", "hint: "]);
     fs::remove_file(&parts[0]).unwrap();

@@ -81,6 +81,7 @@ fn a_path_that_cannot_be_looked_at_is_not_absent() {
     let Some(node) = backed_up() else { return };
     let data = tree(&node.path("/var/lib/etcd2"));
     let looking = |path: &str| format!("looking at {}", node.path(path).display());
+    let reading = |path: &str| format!("reading {}", node.path(path).display());
     let listing = |path: &str| format!("listing {}", node.path(path).display());
     let ours = |name: &str| format!("{OURS}/{name}");
     // The question; what is in the way; who asks it.
@@ -93,15 +94,9 @@ fn a_path_that_cannot_be_looked_at_is_not_absent() {
         ("does etcd run on it?", WAL.into(), &["restore"], 1, listing(WAL)),
         ("is the local data newer?", WAL.into(), &["restore", "--source", "auto"], 1, listing(WAL)),
         ("is a recovery in progress?", FENCE.into(), &["backup"], 1, looking(FENCE)),
-        ("is a recovery in progress?", FENCE.into(), &["status"], 1, looking(FENCE)),
+        ("is a recovery in progress?", FENCE.into(), &["status"], 1, reading(FENCE)),
         ("is a recovery in progress?", FENCE.into(), &["verify"], 1, looking(FENCE)),
-        (
-            "is one unfinished?",
-            FENCE.into(),
-            &["restore"],
-            1,
-            format!("reading {}", node.path(FENCE).display()),
-        ),
+        ("is one unfinished?", FENCE.into(), &["restore"], 1, reading(FENCE)),
         ("is one unfinished?", FENCE.into(), &["undo"], 1, node.path(FENCE).display().to_string()),
         ("does etcd run on it?", MEMBER.into(), &["restore", "--force"], 1, listing(WAL)),
         ("what was sent?", ours("state.json"), &["status"], 1, "state.json".into()),
