@@ -3,7 +3,7 @@
 # container that names its folders otherwise. An old log lies in the stock directory each time. What is backed up is the log of
 # the etcd that runs, and what is restored is where it looks for its data.
 # nodes: 1
-# limit: 6m
+# limit: 15m
 source "$(dirname "$0")/lib.sh"
 
 # run_etcd FORM DIR COMMAND LINE…: e1's etcd is run by this command from now on, with an empty data directory DIR.

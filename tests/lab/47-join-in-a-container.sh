@@ -3,7 +3,7 @@
 # another cluster, and with a discovery service that nobody runs any more. It joins a cluster of one, which never loses its quorum;
 # and where the container has its data elsewhere than the node's settings say, that is found before the cluster is asked.
 # nodes: 2
-# limit: 8m
+# limit: 15m
 source "$(dirname "$0")/lib.sh"
 
 url=http://10.77.0.12

@@ -4,7 +4,7 @@
 # loss and back, by restore and joins and by `recover`: once with flags that are left from founding another cluster, once with a
 # discovery service that nobody runs.
 # settings: none
-# limit: 15m
+# limit: 30m
 source "$(dirname "$0")/lib.sh"
 source "$(dirname "$0")/tls.sh"
 

@@ -19,7 +19,7 @@ dump_keys e1 "$work_dir/before"
 small_disk e1 /var/lib/etcd2-backup 1M
 fill e1 /var/lib/etcd2-backup
 parts_before=$(parts e1)
-fails_with "backup without room for the part: fails with its own exit code" e1 etcd2-backup.service NoSpace 'make room'
+fails_with "backup without room for the part: fails with its own exit code" e1 etcd2-backup.service NoSpace room
 claim "   etcd2 does not care" same_keys "$work_dir/before" e1
 claim "   nothing half-made is in the remote" [ "$(parts e1)" = "$parts_before" ]
 make_room e1 /var/lib/etcd2-backup
@@ -30,7 +30,7 @@ stop_all
 small_disk e1 /var/lib/etcd2-restore 1M
 fill e1 /var/lib/etcd2-restore
 disk >"$work_dir/disk"
-fails_with "restore without room for the download: fails with its own exit code" e1 etcd2-restore.service NoSpace 'make room'
+fails_with "restore without room for the download: fails with its own exit code" e1 etcd2-restore.service NoSpace room
 disk | diff -u "$work_dir/disk" -
 ok "   the old data is as it was, byte for byte"
 make_room e1 /var/lib/etcd2-restore
@@ -38,7 +38,7 @@ make_room e1 /var/lib/etcd2-restore
 small_disk e1 $data 400M
 fill e1 $data
 disk >"$work_dir/disk"
-fails_with "restore without room for the new data: fails with its own exit code" e1 etcd2-restore.service NoSpace 'room'
+fails_with "restore without room for the new data: fails with its own exit code" e1 etcd2-restore.service NoSpace room
 disk | diff -u "$work_dir/disk" -
 ok "   the old data is as it was, byte for byte"
 claim "   no fence stands" not_there e1 /etc/etcd2-backup/fence
@@ -47,7 +47,7 @@ claim "   with room made, every key is as it was" restore_founder
 
 small_disk e2 $data 400M
 fill e2 $data
-fails_with "join without room: fails with its own exit code" e2 etcd2-join.service NoSpace 'make room'
+fails_with "join without room: fails with its own exit code" e2 etcd2-join.service NoSpace room
 claim "   the cluster was not asked for an entry" is_healthy e1 1
 claim "   no fence stands" not_there e2 /etc/etcd2-backup/fence
 make_room e2 $data

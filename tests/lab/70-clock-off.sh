@@ -3,7 +3,7 @@
 # made where the clock is right. The node joins all the same, and which backup goes further is told by term and index, not by what a
 # clock said.
 # nodes: 2
-# limit: 20m
+# limit: 30m
 source "$(dirname "$0")/lib.sh"
 
 # clock_is NODE SECONDS: from the right time, but for a minute.

@@ -5,7 +5,7 @@
 #   --seeds N --first-seed S
 # Each seed begins from the same saved nodes, so it can be repeated alone.
 # nodes: 2
-# limit: 15m
+# limit: 40m
 # seeds
 source "$(dirname "$0")/lib.sh"
 source "$(dirname "$0")/crash/words.sh"

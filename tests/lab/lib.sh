@@ -193,17 +193,16 @@ parts() {
 }
 has_more_parts() { (($(parts "$1") > $2)); }
 
-# await_timer_backup NODE: a backup that the timer began after this moment is done.
+# await_timer_backup NODE: a backup that the timer began after this moment is done. The journal says so, since a unit whose runs
+# follow each other closely is seldom met between two of them.
 await_timer_backup() {
-    local now
-    now=$(on "$1" "awk '{ printf \"%.0f\", \$1 * 1000000 }' /proc/uptime")
-    wait_for 60 "backup by the timer on $1" timer_backup_since "$1" "$now"
+    local cursor
+    cursor=$(on "$1" "sudo journalctl -q -n 0 -o cat --show-cursor" | sed 's/^-- cursor: //')
+    wait_for 120 "backup by the timer on $1" timer_backup_after "$1" "$cursor"
 }
-timer_backup_since() {
-    on "$1" <<END
-eval "\$(systemctl show etcd2-backup.service -p ActiveState -p Result -p ExecMainStartTimestampMonotonic -p ExecMainExitTimestampMonotonic)"
-[ "\$Result" = success ] && [ "\$ActiveState" = inactive ] && [ "\$ExecMainStartTimestampMonotonic" -gt $2 ]
-END
+timer_backup_after() {
+    on "$1" "sudo journalctl -q -o cat -u etcd2-backup.service --after-cursor '$2'" |
+        awk '/^Starting etcd2-backup/ { began = 1 } began && /^Finished etcd2-backup/ { ended = 1 } END { exit !ended }'
 }
 
 # --- the package ----------------------------------------------------------------------------------------------------

@@ -10,6 +10,9 @@ use etcd2_backup::exit::{Exit, fault};
 use super::Shape;
 use super::settings::Style;
 
+/// A scenario ends in a few minutes: this is for one that hangs, beside compilers and tests on two processors.
+const DEFAULT_LIMIT: Duration = Duration::from_secs(1200);
+
 /// A file of tests/lab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Scenario {
@@ -67,7 +70,7 @@ fn parse(name: &str, path: PathBuf, text: &str) -> Result<Scenario> {
         long: false,
         seeds: false,
         current_rclone: false,
-        limit: Duration::from_secs(600),
+        limit: DEFAULT_LIMIT,
     };
     for line in text.lines().take_while(|line| line.starts_with('#')) {
         let line = line.trim_start_matches(['#', ' ']).trim();
@@ -100,13 +103,14 @@ mod tests {
 
     #[test]
     fn the_header_decides_and_prose_does_not() {
-        let text = "#!/bin/bash\n# Long ago: a story.\n# long\n# seeds\n# rclone: current\n# nodes: 4\n# settings: flatcar\n# limit: 20m\n\
+        let text = "#!/bin/bash\n# Long ago: a story.\n# long\n# seeds\n# rclone: current\n# nodes: 4\n# settings: flatcar\n# limit: 50m\n\
                     source x\n# nodes: 9\n";
         let s = parse("10-x", PathBuf::new(), text).unwrap();
         assert_eq!((s.long, s.seeds, s.current_rclone), (true, true, true));
         assert_eq!((s.shape.nodes, s.shape.settings), (4, Style::Flatcar));
-        assert_eq!(s.limit, Duration::from_secs(1200));
+        assert_eq!(s.limit, Duration::from_secs(3000));
         let s = parse("10-x", PathBuf::new(), "#!/bin/bash\n# Nothing.\n").unwrap();
+        assert_eq!(s.limit, DEFAULT_LIMIT);
         assert_eq!((s.long, s.seeds, s.current_rclone), (false, false, false));
         assert_eq!((s.shape.nodes, s.shape.settings), (3, Style::Cloudinit));
     }
