@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::Generation;
 use super::history::{self, Committed};
+use crate::etcd::v3::bump::Bump;
 use crate::exit::{Exit, OrFault, exit_of, fault};
 use crate::sys::fs::write_atomic;
 use crate::sys::{look, summed};
@@ -172,10 +173,24 @@ pub struct Record {
     /// What the machine's folder had of a disk by then, if anything is known of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backed_up: Option<BackedUp>,
+    /// The v3 store, if its data has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v3: Option<RecordedV3>,
     /// The cluster it became.
     pub cluster_id: u64,
     /// The members of that cluster.
     pub members: Vec<RecordedMember>,
+}
+
+/// The v3 store that a recovery began with, and what is done to it. All members do the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedV3 {
+    /// The last entry that its file contains.
+    pub applied: u64,
+    /// How its revision is moved, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bump: Option<Bump>,
 }
 
 impl Record {
@@ -314,6 +329,7 @@ pub(crate) mod tests {
             source_hash: "00".repeat(32),
             appended_term: 2,
             backed_up: Some(BackedUp { generation: 1, checksum: "11".repeat(32), index: 1 }),
+            v3: None,
             cluster_id: 0,
             members: Vec::new(),
         };

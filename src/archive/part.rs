@@ -31,6 +31,8 @@ use crate::sys::terminal::table::count;
 
 pub(super) const MAGIC: &[u8; 8] = b"E2BKPART";
 const VERSION: u8 = 1;
+/// The same with a v3 store in the payload: nothing that a backup sends, only what `export` writes.
+const VERSION_WITH_DB: u8 = 2;
 const ZSTD: u8 = 2;
 /// The compression of zstd's own default: about 1/5 of the log's size at several hundred MB a second.
 const LEVEL: i32 = 3;
@@ -80,6 +82,9 @@ pub struct Head {
     /// Name and size of the snapshot, if the base has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<(String, u64)>,
+    /// Size of the v3 store's file, which is before everything else in the payload. Only exports have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub db: Option<u64>,
     /// The log's bytes, behind the snapshot's in the payload.
     pub log: Vec<Extent>,
 }
@@ -104,7 +109,8 @@ impl Head {
     /// Bytes of its payload, decompressed. What lies behind them is nothing that anybody reads.
     pub fn announced(&self) -> u64 {
         let extents = self.log.iter().map(|e| e.to.saturating_sub(e.from.offset));
-        extents.fold(self.snapshot.as_ref().map_or(0, |(_, size)| *size), u64::saturating_add)
+        let files = self.db.into_iter().chain(self.snapshot.as_ref().map(|(_, size)| *size));
+        files.chain(extents).fold(0, u64::saturating_add)
     }
 
     /// The part's name, given the size of the whole file and its checksum.
@@ -186,7 +192,8 @@ pub fn stream<W: Write>(
     let mut file = Hashing { inner: BufWriter::with_capacity(128 << 10, out), hash: Sha256::new(), size: 0 };
     let json = serde_json::to_vec(head)?;
     file.write_all(MAGIC)?;
-    file.write_all(&[VERSION, ZSTD, 0, 0])?;
+    let version = if head.db.is_some() { VERSION_WITH_DB } else { VERSION };
+    file.write_all(&[version, ZSTD, 0, 0])?;
     file.write_all(&u32::try_from(json.len())?.to_le_bytes())?;
     file.write_all(&json)?;
     let mut compressed = zstd::Encoder::new(file, LEVEL)?;
@@ -282,7 +289,7 @@ impl Part {
 fn head_length(fixed: [u8; FIXED_BYTES as usize]) -> Result<u32> {
     let [.., version, codec, _, _, a, b, c, d] = fixed;
     ensure!(fixed.starts_with(MAGIC), "not a part written by etcd2-backup");
-    if (version, codec) != (VERSION, ZSTD) {
+    if !matches!(version, VERSION | VERSION_WITH_DB) || codec != ZSTD {
         let what = format!(
             "format version {version}, codec {codec}; this program reads version {VERSION}, codec {ZSTD}"
         );
@@ -378,6 +385,7 @@ pub(super) mod tests {
             predecessor: predecessor.into(),
             parent: None,
             v3_data: false,
+            db: None,
             snapshot: None,
             log: Vec::new(),
         }

@@ -39,7 +39,7 @@ pub fn unpack(parts: &[Part], target: &Path, leave: Leave) -> Result<(DataDir, C
     create_dirs(&dir.snap, 0o700)?;
     create_dirs(&dir.wal, 0o700)?;
 
-    let mut segments = Segments { wal: &dir.wal, open: None };
+    let mut segments = Segments { snap: &dir.snap, wal: &dir.wal, open: None };
     let mut content = Unpacked { snap: &dir.snap, base: None, replay: before(&parts[0].head) };
     let mut at: Option<Extent> = None;
     for part in parts {
@@ -108,6 +108,14 @@ fn copy_part(
     mut segments: Option<&mut Segments<'_>>,
 ) -> Result<()> {
     let mut payload = part.payload()?;
+    if let Some(size) = part.head.db {
+        let mut bytes = (&mut payload).take(size);
+        match &segments {
+            Some(segments) => segments.db(&mut bytes)?,
+            None => io::copy(&mut bytes, &mut io::sink()).map(drop)?,
+        }
+        ensure!(bytes.limit() == 0, "the v3 store is truncated: {} missing", table::bytes(bytes.limit()));
+    }
     if let Some((name, size)) = &part.head.snapshot {
         let name =
             SnapshotName::parse(name).with_context(|| format!("{name:?} is not the name of a snapshot"))?;
@@ -167,13 +175,22 @@ fn read_extent(payload: impl Read, extent: &Extent, head: &Head, sink: &mut dyn 
     Ok(())
 }
 
-/// The segments of the new data directory, one behind the other.
+/// The files of the new data directory that nobody looks into while they are written: the log's segments, one behind the other, and
+/// the v3 store.
 struct Segments<'a> {
+    snap: &'a Path,
     wal: &'a Path,
     open: Option<(SegmentName, File)>,
 }
 
 impl Segments<'_> {
+    /// Writes the v3 store's file.
+    fn db(&self, bytes: &mut impl Read) -> Result<()> {
+        let path = self.snap.join("db");
+        let mut file = File::create_new(&path).with_context(|| format!("creating {}", path.display()))?;
+        io::copy(bytes, &mut file).map(drop).with_context(|| format!("writing {}", path.display()))
+    }
+
     /// Where an extent goes.
     fn at(&mut self, extent: &Extent) -> Result<&mut File> {
         let name = extent.from.segment;

@@ -11,11 +11,12 @@ use anyhow::{Context, Result};
 
 use super::state::{Checked, LastRecord, State};
 use crate::archive::part::{Head, Written};
-use crate::etcd::datadir::{self, DataDir, Family};
+use crate::etcd::datadir::{self, Contents, DataDir, Family};
 use crate::etcd::frame::{FrameReader, Stop};
 use crate::etcd::log::{Log, weight};
 use crate::etcd::proto::{HardState, LogPosition, Metadata};
 use crate::etcd::snap::{self, Snapshot};
+use crate::etcd::v3::base::Base as V3Base;
 use crate::etcd::v3::{Db, Seen};
 use crate::etcd::wal::{self, Extent, Place, Reading, Unfinished, Walk};
 use crate::etcd::{file, in_use};
@@ -54,6 +55,8 @@ pub struct Capture {
     files: Vec<File>,
     /// Where data of the v3 store was seen, if any: it is not backed up.
     pub v3_data: Option<String>,
+    /// The v3 store, where it is exported ([`with_v3`]).
+    pub v3: Option<V3Base>,
 }
 
 /// What a look at the log found.
@@ -121,6 +124,14 @@ pub fn anew(dir: &DataDir, why: &str) -> Result<Capture> {
     begin(dir, why)
 }
 
+/// Reads all of a disk that nobody writes, with its v3 store where it has data in it.
+///
+/// # Errors
+/// [`Exit::Corrupt`] if the data directory is damaged, or [`DataDir::scan_both_stores`] finds no v3 store to begin with.
+pub fn with_v3(dir: &DataDir, why: &str) -> Result<Capture> {
+    of(dir, dir.scan_both_stores(Reading::Still)?, why)
+}
+
 enum Follow {
     Nothing(Option<Unfinished>),
     On(Box<Capture>),
@@ -180,6 +191,7 @@ fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
         tail,
         files,
         v3_data,
+        v3: None,
     })))
 }
 
@@ -244,7 +256,10 @@ fn too_long(dir: &DataDir, state: &State) -> Result<Option<String>> {
 
 /// Begins with the newest usable snapshot.
 fn begin(dir: &DataDir, why: &str) -> Result<Capture> {
-    let contents = dir.scan(Reading::Live)?;
+    of(dir, dir.scan(Reading::Live)?, why)
+}
+
+fn of(dir: &DataDir, contents: Contents, why: &str) -> Result<Capture> {
     let files = open_files(dir, contents.base.as_ref(), &contents.tail)?;
     if let Db::Unreadable(why) = &contents.db {
         let db = dir.snap.join("db");
@@ -260,6 +275,7 @@ fn begin(dir: &DataDir, why: &str) -> Result<Capture> {
         start_state: contents.start_state,
         log: contents.log,
         tail: contents.tail,
+        v3: contents.v3,
         files,
     })
 }
@@ -358,11 +374,14 @@ impl Capture {
         }
     }
 
-    /// Writes the payload: the snapshot's bytes, then the log's.
+    /// Writes the payload: the v3 store's bytes, the snapshot's, then the log's.
     ///
     /// # Errors
     /// A file is not what it was when it was looked at.
     pub fn write_payload(&self, out: &mut dyn Write) -> Result<()> {
+        if let Some(v3) = &self.v3 {
+            v3.copy_to(out)?;
+        }
         let mut files = self.files.iter();
         if let Some(base) = &self.base {
             let file = files.next().context("the base was not opened")?;

@@ -278,6 +278,7 @@ fn head(
         predecessor,
         parent,
         v3_data: capture.v3_data.is_some(),
+        db: None,
         snapshot,
         log: capture.tail.extents.clone(),
     })

@@ -51,7 +51,7 @@ pub(super) fn run(root: &Root, options: &args::Restore) -> Result<Exit> {
         Recovery::Begins { folder, .. } => {
             let present: Vec<u64> = present.into_keys().collect();
             let members = asked.members.as_deref();
-            Plan::make(settings, &source, folder, (members, &present), asked.family)?
+            Plan::make(settings, &source, folder, (members, &present), (asked.family, asked.bump))?
         }
         Recovery::Began { record, .. } => Plan::follow(settings, &source, record, asked.family)?,
     };
@@ -99,6 +99,7 @@ fn asked(options: &args::Restore) -> Result<RestoreOptions> {
         data: data(options)?,
         members: options.initial_cluster.clone().map(|list| list.0),
         family: options.for_etcd,
+        bump: (options.bump || options.no_bump).then_some(options.bump),
     })
 }
 

@@ -19,6 +19,7 @@ use super::proto::{HardState, LogPosition, Metadata};
 use super::replay::{Behind, Replay, Sink};
 use super::snap::{self, Snapshot, SnapshotName};
 use super::store::{self, StoredMember};
+use super::v3::base::Base as V3Base;
 use super::v3::{Db, Seen};
 use super::wal::{self, Place, Reading, Walk};
 use crate::exit::{Exit, OrFault, exit_of, fault};
@@ -69,6 +70,8 @@ pub struct Contents {
     pub passed_over: Vec<String>,
     /// What the v3 store's file says.
     pub db: Db,
+    /// The v3 store that the log goes on from, where it was looked for ([`DataDir::scan_both_stores`]) and is there.
+    pub v3: Option<V3Base>,
 }
 
 impl DataDir {
@@ -99,7 +102,44 @@ impl DataDir {
     /// back to its beginning, or that ends with a received snapshot; [`Exit::NotFound`] for a segment that is gone each
     /// time it is to be read.
     pub fn scan(&self, reading: Reading) -> Result<Contents> {
-        let Survey { replay, walk, beginning, fault, base, passed_over, db, .. } = self.survey(reading)?;
+        self.scan_from(reading, u64::MAX)
+    }
+
+    /// The same with the v3 store, where the member has data in it. Then the snapshot is one that this store contains, which need not
+    /// be the newest.
+    ///
+    /// # Errors
+    /// As [`DataDir::scan`]; what [`V3Base::open`] finds, or that the store is not one that the log goes on from
+    /// ([`V3Base::refuse_if_unfit`]).
+    pub fn scan_both_stores(&self, reading: Reading) -> Result<Contents> {
+        let contents = self.scan(reading)?;
+        if contents.v3_data().is_none() {
+            return Ok(contents);
+        }
+        let base = V3Base::open(&self.snap, reading)?;
+        let contents = match reading {
+            // What etcd has applied by now, it has logged by now.
+            Reading::Live => self.scan_from(reading, base.applied())?,
+            Reading::Still if base.applied() < contents.base_index() => self.scan_from(reading, base.applied())?,
+            Reading::Still => contents,
+        };
+        base.refuse_if_unfit(&contents, u64::MAX)?;
+        Ok(Contents { v3: Some(base), ..contents })
+    }
+
+    /// Contents of a directory that nobody writes, with the v3 store that lies in it.
+    ///
+    /// # Errors
+    /// As [`DataDir::scan_both_stores`].
+    pub fn with_v3(&self, contents: Contents) -> Result<Contents> {
+        let base = V3Base::open(&self.snap, Reading::Still)?;
+        base.refuse_if_unfit(&contents, u64::MAX)?;
+        Ok(Contents { v3: Some(base), ..contents })
+    }
+
+    fn scan_from(&self, reading: Reading, newest: u64) -> Result<Contents> {
+        let Survey { replay, walk, beginning, fault, base, passed_over, db, .. } =
+            self.survey_from(reading, newest)?;
         if let Some(fault) = fault {
             return Err(fault);
         }
@@ -114,20 +154,26 @@ impl DataDir {
     /// # Errors
     /// The folders cannot be listed.
     pub fn survey(&self, reading: Reading) -> Result<Survey> {
+        self.survey_from(reading, u64::MAX)
+    }
+
+    /// The same with no later snapshot than this.
+    fn survey_from(&self, reading: Reading, newest: u64) -> Result<Survey> {
         let tries = if reading == Reading::Live { LIVE_TRIES } else { 1 };
         for _ in 1..tries {
-            let survey = self.look(reading)?;
+            let survey = self.look(reading, newest)?;
             let damaged = |e: &anyhow::Error| survey.damaged && exit_of(e) != Exit::NotFound;
             if survey.fault.as_ref().is_none_or(damaged) {
                 return Ok(survey);
             }
             thread::sleep(LIVE_PAUSE);
         }
-        self.look(reading)
+        self.look(reading, newest)
     }
 
-    fn look(&self, reading: Reading) -> Result<Survey> {
-        let names = snap::list(&self.snap)?;
+    fn look(&self, reading: Reading, newest: u64) -> Result<Survey> {
+        let mut names = snap::list(&self.snap)?;
+        names.retain(|name| name.index <= newest);
         let first = *wal::segments(&self.wal)?.first().context("the log has no segment")?;
         let beginning = Place::start_of(first);
         let mut replay = Replay::choosing(names.iter().map(|n| n.index));
@@ -271,8 +317,8 @@ impl Contents {
         let metadata = replay.log.metadata.context("the log has no metadata record")?;
         let position = base.as_ref().map(|base| base.metadata.position);
         let Behind { start, state: start_state, tail, log } = replay.behind(position, beginning, walk);
-        let (passed_over, db) = (Vec::new(), Db::Empty);
-        Ok(Self { metadata, base, start, start_state, tail, log, family, passed_over, db })
+        let (passed_over, db, v3) = (Vec::new(), Db::Empty, None);
+        Ok(Self { metadata, base, start, start_state, tail, log, family, passed_over, db, v3 })
     }
 
     /// The place in the log that the base stands at; 0 without one.
@@ -334,9 +380,10 @@ impl Contents {
         Seen::new(self.log.v3_write, &self.db).map(|seen| seen.to_string())
     }
 
-    /// The size of the base, 0 without one.
+    /// The size of the base in bytes, with that of the v3 store; 0 without either.
     pub fn base_size(&self) -> Result<u64> {
-        self.base.as_ref().map_or(Ok(0), |b| Ok(fs::metadata(&b.path)?.len()))
+        let snapshot = self.base.as_ref().map_or(Ok(0), |b| fs::metadata(&b.path).map(|m| m.len()))?;
+        Ok(snapshot + self.v3.as_ref().map_or(0, |v3| v3.size))
     }
 }
 

@@ -12,6 +12,9 @@ const METHODS: [&str; 7] = ["PUT", "POST", "DELETE", "QGET", "SYNC", "GET", "HEA
 const ID: u64 = 1;
 const METHOD_OR_V2: u64 = 2;
 const HEADER: u64 = 100;
+const ALARM: u64 = 10;
+/// AlarmRequest.AlarmAction.
+const ACTIVATE: u64 = 1;
 
 /// A kind of request in the union.
 #[derive(Debug, PartialEq, Eq)]
@@ -157,6 +160,13 @@ pub enum Effect {
     Write,
     /// It brings something into the v3 store: its kind.
     V3Write(&'static str),
+    /// A member raises an alarm of the v3 store (AlarmRequest with ACTIVATE).
+    Alarm {
+        /// Which member.
+        member_id: u64,
+        /// AlarmType: 1 no space, 2 corrupt.
+        alarm: u64,
+    },
 }
 
 impl Effect {
@@ -173,6 +183,9 @@ impl Effect {
     fn of_unusual(data: &[u8]) -> Self {
         if let Some(kind) = v3_write(data) {
             return Self::V3Write(kind);
+        }
+        if let Some((member_id, alarm)) = alarm(data) {
+            return Self::Alarm { member_id, alarm };
         }
         match Payload::of(data) {
             Payload::NoOp => Self::Nothing,
@@ -220,6 +233,24 @@ fn v3_write(data: &[u8]) -> Option<&'static str> {
         Some(Union::Kind(kind)) => kind.writes.then_some(kind.name),
         _ => None,
     }
+}
+
+/// The member and the type of an alarm that is raised.
+fn alarm(data: &[u8]) -> Option<(u64, u64)> {
+    let request = Fields::new(data).find_map(|field| match field {
+        Ok((ALARM, Value::Bytes(request))) => Some(request),
+        _ => None,
+    })?;
+    let (mut action, mut member_id, mut alarm) = (0, 0, 0);
+    for field in Fields::new(request) {
+        match field.ok()? {
+            (1, value) => action = value.number().ok()?,
+            (2, value) => member_id = value.number().ok()?,
+            (3, value) => alarm = value.number().ok()?,
+            _ => {}
+        }
+    }
+    (action == ACTIVATE).then_some((member_id, alarm))
 }
 
 fn method(text: &[u8]) -> Option<&'static str> {

@@ -1,11 +1,15 @@
 //! Member directories written offline: what `--force-new-cluster` does inside a running etcd, without giving up
 //! acknowledged entries behind the persisted commit index, and without renumbering any entry.
 //!
+//! Where the member has data in the v3 store, its `snap/db` comes byte for byte, and the log makes of it what the new cluster is: see
+//! [`super::v3::base`].
+//!
 //! One WAL segment: CRC, metadata with the new IDs, the record of snapshot {0,0}, all entries behind the base unchanged,
 //! then, for a new cluster, appended membership entries: **Add** a temporary voter, **Remove** all old members, **Add** the
 //! new ones with their URLs, **Remove** the temporary one, in this order: 3.4 panics when no voter is left, and a URL that a
 //! present member has is refused. No **Update**: etcd 3.5.1 to 3.5.19 does not carry it into `snap/db`, where 3.6 looks
-//! (etcd-io/etcd#19557). Then a hard state that commits all of it, and the record of the base, for 3.x with the base's
+//! (etcd-io/etcd#19557). With a v3 store, the alarms of old members are disarmed then, and its revision may be moved
+//! ([`super::v3::bump`]). Then a hard state that commits all of it, and the record of the base, for 3.x with the base's
 //! voters. Appending keeps the store's indexes of every key. Members of one cluster have the same log and differ in the
 //! metadata.
 //!
@@ -33,6 +37,8 @@ use super::members::MemberJson;
 use super::proto::{ConfChange, ConfChangeKind, Entry, EntryKind, HardState, LogPosition, Metadata};
 use super::snap::Snapshot;
 use super::store::StoredMember;
+use super::v3::bump::Bump;
+use super::v3::proposals::Proposal;
 use super::wal::{self, Place, Reading, SegmentName};
 use crate::exit::{Exit, fault};
 use crate::sys::fs::{create_dirs, create_private};
@@ -70,6 +76,8 @@ pub struct Rewrite {
     pub up_to: Option<u64>,
     /// Which etcd will start on them.
     pub family: Family,
+    /// How the v3 store's revision is moved beyond what clients have seen, where that is wanted.
+    pub bump: Option<Bump>,
 }
 
 /// A member directory to be written.
@@ -86,7 +94,7 @@ const FIRST: SegmentName = SegmentName { sequence: 0, index: 0 };
 /// It while it is written.
 type NewLog = FrameWriter<BufWriter<File>>;
 /// A membership entry to append: what happens, to whom, and its peer URLs.
-type Appended = (ConfChangeKind, u64, Vec<String>);
+type Membership = (ConfChangeKind, u64, Vec<String>);
 
 /// Writes a member directory (`snap/`, `wal/`). Nothing is synced yet.
 ///
@@ -112,6 +120,11 @@ pub fn write_base(contents: &Contents, family: Family, path: &Path) -> Result<()
     let snap = path.join("snap");
     create_dirs(&snap, DIR_MODE)?;
     create_dirs(&path.join("wal"), DIR_MODE)?;
+    if let Some(v3) = &contents.v3 {
+        let mut db = create_private(&snap.join("db")).context("creating snap/db")?;
+        v3.copy_to(&mut db).context("writing snap/db")?;
+        begin_sync(&db);
+    }
     let Some(base) = &contents.base else { return Ok(()) };
     let copy = snap.join(base.name.to_string());
     let copied = || -> Result<()> {
@@ -121,7 +134,7 @@ pub fn write_base(contents: &Contents, family: Family, path: &Path) -> Result<()
         Ok(())
     };
     copied().with_context(|| format!("copying {}", base.path.display()))?;
-    if family == Family::Three {
+    if family == Family::Three && contents.v3.is_none() {
         let mut db = create_private(&snap.join("db")).context("creating snap/db")?;
         db.write_all(&bolt::stub(base.metadata.position.index)).context("writing snap/db")?;
     }
@@ -154,8 +167,11 @@ pub fn prove(contents: &Contents, rewrite: &Rewrite, target: Target<'_>) -> Resu
 /// Reads back what [`write_base`] wrote.
 ///
 /// # Errors
-/// It cannot be read, or is not the source's snapshot.
+/// It cannot be read, or is not the source's snapshot or v3 store.
 pub fn prove_base(contents: &Contents, path: &Path) -> Result<()> {
+    if let Some(v3) = &contents.v3 {
+        planned(v3.is_copied(&path.join("snap/db"))?)?;
+    }
     let Some(base) = &contents.base else { return Ok(()) };
     planned(Snapshot::open(&path.join("snap"), base.name)?.is_copy_of(base))
 }
@@ -172,7 +188,7 @@ pub fn prove_log(contents: &Contents, rewrite: &Rewrite, target: Target<'_>) -> 
             found.add(record)
         })?;
     let taken = rewrite.last_index(contents)?;
-    let last = taken + rewrite.appended(contents)?.len() as u64;
+    let last = taken + rewrite.appended(contents)?.count();
     let members = match &rewrite.purpose {
         Purpose::Found(members) => {
             let wanted: BTreeSet<u64> = members.iter().map(|m| m.id).collect();
@@ -246,9 +262,14 @@ fn fill_log(
     if let Purpose::Found(_) = rewrite.purpose {
         state.term = appended_term(contents);
     }
-    for (kind, member_id, urls) in rewrite.appended(contents)? {
+    let appended = rewrite.appended(contents)?;
+    for (kind, member_id, urls) in &appended.members {
         state.commit += 1;
-        log.record(Kind::Entry, &change(kind, member_id, urls, state)?)?;
+        log.record(Kind::Entry, &change(*kind, *member_id, urls, state)?)?;
+    }
+    for proposal in appended.proposals() {
+        state.commit += 1;
+        log.record(Kind::Entry, &proposal.entry(state.term, state.commit))?;
     }
     log.record(Kind::HardState, &state.encode())?;
     if base.index > 0 {
@@ -271,12 +292,13 @@ pub fn appended_term(contents: &Contents) -> u64 {
 fn change(
     kind: ConfChangeKind,
     member_id: u64,
-    peer_urls: Vec<String>,
+    peer_urls: &[String],
     state: HardState,
 ) -> io::Result<Vec<u8>> {
+    let member = || MemberJson { id: member_id, peer_urls: peer_urls.to_vec(), name: String::new() };
     let context = match kind {
         ConfChangeKind::Remove => Vec::new(),
-        _ => serde_json::to_vec(&MemberJson { id: member_id, peer_urls, name: String::new() })?,
+        _ => serde_json::to_vec(&member())?,
     };
     let HardState { term, commit: index, .. } = state;
     let change = ConfChange { kind, member_id, context: &context }.encode(index);
@@ -301,17 +323,44 @@ impl Rewrite {
         ))
     }
 
-    /// The membership entries to append, in order.
-    fn appended(&self, contents: &Contents) -> Result<Vec<Appended>> {
-        match &self.purpose {
-            Purpose::Found(new) => Ok(membership(&contents.members_at(self.last_index(contents)?)?, new)),
-            Purpose::Seed => Ok(Vec::new()),
+    /// What is appended.
+    fn appended(&self, contents: &Contents) -> Result<Appended> {
+        let Purpose::Found(new) = &self.purpose else { return Ok(Appended::default()) };
+        let members = membership(&contents.members_at(self.last_index(contents)?)?, new);
+        let mut alarms = BTreeSet::new();
+        if let Some(v3) = &contents.v3 {
+            // Those that are over already, too: etcd makes nothing of disarming them.
+            alarms.extend(v3.state.alarms.iter().chain(&contents.log.alarms));
         }
+        Ok(Appended { members, alarms, bump: self.bump })
+    }
+}
+
+/// What is appended to the log of a new cluster, in this order. The members come first, so that nothing of an old one is left; an
+/// alarm of an old member keeps etcd from taking writes, so those that move the revision come last.
+#[derive(Debug, Default)]
+struct Appended {
+    members: Vec<Membership>,
+    /// Who raised an alarm, and which.
+    alarms: BTreeSet<(u64, u64)>,
+    bump: Option<Bump>,
+}
+
+impl Appended {
+    /// How many entries it is.
+    fn count(&self) -> u64 {
+        (self.members.len() + self.alarms.len()) as u64 + self.bump.map_or(0, Bump::entries)
+    }
+
+    /// Those for the v3 store.
+    fn proposals(&self) -> impl Iterator<Item = Proposal<'static>> {
+        let disarm = |&(member_id, alarm): &(u64, u64)| Proposal::Disarm { member_id, alarm };
+        self.alarms.iter().map(disarm).chain(self.bump.into_iter().flat_map(Bump::proposals))
     }
 }
 
 /// The membership entries that make `new` out of `present`, in order. Pure.
-fn membership(present: &BTreeMap<u64, StoredMember>, new: &[NewMember]) -> Vec<Appended> {
+fn membership(present: &BTreeMap<u64, StoredMember>, new: &[NewMember]) -> Vec<Membership> {
     let add = |id, urls: &[String]| (ConfChangeKind::Add, id, urls.to_vec());
     let remove = |id| (ConfChangeKind::Remove, id, Vec::new());
     let temporary = temporary(present, new);

@@ -1,6 +1,11 @@
 //! Whether a member holds data of the v3 store, which is not ours to back up: seen in the log's entries, or in `snap/db`
 //! once etcd has cut them off the log.
 
+pub mod base;
+pub mod bump;
+pub mod proposals;
+pub mod state;
+
 use std::fmt;
 use std::path::Path;
 

@@ -95,7 +95,7 @@ impl Seed {
         let incoming = open::incoming(settings, Leave::Reserve)?;
         let (source, last) = source_of(remote, &record, &incoming)?;
         let family = family.unwrap_or(source.contents.family);
-        let rewrite = Rewrite { cluster_id, purpose: Purpose::Seed, up_to: Some(last), family };
+        let rewrite = Rewrite { cluster_id, purpose: Purpose::Seed, up_to: Some(last), family, bump: None };
         let places = Places::of(&settings.etcd)?;
         let seed = Self { source, rewrite, places, incoming };
         // What etcd then needs of its own must still be there.

@@ -11,6 +11,7 @@ use crate::archive::part::{self, Head};
 use crate::backup::capture;
 use crate::etcd::datadir::DataDir;
 use crate::etcd::proto::Metadata;
+use crate::etcd::v3::base::Base as V3Base;
 use crate::etcd::wal::{Place, Reading};
 use crate::exit::{Exit, fault};
 use crate::node::member_dir::places::Places;
@@ -25,7 +26,10 @@ use crate::sys::{look, time};
 pub fn write(settings: &Settings, record: &Record, out: impl Write) -> Result<()> {
     let Some(dir) = disk(settings, record)? else { return Err(not_here(record)) };
     let looked = time::now();
-    let capture = capture::anew(&dir, "an export")?;
+    let capture = match record.v3 {
+        Some(_) => capture::with_v3(&dir, "an export")?,
+        None => capture::anew(&dir, "an export")?,
+    };
     let head = Head {
         generation: 0,
         sequence: 0,
@@ -43,10 +47,12 @@ pub fn write(settings: &Settings, record: &Record, out: impl Write) -> Result<()
         predecessor: String::new(),
         parent: None,
         v3_data: capture.v3_data.is_some(),
+        db: capture.v3.as_ref().map(|v3| v3.size),
         snapshot: capture.base.as_ref().map(|b| (b.name.to_string(), b.size)),
         log: capture.tail.extents.clone(),
     };
-    if hash_of(&head).as_ref() != Some(&record.source_hash) {
+    let applied = capture.v3.as_ref().map(V3Base::applied);
+    if hash_of(&head).as_ref() != Some(&record.source_hash) || applied != record.v3.map(|v3| v3.applied) {
         return Err(not_here(record));
     }
     let stream = || -> Result<()> {

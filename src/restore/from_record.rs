@@ -13,6 +13,7 @@ use crate::archive::part::Part;
 use crate::archive::{chain, recovery_records, unpack};
 use crate::etcd::proto::LogPosition;
 use crate::etcd::rewrite;
+use crate::etcd::v3::base::Base as V3Base;
 use crate::exit::{Exit, OrFault, fault};
 use crate::remote::Remote;
 use crate::settings::Settings;
@@ -57,7 +58,9 @@ pub fn source_in(file: &Path, record: &Record, scratch: &Scratch) -> Result<Sour
     )?;
     scratch.empty()?;
     let noted = part.head.v3_data.then(|| "its export says so".to_owned());
+    let has_db = part.head.db.is_some();
     let (dir, contents) = unpack::unpack(&[part], &scratch.dir().join("data"), scratch.leave())?;
+    let contents = if has_db { dir.with_v3(contents)? } else { contents };
     let source = source::read(dir, contents, Origin::File);
     agreed(Source { v3_data: source.v3_data.clone().or(noted), ..source }, record)
 }
@@ -131,6 +134,7 @@ fn agreed(source: Source, record: &Record) -> Result<Source> {
         && cluster == record.source_cluster_id
         && source.contents.at(point.index) == Some(point)
         && rewrite::appended_term(&source.contents) == record.appended_term
+        && source.contents.v3.as_ref().map(V3Base::applied) == record.v3.map(|v3| v3.applied)
     {
         return Ok(Source { point, ..source });
     }

@@ -10,7 +10,7 @@ use super::source::{self, Origin, Source};
 use super::{legacy, other_history};
 use crate::archive::chain;
 use crate::archive::lineage::Parent;
-use crate::etcd::datadir::DataDir;
+use crate::etcd::datadir::{Contents, DataDir};
 use crate::etcd::frame::Kind;
 use crate::etcd::proto::{Entry, EntryKind, LogPosition};
 use crate::etcd::request::Effect;
@@ -49,7 +49,7 @@ pub fn open(
     match source {
         Choice::Local => {
             let _step = live::step("reading the local data");
-            local(settings)
+            whole(settings)
         }
         Choice::Archive => {
             // The disk is read while the remote is waited for.
@@ -74,7 +74,7 @@ pub fn open(
 /// Nothing is fresher than a surviving disk: the local data if it is whole, of the same cluster and not older.
 fn auto(settings: &Settings, from: (&dyn Remote, &Scratch), wanted: Wanted) -> Result<Source> {
     let step = live::step("reading the local data");
-    let own = local(settings);
+    let own = whole(settings);
     drop(step);
     let own = match own {
         Ok(own) => own,
@@ -112,7 +112,7 @@ fn same_cluster(a: &Source, b: &Source) -> bool {
     a.contents.metadata.cluster_id == b.contents.metadata.cluster_id
 }
 
-/// The node's own data directory.
+/// The node's own data directory, as far as the log and the v2 store go.
 ///
 /// # Errors
 /// There is none, or it is damaged.
@@ -120,6 +120,27 @@ pub fn local(settings: &Settings) -> Result<Source> {
     let dir = DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref())?;
     // A plan is made while etcd runs, too.
     let contents = dir.scan(in_use::reading(&dir.wal)?)?;
+    of_this_disk(settings, dir, contents)
+}
+
+/// The node's own data directory with both stores, to restore it.
+///
+/// # Errors
+/// As [`local`]; or its v3 store cannot be restored, and nobody said that it may be given up.
+fn whole(settings: &Settings) -> Result<Source> {
+    let dir = DataDir::open(&settings.etcd.data_dir, settings.etcd.wal_dir.as_deref())?;
+    let reading = in_use::reading(&dir.wal)?;
+    let contents = match dir.scan_both_stores(reading) {
+        Err(e) if settings.v2_only && !look::is_unread(&e) => {
+            log::warn!("the v3 store of this disk cannot be restored: {e:#}");
+            dir.scan(reading)?
+        }
+        contents => contents?,
+    };
+    of_this_disk(settings, dir, contents)
+}
+
+fn of_this_disk(settings: &Settings, dir: DataDir, contents: Contents) -> Result<Source> {
     let parent = Parent::of(&settings.backup_dir, contents.metadata.cluster_id)?;
     Ok(Source { parent, ..source::read(dir, contents, Origin::Local) })
 }
@@ -157,7 +178,7 @@ fn writes_after(own: &Source, point: LogPosition) -> Result<bool> {
     wal::walk(&own.dir.wal, own.contents.start, Reading::Live, &mut |_, record| {
         if record.kind == Kind::Entry {
             let entry = Entry::decode(record.data)?;
-            let effect = || matches!(Effect::of(entry.data), Effect::Write | Effect::V3Write(_));
+            let effect = || !matches!(Effect::of(entry.data), Effect::Nothing | Effect::Sync(_));
             writes |= entry.index > point.index && (entry.kind != EntryKind::Normal || effect());
         }
         Ok(())

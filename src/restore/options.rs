@@ -31,6 +31,8 @@ pub struct RestoreOptions {
     pub members: Option<Vec<(String, Vec<String>)>>,
     /// Which etcd is to run, if not the one of the data.
     pub family: Option<Family>,
+    /// Whether the revision of the v3 store is moved beyond what clients have seen; `None`: where the keys are Kubernetes's.
+    pub bump: Option<bool>,
 }
 
 /// Data to restore.

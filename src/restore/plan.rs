@@ -4,15 +4,17 @@ use anyhow::Result;
 
 use super::source::{Origin, Source};
 use crate::archive::ids;
-use crate::archive::lineage::{BackedUp, Record, RecordedMember};
+use crate::archive::lineage::{BackedUp, Record, RecordedMember, RecordedV3};
 use crate::backup::state::State;
 use crate::etcd::datadir::Family;
 use crate::etcd::rewrite::{self, NewMember, Purpose, Rewrite};
+use crate::etcd::v3::base::Base as V3Base;
+use crate::etcd::v3::bump::{self, Bump};
 use crate::exit::{Exit, fault};
 use crate::node::member_dir::aside;
 use crate::node::member_dir::places::Places;
 use crate::settings::Settings;
-use crate::sys::terminal::table::count;
+use crate::sys::terminal::table::{bytes, count};
 use crate::sys::{look, time};
 
 /// What a restore is going to make.
@@ -40,7 +42,7 @@ impl Plan {
         source: &Source,
         folder: &str,
         (members, present): (Option<&Members>, &[u64]),
-        family: Option<Family>,
+        (family, bump): (Option<Family>, Option<bool>),
     ) -> Result<Self> {
         let alone = [(settings.etcd.name.clone(), settings.etcd.own_peer_urls()?.to_vec())];
         let record = Record {
@@ -56,6 +58,7 @@ impl Plan {
             source_hash: source.hash.clone(),
             appended_term: rewrite::appended_term(&source.contents),
             backed_up: backed_up(settings, source),
+            v3: source.contents.v3.as_ref().map(|v3| recorded(v3, source.point.index, bump)),
             cluster_id: 0,
             members: Vec::new(),
         };
@@ -91,8 +94,35 @@ impl Plan {
             purpose: Purpose::Found(record.members.iter().map(new).collect()),
             up_to: Some(record.index),
             family: family.unwrap_or(source.contents.family),
+            bump: record.v3.as_ref().and_then(|v3| v3.bump),
         };
         Ok(Self { record, own, rewrite })
+    }
+
+    /// Tells what becomes of the v3 store.
+    fn say_v3(&self, source: &Source) {
+        let Some(v3) = &source.contents.v3 else { return };
+        log::info!(
+            "the v3 store: {} at revision {}, with {} of the WAL after it; a disk gives its newest state, older points need \
+             a backup",
+            bytes(v3.size),
+            v3.state.revision,
+            count(self.record.index.saturating_sub(v3.applied()), "entry", "entries"),
+        );
+        for (member, alarm) in &v3.state.alarms {
+            let name = if *alarm == 1 { "NOSPACE: the quota is used up; compact and defragment, or raise it" } else { "CORRUPT" };
+            log::warn!("the alarm of member {member:x} is disarmed: {name}");
+        }
+        match self.rewrite.bump {
+            Some(bump) => log::info!(
+                "its revision moves beyond {}, which is compacted: watches from before end. Then restart what watches: for \
+                 Kubernetes every kube-apiserver, controller manager, scheduler and kubelet",
+                bump.compacted
+            ),
+            None => log::info!(
+                "its revision goes back with its keys: restart every client that watches, or add --bump"
+            ),
+        }
     }
 
     /// Tells it, before anything is changed.
@@ -117,6 +147,7 @@ impl Plan {
             log::warn!("the last write of the WAL was torn ({reason}); everything before it is restored");
         }
         source.warn_of_v3_data();
+        self.say_v3(source);
         let (own, members) = (&self.own, &self.record.members);
         let count = if members.len() == 1 {
             "one member,".into()
@@ -134,6 +165,14 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// What everyone has to know of a v3 store that is restored up to an index.
+fn recorded(v3: &V3Base, point: u64, bump: Option<bool>) -> RecordedV3 {
+    let wanted = bump.unwrap_or(v3.state.kubernetes);
+    let entries = point.saturating_sub(v3.applied());
+    let bump = wanted.then(|| Bump::beyond(v3.state.revision, entries, bump::LOST));
+    RecordedV3 { applied: v3.applied(), bump }
 }
 
 /// This node among the members of a recovery: the one with its name and peer URLs.

@@ -105,7 +105,8 @@ impl Source {
 
 /// A source that no checksum came with.
 pub(super) fn read(dir: DataDir, contents: Contents, origin: Origin) -> Source {
-    let (hash, v3_data, point) = (hash(&contents), contents.v3_data(), contents.last());
+    let (hash, point) = (hash(&contents), contents.last());
+    let v3_data = if contents.v3.is_some() { None } else { contents.v3_data() };
     Source { dir, contents, origin, hash, point, bytes: 0, parent: None, given_up: Vec::new(), v3_data }
 }
 

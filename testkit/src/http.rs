@@ -30,6 +30,8 @@ impl Reply {
 /// A connection to one server, made when it is first needed.
 #[derive(Debug)]
 pub struct Connection {
+    /// Who asks, as etcd's v3 store said at the login.
+    pub token: Option<String>,
     address: SocketAddr,
     stream: Option<BufReader<TcpStream>>,
 }
@@ -37,7 +39,7 @@ pub struct Connection {
 impl Connection {
     /// To the server at `address`.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, stream: None }
+        Self { token: None, address, stream: None }
     }
 
     /// Sends one request and reads the whole answer. It is never repeated: a write might count twice.
@@ -63,6 +65,9 @@ impl Connection {
         }
         let stream = self.stream.as_mut().context("no connection")?;
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n", self.address);
+        if let Some(token) = &self.token {
+            request += &format!("Authorization: {token}\r\n");
+        }
         if let Some(form) = form {
             request += "Content-Type: application/x-www-form-urlencoded\r\n";
             request += &format!("Content-Length: {}\r\n\r\n{form}", form.len());

@@ -86,7 +86,7 @@ fn v3_data_whose_entries_are_gone_from_the_log_shows_in_the_database() {
     assert!(contents.log.v3_write.unwrap().index <= contents.base_index());
     let member = NewMember { id: 7, peer_urls: vec![node.etcd.peer_url.clone()] };
     let purpose = Purpose::Found(vec![member]);
-    let rewrite = Rewrite { cluster_id: 8, purpose, up_to: None, family: Family::Three };
+    let rewrite = Rewrite { cluster_id: 8, purpose, up_to: None, family: Family::Three, bump: None };
     let cut = data.join("cut");
     let target = Target { member_id: 7, path: &cut };
     write_member_dir(&dir, &contents, &rewrite, target).unwrap();

@@ -115,6 +115,7 @@ impl Copier {
             predecessor: going_on.map_or(String::new(), |s| s.checksum.clone()),
             parent: None,
             v3_data: false,
+            db: None,
             snapshot: capture.base.as_ref().map(|b| (b.name.to_string(), b.size)),
             log: capture.tail.extents.clone(),
         };

@@ -166,7 +166,7 @@ impl Truth {
         let target = Target { member_id: 0xabc, path: &work.path().join("new") };
         let new = NewMember { id: target.member_id, peer_urls: vec!["http://a:1".into()] };
         let purpose = Purpose::Found(vec![new]);
-        let rewrite = Rewrite { cluster_id: 7, purpose, up_to: None, family: Family::Two };
+        let rewrite = Rewrite { cluster_id: 7, purpose, up_to: None, family: Family::Two, bump: None };
         write_member_dir(copy, contents, &rewrite, target).unwrap();
         let dir = DataDir { snap: target.path.join("snap"), wal: target.path.join("wal") };
         let found = dir.scan(Reading::Still).unwrap();

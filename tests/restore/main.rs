@@ -13,6 +13,7 @@ mod restore;
 mod space;
 mod started_meanwhile;
 mod undo;
+mod v3_disk;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");

@@ -214,6 +214,13 @@ pub struct Restore {
     /// Write for this major version of etcd [default: that of the source]
     #[arg(long, value_name = "MAJOR", value_parser = family())]
     pub for_etcd: Option<Family>,
+    /// Move the revision of the v3 store beyond every one that a client can have seen, and compact there [default where
+    /// the keys are Kubernetes's]
+    #[arg(long, conflicts_with = "no_bump")]
+    pub bump: bool,
+    /// Keep the revision of the v3 store: clients that watch may miss changes
+    #[arg(long)]
+    pub no_bump: bool,
     /// Print the recovery record (with --plan: what it would say)
     #[arg(long)]
     pub json: bool,

@@ -1,5 +1,7 @@
 //! What the records of a log add up to: IDs, the last hard state, an unbroken run of entries, membership entries.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
 
 use super::frame::{Kind, Record};
@@ -13,6 +15,8 @@ use crate::sys::time;
 
 /// A log with more membership entries than this behind its base is not one.
 const MAX_CHANGES: usize = 100_000;
+/// There are two kinds of alarms.
+const MAX_ALARMS: usize = 10_000;
 
 /// No log has an index near the end of all numbers: it can be counted on from any.
 const MAX_INDEX: u64 = u64::MAX >> 1;
@@ -44,6 +48,8 @@ pub struct Log {
     pub changes: Vec<Change>,
     /// The first entry that writes to the v3 store and is still valid.
     pub v3_write: Option<V3Write>,
+    /// Alarms of the v3 store that were raised: by which member, and their type. Some may be over.
+    pub alarms: BTreeSet<(u64, u64)>,
     /// A sum over the records' kinds and places: what no CRC covers of them.
     pub kinds: u64,
     /// A frame was padded: etcd 3.x wrote it.
@@ -173,6 +179,11 @@ impl Log {
                 Effect::Nothing => {}
                 Effect::Sync(time) => self.sync_time = Some(time),
                 Effect::Write => writes = true,
+                Effect::Alarm { member_id, alarm } => {
+                    writes = true;
+                    ensure!(self.alarms.len() < MAX_ALARMS, "more than {MAX_ALARMS} alarms");
+                    self.alarms.insert((member_id, alarm));
+                }
                 Effect::V3Write(request) => {
                     writes = true;
                     self.v3_write.get_or_insert(V3Write { index: entry.index, request });

@@ -81,6 +81,7 @@ pub(in crate::fleet) fn record(nodes: &[Node]) -> Record {
         source_hash: String::new(),
         appended_term: 2,
         backed_up: None,
+        v3: None,
         cluster_id: NEW,
         members: (100..).zip(nodes).map(member).collect(),
     }

@@ -200,6 +200,7 @@ mod tests {
             source_hash: String::new(),
             appended_term: 2,
             backed_up: None,
+            v3: None,
             cluster_id,
             members: Vec::new(),
         }

@@ -136,7 +136,7 @@ fn write(source: &Source, scratch: &Path) -> Result<u64> {
     let members = [(process::NAME.to_owned(), urls.clone())];
     let (cluster_id, ids) = ids::derive(&source.hash, &members, &ids::token()?, &present);
     let purpose = Purpose::Found(vec![NewMember { id: ids[0], peer_urls: urls }]);
-    let rewrite = Rewrite { cluster_id, purpose, up_to: None, family: source.contents.family };
+    let rewrite = Rewrite { cluster_id, purpose, up_to: None, family: source.contents.family, bump: None };
     create_dirs(&scratch.join("data"), 0o700)?;
     let member = scratch.join("data/member");
     let target = Target { member_id: ids[0], path: &member };

@@ -1,0 +1,160 @@
+//! The v3 store's file beside a log, as what a restore begins with: `snap/db`, byte for byte.
+//!
+//! etcd starts with two indexes that know nothing of each other: the newest `.snap` in the log (S) and the last entry that the db has
+//! applied (B, `consistent_index`). It applies the entries behind S to the v2 store and those behind B to the v3 store, up to the commit
+//! index (N). So `S <= B <= N`, with every entry from S + 1 to N, is an ordinary restart. Of what is not that, etcd stops at some
+//! and swallows others: a db that is newer than the log makes 3.4 and 3.5 start healthy, and lose each write up to B.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use crc32c::crc32c_append;
+
+use super::state::V3State;
+use crate::etcd::datadir::Contents;
+use crate::etcd::file;
+use crate::etcd::wal::Reading;
+use crate::exit::{Exit, because, fault};
+use crate::sys::look;
+
+/// AlarmType CORRUPT: etcd found that a member's data differs from the others'.
+const CORRUPT: u64 = 2;
+const BUFFER_BYTES: usize = 256 << 10;
+/// What to do where a disk's v3 store cannot be used.
+const INSTEAD: &str = "take another member's data. To restore the v2 store alone and give up the v3 store: sudo \
+                       ETCD2_BACKUP_V2_ONLY=true /opt/bin/etcd2-backup restore --source local";
+
+/// A `snap/db` that was read through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What it says.
+    pub state: V3State,
+    /// CRC-32C of all its bytes; `None` while etcd may write it.
+    crc: Option<u32>,
+}
+
+impl Base {
+    /// Reads the `db` of a `snap` folder: each page that is in use where nobody writes it, else what it says of itself.
+    ///
+    /// # Errors
+    /// [`Exit::Corrupt`] if it is not there, or damaged; it cannot be read.
+    pub fn open(snap_dir: &Path, reading: Reading) -> Result<Self> {
+        let path = snap_dir.join("db");
+        let Some(file) = file::open(&path)? else {
+            let what = format!("the member has data in the v3 store, but {} is missing", path.display());
+            return Err(fault(Exit::Corrupt, what, INSTEAD));
+        };
+        let what = format!("reading the v3 store, {}", path.display());
+        Self::read(path, file, reading).map_err(|e| match look::is_unread(&e) {
+            true => e.context(what),
+            false => because(e, Exit::Corrupt, what, INSTEAD),
+        })
+    }
+
+    fn read(path: PathBuf, mut file: File, reading: Reading) -> Result<Self> {
+        let size = file.metadata()?.len();
+        let (state, crc) = match reading {
+            Reading::Live => (V3State::glance(&mut file)?, None),
+            Reading::Still => (V3State::read(&mut file)?, Some(pass(&mut file, &mut std::io::sink())?.1)),
+        };
+        Ok(Self { path, size, state, crc })
+    }
+
+    /// The last entry that it contains.
+    pub fn applied(&self) -> u64 {
+        self.state.consistent_index
+    }
+
+    /// Refuses one that the log does not go on from, up to an index.
+    ///
+    /// # Errors
+    /// [`Exit::Refused`] if one of the two is too old for the other; [`Exit::Corrupt`] if etcd found the member's data to be corrupt,
+    /// or the db is of another cluster or history.
+    pub fn refuse_if_unfit(&self, contents: &Contents, up_to: u64) -> Result<()> {
+        let (db, applied) = (self.path.display(), self.applied());
+        let (base, last, member) = (contents.base_index(), contents.last().index, contents.metadata.member_id);
+        if self.state.alarms.contains(&(member, CORRUPT)) {
+            let what = "etcd found that the data of this member differs from the other members' (alarm CORRUPT)";
+            return Err(fault(Exit::Corrupt, what, INSTEAD));
+        }
+        if applied > last {
+            let what = format!(
+                "{db} contains entries up to {applied}, but the WAL ends at {last}: etcd would start on them and lose what \
+                 is written up to {applied}"
+            );
+            return Err(fault(Exit::Refused, what, INSTEAD));
+        }
+        if applied > up_to {
+            let what = format!("{db} already contains entry {applied}, so this disk cannot go back to {up_to}");
+            let hint = format!("a disk gives points from {applied} to {last}; leave out the point, or take an older backup");
+            return Err(fault(Exit::Refused, what, hint));
+        }
+        if applied < base {
+            let what = format!("{db} ends at entry {applied}, and the WAL has no entry before {base}");
+            return Err(fault(Exit::Refused, what, INSTEAD));
+        }
+        self.refuse_foreign(contents)
+    }
+
+    /// One that was copied from another cluster, or from another history of this one.
+    fn refuse_foreign(&self, contents: &Contents) -> Result<()> {
+        let (db, applied, own) = (self.path.display(), self.applied(), contents.metadata.member_id);
+        let hint = "was it copied from another node or an older backup? Put the member's own file back, or take another \
+                    member's data";
+        let known = self.state.members.contains_key(&own) || self.state.removed.contains(&own);
+        if !self.state.members.is_empty() && !known {
+            let what = format!("{db} is of another cluster: it does not know member {own:x}, whose WAL this is");
+            return Err(fault(Exit::Corrupt, what, hint));
+        }
+        let in_log = contents.at(applied).map(|entry| entry.term);
+        if let (Some(term), Some(in_log)) = (self.state.term, in_log)
+            && term != in_log
+        {
+            let what = format!("{db} is of another history: its entry {applied} has term {term}, that of the WAL {in_log}");
+            return Err(fault(Exit::Corrupt, what, hint));
+        }
+        Ok(())
+    }
+
+    /// Writes its bytes.
+    ///
+    /// # Errors
+    /// It is not what it was when it was read, or cannot be read or written.
+    pub fn copy_to(&self, out: &mut dyn Write) -> Result<()> {
+        let mut file = file::open(&self.path)?.with_context(|| format!("{} is gone", self.path.display()))?;
+        let copied = pass(&mut file, out)?;
+        ensure!(Some(copied.1) == self.crc, "{} has changed since it was read", self.path.display());
+        Ok(())
+    }
+
+    /// Whether a file has its bytes.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn is_copied(&self, path: &Path) -> Result<bool> {
+        let mut file = file::open(path)?.with_context(|| format!("{} is gone", path.display()))?;
+        let (size, crc) = pass(&mut file, &mut std::io::sink())?;
+        Ok((size, Some(crc)) == (self.size, self.crc))
+    }
+}
+
+/// Reads a file from its start on to its end, into `out`: how many bytes it has, and their CRC-32C.
+fn pass(file: &mut (impl Read + Seek), out: &mut dyn Write) -> Result<(u64, u32)> {
+    file.seek(SeekFrom::Start(0))?;
+    let (mut size, mut crc, mut buffer) = (0, 0, vec![0; BUFFER_BYTES]);
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((size, crc));
+        }
+        crc = crc32c_append(crc, &buffer[..read]);
+        out.write_all(&buffer[..read])?;
+        size += read as u64;
+    }
+}

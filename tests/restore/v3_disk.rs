@@ -1,0 +1,196 @@
+//! A member with data in the v3 store, restored from its own disk: every key with its revisions and lease, leases, users and roles
+//! are as they were, and so is etcd's own sum over them. Real etcd 3.4 and 3.5.
+
+use std::fs;
+
+use serde_json::json;
+use testkit::node::Node;
+use testkit::tools::Tools;
+use testkit::v3::{Client, Store, base64};
+
+use crate::PROGRAM;
+
+/// Each etcd at hand that has a v3 store.
+fn all_tools() -> Vec<&'static Tools> {
+    [Tools::from_env(), Tools::etcd_3_5_from_env()].into_iter().flatten().collect()
+}
+
+fn client(node: &Node) -> Client {
+    Client::new(&node.etcd.client_url).unwrap()
+}
+
+/// Puts, transactions as Kubernetes makes them (one that succeeds, one that fails), deletions, leases, a compaction, users and roles.
+fn write(v3: &mut Client, dir: &str) {
+    for i in 0..40 {
+        v3.put(&format!("{dir}/{}", i % 15), &format!("value {i}")).unwrap();
+    }
+    v3.delete(&format!("{dir}/3")).unwrap();
+    v3.grant(7, 3600).unwrap();
+    v3.put_leased(&format!("{dir}/leased"), "x", 7).unwrap();
+    v3.grant(8, 3600).unwrap();
+    v3.put_leased(&format!("{dir}/gone with its lease"), "x", 8).unwrap();
+    v3.call("lease/revoke", &json!({ "ID": 8 })).unwrap();
+    for expected in [0, 1] {
+        let key = base64(format!("{dir}/swapped"));
+        let request = json!({
+            "compare": [{ "target": "MOD", "key": key, "mod_revision": expected }],
+            "success": [{ "requestPut": { "key": key, "value": base64("new") } }],
+            "failure": [{ "requestRange": { "key": key } }],
+        });
+        v3.call("kv/txn", &request).unwrap();
+    }
+    let revision = v3.store().unwrap().revision;
+    v3.compact(revision - 10).unwrap();
+    v3.call("auth/role/add", &json!({ "name": format!("of {dir}") })).unwrap();
+    v3.call("auth/user/add", &json!({ "name": format!("for {dir}"), "password": "secret" })).unwrap();
+    v3.call("auth/user/grant", &json!({ "user": format!("for {dir}"), "role": format!("of {dir}") })).unwrap();
+}
+
+/// A node whose v3 store has data, with some `.snap`s if the etcd takes one every so many entries.
+fn written(tools: &Tools, snapshot_count: &str, dir: &str) -> Node {
+    let mut node = Node::new(PROGRAM, tools);
+    node.etcd.set("ETCD_SNAPSHOT_COUNT", snapshot_count);
+    node.etcd.start().unwrap();
+    write(&mut client(&node), dir);
+    node
+}
+
+/// What the store holds, and etcd's sum over it.
+fn seen(node: &Node) -> (Store, (u64, u64)) {
+    let mut v3 = client(node);
+    let store = v3.store().unwrap();
+    (store.clone(), v3.hash(store.revision).unwrap())
+}
+
+#[test]
+fn every_key_with_its_revisions_and_lease_comes_back_from_the_disk() {
+    for tools in all_tools() {
+        for (snapshot_count, killed) in [("100000", true), ("10", false), ("10", true)] {
+            let mut node = written(tools, snapshot_count, "/some");
+            let before = seen(&node);
+            if killed { node.etcd.kill() } else { node.etcd.stop() }.unwrap();
+            let plan = node.ok(&["restore", "--source", "local", "--plan"]);
+            assert!(plan.contains("the v3 store: ") && plan.contains("--bump"), "{plan}");
+            let log = node.ok(&["restore", "--source", "local"]);
+            assert!(!log.contains("only the v2 store"), "{log}");
+            node.start_etcd();
+            let after = seen(&node);
+            assert_eq!(after, before, "{snapshot_count} {killed}");
+            // It lives: another member's worth of entries, and once more from its own disk.
+            client(&node).put("later", "x").unwrap();
+            let before = seen(&node);
+            node.etcd.kill().unwrap();
+            node.ok(&["restore", "--source", "local"]);
+            node.start_etcd();
+            assert_eq!(seen(&node), before);
+        }
+    }
+}
+
+#[test]
+fn the_revision_of_kubernetes_moves_beyond_what_was_seen() {
+    for tools in all_tools() {
+        let mut node = written(tools, "100", "/registry/pods");
+        let (before, _) = seen(&node);
+        node.etcd.kill().unwrap();
+        let log = node.ok(&["restore", "--source", "local"]);
+        assert!(log.contains("kube-apiserver"), "{log}");
+        node.start_etcd();
+        let mut v3 = client(&node);
+        let after = v3.store().unwrap();
+        let (_, compacted) = v3.hash(0).unwrap();
+        assert!(compacted > before.revision + 100_000 && after.revision >= compacted, "{compacted} {}", after.revision);
+        assert_eq!(Store { revision: before.revision, ..after }, before);
+        assert!(v3.put("new", "x").unwrap() > compacted);
+        // Whoever watched the last revision there was is told.
+        let watch = v3.call("kv/range", &json!({ "key": base64("/registry/pods/1"), "revision": before.revision }));
+        assert!(watch.unwrap_err().to_string().contains("compacted"));
+
+        node.etcd.kill().unwrap();
+        let log = node.ok(&["restore", "--source", "local", "--no-bump"]);
+        assert!(log.contains("restart every client"), "{log}");
+    }
+}
+
+#[test]
+fn with_authentication_on_everything_is_applied_and_the_passwords_stay() {
+    for tools in all_tools() {
+        let mut node = written(tools, "100000", "/registry/secrets");
+        let mut v3 = client(&node);
+        v3.call("auth/user/add", &json!({ "name": "root", "password": "r00t" })).unwrap();
+        v3.call("auth/user/grant", &json!({ "user": "root", "role": "root" })).unwrap();
+        v3.call("auth/enable", &json!({})).unwrap();
+        v3.log_in("root", "r00t").unwrap();
+        v3.put("by root", "x").unwrap();
+        let before = v3.store().unwrap();
+        node.etcd.kill().unwrap();
+        node.ok(&["restore", "--source", "local"]);
+        node.start_etcd();
+        let mut v3 = client(&node);
+        assert!(v3.store().is_err(), "nobody is let in without a password");
+        v3.log_in("root", "r00t").unwrap();
+        let after = v3.store().unwrap();
+        assert!(after.revision > before.revision + 100_000, "{}", after.revision);
+        assert_eq!(Store { revision: before.revision, ..after }, before);
+    }
+}
+
+#[test]
+fn an_alarm_of_the_old_cluster_is_disarmed() {
+    for tools in all_tools() {
+        let mut node = written(tools, "100000", "/some");
+        let mut v3 = client(&node);
+        let member = v3.call("maintenance/status", &json!({})).unwrap()["header"]["member_id"].clone();
+        let alarm = json!({ "action": "ACTIVATE", "memberID": member, "alarm": "NOSPACE" });
+        v3.call("maintenance/alarm", &alarm).unwrap();
+        assert!(v3.put("no", "x").is_err(), "there is an alarm");
+        node.etcd.kill().unwrap();
+        let log = node.ok(&["restore", "--source", "local"]);
+        assert!(log.contains("NOSPACE"), "{log}");
+        node.start_etcd();
+        let mut v3 = client(&node);
+        assert!(v3.call("maintenance/alarm", &json!({ "action": "GET" })).unwrap()["alarms"].is_null());
+        v3.put("yes", "x").unwrap();
+    }
+}
+
+/// What is done to a disk, what the refusal says, and whether giving the v3 store up helps.
+#[test]
+fn a_db_that_the_log_does_not_go_on_from_is_refused_by_name() {
+    for tools in all_tools() {
+        let mut node = written(tools, "10", "/some");
+        node.etcd.stop().unwrap();
+        let old = fs::read(node.path("/var/lib/etcd2/member/snap/db")).unwrap();
+        node.etcd.start().unwrap();
+        write(&mut client(&node), "/more");
+        node.etcd.stop().unwrap();
+        let db = node.path("/var/lib/etcd2/member/snap/db");
+        let good = fs::read(&db).unwrap();
+        let mut other = written(tools, "10", "/some");
+        other.etcd.stop().unwrap();
+        let foreign = fs::read(other.path("/var/lib/etcd2/member/snap/db")).unwrap();
+        let mut no_root = good.clone();
+        // Both meta pages: the root bucket's page.
+        for meta in [0, 4096] {
+            no_root[meta + 16 + 16] ^= 0x55;
+        }
+        for (what, bytes, code, says) in [
+            ("missing", None, 3, "is missing"),
+            ("empty", Some(&b""[..]), 3, "reading the v3 store"),
+            ("damaged", Some(&no_root), 3, "reading the v3 store"),
+            ("of another cluster", Some(&foreign), 3, "of another cluster"),
+        ] {
+            match bytes {
+                Some(bytes) => fs::write(&db, bytes).unwrap(),
+                None => fs::remove_file(&db).unwrap(),
+            }
+            node.refused(&["restore", "--source", "local"], code, &[says, "ETCD2_BACKUP_V2_ONLY"]);
+            println!("{what}: refused");
+        }
+        fs::write(&db, &good).unwrap();
+        // An older one that this log still has the entries behind is an ordinary restart.
+        fs::write(&db, &old).unwrap();
+        let log = node.ok(&["restore", "--source", "local", "--plan"]);
+        assert!(log.contains("the v3 store"), "{log}");
+    }
+}
