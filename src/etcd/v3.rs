@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::bolt::read::first_filled;
+use super::bolt::filled::first_filled;
 use super::file;
 
 /// The buckets of `snap/db` that hold what users wrote. etcd makes all of them at its first start, empty.
