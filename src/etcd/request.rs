@@ -27,7 +27,7 @@ const fn kind(field: u64, name: &'static str, writes: bool) -> Kind {
     Kind { field, name, writes }
 }
 
-/// 3.0 to 3.5. Those from 1300 on are 3.5's way to keep the member list and the cluster's version.
+/// 3.0 to 3.7. Those from 1300 on are 3.5's way to keep the member list and the cluster's version.
 static KINDS: &[Kind] = &[
     kind(3, "range", false),
     kind(4, "put", true),
@@ -58,6 +58,7 @@ static KINDS: &[Kind] = &[
     kind(1300, "cluster_version_set", false),
     kind(1301, "cluster_member_attr_set", false),
     kind(1302, "downgrade_info_set", false),
+    kind(9900, "downgrade_version_test", false),
 ];
 
 /// What an ordinary entry carries.
@@ -69,7 +70,7 @@ pub enum Payload<'a> {
     V2(Request<'a>),
     /// A request of 3.x by its name; empty for one that only has a header.
     V3(&'static str),
-    /// No request that etcd up to 3.5 knows.
+    /// No request that etcd up to 3.7 knows.
     Unknown,
 }
 
@@ -220,6 +221,11 @@ fn v3_write(data: &[u8]) -> Option<&'static str> {
         Some(Union::Kind(kind)) => kind.writes.then_some(kind.name),
         _ => None,
     }
+}
+
+/// The name of a field of the union, if it is a request of 3.x.
+pub(super) fn name_of(field: u64) -> Option<&'static str> {
+    KINDS.iter().find(|k| k.field == field).map(|k| k.name)
 }
 
 fn method(text: &[u8]) -> Option<&'static str> {

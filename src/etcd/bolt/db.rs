@@ -199,6 +199,17 @@ impl<S: Read + Seek> Bucket<'_, S> {
         }
     }
 
+    /// Key and value of the last row.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not sane on the way there.
+    pub fn last(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+        match &self.root {
+            Root::Page(number) => tree::last(self.pages, *number),
+            Root::Inline(bytes) => tree::last_of(self.pages, &Page::inline(bytes)?),
+        }
+    }
+
     /// Whether there is no row.
     ///
     /// # Errors

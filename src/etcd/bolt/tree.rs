@@ -201,3 +201,26 @@ pub(super) fn in_leaf<S: Read + Seek>(
     }
     Ok(None)
 }
+
+/// A row, owned: key and value.
+type Row = (Vec<u8>, Vec<u8>);
+
+/// The last row below a page.
+pub(super) fn last<S: Read + Seek>(pages: &mut Pages<S>, root: u64) -> Result<Option<Row>> {
+    let mut number = root;
+    for _ in 0..MAX_DEPTH {
+        let page = pages.read(number)?;
+        match (page.kind, page.elements.last()) {
+            (Kind::Branch, Some(element)) => number = element.child,
+            _ => return last_of(pages, &page).with_context(|| format!("page {number}")),
+        }
+    }
+    bail!("page {number} is below {MAX_DEPTH} others")
+}
+
+/// The last row of a leaf.
+pub(super) fn last_of<S: Read + Seek>(pages: &mut Pages<S>, page: &Page) -> Result<Option<Row>> {
+    let Some(element) = page.elements.last() else { return Ok(None) };
+    let (key, value) = pages.row(page, *element)?;
+    Ok(Some((key.to_vec(), value.to_vec())))
+}

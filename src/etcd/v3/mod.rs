@@ -1,5 +1,14 @@
-//! Whether a member holds data of the v3 store, which is not ours to back up: seen in the log's entries, or in `snap/db`
-//! once etcd has cut them off the log.
+//! etcd's v3 store, as far as it is ours to know: what its db says, what its log entries ask for, and whether a member
+//! holds data of it.
+//!
+//! - [`mvcc`]: the rows of the bucket `key`: revisions, live keys, the hash that etcd compares members by
+//! - [`state`]: what a db adds up to, all of it checked · [`requests`]: what a log entry asks for
+//! - [`alarms`]: which alarms are on, following the log
+
+pub mod alarms;
+pub mod mvcc;
+pub mod requests;
+pub mod state;
 
 use std::fmt;
 use std::path::Path;
