@@ -1,4 +1,5 @@
-//! etcd's files, bytes in and values out, and back again. Knows etcd 2.0 to 3.5 with v2 data; knows nothing of
+//! etcd's files, bytes in and values out, and back again. Knows etcd 2.0 to 3.5 with v2 data, and reads
+//! the v3 store of 3.4 to 3.6; knows nothing of
 //! processes, networks or our archive.
 //!
 //! Read from etcd's sources at v2.0.13 to v3.5.9 and tried on real 2.3.8 and 3.4.23.
@@ -12,8 +13,9 @@
 //! - [`members`]: who is a voter, following the log · [`rewrite`]: the restored member directory ·
 //!   [`empty_log`]: that of a member that has nothing but its IDs
 //! - [`in_use`]: whether a log is held, or was written to since · [`file`]: opened only if it is one · `tail`: what lies behind a log's last record
-//! - [`bolt`]: the `snap/db` that 3.x wants beside a snapshot, and whether one has keys
-//! - [`clock`]: when entries were written · [`request`]: what an entry asks of the store · [`v3`]: whether a member holds data of the v3 store
+//! - [`bolt`]: the file format of `snap/db`, read page by page; the stub that 3.x wants beside a snapshot
+//! - [`clock`]: when entries were written · [`request`]: what an entry asks of the store · [`v3`]: the v3 store: what its db
+//!   and its log entries say, whether a member holds data of it
 
 pub mod bolt;
 pub mod clock;

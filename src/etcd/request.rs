@@ -5,6 +5,7 @@
 
 use anyhow::{Context, Result};
 
+use super::v3::alarms::{Action, AlarmKind, AlarmRequest};
 use super::wire::{Fields, Value};
 
 /// The methods of a v2 request.
@@ -13,8 +14,6 @@ const ID: u64 = 1;
 const METHOD_OR_V2: u64 = 2;
 const HEADER: u64 = 100;
 const ALARM: u64 = 10;
-/// AlarmRequest.AlarmAction.
-const ACTIVATE: u64 = 1;
 
 /// A kind of request in the union.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +29,7 @@ const fn kind(field: u64, name: &'static str, writes: bool) -> Kind {
     Kind { field, name, writes }
 }
 
-/// 3.0 to 3.5. Those from 1300 on are 3.5's way to keep the member list and the cluster's version.
+/// 3.0 to 3.7. Those from 1300 on are 3.5's way to keep the member list and the cluster's version.
 static KINDS: &[Kind] = &[
     kind(3, "range", false),
     kind(4, "put", true),
@@ -61,6 +60,7 @@ static KINDS: &[Kind] = &[
     kind(1300, "cluster_version_set", false),
     kind(1301, "cluster_member_attr_set", false),
     kind(1302, "downgrade_info_set", false),
+    kind(9900, "downgrade_version_test", false),
 ];
 
 /// What an ordinary entry carries.
@@ -72,7 +72,7 @@ pub enum Payload<'a> {
     V2(Request<'a>),
     /// A request of 3.x by its name; empty for one that only has a header.
     V3(&'static str),
-    /// No request that etcd up to 3.5 knows.
+    /// No request that etcd up to 3.7 knows.
     Unknown,
 }
 
@@ -164,8 +164,8 @@ pub enum Effect {
     Alarm {
         /// Which member.
         member_id: u64,
-        /// AlarmType: 1 no space, 2 corrupt.
-        alarm: u64,
+        /// Which alarm.
+        kind: AlarmKind,
     },
 }
 
@@ -184,8 +184,8 @@ impl Effect {
         if let Some(kind) = v3_write(data) {
             return Self::V3Write(kind);
         }
-        if let Some((member_id, alarm)) = alarm(data) {
-            return Self::Alarm { member_id, alarm };
+        if let Some((member_id, kind)) = alarm(data) {
+            return Self::Alarm { member_id, kind };
         }
         match Payload::of(data) {
             Payload::NoOp => Self::Nothing,
@@ -235,22 +235,18 @@ fn v3_write(data: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The member and the type of an alarm that is raised.
-fn alarm(data: &[u8]) -> Option<(u64, u64)> {
+/// The name of a field of the union, if it is a request of 3.x.
+pub(super) fn name_of(field: u64) -> Option<&'static str> {
+    KINDS.iter().find(|k| k.field == field).map(|k| k.name)
+}
+
+/// An alarm that is raised.
+fn alarm(data: &[u8]) -> Option<(u64, AlarmKind)> {
     let request = Fields::new(data).find_map(|field| match field {
-        Ok((ALARM, Value::Bytes(request))) => Some(request),
+        Ok((ALARM, Value::Bytes(request))) => AlarmRequest::decode(request).ok(),
         _ => None,
     })?;
-    let (mut action, mut member_id, mut alarm) = (0, 0, 0);
-    for field in Fields::new(request) {
-        match field.ok()? {
-            (1, value) => action = value.number().ok()?,
-            (2, value) => member_id = value.number().ok()?,
-            (3, value) => alarm = value.number().ok()?,
-            _ => {}
-        }
-    }
-    (action == ACTIVATE).then_some((member_id, alarm))
+    (request.action == Action::Activate).then_some((request.member_id, request.kind))
 }
 
 fn method(text: &[u8]) -> Option<&'static str> {

@@ -37,6 +37,7 @@ use super::members::MemberJson;
 use super::proto::{ConfChange, ConfChangeKind, Entry, EntryKind, HardState, LogPosition, Metadata};
 use super::snap::Snapshot;
 use super::store::StoredMember;
+use super::v3::alarms::AlarmKind;
 use super::v3::bump::Bump;
 use super::v3::proposals::Proposal;
 use super::wal::{self, Place, Reading, SegmentName};
@@ -330,7 +331,7 @@ impl Rewrite {
         let mut alarms = BTreeSet::new();
         if let Some(v3) = &contents.v3 {
             // Those that are over already, too: etcd makes nothing of disarming them.
-            alarms.extend(v3.state.alarms.iter().chain(&contents.log.alarms));
+            alarms.extend(v3.state.alarms.0.iter().chain(&contents.log.alarms));
         }
         Ok(Appended { members, alarms, bump: self.bump })
     }
@@ -342,7 +343,7 @@ impl Rewrite {
 struct Appended {
     members: Vec<Membership>,
     /// Who raised an alarm, and which.
-    alarms: BTreeSet<(u64, u64)>,
+    alarms: BTreeSet<(u64, AlarmKind)>,
     bump: Option<Bump>,
 }
 
@@ -354,7 +355,7 @@ impl Appended {
 
     /// Those for the v3 store.
     fn proposals(&self) -> impl Iterator<Item = Proposal<'static>> {
-        let disarm = |&(member_id, alarm): &(u64, u64)| Proposal::Disarm { member_id, alarm };
+        let disarm = |&(member_id, kind): &(u64, AlarmKind)| Proposal::Disarm { member_id, kind };
         self.alarms.iter().map(disarm).chain(self.bump.into_iter().flat_map(Bump::proposals))
     }
 }

@@ -8,6 +8,7 @@ use crate::archive::lineage::{BackedUp, Record, RecordedMember, RecordedV3};
 use crate::backup::state::State;
 use crate::etcd::datadir::Family;
 use crate::etcd::rewrite::{self, NewMember, Purpose, Rewrite};
+use crate::etcd::v3::alarms::AlarmKind;
 use crate::etcd::v3::base::Base as V3Base;
 use crate::etcd::v3::bump::{self, Bump};
 use crate::exit::{Exit, fault};
@@ -109,9 +110,12 @@ impl Plan {
             v3.state.revision,
             count(self.record.index.saturating_sub(v3.applied()), "entry", "entries"),
         );
-        for (member, alarm) in &v3.state.alarms {
-            let name = if *alarm == 1 { "NOSPACE: the quota is used up; compact and defragment, or raise it" } else { "CORRUPT" };
-            log::warn!("the alarm of member {member:x} is disarmed: {name}");
+        for (member, kind) in v3.state.alarms.0.iter().chain(&source.contents.log.alarms) {
+            let next = match kind {
+                AlarmKind::NoSpace => ": then compact and defragment it, or raise --quota-backend-bytes",
+                _ => "",
+            };
+            log::warn!("the alarm {kind} of member {member:x} is disarmed{next}");
         }
         match self.rewrite.bump {
             Some(bump) => log::info!(

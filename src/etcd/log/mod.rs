@@ -10,6 +10,7 @@ use super::proto::{Entry, EntryKind, HardState, LogPosition, Metadata};
 use super::request::Effect;
 use super::terms::Terms;
 use super::v3::V3Write;
+use super::v3::alarms::AlarmKind;
 use crate::exit::{Exit, fault};
 use crate::sys::time;
 
@@ -48,8 +49,8 @@ pub struct Log {
     pub changes: Vec<Change>,
     /// The first entry that writes to the v3 store and is still valid.
     pub v3_write: Option<V3Write>,
-    /// Alarms of the v3 store that were raised: by which member, and their type. Some may be over.
-    pub alarms: BTreeSet<(u64, u64)>,
+    /// Alarms of the v3 store that were raised, and by which member. Some may be over.
+    pub alarms: BTreeSet<(u64, AlarmKind)>,
     /// A sum over the records' kinds and places: what no CRC covers of them.
     pub kinds: u64,
     /// A frame was padded: etcd 3.x wrote it.
@@ -179,10 +180,10 @@ impl Log {
                 Effect::Nothing => {}
                 Effect::Sync(time) => self.sync_time = Some(time),
                 Effect::Write => writes = true,
-                Effect::Alarm { member_id, alarm } => {
+                Effect::Alarm { member_id, kind } => {
                     writes = true;
                     ensure!(self.alarms.len() < MAX_ALARMS, "more than {MAX_ALARMS} alarms");
-                    self.alarms.insert((member_id, alarm));
+                    self.alarms.insert((member_id, kind));
                 }
                 Effect::V3Write(request) => {
                     writes = true;

@@ -12,16 +12,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use crc32c::crc32c_append;
 
-use super::state::V3State;
+use super::alarms::AlarmKind;
+use super::state::{V3State, consistent_index, last_row};
+use crate::etcd::bolt::Db;
 use crate::etcd::datadir::Contents;
 use crate::etcd::file;
 use crate::etcd::wal::Reading;
 use crate::exit::{Exit, because, fault};
 use crate::sys::look;
 
-/// AlarmType CORRUPT: etcd found that a member's data differs from the others'.
-const CORRUPT: u64 = 2;
 const BUFFER_BYTES: usize = 256 << 10;
+/// How often a db that etcd writes is read.
+const LIVE_TRIES: u32 = 5;
 /// What to do where a disk's v3 store cannot be used.
 const INSTEAD: &str = "take another member's data. To restore the v2 store alone and give up the v3 store: sudo \
                        ETCD2_BACKUP_V2_ONLY=true /opt/bin/etcd2-backup restore --source local";
@@ -60,8 +62,11 @@ impl Base {
     fn read(path: PathBuf, mut file: File, reading: Reading) -> Result<Self> {
         let size = file.metadata()?.len();
         let (state, crc) = match reading {
-            Reading::Live => (V3State::glance(&mut file)?, None),
-            Reading::Still => (V3State::read(&mut file)?, Some(pass(&mut file, &mut std::io::sink())?.1)),
+            Reading::Live => (live(&mut file)?, None),
+            Reading::Still => {
+                let state = V3State::read(&mut Db::open(&mut file)?)?;
+                (state, Some(pass(&mut file, &mut std::io::sink())?.1))
+            }
         };
         Ok(Self { path, size, state, crc })
     }
@@ -79,7 +84,7 @@ impl Base {
     pub fn refuse_if_unfit(&self, contents: &Contents, up_to: u64) -> Result<()> {
         let (db, applied) = (self.path.display(), self.applied());
         let (base, last, member) = (contents.base_index(), contents.last().index, contents.metadata.member_id);
-        if self.state.alarms.contains(&(member, CORRUPT)) {
+        if self.state.alarms.0.contains(&(member, AlarmKind::Corrupt)) {
             let what = "etcd found that the data of this member differs from the other members' (alarm CORRUPT)";
             return Err(fault(Exit::Corrupt, what, INSTEAD));
         }
@@ -142,6 +147,21 @@ impl Base {
         let (size, crc) = pass(&mut file, &mut std::io::sink())?;
         Ok((size, Some(crc)) == (self.size, self.crc))
     }
+}
+
+/// The state of a db that etcd writes: all of it if it can be read between two commits, else only how far it is.
+fn live(file: &mut File) -> Result<V3State> {
+    for _ in 0..LIVE_TRIES {
+        let mut db = Db::open(&mut *file)?;
+        let (state, before) = (V3State::read(&mut db), db.txid());
+        if let Ok(state) = state
+            && Db::open(&mut *file)?.txid() == before
+        {
+            return Ok(state);
+        }
+    }
+    let mut db = Db::open(file)?;
+    Ok(V3State { consistent_index: consistent_index(&mut db)?, revision: last_row(&mut db)?, ..V3State::default() })
 }
 
 /// Reads a file from its start on to its end, into `out`: how many bytes it has, and their CRC-32C.

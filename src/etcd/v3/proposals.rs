@@ -4,6 +4,7 @@
 //! Where authentication is on, etcd asks each entry for the user and the revision of the rights that it was proposed under, and
 //! refuses an older one. The user `root` has every right, and there is no authentication without it.
 
+use super::alarms::AlarmKind;
 use crate::etcd::proto::{Entry, EntryKind};
 use crate::etcd::wire::Encoder;
 
@@ -28,12 +29,12 @@ pub enum Proposal<'a> {
     Delete(&'a [u8]),
     /// Everything before this revision is forgotten; who watches from there is told so.
     Compact(u64),
-    /// An alarm is over: the member that raised it, and its type (AlarmType: 1 no space, 2 corrupt).
+    /// An alarm is over.
     Disarm {
         /// Who raised it.
         member_id: u64,
-        /// AlarmType.
-        alarm: u64,
+        /// Which it is.
+        kind: AlarmKind,
     },
 }
 
@@ -45,8 +46,8 @@ impl Proposal<'_> {
             Self::Put(key) => (PUT, encoder.bytes(1, key)),
             Self::Delete(key) => (DELETE_RANGE, encoder.bytes(1, key)),
             Self::Compact(revision) => (COMPACTION, encoder.number(1, revision)),
-            Self::Disarm { member_id, alarm } => {
-                (ALARM, encoder.number(1, DEACTIVATE).number(2, member_id).number(3, alarm))
+            Self::Disarm { member_id, kind } => {
+                (ALARM, encoder.number(1, DEACTIVATE).number(2, member_id).number(3, kind.number()))
             }
         };
         let header = Encoder::default().number(1, index).bytes(2, b"root").number(3, ANY_RIGHTS).done();
@@ -66,7 +67,7 @@ mod tests {
             (Proposal::Put(b"k"), "put"),
             (Proposal::Delete(b"k"), "delete_range"),
             (Proposal::Compact(7), "compaction"),
-            (Proposal::Disarm { member_id: 1, alarm: 1 }, "alarm"),
+            (Proposal::Disarm { member_id: 1, kind: AlarmKind::NoSpace }, "alarm"),
         ] {
             let bytes = proposal.entry(3, 9);
             let entry = Entry::decode(&bytes).unwrap();
@@ -78,7 +79,7 @@ mod tests {
     #[test]
     fn the_bytes_are_those_that_etcd_writes() {
         // As etcd 3.4's Marshal writes it, but for the order: the header's field has the highest number.
-        let bytes = Proposal::Disarm { member_id: 5, alarm: 1 }.entry(2, 3);
+        let bytes = Proposal::Disarm { member_id: 5, kind: AlarmKind::NoSpace }.entry(2, 3);
         let request = [8, 2, 16, 5, 24, 1];
         let header = [8, 3, 18, 4, b'r', b'o', b'o', b't', 24, 128, 128, 128, 128, 128, 128, 128, 128, 64];
         let mut data = vec![82, request.len() as u8];

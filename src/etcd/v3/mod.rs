@@ -1,9 +1,18 @@
-//! Whether a member holds data of the v3 store, which is not ours to back up: seen in the log's entries, or in `snap/db`
-//! once etcd has cut them off the log.
+//! etcd's v3 store, as far as it is ours to know: what its db says, what its log entries ask for, and whether a member
+//! holds data of it.
+//!
+//! - [`mvcc`]: the rows of the bucket `key`: revisions, live keys, the hash that etcd compares members by
+//! - [`state`]: what a db adds up to, all of it checked · [`requests`]: what a log entry asks for
+//! - [`alarms`]: which alarms are on, following the log
+//! - [`base`]: the db beside a log, as what a restore begins with
+//! - [`proposals`]: entries that a restore appends · [`bump`]: the revision, moved beyond what clients have seen
 
+pub mod alarms;
 pub mod base;
 pub mod bump;
+pub mod mvcc;
 pub mod proposals;
+pub mod requests;
 pub mod state;
 
 use std::fmt;
@@ -11,7 +20,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::bolt::read::first_filled;
+use super::bolt::filled::first_filled;
 use super::file;
 
 /// The buckets of `snap/db` that hold what users wrote. etcd makes all of them at its first start, empty.
