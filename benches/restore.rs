@@ -82,8 +82,13 @@ impl Source {
 fn restore(source: &DataDir, target: &Path) {
     let contents = source.scan(Reading::Still).unwrap();
     let new = NewMember { id: 0xa1, peer_urls: vec!["http://127.0.0.1:2380".into()] };
-    let rewrite =
-        Rewrite { cluster_id: 0xc1, purpose: Purpose::Found(vec![new]), up_to: None, family: Family::Two, bump: None };
+    let rewrite = Rewrite {
+        cluster_id: 0xc1,
+        purpose: Purpose::Found(vec![new]),
+        up_to: None,
+        family: Family::Two,
+        bump: None,
+    };
     let target = Target { member_id: 0xa1, path: target };
     write_member_dir(source, &contents, &rewrite, target).unwrap();
     prove(&contents, &rewrite, target).unwrap();

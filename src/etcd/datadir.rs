@@ -120,10 +120,12 @@ impl DataDir {
         let contents = match reading {
             // What etcd has applied by now, it has logged by now.
             Reading::Live => self.scan_from(reading, base.applied())?,
-            Reading::Still if base.applied() < contents.base_index() => self.scan_from(reading, base.applied())?,
+            Reading::Still if base.applied() < contents.base_index() => {
+                self.scan_from(reading, base.applied())?
+            }
             Reading::Still => contents,
         };
-        base.refuse_if_unfit(&contents, u64::MAX)?;
+        base.refuse_if_unfit(&contents)?;
         Ok(Contents { v3: Some(base), ..contents })
     }
 
@@ -133,7 +135,7 @@ impl DataDir {
     /// As [`DataDir::scan_both_stores`].
     pub fn with_v3(&self, contents: Contents) -> Result<Contents> {
         let base = V3Base::open(&self.snap, Reading::Still)?;
-        base.refuse_if_unfit(&contents, u64::MAX)?;
+        base.refuse_if_unfit(&contents)?;
         Ok(Contents { v3: Some(base), ..contents })
     }
 

@@ -38,7 +38,7 @@ fn captured(dir: &DataDir, folder: &Path) -> Part {
         predecessor: String::new(),
         parent: None,
         v3_data: false,
-            db: None,
+        db: None,
         snapshot: capture.base.as_ref().map(|b| (b.name.to_string(), b.size)),
         log: capture.tail.extents.clone(),
     };
@@ -104,7 +104,13 @@ fn restored(dir: &DataDir, contents: &Contents, path: &Path) -> Option<Vec<u8>> 
 
 fn rewrite() -> Rewrite {
     let new = NewMember { id: 0xabc, peer_urls: vec!["http://a:1".into()] };
-    Rewrite { cluster_id: 7, purpose: Purpose::Found(vec![new]), up_to: None, family: Family::Two, bump: None }
+    Rewrite {
+        cluster_id: 7,
+        purpose: Purpose::Found(vec![new]),
+        up_to: None,
+        family: Family::Two,
+        bump: None,
+    }
 }
 
 fn log_of(member: &Path) -> PathBuf {

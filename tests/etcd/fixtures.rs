@@ -46,7 +46,8 @@ fn restored(tools: &Tools, name: &str, dir: &DataDir, expected: &Keys) {
     let new = NewMember { id: 0x1234_5678_9abc_def0, peer_urls: vec![member.peer_url.clone()] };
     let path = member.data_dir.join("member");
     let target = Target { member_id: new.id, path: &path };
-    let rewrite = Rewrite { cluster_id: 7, purpose: Purpose::Found(vec![new]), up_to: None, family, bump: None };
+    let rewrite =
+        Rewrite { cluster_id: 7, purpose: Purpose::Found(vec![new]), up_to: None, family, bump: None };
     write_member_dir(dir, &contents, &rewrite, target).unwrap();
     prove(&contents, &rewrite, target).unwrap();
 

@@ -260,7 +260,8 @@ fn start(tools: &Tools, sample: &Sample, data_dir: &Path) {
     let family = if etcd_version(&tools.etcd).unwrap().0 == 2 { Family::Two } else { Family::Three };
     let path = data_dir.join("member");
     let target = Target { member_id: new.id, path: &path };
-    let rewrite = Rewrite { cluster_id: 7, purpose: Purpose::Found(vec![new]), up_to: None, family, bump: None };
+    let rewrite =
+        Rewrite { cluster_id: 7, purpose: Purpose::Found(vec![new]), up_to: None, family, bump: None };
     write_member_dir(dir, contents, &rewrite, target).unwrap();
     prove(contents, &rewrite, target).unwrap();
     member.start().unwrap();

@@ -114,8 +114,13 @@ fn add(founder: &Member, peer_url: &str) -> u64 {
 fn founder(tools: &Tools, source: &Source, dir: &Path) -> (Member, Keys) {
     let mut founder = Member::new(tools, "founder", dir).unwrap();
     let members = vec![new_member((0xf0, &founder))];
-    let rewrite =
-        Rewrite { cluster_id: CLUSTER, purpose: Purpose::Found(members), up_to: None, family: family(tools), bump: None };
+    let rewrite = Rewrite {
+        cluster_id: CLUSTER,
+        purpose: Purpose::Found(members),
+        up_to: None,
+        family: family(tools),
+        bump: None,
+    };
     source.write(&rewrite, &[(0xf0, &founder)]);
     founder.start().unwrap();
     keys::write_many(&founder.client_url, "/later", 40).unwrap();
@@ -173,7 +178,8 @@ fn three_members_written_from_one_source_start_together() {
         let ids = [0xa1, 0xb1, 0xc1];
         let with_ids: Vec<_> = ids.into_iter().zip(&members).collect();
         let purpose = Purpose::Found(with_ids.iter().copied().map(new_member).collect());
-        let rewrite = Rewrite { cluster_id: CLUSTER, purpose, up_to: None, family: family(tools), bump: None };
+        let rewrite =
+            Rewrite { cluster_id: CLUSTER, purpose, up_to: None, family: family(tools), bump: None };
         source.write(&rewrite, &with_ids);
 
         members.iter_mut().for_each(|m| m.spawn(&[]).unwrap());
@@ -215,7 +221,8 @@ fn members_keep_the_urls_of_those_before_them_in_the_v3_store_too() {
         assert!(!taken.is_empty());
         let peer_urls: Vec<String> = [member.peer_url.clone()].into_iter().chain(taken).collect();
         let purpose = Purpose::Found(vec![NewMember { id: 0x5a, peer_urls: peer_urls.clone() }]);
-        let rewrite = Rewrite { cluster_id: CLUSTER, purpose, up_to: None, family: family(tools), bump: None };
+        let rewrite =
+            Rewrite { cluster_id: CLUSTER, purpose, up_to: None, family: family(tools), bump: None };
         source.write(&rewrite, &[(0x5a, &member)]);
         member.start().unwrap();
         assert_holds(&member, &source.keys, "behind the start");
@@ -243,8 +250,13 @@ fn a_seed_joins_the_restored_founder_without_a_snapshot() {
             let (founder, mut keys) = founder(tools, source, &dir.join("founder"));
             let mut seed = Member::new(tools, "seed", &dir.join("seed")).unwrap();
             let id = add(&founder, &seed.peer_url);
-            let rewrite =
-                Rewrite { cluster_id: CLUSTER, purpose: Purpose::Seed, up_to, family: family(tools), bump: None };
+            let rewrite = Rewrite {
+                cluster_id: CLUSTER,
+                purpose: Purpose::Seed,
+                up_to,
+                family: family(tools),
+                bump: None,
+            };
             source.write(&rewrite, &[(id, &seed)]);
 
             seed.start().unwrap();
@@ -311,7 +323,8 @@ fn a_source_is_restored_to_an_exact_index() {
 
     let mut exact = Member::new(tools, "exact", &work.path().join("exact")).unwrap();
     let purpose = Purpose::Found(vec![new_member((0xe1, &exact))]);
-    let mut rewrite = Rewrite { cluster_id: CLUSTER, purpose, up_to: Some(index), family: family(tools), bump: None };
+    let mut rewrite =
+        Rewrite { cluster_id: CLUSTER, purpose, up_to: Some(index), family: family(tools), bump: None };
     source.write(&rewrite, &[(0xe1, &exact)]);
     exact.start().unwrap();
     assert_holds(&exact, &source.keys, "exact");
@@ -332,7 +345,8 @@ fn an_index_within_the_snapshot_is_refused() {
     let target = Target { member_id: 1, path: &path };
     for (up_to, refused) in [(-1, true), (0, false)] {
         let up_to = source.contents.base_index().checked_add_signed(up_to);
-        let rewrite = Rewrite { cluster_id: CLUSTER, purpose: Purpose::Seed, up_to, family: Family::Two, bump: None };
+        let rewrite =
+            Rewrite { cluster_id: CLUSTER, purpose: Purpose::Seed, up_to, family: Family::Two, bump: None };
         let written = write_member_dir(&source.dir, &source.contents, &rewrite, target);
         assert_eq!(written.as_ref().is_err_and(|e| exit_of(e) == Exit::Refused), refused, "{written:?}");
         assert_eq!(path.exists(), !refused);

@@ -4,11 +4,15 @@
 use std::fs;
 
 use serde_json::json;
+use testkit::files;
 use testkit::node::Node;
 use testkit::tools::Tools;
 use testkit::v3::{Client, Store, base64};
 
 use crate::PROGRAM;
+
+/// That the v3 store may be given up.
+const V2_ONLY: &str = "ETCD2_BACKUP_V2_ONLY";
 
 /// Each etcd at hand that has a v3 store.
 fn all_tools() -> Vec<&'static Tools> {
@@ -25,11 +29,12 @@ fn write(v3: &mut Client, dir: &str) {
         v3.put(&format!("{dir}/{}", i % 15), &format!("value {i}")).unwrap();
     }
     v3.delete(&format!("{dir}/3")).unwrap();
-    v3.grant(7, 3600).unwrap();
-    v3.put_leased(&format!("{dir}/leased"), "x", 7).unwrap();
-    v3.grant(8, 3600).unwrap();
-    v3.put_leased(&format!("{dir}/gone with its lease"), "x", 8).unwrap();
-    v3.call("lease/revoke", &json!({ "ID": 8 })).unwrap();
+    let lease = 1000 * dir.bytes().map(u64::from).sum::<u64>();
+    v3.grant(lease, 3600).unwrap();
+    v3.put_leased(&format!("{dir}/leased"), "x", lease).unwrap();
+    v3.grant(lease + 1, 3600).unwrap();
+    v3.put_leased(&format!("{dir}/gone with its lease"), "x", lease + 1).unwrap();
+    v3.call("lease/revoke", &json!({ "ID": lease + 1 })).unwrap();
     for expected in [0, 1] {
         let key = base64(format!("{dir}/swapped"));
         let request = json!({
@@ -43,7 +48,8 @@ fn write(v3: &mut Client, dir: &str) {
     v3.compact(revision - 10).unwrap();
     v3.call("auth/role/add", &json!({ "name": format!("of {dir}") })).unwrap();
     v3.call("auth/user/add", &json!({ "name": format!("for {dir}"), "password": "secret" })).unwrap();
-    v3.call("auth/user/grant", &json!({ "user": format!("for {dir}"), "role": format!("of {dir}") })).unwrap();
+    v3.call("auth/user/grant", &json!({ "user": format!("for {dir}"), "role": format!("of {dir}") }))
+        .unwrap();
 }
 
 /// A node whose v3 store has data, with some `.snap`s if the etcd takes one every so many entries.
@@ -56,10 +62,10 @@ fn written(tools: &Tools, snapshot_count: &str, dir: &str) -> Node {
 }
 
 /// What the store holds, and etcd's sum over it.
-fn seen(node: &Node) -> (Store, (u64, u64)) {
+fn seen(tools: &Tools, node: &Node) -> (Store, (u64, u64)) {
     let mut v3 = client(node);
     let store = v3.store().unwrap();
-    (store.clone(), v3.hash(store.revision).unwrap())
+    (store.clone(), v3.hash(&tools.etcdctl, store.revision).unwrap())
 }
 
 #[test]
@@ -67,22 +73,22 @@ fn every_key_with_its_revisions_and_lease_comes_back_from_the_disk() {
     for tools in all_tools() {
         for (snapshot_count, killed) in [("100000", true), ("10", false), ("10", true)] {
             let mut node = written(tools, snapshot_count, "/some");
-            let before = seen(&node);
+            let before = seen(tools, &node);
             if killed { node.etcd.kill() } else { node.etcd.stop() }.unwrap();
             let plan = node.ok(&["restore", "--source", "local", "--plan"]);
             assert!(plan.contains("the v3 store: ") && plan.contains("--bump"), "{plan}");
             let log = node.ok(&["restore", "--source", "local"]);
             assert!(!log.contains("only the v2 store"), "{log}");
             node.start_etcd();
-            let after = seen(&node);
+            let after = seen(tools, &node);
             assert_eq!(after, before, "{snapshot_count} {killed}");
             // It lives: another member's worth of entries, and once more from its own disk.
             client(&node).put("later", "x").unwrap();
-            let before = seen(&node);
+            let before = seen(tools, &node);
             node.etcd.kill().unwrap();
             node.ok(&["restore", "--source", "local"]);
             node.start_etcd();
-            assert_eq!(seen(&node), before);
+            assert_eq!(seen(tools, &node), before);
         }
     }
 }
@@ -91,20 +97,26 @@ fn every_key_with_its_revisions_and_lease_comes_back_from_the_disk() {
 fn the_revision_of_kubernetes_moves_beyond_what_was_seen() {
     for tools in all_tools() {
         let mut node = written(tools, "100", "/registry/pods");
-        let (before, _) = seen(&node);
+        let (before, _) = seen(tools, &node);
         node.etcd.kill().unwrap();
         let log = node.ok(&["restore", "--source", "local"]);
         assert!(log.contains("kube-apiserver"), "{log}");
         node.start_etcd();
         let mut v3 = client(&node);
         let after = v3.store().unwrap();
-        let (_, compacted) = v3.hash(0).unwrap();
-        assert!(compacted > before.revision + 100_000 && after.revision >= compacted, "{compacted} {}", after.revision);
+        let (_, compacted) = v3.hash(&tools.etcdctl, 0).unwrap();
+        assert!(
+            compacted > before.revision + 100_000 && after.revision >= compacted,
+            "{compacted} {}",
+            after.revision
+        );
         assert_eq!(Store { revision: before.revision, ..after }, before);
         assert!(v3.put("new", "x").unwrap() > compacted);
         // Whoever watched the last revision there was is told.
-        let watch = v3.call("kv/range", &json!({ "key": base64("/registry/pods/1"), "revision": before.revision }));
-        assert!(watch.unwrap_err().to_string().contains("compacted"));
+        let watch =
+            v3.call("kv/range", &json!({ "key": base64("/registry/pods/1"), "revision": before.revision }));
+        let told = format!("{:#}", watch.unwrap_err());
+        assert!(told.contains("compacted"), "{told}");
 
         node.etcd.kill().unwrap();
         let log = node.ok(&["restore", "--source", "local", "--no-bump"]);
@@ -154,13 +166,14 @@ fn an_alarm_of_the_old_cluster_is_disarmed() {
     }
 }
 
-/// What is done to a disk, what the refusal says, and whether giving the v3 store up helps.
 #[test]
 fn a_db_that_the_log_does_not_go_on_from_is_refused_by_name() {
     for tools in all_tools() {
         let mut node = written(tools, "10", "/some");
         node.etcd.stop().unwrap();
         let old = fs::read(node.path("/var/lib/etcd2/member/snap/db")).unwrap();
+        let wal = node.path("/var/lib/etcd2/member/wal");
+        files::copy(&[&wal], &node.path("/old"));
         node.etcd.start().unwrap();
         write(&mut client(&node), "/more");
         node.etcd.stop().unwrap();
@@ -175,19 +188,29 @@ fn a_db_that_the_log_does_not_go_on_from_is_refused_by_name() {
             no_root[meta + 16 + 16] ^= 0x55;
         }
         for (what, bytes, code, says) in [
-            ("missing", None, 3, "is missing"),
-            ("empty", Some(&b""[..]), 3, "reading the v3 store"),
-            ("damaged", Some(&no_root), 3, "reading the v3 store"),
-            ("of another cluster", Some(&foreign), 3, "of another cluster"),
+            ("missing", None, 11, ["is missing", V2_ONLY]),
+            ("empty", Some(&b""[..]), 11, ["reading the v3 store", V2_ONLY]),
+            ("damaged", Some(&no_root), 11, ["reading the v3 store", V2_ONLY]),
+            ("of another cluster", Some(&foreign), 11, ["of another cluster", "take another"]),
         ] {
             match bytes {
                 Some(bytes) => fs::write(&db, bytes).unwrap(),
                 None => fs::remove_file(&db).unwrap(),
             }
-            node.refused(&["restore", "--source", "local"], code, &[says, "ETCD2_BACKUP_V2_ONLY"]);
+            node.refused(&["restore", "--source", "local"], code, &says);
             println!("{what}: refused");
         }
         fs::write(&db, &good).unwrap();
+        // The log of a moment before, which etcd would start on and lose what it writes.
+        fs::rename(&wal, node.path("/new-wal")).unwrap();
+        fs::rename(node.path("/old/wal"), &wal).unwrap();
+        node.refused(&["restore", "--source", "local"], 10, &["but the WAL ends at", V2_ONLY]);
+        node.environment.insert(V2_ONLY.into(), "true".into());
+        let log = node.ok(&["restore", "--source", "local", "--plan"]);
+        assert!(log.contains("but the WAL ends at") && log.contains("only the v2 store"), "{log}");
+        node.environment.remove(V2_ONLY);
+        fs::remove_dir_all(&wal).unwrap();
+        fs::rename(node.path("/new-wal"), &wal).unwrap();
         // An older one that this log still has the entries behind is an ordinary restart.
         fs::write(&db, &old).unwrap();
         let log = node.ok(&["restore", "--source", "local", "--plan"]);

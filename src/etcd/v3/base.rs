@@ -76,16 +76,18 @@ impl Base {
         self.state.consistent_index
     }
 
-    /// Refuses one that the log does not go on from, up to an index.
+    /// Refuses one that the log does not go on from.
     ///
     /// # Errors
     /// [`Exit::Refused`] if one of the two is too old for the other; [`Exit::Corrupt`] if etcd found the member's data to be corrupt,
     /// or the db is of another cluster or history.
-    pub fn refuse_if_unfit(&self, contents: &Contents, up_to: u64) -> Result<()> {
+    pub fn refuse_if_unfit(&self, contents: &Contents) -> Result<()> {
         let (db, applied) = (self.path.display(), self.applied());
-        let (base, last, member) = (contents.base_index(), contents.last().index, contents.metadata.member_id);
+        let (base, last, member) =
+            (contents.base_index(), contents.last().index, contents.metadata.member_id);
         if self.state.alarms.0.contains(&(member, AlarmKind::Corrupt)) {
-            let what = "etcd found that the data of this member differs from the other members' (alarm CORRUPT)";
+            let what =
+                "etcd found that the data of this member differs from the other members' (alarm CORRUPT)";
             return Err(fault(Exit::Corrupt, what, INSTEAD));
         }
         if applied > last {
@@ -94,11 +96,6 @@ impl Base {
                  is written up to {applied}"
             );
             return Err(fault(Exit::Refused, what, INSTEAD));
-        }
-        if applied > up_to {
-            let what = format!("{db} already contains entry {applied}, so this disk cannot go back to {up_to}");
-            let hint = format!("a disk gives points from {applied} to {last}; leave out the point, or take an older backup");
-            return Err(fault(Exit::Refused, what, hint));
         }
         if applied < base {
             let what = format!("{db} ends at entry {applied}, and the WAL has no entry before {base}");
@@ -114,14 +111,17 @@ impl Base {
                     member's data";
         let known = self.state.members.contains_key(&own) || self.state.removed.contains(&own);
         if !self.state.members.is_empty() && !known {
-            let what = format!("{db} is of another cluster: it does not know member {own:x}, whose WAL this is");
+            let what =
+                format!("{db} is of another cluster: it does not know member {own:x}, whose WAL this is");
             return Err(fault(Exit::Corrupt, what, hint));
         }
         let in_log = contents.at(applied).map(|entry| entry.term);
         if let (Some(term), Some(in_log)) = (self.state.term, in_log)
             && term != in_log
         {
-            let what = format!("{db} is of another history: its entry {applied} has term {term}, that of the WAL {in_log}");
+            let what = format!(
+                "{db} is of another history: its entry {applied} has term {term}, that of the WAL {in_log}"
+            );
             return Err(fault(Exit::Corrupt, what, hint));
         }
         Ok(())
@@ -161,7 +161,11 @@ fn live(file: &mut File) -> Result<V3State> {
         }
     }
     let mut db = Db::open(file)?;
-    Ok(V3State { consistent_index: consistent_index(&mut db)?, revision: last_row(&mut db)?, ..V3State::default() })
+    Ok(V3State {
+        consistent_index: consistent_index(&mut db)?,
+        revision: last_row(&mut db)?,
+        ..V3State::default()
+    })
 }
 
 /// Reads a file from its start on to its end, into `out`: how many bytes it has, and their CRC-32C.
