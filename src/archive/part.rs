@@ -291,7 +291,8 @@ fn head_length(fixed: [u8; FIXED_BYTES as usize]) -> Result<u32> {
     ensure!(fixed.starts_with(MAGIC), "not a part written by etcd2-backup");
     if !matches!(version, VERSION | VERSION_WITH_DB) || codec != ZSTD {
         let what = format!(
-            "format version {version}, codec {codec}; this program reads version {VERSION}, codec {ZSTD}"
+            "format version {version}, codec {codec}; this program reads versions {VERSION} and {VERSION_WITH_DB}, \
+             codec {ZSTD}"
         );
         return Err(fault(Exit::Refused, what, "use the etcd2-backup that wrote it, or a newer one"));
     }
@@ -440,14 +441,14 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, generation, name) = sample(dir.path());
         let mut bytes = fs::read(&path).unwrap();
-        bytes[8] = 2;
+        bytes[8] = 3;
         let body = bytes.len() - CHECKSUM_BYTES as usize;
         let checksum = Sha256::digest(&bytes[..body]);
         bytes[body..].copy_from_slice(&checksum);
         crate::sys::fs::write_atomic(&path, &bytes, 0o600).unwrap();
         let error = Part::open(&path, generation, name).unwrap_err();
         assert_eq!(exit_of(&error), Exit::Refused);
-        assert!(error.to_string().contains("format version 2"), "{error}");
+        assert!(error.to_string().contains("format version 3"), "{error}");
     }
 
     #[test]

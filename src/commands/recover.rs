@@ -235,10 +235,24 @@ impl Recover<'_> {
         self.stop(nodes, now, past)
     }
 
+    /// What the restore is told of the v3 store's revision.
+    fn bump(&self) -> &'static [&'static str] {
+        match self.options {
+            args::Recover { bump: true, .. } => &["--bump"],
+            args::Recover { no_bump: true, .. } => &["--no-bump"],
+            _ => &[],
+        }
+    }
+
     /// A new cluster of all nodes; gives its ID and the index that all must have.
     fn all_at_once(&self, nodes: &[Node], first: usize, take: &Take) -> Result<(u64, u64)> {
         let members = plan::initial_cluster(nodes);
-        let record = self.fleet.restore(nodes, first, take, &["--initial-cluster", &members])?;
+        let record = self.fleet.restore(
+            nodes,
+            first,
+            take,
+            &[&["--initial-cluster", &members], self.bump()].concat(),
+        )?;
         self.fleet.write_rest(nodes, &record, first, &others(nodes, first))?;
         self.fleet.start(nodes, &silent(nodes))?;
         Ok((record.cluster_id, record.index))
@@ -256,7 +270,7 @@ impl Recover<'_> {
     /// The founding member alone, then the others.
     fn found(&self, nodes: &[Node], first: usize, take: &Take) -> Result<(u64, u64)> {
         self.fleet.set_founder(nodes, first)?;
-        let record = self.fleet.restore(nodes, first, take, &[])?;
+        let record = self.fleet.restore(nodes, first, take, self.bump())?;
         self.fleet.start(nodes, &[first])?;
         let step = live::step(format!("waiting until {} serves", nodes[first].target));
         self.fleet.serving(&nodes[first].target, record.cluster_id, record.index)?;

@@ -19,7 +19,7 @@ use super::proto::{HardState, LogPosition, Metadata};
 use super::replay::{Behind, Replay, Sink};
 use super::snap::{self, Snapshot, SnapshotName};
 use super::store::{self, StoredMember};
-use super::v3::base::Base as V3Base;
+use super::v3::base::{Base as V3Base, BesideLog};
 use super::v3::{Db, Seen};
 use super::wal::{self, Place, Reading, Walk};
 use crate::exit::{Exit, OrFault, exit_of, fault};
@@ -125,8 +125,7 @@ impl DataDir {
             }
             Reading::Still => contents,
         };
-        base.refuse_if_unfit(&contents)?;
-        Ok(Contents { v3: Some(base), ..contents })
+        contents.on(base)
     }
 
     /// Contents of a directory that nobody writes, with the v3 store that lies in it.
@@ -134,9 +133,7 @@ impl DataDir {
     /// # Errors
     /// As [`DataDir::scan_both_stores`].
     pub fn with_v3(&self, contents: Contents) -> Result<Contents> {
-        let base = V3Base::open(&self.snap, Reading::Still)?;
-        base.refuse_if_unfit(&contents)?;
-        Ok(Contents { v3: Some(base), ..contents })
+        contents.on(V3Base::open(&self.snap, Reading::Still)?)
     }
 
     fn scan_from(&self, reading: Reading, newest: u64) -> Result<Contents> {
@@ -321,6 +318,22 @@ impl Contents {
         let Behind { start, state: start_state, tail, log } = replay.behind(position, beginning, walk);
         let (passed_over, db, v3) = (Vec::new(), Db::Empty, None);
         Ok(Self { metadata, base, start, start_state, tail, log, family, passed_over, db, v3 })
+    }
+
+    /// The same with a v3 store that the log goes on from.
+    fn on(self, v3: V3Base) -> Result<Self> {
+        v3.refuse_if_unfit(&BesideLog {
+            member_id: self.metadata.member_id,
+            base: self.base_index(),
+            last: self.last().index,
+            adds_it: self
+                .log
+                .changes_behind(v3.applied())
+                .iter()
+                .any(|c| c.member_id == self.metadata.member_id),
+            term_at_applied: self.at(v3.applied()).map(|entry| entry.term),
+        })?;
+        Ok(Self { v3: Some(v3), ..self })
     }
 
     /// The place in the log that the base stands at; 0 without one.

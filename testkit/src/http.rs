@@ -170,7 +170,11 @@ mod tests {
                 200,
                 "hello",
             ),
-            (format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Y: z\r\n\r\n"), 200, "hello"),
+            (
+                format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Y: z\r\n\r\n"),
+                200,
+                "hello",
+            ),
             ("HTTP/1.1 204 No Content\r\n\r\n".to_owned(), 204, ""),
         ] {
             let reply = read_reply(&mut raw.as_bytes()).unwrap();

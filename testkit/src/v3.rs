@@ -133,7 +133,16 @@ impl Client {
     /// etcdctl does not run, or there is no answer.
     pub fn hash(&self, etcdctl: &Path, revision: u64) -> Result<(u64, u64)> {
         let mut command = Command::new(etcdctl);
-        command.args(["--endpoints", &self.url, "endpoint", "hashkv", "-w", "json", "--rev", &revision.to_string()]);
+        command.args([
+            "--endpoints",
+            &self.url,
+            "endpoint",
+            "hashkv",
+            "-w",
+            "json",
+            "--rev",
+            &revision.to_string(),
+        ]);
         let printed = run(command.env("ETCDCTL_API", "3"), Duration::from_secs(30))?;
         let answer: Value = serde_json::from_str(&printed).with_context(|| format!("etcdctl: {printed}"))?;
         let answer = &answer[0]["HashKV"];
@@ -163,7 +172,9 @@ impl Client {
             let id = text(&lease["ID"]);
             let mut answer = self.call("lease/timetolive", &json!({ "ID": id, "keys": true }))?;
             // A restarted leader gives each lease its whole time again.
-            let told = json!({ "granted": answer["grantedTTL"].take(), "keys": answer["keys"].take() });
+            let mut keys: Vec<String> = list(&answer["keys"]).iter().map(text).collect();
+            keys.sort_unstable();
+            let told = json!({ "granted": answer["grantedTTL"].take(), "keys": keys });
             leases.insert(id, told);
         }
         let users = self.named("user", "users", "roles")?;

@@ -7,6 +7,7 @@ mod join_faults;
 mod join_urls;
 mod many;
 mod parallel;
+mod parallel_v3;
 mod recover;
 mod recover_said;
 mod seeded;

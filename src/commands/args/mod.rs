@@ -303,6 +303,12 @@ pub struct Recover {
     /// Restore the founding member, then join the others one after the other
     #[arg(long)]
     pub one_by_one: bool,
+    /// Move the v3 store's revision beyond all that clients have seen [default where the keys are Kubernetes's]
+    #[arg(long, conflicts_with = "no_bump")]
+    pub bump: bool,
+    /// Keep the v3 store's revision
+    #[arg(long)]
+    pub no_bump: bool,
     /// The command that reaches a node, with its arguments
     #[arg(long, value_name = "COMMAND", default_value = "ssh", value_parser = ssh)]
     pub ssh: String,

@@ -15,7 +15,6 @@ use crc32c::crc32c_append;
 use super::alarms::AlarmKind;
 use super::state::{V3State, consistent_index, last_row};
 use crate::etcd::bolt::Db;
-use crate::etcd::datadir::Contents;
 use crate::etcd::file;
 use crate::etcd::wal::Reading;
 use crate::exit::{Exit, because, fault};
@@ -39,6 +38,21 @@ pub struct Base {
     pub state: V3State,
     /// CRC-32C of all its bytes; `None` while etcd may write it.
     crc: Option<u32>,
+}
+
+/// What has to be known of the log that a db lies beside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BesideLog {
+    /// Whose it is.
+    pub member_id: u64,
+    /// The index of the snapshot that it goes on from, 0 without one.
+    pub base: u64,
+    /// The index of its last entry.
+    pub last: u64,
+    /// Whether an entry behind the last one of the db makes this member one: so it is where nothing was started on a restored disk yet.
+    pub adds_it: bool,
+    /// The term that it has for the last entry of the db, if it has that entry.
+    pub term_at_applied: Option<u64>,
 }
 
 impl Base {
@@ -81,11 +95,9 @@ impl Base {
     /// # Errors
     /// [`Exit::Refused`] if one of the two is too old for the other; [`Exit::Corrupt`] if etcd found the member's data to be corrupt,
     /// or the db is of another cluster or history.
-    pub fn refuse_if_unfit(&self, contents: &Contents) -> Result<()> {
-        let (db, applied) = (self.path.display(), self.applied());
-        let (base, last, member) =
-            (contents.base_index(), contents.last().index, contents.metadata.member_id);
-        if self.state.alarms.0.contains(&(member, AlarmKind::Corrupt)) {
+    pub fn refuse_if_unfit(&self, log: &BesideLog) -> Result<()> {
+        let (db, applied, BesideLog { base, last, .. }) = (self.path.display(), self.applied(), *log);
+        if self.state.alarms.0.contains(&(log.member_id, AlarmKind::Corrupt)) {
             let what =
                 "etcd found that the data of this member differs from the other members' (alarm CORRUPT)";
             return Err(fault(Exit::Corrupt, what, INSTEAD));
@@ -101,22 +113,22 @@ impl Base {
             let what = format!("{db} ends at entry {applied}, and the WAL has no entry before {base}");
             return Err(fault(Exit::Refused, what, INSTEAD));
         }
-        self.refuse_foreign(contents)
+        self.refuse_foreign(log)
     }
 
     /// One that was copied from another cluster, or from another history of this one.
-    fn refuse_foreign(&self, contents: &Contents) -> Result<()> {
-        let (db, applied, own) = (self.path.display(), self.applied(), contents.metadata.member_id);
+    fn refuse_foreign(&self, log: &BesideLog) -> Result<()> {
+        let (db, applied, own) = (self.path.display(), self.applied(), log.member_id);
         let hint = "was it copied from another node or an older backup? Put the member's own file back, or take another \
                     member's data";
-        let known = self.state.members.contains_key(&own) || self.state.removed.contains(&own);
-        if !self.state.members.is_empty() && !known {
+        let V3State { members, removed, .. } = &self.state;
+        let known = members.contains_key(&own) || removed.contains(&own) || log.adds_it;
+        if !members.is_empty() && !known {
             let what =
                 format!("{db} is of another cluster: it does not know member {own:x}, whose WAL this is");
             return Err(fault(Exit::Corrupt, what, hint));
         }
-        let in_log = contents.at(applied).map(|entry| entry.term);
-        if let (Some(term), Some(in_log)) = (self.state.term, in_log)
+        if let (Some(term), Some(in_log)) = (self.state.term, log.term_at_applied)
             && term != in_log
         {
             let what = format!(

@@ -1,0 +1,118 @@
+//! Three members with v3 data, written from one disk: what they hold together is what the old cluster acknowledged. Real etcd 3.4 and
+//! 3.5, three members that were killed at random moments under writes.
+
+use std::time::Duration;
+
+use testkit::files::write;
+use testkit::node::Node;
+use testkit::tools::Tools;
+use testkit::v3::{Client, Store};
+use testkit::wait;
+
+use crate::PROGRAM;
+
+/// Three nodes with one remote, whose etcds are one cluster.
+struct Three {
+    nodes: Vec<Node>,
+    list: String,
+}
+
+impl Three {
+    fn new(tools: &Tools) -> Self {
+        let mut nodes = vec![Node::named(PROGRAM, tools, "e1")];
+        for (name, digit) in [("e2", '2'), ("e3", '3')] {
+            let mut node = Node::joining(tools, name, &nodes[0]);
+            node.back_up_beside(&nodes[0], digit);
+            nodes.push(node);
+        }
+        let list: Vec<String> =
+            nodes.iter().map(|n| format!("{}={}", n.etcd.name, n.etcd.peer_url)).collect();
+        let list = list.join(",");
+        for node in &mut nodes {
+            node.etcd.set("ETCD_INITIAL_CLUSTER", &list);
+            node.etcd.set("ETCD_SNAPSHOT_COUNT", "50");
+        }
+        nodes.iter_mut().for_each(|n| n.etcd.spawn(&[]).unwrap());
+        nodes.iter_mut().for_each(|n| n.etcd.wait_healthy().unwrap());
+        Self { nodes, list }
+    }
+
+    fn client(&self, node: usize) -> Client {
+        Client::new(&self.nodes[node].etcd.client_url).unwrap()
+    }
+
+    /// The first one's disk is restored, and the others get what it was made of as a file.
+    fn write_all_from_the_first(&self, more: &[&str]) {
+        let record = founded(&self.nodes[0], &self.list, more);
+        let part = self.nodes[0].path("/part").to_str().unwrap().to_owned();
+        let exported = self.nodes[0].command(&["export", "--recovery-file", &record]).output().unwrap();
+        assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+        let whole = exported.stdout;
+        let arguments = ["restore", "--recovery-file", &record, "--source-file", &part];
+        let mut damaged = whole.clone();
+        damaged[whole.len() / 3] ^= 1;
+        write(part.as_ref(), &damaged);
+        self.nodes[1].refused(&arguments, 11, &["its checksum is wrong"]);
+        write(part.as_ref(), &whole);
+        self.nodes[1].ok(&arguments);
+        self.nodes[2].ok(&arguments);
+    }
+
+    /// All start together; what each of them holds, once it has applied all.
+    fn start(&mut self) -> Store {
+        for node in &mut self.nodes {
+            node.ok(&["guard"]);
+            node.etcd.spawn(&[]).unwrap();
+        }
+        self.nodes.iter_mut().for_each(|n| n.etcd.wait_healthy().unwrap());
+        let mut stores = Vec::new();
+        wait::until("members with the same store", Duration::from_secs(60), || {
+            stores = (0..3).map(|n| self.client(n).store().unwrap()).collect();
+            stores.iter().all(|store| *store == stores[0])
+        });
+        stores.remove(0)
+    }
+}
+
+fn founded(node: &Node, list: &str, arguments: &[&str]) -> String {
+    let arguments =
+        [&["restore", "--json", "--source", "local", "--initial-cluster", list], arguments].concat();
+    let output = node.command(&arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let path = node.path("/record");
+    write(&path, output.stdout);
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn three_members_are_written_from_one_disk_and_nothing_acknowledged_is_missing() {
+    for tools in [Tools::from_env(), Tools::etcd_3_5_from_env()].into_iter().flatten() {
+        let mut three = Three::new(tools);
+        let mut v3 = three.client(0);
+        let mut acknowledged = 0;
+        v3.grant(7, 3600).unwrap();
+        for i in 0..120 {
+            acknowledged = v3
+                .put_leased(&format!("/registry/{}", i % 50), &format!("{i}"), if i % 3 == 0 { 7 } else { 0 })
+                .unwrap();
+            // A member dies and comes back while others are written to.
+            match i {
+                40 => three.nodes[2].etcd.kill().unwrap(),
+                80 => three.nodes[2].etcd.start().unwrap(),
+                _ => {}
+            }
+        }
+        assert_eq!(v3.store().unwrap().revision, acknowledged);
+        for (more, moved) in [(&[][..], true), (&["--no-bump"], false)] {
+            let before = three.client(0).store().unwrap();
+            three.nodes.iter_mut().for_each(|node| node.etcd.kill().unwrap());
+            three.write_all_from_the_first(more);
+            let after = three.start();
+            assert_eq!(after.revision > before.revision + 100_000, moved, "{}", after.revision);
+            assert_eq!(Store { revision: before.revision, ..after }, before);
+            assert_eq!(three.nodes[1].etcd.members().unwrap().len(), 3);
+            let sums: Vec<_> = (0..3).map(|n| three.client(n).hash(&tools.etcdctl, 0).unwrap()).collect();
+            assert!(sums.iter().all(|sum| *sum == sums[0]), "{sums:?}");
+        }
+    }
+}
