@@ -375,14 +375,8 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let checksum = "0123456789abcdef".repeat(4);
         let checked = Checked { sequence: 3, checksum: checksum.clone() };
-        let sent = Some(Sent {
-            cluster_id: 3,
-            index: 70,
-            term: Some(2),
-            commit: 69,
-            clock: 7,
-            sync_time: Some(8),
-        });
+        let sent =
+            Some(Sent { cluster_id: 3, index: 70, term: Some(2), commit: 69, clock: 7, sync_time: Some(8) });
         let state = State { checksum, checked, sent, sequence: 3, pending: Some("a/b".into()), ..state(7) };
         state.save(dir.path()).unwrap();
         let path = State::path(dir.path());
