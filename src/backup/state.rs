@@ -102,10 +102,27 @@ pub struct Sent {
     pub cluster_id: u64,
     /// Its last entry.
     pub index: u64,
+    /// That entry's term; `None` in a state that was written before terms were noted.
+    #[serde(default)]
+    pub term: Option<u64>,
+    /// Up to here no new leader can have replaced its entries.
+    #[serde(default)]
+    pub commit: u64,
     /// What this node's clock said when it was captured.
     pub clock: u64,
     /// The leader's clock in the newest SYNC by then, in nanoseconds since 1970.
     pub sync_time: Option<i64>,
+}
+
+impl Sent {
+    /// Up to which index a log of the same history that ends at `end` is sure to be what was sent. Two logs that have an entry of
+    /// the same index and term are equal up to it; behind an election only what was committed is sure to have stayed.
+    pub fn is_still(&self, end: LogPosition) -> u64 {
+        match self.term {
+            Some(term) if term != end.term || end.index < self.index => self.index.min(self.commit),
+            _ => self.index,
+        }
+    }
 }
 
 /// A record that must still be where it was.
@@ -146,9 +163,22 @@ impl State {
 
     /// Notes that the remote took the last part.
     pub fn arrived(&mut self) {
-        let Self { cluster_id, last, clock, sync_time, .. } = *self;
+        let Self { cluster_id, last: LogPosition { index, term }, clock, sync_time, .. } = *self;
         self.pending = None;
-        self.sent = Some(Sent { cluster_id, index: last.index, clock, sync_time });
+        self.sent =
+            Some(Sent { cluster_id, index, term: Some(term), commit: self.committed(), clock, sync_time });
+    }
+
+    /// Up to which index the entries of the last part stay for ever: what lies in a snapshot does, too.
+    pub fn committed(&self) -> u64 {
+        self.hard_state.commit.max(self.base_index).min(self.last.index)
+    }
+
+    /// Whether a log of the same member that ends at `end` does not go on from the last part. In one history a later term is
+    /// newer, whatever its index: a new leader replaces what was not committed. Across histories terms say nothing, as each start
+    /// of an empty etcd makes them higher; but what was committed would have to be there.
+    pub fn is_beyond(&self, end: LogPosition) -> bool {
+        self.last > end || self.committed() > end.index
     }
 
     /// Notes that the folder, reached by this route, was seen to have all that was sent; with the last part, if it was looked
@@ -284,6 +314,42 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_log_goes_on_from_the_last_part_by_term_first_and_has_what_was_committed() {
+        let at = |term, index| LogPosition { index, term };
+        let mut state = State { last: at(3, 50), ..state(7) };
+        state.hard_state.commit = 45;
+        state.arrived();
+        let sent = state.sent.unwrap();
+        for (end, beyond, still) in [
+            (at(3, 50), false, 50),
+            (at(3, 60), false, 50),
+            // A new leader replaced what was not committed: the log is shorter, and newer.
+            (at(4, 48), false, 45),
+            (at(4, 45), false, 45),
+            (at(4, 90), false, 45),
+            // An empty etcd under the old IDs, started so often that its term is higher.
+            (at(9, 44), true, 45),
+            // An older directory, and one that was written on since.
+            (at(3, 49), true, 45),
+            (at(2, 90), true, 45),
+        ] {
+            assert_eq!((state.is_beyond(end), sent.is_still(end)), (beyond, still), "{end:?}");
+        }
+        // What lies in a snapshot was committed, and nothing is that was not read.
+        assert_eq!(State { base_index: 47, ..state.clone() }.committed(), 47);
+        state.hard_state.commit = 99;
+        assert_eq!(state.committed(), 50);
+        assert_eq!(Sent { term: None, ..sent }.is_still(at(4, 48)), 50);
+    }
+
+    #[test]
+    fn a_state_from_before_terms_were_noted_is_read() {
+        let text = r#"{"cluster_id":3,"index":70,"clock":7,"sync_time":null}"#;
+        let sent: Sent = serde_json::from_str(text).unwrap();
+        assert_eq!((sent.index, sent.term, sent.is_still(LogPosition { index: 9, term: 9 })), (70, None, 70));
+    }
+
+    #[test]
     fn what_is_written_is_read_and_what_cannot_be_used_counts_as_lost() {
         let dir = tempfile::tempdir().unwrap();
         let load = || State::load(dir.path()).unwrap();
@@ -309,7 +375,8 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let checksum = "0123456789abcdef".repeat(4);
         let checked = Checked { sequence: 3, checksum: checksum.clone() };
-        let sent = Some(Sent { cluster_id: 3, index: 70, clock: 7, sync_time: Some(8) });
+        let sent =
+            Some(Sent { cluster_id: 3, index: 70, term: Some(2), commit: 69, clock: 7, sync_time: Some(8) });
         let state = State { checksum, checked, sent, sequence: 3, pending: Some("a/b".into()), ..state(7) };
         state.save(dir.path()).unwrap();
         let path = State::path(dir.path());

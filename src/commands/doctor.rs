@@ -1,5 +1,6 @@
 //! `doctor`: try what a backup needs, and say of each thing how it is.
 
+use std::io::stdout;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -19,6 +20,7 @@ use crate::settings::{Settings, endpoint};
 use crate::sys::fs::{create_dirs, remove_dir_if_there};
 use crate::sys::lock::Lock;
 use crate::sys::root::Root;
+use crate::sys::terminal::wrap;
 use crate::sys::{random, systemd, terminal, time};
 
 /// Somebody waits for the answer: an installation, half a minute.
@@ -70,7 +72,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     checks.push(of_node::room(&settings.backup_dir, needed));
     checks.extend(settings.metrics_file.iter().map(|file| of_node::metrics(file)));
     checks.extend(of_remote(&node)?);
-    terminal::print(&doctor::text(&checks));
+    terminal::print(&doctor::text(&checks, wrap::width(&stdout())));
     Ok(doctor::exit(&checks))
 }
 

@@ -30,7 +30,11 @@ pub(super) fn run(root: &Root, options: &args::Prune) -> Result<Exit> {
         }
     }
     let plan = apply::plan(&settings, &entries, &accepted)?;
-    terminal::print(&if options.json { json(&plan, options.dry_run) } else { text(&plan, options.dry_run) });
+    if options.json {
+        terminal::print(&json(&plan, options.dry_run));
+    } else {
+        terminal::tell(&text(&plan, options.dry_run));
+    }
     if !plan.doubts.is_empty() {
         return Err(fault(
             Exit::Paused,

@@ -1,5 +1,6 @@
 //! `rehearse`: restore the newest point beside the data, start an etcd on it, and compare.
 
+use std::io::stdout;
 use std::path;
 
 use anyhow::{Error, Result};
@@ -17,6 +18,7 @@ use crate::sys::room::{Leave, Scratch};
 use crate::sys::root::Root;
 use crate::sys::terminal::output::Output;
 use crate::sys::terminal::table::count;
+use crate::sys::terminal::wrap;
 use crate::sys::{summed, time};
 use crate::verify::drill::process::Stage;
 use crate::verify::drill::run::{self, Drilled};
@@ -99,6 +101,6 @@ fn say(json: bool, answer: &Drilled) -> Result<()> {
         differences.iter().for_each(|d| text += &format!("wrong: {d}\n"));
         text
     };
-    let said = if json { out.json(answer) } else { out.text(&text()) };
+    let said = if json { out.json(answer) } else { out.text(&wrap::lines(&text(), wrap::width(&stdout()))) };
     if out.finish()? { said } else { Ok(()) }
 }

@@ -65,10 +65,13 @@ pub(super) fn run(root: &Root, options: &args::Status) -> Result<Exit> {
             ended
         }
         // What root alone may read is asked of root; the rest is said.
-        Err(e) if root.is_live() && !privilege::is_root() && look::is_unread(&e) => {
+        Err(e) if !privilege::is_root() && look::is_unread(&e) => {
             let unseen = format!("{e:#}");
             let text = "only root can read etcd's data and what was sent of it".to_owned();
-            let hint = "root sees more: sudo /opt/bin/etcd2-backup status";
+            let hint = match root.is_live() {
+                true => "root sees more: sudo /opt/bin/etcd2-backup status",
+                false => "root sees more: run this as root",
+            };
             say(options.json, &around, Err(&unseen), vec![Warning { kind: "unseen", text, hint }])
         }
         Err(e) => Err(e),
@@ -81,7 +84,7 @@ fn of_all(options: &args::Status) -> Result<Exit> {
     let lines = overview::ask(&ssh, &options.nodes);
     let mut out = Output::new(options.json);
     let said = match options.json {
-        true => out.json(&overview::json(&lines)),
+        true => out.json(&overview::json(&lines, time::now())),
         false => out.text(&overview::text(&lines, width(&stdout()))),
     };
     if out.finish()? {

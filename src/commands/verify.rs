@@ -1,5 +1,6 @@
 //! `verify`: read again what lies in the remote, and say what could not be restored from it.
 
+use std::io::stdout;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -18,6 +19,7 @@ use crate::sys::root::Root;
 use crate::sys::terminal::live;
 use crate::sys::terminal::output::Output;
 use crate::sys::terminal::table::{self, count};
+use crate::sys::terminal::wrap;
 use crate::sys::time;
 use crate::verify::check::{Checked, Noted};
 use crate::verify::finding::{Finding, Kind};
@@ -104,7 +106,8 @@ fn say(json: bool, folder: &str, generations: &[Checked], started: Instant) -> R
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     let answer = Answer { format: 1, folder, time: time::rfc3339(time::now()), milliseconds, generations };
     let mut out = Output::new(json);
-    let said = if json { out.json(&answer) } else { out.text(&text(&answer)) };
+    let said =
+        if json { out.json(&answer) } else { out.text(&wrap::lines(&text(&answer), wrap::width(&stdout()))) };
     if out.finish()? { said } else { Ok(()) }
 }
 

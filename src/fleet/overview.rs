@@ -11,6 +11,7 @@ use super::ssh::Ssh;
 use crate::exit::{Exit, OrFault};
 use crate::sys::terminal::live;
 use crate::sys::terminal::table::{Column, span, table};
+use crate::sys::time::rfc3339;
 
 /// A node may look at its disk, and wait for etcd.
 const ASKING: Duration = Duration::from_secs(120);
@@ -53,6 +54,7 @@ pub fn text(lines: &[Line], width: usize) -> String {
     let columns = [
         Column::left("NODE"),
         Column::left("WOULD LOSE"),
+        Column::right("TERM"),
         Column::right("INDEX"),
         Column::left("ETCD"),
         Column::prose("LOOK AT"),
@@ -65,7 +67,9 @@ fn row(Line { node, status }: &Line) -> Vec<String> {
     let dash = || "-".to_owned();
     let status = match status {
         Ok(status) => status,
-        Err(e) => return vec![node.clone(), dash(), dash(), dash(), format!("could not be asked: {e:#}")],
+        Err(e) => {
+            return vec![node.clone(), dash(), dash(), dash(), dash(), format!("could not be asked: {e:#}")];
+        }
     };
     let lost = match (status["lost_entries"].as_u64(), status["lost_seconds"].as_u64()) {
         (None, _) => "not known".to_owned(),
@@ -73,20 +77,20 @@ fn row(Line { node, status }: &Line) -> Vec<String> {
         (Some(_), None) => "everything".to_owned(),
         (Some(_), Some(seconds)) => format!("the last {}", span(Duration::from_secs(seconds))),
     };
-    let index = status["log_index"].as_u64().map_or_else(dash, |index| index.to_string());
+    let number = |name: &str| status[name].as_u64().map_or_else(dash, |number| number.to_string());
     let etcd = status["etcd"].as_str().map_or_else(dash, str::to_owned);
     let kinds = status["warnings"].as_array().into_iter().flatten().filter_map(|w| w["kind"].as_str());
     let kinds: Vec<&str> = kinds.collect();
-    vec![node.clone(), lost, index, etcd, kinds.join(", ")]
+    vec![node.clone(), lost, number("log_term"), number("log_index"), etcd, kinds.join(", ")]
 }
 
-/// For a program: each node with what it says, or why it does not.
-pub fn json(lines: &[Line]) -> Value {
+/// For a program, as docs/monitoring.md has it: each node with what it says, or why it does not. `now` is in seconds since 1970.
+pub fn json(lines: &[Line], now: u64) -> Value {
     let line = |Line { node, status }: &Line| match status {
-        Ok(status) => json!({"node": node, "status": status, "error": null}),
-        Err(e) => json!({"node": node, "status": null, "error": format!("{e:#}")}),
+        Ok(status) => json!({"node": node, "status": status, "unseen": null}),
+        Err(e) => json!({"node": node, "status": null, "unseen": format!("{e:#}")}),
     };
-    json!({"format": 1, "nodes": lines.iter().map(line).collect::<Vec<_>>()})
+    json!({"format": 1, "time": rfc3339(now), "nodes": lines.iter().map(line).collect::<Vec<_>>()})
 }
 
 #[cfg(test)]
@@ -99,9 +103,8 @@ mod tests {
 
     #[test]
     fn each_node_has_a_line_also_one_that_does_not_answer() {
-        let good =
-            json!({"lost_entries": 0, "lost_seconds": 0, "log_index": 90, "etcd": "healthy", "warnings": []});
-        let bad = json!({"lost_entries": 7, "lost_seconds": 90, "log_index": 80, "etcd": "cut-off",
+        let good = json!({"lost_entries": 0, "lost_seconds": 0, "log_index": 90, "log_term": 3, "etcd": "healthy", "warnings": []});
+        let bad = json!({"lost_entries": 7, "lost_seconds": 90, "log_index": 95, "log_term": 2, "etcd": "cut-off",
             "warnings": [{"kind": "alone"}, {"kind": "timer"}]});
         let never = json!({"lost_entries": 5, "lost_seconds": null, "log_index": 5, "etcd": "silent", "warnings": []});
         let unseen = json!({"lost_entries": null, "log_index": null, "etcd": null, "warnings": [{"kind": "recovery"}]});
@@ -115,17 +118,18 @@ mod tests {
         assert_eq!(
             said,
             [
-                "NODE     WOULD LOSE     INDEX  ETCD     LOOK AT",
-                "core@e1  nothing           90  healthy",
-                "core@e2  the last 90 s     80  cut-off  alone, timer",
-                "e3       everything         5  silent",
-                "e4       not known          -  -        recovery",
-                "e5       -                  -  -        could not be asked: no route to host",
+                "NODE     WOULD LOSE     TERM  INDEX  ETCD     LOOK AT",
+                "core@e1  nothing           3     90  healthy",
+                "core@e2  the last 90 s     2     95  cut-off  alone, timer",
+                "e3       everything        -      5  silent",
+                "e4       not known         -      -  -        recovery",
+                "e5       -                 -      -  -        could not be asked: no route to",
+                "                                              host",
             ]
         );
-        let value = json(&lines);
-        assert_eq!(value["nodes"][4]["error"], "no route to host");
-        assert_eq!(value["nodes"][1]["status"]["log_index"], 80);
+        let value = json(&lines, 0);
+        assert_eq!(value["nodes"][4]["unseen"], "no route to host");
+        assert_eq!(value["nodes"][1]["status"]["log_index"], 95);
         // A program that answers something else is not believed.
         assert!(!is_good(&[line("e1", json!({}))]));
     }

@@ -4,7 +4,8 @@ use super::report::{About, Doubt, Found, Report};
 use super::way::{Node, Take, Way};
 use crate::archive::lineage::RecordedMember;
 use crate::settings::urls;
-use crate::sys::terminal::table::{Column, paragraph, table};
+use crate::sys::terminal::table::{Column, table};
+use crate::sys::terminal::wrap::paragraph;
 
 const COLUMNS: [Column; 6] = [
     Column::prose("node"),

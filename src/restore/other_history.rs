@@ -40,8 +40,10 @@ impl Chosen<'_> {
         let is_later = other.name > self.generation.name;
         let (earlier, later) = if is_later { (self.generation, other) } else { (other, self.generation) };
         let (Some(end), Some(base)) = (earlier.last(), later.parts.first()) else { return Other::Agrees };
+        // A new leader made the log shorter, and newer, and left what was committed. Of another one that is not known.
+        let is_newer = is_later && base.end() > end.end() && base.last >= self.commit;
         // The later one began with less than the earlier one had: behind that, equal terms may be chance.
-        let went_back = base.last < end.last;
+        let went_back = base.end() < end.end() || base.last < end.last && !is_newer;
         let common = if went_back { base.last } else { u64::MAX };
         let is_same = |part: &PartName| Some((self.term_at)(part.last)? == part.term);
         let said = || other.parts.iter().filter(move |part| part.last <= common);
@@ -164,6 +166,15 @@ mod tests {
         for (index, expected) in [(95, Other::Agrees), (96, Other::May), (100, Other::May)] {
             assert_eq!(beside(&first, &[(1, 2), (51, 3)], index, 95, &behind), expected, "{index}");
         }
+        // It begins with less than was there, of a later term: nothing went back.
+        let shorter = generation(2, 61, &[(98, 4)]);
+        for (index, expected) in [(95, Other::Agrees), (97, Other::May), (98, Other::Differs)] {
+            assert_eq!(beside(&first, &[(1, 2), (51, 3)], index, 95, &shorter), expected, "{index}");
+        }
+        assert_eq!(beside(&first, &[(1, 2), (51, 3)], 95, 99, &shorter), Other::May);
+        // An older directory that was written on until it had more: its term tells.
+        let longer = generation(2, 61, &[(120, 2)]);
+        assert_eq!(beside(&first, &[(1, 2), (51, 3)], 95, 95, &longer), Other::May);
         // The earlier one cannot have replaced anything.
         assert_eq!(beside(&behind, &[(105, 4)], 110, 105, &first), Other::Agrees);
     }

@@ -7,7 +7,16 @@ use anyhow::{Context, Result};
 
 /// Held as long as it lives.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held for its drop")] File);
+pub struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file alone would not do: a child that another thread is just starting has a copy of it until it is another
+    /// program, and with that the lock.
+    fn drop(&mut self) {
+        // What is not released here is when all copies are closed.
+        let _ = self.0.unlock();
+    }
+}
 
 impl Lock {
     /// Takes the lock at `path`; `None` if another process holds it.
@@ -54,6 +63,12 @@ mod tests {
         assert!(Lock::try_take(&path).unwrap().is_none());
         drop(first);
         assert!(Lock::try_take(&path).unwrap().is_some());
+        // As a child has it that is being started.
+        let held = Lock::try_take(&path).unwrap().unwrap();
+        let copy = held.0.try_clone().unwrap();
+        drop(held);
+        assert!(Lock::try_take(&path).unwrap().is_some());
+        drop(copy);
         let first = Lock::try_take_folder(dir.path()).unwrap();
         assert!(first.is_some());
         assert!(Lock::try_take_folder(dir.path()).unwrap().is_none());

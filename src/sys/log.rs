@@ -5,7 +5,7 @@ use std::io::Write;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::redact::redact;
-use super::terminal::live;
+use super::terminal::{live, wrap};
 
 #[derive(Debug, Clone, Copy)]
 enum Stderr {
@@ -42,20 +42,33 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record<'_>) {
         let text = redact(&record.args().to_string());
-        live::above(|stderr| {
-            // Who closed our stderr does not want to read this.
-            let _ = match (self, record.level()) {
-                (Self::Journal, level) => writeln!(stderr, "{}{text}", prefix(level)),
-                (Self::Coloured, Level::Error) => writeln!(stderr, "\x1b[1;31merror:\x1b[0m {text}"),
-                (Self::Coloured, Level::Warn) => writeln!(stderr, "\x1b[1;33mwarning:\x1b[0m {text}"),
-                (Self::Plain, Level::Error) => writeln!(stderr, "error: {text}"),
-                (Self::Plain, Level::Warn) => writeln!(stderr, "warning: {text}"),
-                (Self::Coloured | Self::Plain, _) => writeln!(stderr, "{text}"),
-            };
-        });
+        let lines = self.lines(record.level(), &text, wrap::width(&std::io::stderr()));
+        // Who closed our stderr does not want to read this.
+        live::above(|stderr| drop(stderr.write_all(lines.as_bytes())));
     }
 
     fn flush(&self) {}
+}
+
+impl Stderr {
+    /// What is written, in lines of at most `width` where somebody reads along.
+    fn lines(self, level: Level, text: &str, width: usize) -> String {
+        let (word, colour) = match level {
+            Level::Error => ("error:", "1;31"),
+            Level::Warn => ("warning:", "1;33"),
+            Level::Info | Level::Debug | Level::Trace if text.is_empty() => return "\n".into(),
+            Level::Info | Level::Debug | Level::Trace => ("", ""),
+        };
+        if matches!(self, Self::Journal) {
+            return format!("{}{text}\n", prefix(level));
+        }
+        let said = if word.is_empty() { text.to_owned() } else { format!("{word} {text}") };
+        let lines = wrap::lines(&said, width);
+        match (self, lines.strip_prefix(word)) {
+            (Self::Coloured, Some(rest)) if !word.is_empty() => format!("\x1b[{colour}m{word}\x1b[0m{rest}"),
+            _ => lines,
+        }
+    }
 }
 
 fn prefix(level: Level) -> &'static str {

@@ -1,7 +1,7 @@
-//! A terminal that a program prints to, and what stands on it.
+//! A terminal that a program prints to and reads from, and what stands on it.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -15,6 +15,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 #[derive(Debug)]
 pub struct Terminal {
     program: File,
+    keyboard: File,
     printed: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
 }
@@ -40,6 +41,7 @@ impl Terminal {
         let program = OpenOptions::new().read(true).write(true).custom_flags(no_ctty).open(path).unwrap();
         let printed = Arc::new(Mutex::new(Vec::new()));
         let (to, mut ours) = (Arc::clone(&printed), File::from(ours));
+        let keyboard = ours.try_clone().unwrap();
         let reader = thread::spawn(move || {
             let mut buffer = [0; 4096];
             // An error says that nobody has it open any more.
@@ -47,15 +49,23 @@ impl Terminal {
                 to.lock().unwrap().extend_from_slice(&buffer[..n]);
             }
         });
-        Self { program, printed, reader }
+        Self { program, keyboard, printed, reader }
     }
 
-    /// For a program to print to.
+    /// For a program to print to, or to read from.
     ///
     /// # Panics
     /// It cannot be opened once more.
     pub fn stdio(&self) -> Stdio {
         self.program.try_clone().unwrap().into()
+    }
+
+    /// What somebody types, with the key that ends a line. It is printed, too.
+    ///
+    /// # Panics
+    /// Nobody can read it any more.
+    pub fn types(&self, text: &str) {
+        (&self.keyboard).write_all(text.as_bytes()).unwrap();
     }
 
     /// All bytes that were printed so far.

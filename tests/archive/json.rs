@@ -124,6 +124,39 @@ fn what_the_installer_says_is_as_described() {
     said("install", "uninstall --json");
 }
 
+/// One node answers, the other one cannot be reached; a script stands for ssh.
+#[test]
+fn what_all_nodes_say_is_as_described() {
+    let Some(tools) = Tools::from_env() else { return };
+    let mut node = Node::new(PROGRAM, tools);
+    node.etcd.start().unwrap();
+    node.ok(&["backup"]);
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = dir.path().join("ssh");
+    let of_node = node.command(&["status", "--json"]);
+    let variables = of_node.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)));
+    let variables: String = variables.map(|(name, value)| format!(" '{name}={value}'")).collect();
+    let arguments: String = of_node.get_args().map(|a| format!(" '{}'", a.to_str().unwrap())).collect();
+    let script = format!(
+        "case $* in *core@e1*) exec env -i{variables} '{}'{arguments} ;; esac\necho 'no route to host' >&2\nexit 255\n",
+        of_node.get_program().to_str().unwrap()
+    );
+    write(&ssh, script);
+    let ssh = format!("sh {}", ssh.display());
+    let asked = |nodes: &[&str], code| {
+        let all = [&["status", "--all", "--json", "--ssh", &ssh], nodes].concat();
+        let output = Command::new(PROGRAM).args(all).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        hold("status-all", std::str::from_utf8(&output.stdout).unwrap()).remove(0)["nodes"].clone()
+    };
+    let nodes = asked(&["core@e1"], 0);
+    hold("status", &nodes[0]["status"].to_string());
+    assert!(nodes[0]["node"] == "core@e1" && nodes[0]["unseen"].is_null(), "{nodes}");
+    let nodes = asked(&["core@e1", "core@e2"], 20);
+    let unseen = nodes[1]["unseen"].as_str().unwrap();
+    assert!(nodes[1]["status"].is_null() && unseen.contains("no route to host"), "{nodes}");
+}
+
 /// Of each schema an answer was seen above: no name is left over.
 #[test]
 fn every_schema_is_held_to_an_answer() {
@@ -137,5 +170,5 @@ fn every_schema_is_held_to_an_answer() {
         assert!(used, "{name}");
         assert_eq!(schema(name)["$schema"], "https://json-schema.org/draft/2020-12/schema", "{name}");
     }
-    assert!(there.len() >= 13, "{there:?}");
+    assert!(there.len() >= 14, "{there:?}");
 }

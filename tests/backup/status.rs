@@ -1,13 +1,18 @@
 //! `status`: what would be lost, told from a real etcd's log and what a real rclone took.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 use testkit::etcd::{Member, introduce};
 use testkit::faults::wrapper::Wrapper;
+use testkit::files::write;
 use testkit::keys;
 use testkit::node::Node;
-use testkit::tools::Tools;
+use testkit::schema::problems;
+use testkit::tools::{self, Tools};
 use testkit::wait::until;
 
 use crate::PROGRAM;
@@ -75,6 +80,59 @@ fn what_was_not_sent_is_counted_and_why() {
     fs::remove_dir_all(node.path("/var/lib/etcd2")).unwrap();
     let gone = node.run(&["status"]);
     assert!(gone.code == 12 && gone.log.contains("its data is gone"), "{}", gone.log);
+}
+
+/// A node whose data is root's, and somebody on it who is not root: they are told what anybody may see.
+#[test]
+fn who_is_not_root_is_told_what_anybody_may_see_and_that_root_sees_more() {
+    let Some(tools) = Tools::from_env() else { return };
+    if !rustix::process::geteuid().is_root() {
+        return tools::skip_unless_ci(&std::io::Error::other("only root can be somebody else").into());
+    }
+    // The folder for temporary files may be root's alone.
+    let dir = tempfile::tempdir_in("/tmp").unwrap();
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    mode(dir.path(), 0o755);
+    let mut node = Node::bare(tools, "e1", &dir.path().join("root")).unwrap();
+    fs::create_dir_all(node.program().parent().unwrap()).unwrap();
+    fs::copy(PROGRAM, node.program()).unwrap();
+    let settings = [
+        ("RCLONE_ENDPOINT", format!("r:{}", dir.path().join("remote").display())),
+        ("ETCD2_BACKUP_RCLONE_RUNNER", "host".into()),
+        ("ETCD_RESTORE_MASTER_ADV_PEER_URLS", node.etcd.peer_url.clone()),
+        ("ETCD_NAME", "e1".into()),
+        ("ETCD_INITIAL_ADVERTISE_PEER_URLS", node.etcd.peer_url.clone()),
+        ("ETCD_ADVERTISE_CLIENT_URLS", node.etcd.client_url.clone()),
+    ];
+    node.environment.extend(settings.map(|(name, value)| (name.to_owned(), value)));
+    write(&node.path("/etc/rclone.conf"), "[r]\ntype = local\n");
+    mode(&node.path("/etc/rclone.conf"), 0o600);
+    mode(&node.path("/etc/machine-id"), 0o444);
+    node.etcd.start().unwrap();
+    keys::write_many(&node.etcd.client_url, "/a", 3).unwrap();
+    node.ok(&["backup"]);
+    mode(&node.path("/var/lib/etcd2"), 0o700);
+    assert_eq!(kinds(&status(&node, 0)), [""; 0]);
+
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        let output = node.command_below(command, arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(20), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = as_nobody(&["status"]);
+    let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in ["would lose not known: ", "program etcd2-backup ", "founder http", "hint: root sees more"] {
+        assert!(flat.contains(words), "no {words:?} in {said}");
+    }
+    let value: Value = serde_json::from_str(&as_nobody(&["status", "--json"])).unwrap();
+    assert_eq!(kinds(&value), ["unseen"]);
+    assert!(value["unseen"].as_str().unwrap().contains("ermission denied"), "{value}");
+    assert_eq!((&value["log_index"], &value["lost_entries"]), (&Value::Null, &Value::Null));
+    assert_eq!(value["is_founder"], true);
+    let schema = include_bytes!("../../docs/reference/schemas/status.json");
+    assert_eq!(problems(&serde_json::from_slice(schema).unwrap(), &value), [""; 0]);
 }
 
 #[test]

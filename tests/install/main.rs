@@ -1,5 +1,6 @@
 //! The installer over trees: cases, faults at each system call, promises, properties; what it needs, and who may run it.
 
+mod asked;
 mod faults;
 mod needs;
 mod privilege;

@@ -305,7 +305,7 @@ fn act(model: &mut Model, root: &Path, payloads: &Path, step: &Step) -> (Exit, E
             (model.install(*version, *force), run(root, &line))
         }
         Step::Uninstall { force } => {
-            (model.uninstall(*force), run(root, &format!("uninstall{}", forced(*force))))
+            (model.uninstall(*force), run(root, &format!("uninstall --yes{}", forced(*force))))
         }
         Step::Founder(n) => {
             let url = format!("http://172.17.4.5{n}:2380");
@@ -369,7 +369,7 @@ fn ends_in_the_tree_of_the_model(before: &Tree, steps: &[Step]) -> Result<(), Te
         }
     }
     // At the end nothing but the operator's is left, and no folder that was not there.
-    run(&root, "uninstall --force");
+    run(&root, "uninstall --yes --force");
     let files = read(&root).0;
     prop_assert!(files.keys().all(|p| !model.placed.contains_key(p)), "{:?}", files);
     for folder in read(&root).1.difference(&folders) {

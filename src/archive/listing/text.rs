@@ -1,8 +1,9 @@
 //! A listing for people: a table for each cluster and member, with a line for each generation or restore point.
 
 use super::{Layout, Listing, Machine, Row};
-use crate::sys::terminal::table::{Column, bytes, count, indented, paragraph, table};
+use crate::sys::terminal::table::{Column, bytes, count, table};
 use crate::sys::terminal::text;
+use crate::sys::terminal::wrap::{indented, paragraph};
 
 const COLUMNS: [Column; 6] = [
     Column::right("generation"),

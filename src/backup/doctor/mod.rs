@@ -10,6 +10,7 @@ pub mod object;
 use anyhow::Error;
 
 use crate::exit::{Exit, exit_of, next_step};
+use crate::sys::terminal::table::{Column, table};
 
 /// What came of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,18 +58,22 @@ impl Check {
     }
 }
 
-/// For people: a line for each check, and one for its next step.
-pub fn text(checks: &[Check]) -> String {
-    let line = |check: &Check| {
+/// For people, in lines of `width`: what was seen by each check, and below it the next step.
+pub fn text(checks: &[Check], width: usize) -> String {
+    let rows = |check: &Check| {
         let word = match check.outcome {
             Outcome::Good => "ok",
             Outcome::Noted => "note",
             Outcome::Failed(_) => "FAILED",
         };
-        let hint = check.hint.as_ref().map_or(String::new(), |hint| format!("{:17}hint: {hint}\n", ""));
-        format!("{word:<7} {:<8} {}\n{hint}", check.name, check.says)
+        // Always as wide, whatever came of it.
+        let seen = vec![format!("{word:<6}"), format!("{:<7}", check.name), check.says.clone()];
+        let hint =
+            check.hint.as_ref().map(|hint| vec![String::new(), String::new(), format!("hint: {hint}")]);
+        [Some(seen), hint].into_iter().flatten()
     };
-    checks.iter().map(line).collect()
+    let rows: Vec<Vec<String>> = checks.iter().flat_map(rows).collect();
+    table(&[Column::left(""), Column::left(""), Column::prose("")], &rows, width)
 }
 
 /// The code of the first check that failed.
@@ -98,7 +103,12 @@ mod tests {
                     note    remove   may not\n                 hint: fine\n\
                     FAILED  list     it is not there\n                 hint: look\n\
                     FAILED  clock    wrong\n                 hint: set it\n";
-        assert_eq!(text(&checks), want);
+        assert_eq!(text(&checks, usize::MAX), want);
+        let long =
+            Check::noted("room", "9.8 GB free in /var/lib/etcd2-backup; 1.2 MB may be needed", "df -h");
+        let want = "note    room     9.8 GB free in\n                 /var/lib/etcd2-backup;\n\
+                    \x20                1.2 MB may be needed\n                 hint: df -h\n";
+        assert_eq!(text(&[long], 40), want);
         assert_eq!([exit(&checks), exit(&checks[..2]), exit(&[])], [Exit::Remote, Exit::Done, Exit::Done]);
     }
 }

@@ -307,11 +307,14 @@ fn lost_entries(facts: &Facts, sent: Option<Sent>) -> u64 {
         _ => 0,
     };
     let (Some(state), Some(sent)) = (&facts.state, sent) else { return last.index + unread };
+    let behind = |end: LogPosition| end.index.saturating_sub(sent.is_still(end));
     unread
         + match begins {
             // What was made and did not arrive is not looked into again.
-            None => state.last.index.saturating_sub(sent.index) + writes,
-            Some(_) => last.index.saturating_sub(sent.index),
+            None => behind(state.last) + writes,
+            // Of another history nothing is known to have been sent.
+            Some(_) if went_back(facts, state) => last.index,
+            Some(_) => behind(*last),
         }
 }
 
@@ -359,18 +362,24 @@ fn history(facts: &Facts, state: &State, warn: &mut impl FnMut(&'static str, Str
             ),
             "if this was not intended, an empty cluster may have been created: docs/recovery.md",
         );
-    } else if was == is && facts.new.last.index < state.last.index {
+    } else if went_back(facts, state) {
+        let (end, last) = (facts.new.last, state.last);
         warn(
             "went-back",
             format!(
-                "the log ends at index {}, but {} was backed up: the log started over, or older data was \
-                 put back",
-                facts.new.last.index, state.last.index
+                "the log ends at index {} of term {}, but index {} of term {} was backed up: the log started \
+                 over, or older data was put back",
+                end.index, end.term, last.index, last.term
             ),
             "see what is in the remote: sudo /opt/bin/etcd2-backup list; take it back: sudo \
              /opt/bin/etcd2-backup restore --generation N",
         );
     }
+}
+
+/// Whether the log of the same member is not what was backed up, written on.
+fn went_back(facts: &Facts, state: &State) -> bool {
+    state.metadata() == facts.new.metadata && state.is_beyond(facts.new.last)
 }
 
 #[cfg(test)]

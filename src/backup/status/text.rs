@@ -72,8 +72,8 @@ fn of_data(now: u64, facts: &Facts, judgement: &Judgement, line: &mut impl FnMut
     line(
         "log",
         format!(
-            "up to index {}, of member {:x} of cluster {:x}{idle}",
-            facts.new.last.index, metadata.member_id, metadata.cluster_id
+            "up to index {} of term {}, of member {:x} of cluster {:x}{idle}",
+            facts.new.last.index, facts.new.last.term, metadata.member_id, metadata.cluster_id
         ),
     );
     let when = |time: u64| {
@@ -142,7 +142,9 @@ pub fn json(around: &Around, data: Result<(&Facts, &Judgement), &str>, warnings:
         "cluster_id": facts.map(|f| format!("{:x}", f.new.metadata.cluster_id)),
         "member_id": facts.map(|f| format!("{:x}", f.new.metadata.member_id)),
         "log_index": facts.map(|f| f.new.last.index),
+        "log_term": facts.map(|f| f.new.last.term),
         "index": sent.map(|sent| sent.index),
+        "term": sent.and_then(|sent| sent.term),
         "point": time(sent.map(|sent| sent.clock)),
         "lost_entries": judgement.map(|j| j.lost_entries),
         "idle_entries": judgement.map(|j| j.idle_entries),

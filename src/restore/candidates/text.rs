@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::rank::Verdict;
 use super::{Kind, Source, Standing};
-use crate::sys::terminal::table::{Column, age, indented, paragraph, table};
+use crate::sys::terminal::table::{Column, age, table};
 use crate::sys::terminal::text;
+use crate::sys::terminal::wrap::{indented, paragraph};
 
 const COLUMNS: [Column; 6] = [
     Column::left(""),

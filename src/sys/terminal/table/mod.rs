@@ -1,5 +1,5 @@
-//! Tables, paragraphs, and numbers as people read them. Pure, but for [`width`]. What is in a cell was made fit to be shown
-//! before ([`super::text`]): no line breaks, no control characters.
+//! Tables, and numbers as people read them. Pure, but for [`width`]. What is in a cell was made fit to be shown before
+//! ([`super::text`]): no line breaks, no control characters.
 
 use std::fmt::Display;
 use std::io::IsTerminal;
@@ -8,17 +8,13 @@ use std::time::Duration;
 
 use unicode_width::UnicodeWidthStr as _;
 
+use super::wrap::{INDENT, NARROWEST, USUAL, broken, columns, indented, paragraph};
+
 #[cfg(test)]
 mod tests;
 
 /// Between two columns.
 const GAP: usize = 2;
-/// A column that may shrink keeps so many characters.
-const NARROWEST: usize = 12;
-/// What stands below a row is indented by so much, and what goes on a line after a paragraph's first.
-const INDENT: usize = 4;
-/// Where nothing says how wide the output is.
-const USUAL: usize = 80;
 
 /// A column of a table.
 #[derive(Debug, Clone, Copy)]
@@ -73,21 +69,6 @@ pub fn table(columns: &[Column], rows: &[Vec<String>], width: usize) -> String {
     out
 }
 
-/// A text of its own: in lines of at most `width`, all but the first indented.
-pub fn paragraph(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return format!("{text}\n");
-    }
-    let lines = broken(text, width.saturating_sub(INDENT).max(NARROWEST));
-    let text = indented(&(lines.join("\n") + "\n"), INDENT);
-    text.trim_start().to_owned()
-}
-
-/// Each line of it, so far to the right.
-pub fn indented(text: &str, by: usize) -> String {
-    text.lines().map(|line| format!("{:by$}{line}\n", "")).collect()
-}
-
 /// What each column has, the widest of those that may shrink cut down first.
 fn widths(columns: &[Column], rows: &[&[String]], width: usize) -> Vec<usize> {
     let widest = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.width()).max();
@@ -131,99 +112,6 @@ fn line(columns: &[Column], widths: &[usize], row: &[String]) -> String {
     out
 }
 
-/// A text in lines of at most `width`, broken at blanks and after commas, and within a word only where it is longer than a
-/// line. A command (`sudo …`) stands on one line; one that is too long goes on as a shell reads it, since who pastes what stands
-/// on a line must not run half a command.
-fn broken(text: &str, width: usize) -> Vec<String> {
-    if text.width() <= width {
-        return vec![text.to_owned()];
-    }
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    for Piece { blank, text, is_command } in pieces(text) {
-        let blank = if blank && !line.is_empty() { " " } else { "" };
-        if line.width() + blank.len() + text.width() <= width {
-            line = line + blank + text;
-            continue;
-        }
-        if !line.is_empty() {
-            lines.push(std::mem::take(&mut line));
-        }
-        let mut parts = if is_command { continued(text, width) } else { cut(text, width) };
-        line = parts.pop().unwrap_or_default();
-        lines.append(&mut parts);
-    }
-    lines.push(line);
-    lines
-}
-
-/// What stays on one line if it can.
-struct Piece<'a> {
-    /// Whether a blank stands before it.
-    blank: bool,
-    text: &'a str,
-    is_command: bool,
-}
-
-fn pieces(text: &str) -> Vec<Piece<'_>> {
-    let mut pieces = Vec::new();
-    let mut rest = text.trim_end();
-    while !rest.is_empty() {
-        let word = rest.trim_start();
-        let blank = word.len() < rest.len();
-        let is_command = word.trim_start_matches(['(', '`']).starts_with("sudo ");
-        let end = if is_command { end_of_command(word) } else { end_of_word(word) };
-        let (text, behind) = word.split_at(end);
-        pieces.push(Piece { blank, text, is_command });
-        rest = behind;
-    }
-    pieces
-}
-
-/// Before a blank, or behind a comma: of a list of URLs.
-fn end_of_word(text: &str) -> usize {
-    text.find([' ', ',']).map_or(text.len(), |at| at + usize::from(text[at..].starts_with(',')))
-}
-
-/// Behind the word that ends it, and what it stands in.
-fn end_of_command(text: &str) -> usize {
-    let ends = text.match_indices(' ').map(|(at, _)| at);
-    ends.into_iter().find(|at| text[..*at].ends_with([',', ';', ':', ')', '`'])).unwrap_or(text.len())
-}
-
-/// A command that is longer than a line; its words stay whole.
-fn continued(command: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in command.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => *line += word,
-            Some(line) if line.width() + word.width() + " ".len() + " \\".len() <= width => {
-                *line = format!("{line} {word}");
-            }
-            Some(line) => {
-                *line += " \\";
-                lines.push(word.to_owned());
-            }
-            None => {}
-        }
-    }
-    lines
-}
-
-/// A word that is longer than a line.
-fn cut(word: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for c in word.chars() {
-        let mut bytes = [0; 4];
-        let c: &str = c.encode_utf8(&mut bytes);
-        match lines.last_mut() {
-            Some(line) if line.is_empty() || line.width() + c.width() <= width => *line += c,
-            _ => lines.push(c.to_owned()),
-        }
-    }
-    lines
-}
-
 /// A size: `812 B`, `10.4 MB`.
 pub fn bytes(n: u64) -> String {
     let mut scale = 1_u128;
@@ -262,12 +150,7 @@ pub fn count<N: Copy + Display + PartialEq + From<u8>>(n: N, one: &str, many: &s
     format!("{n} {}", if is_one { one } else { many })
 }
 
-/// How wide lines may be: as the terminal, if this is one, else 80.
+/// How wide tables may be: as the terminal, if this is one, else 80.
 pub fn width(output: &(impl AsFd + IsTerminal)) -> usize {
-    if !output.is_terminal() {
-        return USUAL;
-    }
-    let asked = rustix::termios::tcgetwinsize(output).map_or(0, |size| usize::from(size.ws_col));
-    let said = || std::env::var("COLUMNS").ok()?.parse().ok();
-    Some(asked).filter(|n| *n > 0).or_else(said).filter(|n| *n > 0).unwrap_or(USUAL)
+    columns(output).unwrap_or(USUAL)
 }

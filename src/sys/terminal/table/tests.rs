@@ -54,30 +54,6 @@ fn a_table_is_as_wide_as_its_cells_or_the_output() {
 }
 
 #[test]
-fn a_command_is_never_broken_so_that_half_of_it_can_be_pasted() {
-    for (text, width, want) in [
-        ("hint: sudo systemctl start x.service", 80, "hint: sudo systemctl start x.service\n"),
-        (
-            "to list them: sudo /opt/bin/etcd2-backup list; to take it: sudo /opt/bin/etcd2-backup undo",
-            50,
-            "to list them: sudo /opt/bin/etcd2-backup list;\n    to take it: sudo /opt/bin/etcd2-backup undo\n",
-        ),
-        (
-            "run (`sudo rm a`), then go on for a while",
-            25,
-            "run (`sudo rm a`),\n    then go on for a\n    while\n",
-        ),
-        (
-            "sudo /opt/bin/etcd2-backup restore --from 0123456789abcdef0123456789abcdef --generation 12",
-            60,
-            "sudo /opt/bin/etcd2-backup restore --from \\\n    0123456789abcdef0123456789abcdef --generation 12\n",
-        ),
-    ] {
-        assert_eq!(paragraph(text, width), want);
-    }
-}
-
-#[test]
 fn numbers_are_read_at_a_glance() {
     for (n, want) in [
         (0, "0 B"),
