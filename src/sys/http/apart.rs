@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn trailers_belong_to_the_last_head() {
-        let raw = b"HTTP/1.1 100 Continue\r\nA: 1\r\n\r\nHTTP/2 200 \r\ncontent-type: application/grpc\r\n\r\n\
+        let raw =
+            b"HTTP/1.1 100 Continue\r\nA: 1\r\n\r\nHTTP/2 200 \r\ncontent-type: application/grpc\r\n\r\n\
             grpc-status: 0\r\ngrpc-message: \r\n";
         let head = parse_head(raw).unwrap();
         let headers = [("content-type", "application/grpc"), ("grpc-status", "0"), ("grpc-message", "")];

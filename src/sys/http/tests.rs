@@ -39,10 +39,7 @@ fn certificates_go_by_path_and_a_login_is_shown_to_curl_alone() {
     }
     let plain = Client::default();
     let plain = plain.config("", "GET", "http://e1:1/", &plain.options(None));
-    assert!(
-        !["cert", "key", "cacert", "user"].iter().any(|n| plain.contains(&format!("{n} ="))),
-        "{plain}"
-    );
+    assert!(!["cert", "key", "cacert", "user"].iter().any(|n| plain.contains(&format!("{n} ="))), "{plain}");
 }
 
 #[test]
@@ -78,10 +75,7 @@ fn a_request_goes_through_curl() {
     assert_eq!((got.status, got.header("X-Raft-Index"), &got.body[..]), (201, Some("7"), &b"ok"[..]));
     let asked = thread.join().unwrap();
     assert!(asked.starts_with("POST /v2/members HTTP/1.1\r\n"), "{asked}");
-    assert!(
-        asked.contains("Content-Type: application/json") && asked.ends_with(r#"{"q":"\""}"#),
-        "{asked}"
-    );
+    assert!(asked.contains("Content-Type: application/json") && asked.ends_with(r#"{"q":"\""}"#), "{asked}");
 }
 
 #[test]
