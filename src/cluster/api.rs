@@ -12,7 +12,7 @@ use super::v3::calls;
 use super::{Change, Member, Membership};
 use crate::etcd::datadir::Family;
 use crate::exit::{Exit, fault};
-use crate::sys::http::{Client, Response, is_unasked, unasked};
+use crate::sys::http::{Client, Response, is_foreign, is_unasked, unasked};
 
 /// Raft's view of the cluster, from `/debug/vars`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,17 +64,29 @@ pub fn members_by_peer(http: &Client, peer_url: &str) -> Result<Membership> {
 /// # Errors
 /// No answer, or not that of a member.
 pub fn members(http: &Client, client_url: &str) -> Result<Membership> {
-    match by_v2(http.get(&format!("{client_url}/v2/members"))?) {
+    match by_v2(http.get(&format!("{client_url}/v2/members")))? {
         Some(response) => parse_members(&expect(200, response)?),
         None => calls::members(http, client_url, false),
     }
 }
 
 /// The answer, unless it is that the node has no v2 API: etcd from 3.4 on has it with `--enable-v2` alone, to 3.5. Of what is
-/// not found within that API the answer names the cluster.
-fn by_v2(response: Response) -> Option<Response> {
-    let lacks = response.status == 404 && response.header("X-Etcd-Cluster-Id").is_none();
-    (!lacks).then_some(response)
+/// not found within that API the answer names the cluster. Nor has it who takes nothing but gRPC there (`--listen-client-http-urls`,
+/// from 3.5.10 on).
+fn by_v2(answer: Result<Response>) -> Result<Option<Response>> {
+    match answer {
+        Ok(response) if response.status == 404 && response.header("X-Etcd-Cluster-Id").is_none() => Ok(None),
+        Err(e) if is_foreign(&e) => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
+/// The same of what is served beside the v2 API, as [`Client::get`] gives it.
+fn beside_v2(answer: Result<Response>) -> Result<Option<Response>> {
+    match answer {
+        Ok(response) if response.status == 404 => Ok(None),
+        answer => by_v2(answer),
+    }
 }
 
 /// The members in an answer of either port: a bare list on the peer port, `{"members": …}` on the client port.
@@ -96,12 +108,12 @@ pub fn parse_members(response: &Response) -> Result<Membership> {
 /// The request could not be made at all (nothing listens). Lost answers are [`Change::Unknown`].
 pub fn add(http: &Client, client_url: &str, peer_urls: &[String]) -> Result<Change> {
     let body = serde_json::json!({ "peerURLs": peer_urls }).to_string();
-    let response = match http.post(&format!("{client_url}/v2/members"), &body) {
-        Ok(response) => response,
+    let response = match by_v2(http.post(&format!("{client_url}/v2/members"), &body)) {
+        Ok(Some(response)) => response,
+        Ok(None) => return calls::add(http, client_url, peer_urls, false),
         // It may have arrived all the same.
         Err(e) => return Ok(Change::Unknown(format!("{e:#}"))),
     };
-    let Some(response) = by_v2(response) else { return calls::add(http, client_url, peer_urls, false) };
     if response.status == 201 {
         return Ok(Change::Done(Some(member(&json(&response)?)?.id)));
     }
@@ -113,8 +125,7 @@ pub fn add(http: &Client, client_url: &str, peer_urls: &[String]) -> Result<Chan
 /// # Errors
 /// As [`add`].
 pub fn remove(http: &Client, client_url: &str, id: u64) -> Result<Change> {
-    let response = http.delete(&format!("{client_url}/v2/members/{id:x}")).map(by_v2);
-    match response {
+    match by_v2(http.delete(&format!("{client_url}/v2/members/{id:x}"))) {
         Ok(None) => calls::remove(http, client_url, id),
         Ok(Some(response)) if matches!(response.status, 204 | 404 | 410) => Ok(Change::Done(None)),
         Ok(Some(response)) => Ok(other_change(&response)),
@@ -128,18 +139,20 @@ pub fn remove(http: &Client, client_url: &str, id: u64) -> Result<Change> {
 /// # Errors
 /// No answer.
 pub fn may_change(http: &Client, client_url: &str) -> Result<bool> {
-    match by_v2(http.delete(&format!("{client_url}/v2/members/none"))?) {
+    match by_v2(http.delete(&format!("{client_url}/v2/members/none")))? {
         Some(response) => Ok(!matches!(response.status, 401 | 403)),
         None => calls::may_change(http, client_url),
     }
 }
 
-/// The version that all members of the cluster can speak, as `2.3.0`; nothing before etcd 2.1.
+/// The version that all members of the cluster can speak, as `2.3.0`; nothing before etcd 2.1. Of who says only its own, that.
 ///
 /// # Errors
 /// No answer.
 pub fn cluster_version(http: &Client, client_url: &str) -> Result<Option<String>> {
-    let answer = http.get(&format!("{client_url}/version"))?;
+    let Some(answer) = beside_v2(http.get(&format!("{client_url}/version")))? else {
+        return calls::status(http, client_url).map(|status| Some(status.version));
+    };
     // Before, it was a line of text.
     let version = |answer: &Value| Some(answer.get("etcdcluster")?.as_str()?.to_owned());
     Ok(json(&answer).ok().as_ref().and_then(version))
@@ -150,7 +163,7 @@ pub fn cluster_version(http: &Client, client_url: &str) -> Result<Option<String>
 /// # Errors
 /// No answer, or not that of a member.
 pub fn self_and_leader(http: &Client, client_url: &str) -> Result<(u64, Option<u64>)> {
-    let Some(response) = by_v2(http.get(&format!("{client_url}/v2/stats/self"))?) else {
+    let Some(response) = by_v2(http.get(&format!("{client_url}/v2/stats/self")))? else {
         let status = calls::status(http, client_url)?;
         return Ok((status.header.member_id, Some(status.leader).filter(|id| *id != 0)));
     };
@@ -165,10 +178,15 @@ pub fn self_and_leader(http: &Client, client_url: &str) -> Result<(u64, Option<u
 /// It could not be asked ([`is_unasked`]).
 pub fn is_healthy(http: &Client, client_url: &str) -> Result<bool> {
     let url = format!("{}/health", client_url.trim_end_matches('/'));
-    match http.get(&url) {
-        Ok(answer) => says_healthy(&answer).with_context(|| format!("GET {url}")),
+    let healthy = match beside_v2(http.get(&url)) {
+        Ok(Some(answer)) => says_healthy(&answer).with_context(|| format!("GET {url}")),
+        // Only a quorum gives that list.
+        Ok(None) => calls::members(http, client_url, true).map(|_| true),
+        Err(e) => Err(e),
+    };
+    match healthy {
         Err(e) if is_unasked(&e) => Err(e),
-        Err(_) => Ok(false),
+        healthy => Ok(healthy.unwrap_or(false)),
     }
 }
 
@@ -193,11 +211,10 @@ fn refuse_denial(answer: &Response) -> Result<()> {
 /// # Errors
 /// No answer, or none that has it.
 pub fn raft_status(http: &Client, client_url: &str) -> Result<RaftStatus> {
-    let response = http.get(&format!("{client_url}/debug/vars"))?;
-    if response.status == 404 {
+    let Some(response) = beside_v2(http.get(&format!("{client_url}/debug/vars")))? else {
         let status = calls::status(http, client_url)?;
         return Ok(RaftStatus { commit: status.raft_index, lead: status.leader, progress: None });
-    }
+    };
     parse_raft_status(&expect(200, response)?)
 }
 
@@ -206,7 +223,10 @@ pub fn raft_status(http: &Client, client_url: &str) -> Result<RaftStatus> {
 /// # Errors
 /// No answer, or not that of a member.
 pub fn family(http: &Client, client_url: &str) -> Result<Family> {
-    let version = json(&expect(200, http.get(&format!("{client_url}/version"))?)?)?;
+    let Some(answer) = beside_v2(http.get(&format!("{client_url}/version")))? else {
+        return calls::status(http, client_url).map(|_| Family::Three);
+    };
+    let version = json(&expect(200, answer)?)?;
     let server =
         version.get("etcdserver").and_then(Value::as_str).context("the answer has no version of etcd")?;
     Ok(if server.starts_with("2.") { Family::Two } else { Family::Three })
@@ -217,7 +237,7 @@ pub fn family(http: &Client, client_url: &str) -> Result<Family> {
 /// # Errors
 /// No answer, or not that of a member.
 pub fn applied(http: &Client, client_url: &str) -> Result<Applied> {
-    let Some(response) = by_v2(http.get(&format!("{client_url}/v2/keys/"))?) else {
+    let Some(response) = by_v2(http.get(&format!("{client_url}/v2/keys/")))? else {
         return match calls::status(http, client_url)?.raft_applied_index {
             0 => bail!("{client_url}: etcd does not say how far its store is"),
             index => Ok(Applied::Index(index)),
@@ -365,6 +385,16 @@ mod tests {
         let follower = r#"{"raft.status":{"commit":5,"lead":"0","progress":{}}}"#;
         let got = parse_raft_status(&response(200, None, follower)).unwrap();
         assert!(got.progress.is_some_and(|all| all.is_empty()) && got.lead == 0);
+    }
+
+    #[test]
+    fn what_serves_no_v2_api_is_told_from_what_it_does_not_find() {
+        let found = |status, header| by_v2(Ok(response(status, header, "404 page not found"))).unwrap().is_some();
+        assert!(found(200, None) && found(404, Some("1")) && found(401, None) && !found(404, None));
+        let beside = |status| beside_v2(Ok(response(status, Some("1"), ""))).unwrap().is_some();
+        assert!(beside(200) && beside(503) && !beside(404));
+        let error = by_v2(Err(unasked("no certificate".to_owned()))).unwrap_err();
+        assert!(is_unasked(&error), "{error:#}");
     }
 
     #[test]

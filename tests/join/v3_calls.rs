@@ -1,6 +1,7 @@
 //! The calls to etcd's v3 API against a real etcd that serves no other: 3.4 and newer with default flags. The curl that lacks
 //! HTTP/2 is a script in front of the real one.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use etcd2_backup::cluster::access::Access;
@@ -8,6 +9,7 @@ use etcd2_backup::cluster::find::Cluster;
 use etcd2_backup::cluster::membership::{self, Admission};
 use etcd2_backup::cluster::v3::calls;
 use etcd2_backup::cluster::{Change, api};
+use etcd2_backup::etcd::wire::Fields;
 use etcd2_backup::exit::{Exit, exit_of, hint_of};
 use etcd2_backup::sys::http::{Client, Login, Tls, is_silence, is_unasked};
 use serde_json::json;
@@ -82,6 +84,24 @@ fn members_come_as_learners_get_a_vote_and_go() {
     assert!(api::may_change(&http, url).unwrap());
     // Nothing of that came into the log.
     assert_eq!(api::applied(&http, url).unwrap(), api::Applied::Index(after));
+
+    // A stream, into a file.
+    let mut snapshot = tempfile::tempfile().unwrap();
+    let mut digest = Vec::new();
+    let place = format!("{url}/etcdserverpb.Maintenance/Snapshot");
+    let streamed = http.grpc_stream(&place, None, &[], &mut |message| {
+        for field in Fields::new(message) {
+            if let (3, blob) = field? {
+                snapshot.write_all(&std::mem::replace(&mut digest, blob.bytes()?.to_vec()))?;
+            }
+        }
+        Ok(())
+    });
+    assert_eq!(streamed.unwrap(), Ok(()));
+    assert_eq!(snapshot.metadata().unwrap().len(), calls::status(&http, url).unwrap().db_size);
+    assert_eq!(digest.len(), 32, "the last message is the SHA-256 of the others");
+    let full = http.grpc_stream(&place, None, &[], &mut |_| anyhow::bail!("no room"));
+    assert!(format!("{:#}", full.unwrap_err()).ends_with("no room"));
 
     let folder = tempfile::tempdir().unwrap();
     let cluster = Cluster::find(&Access::default(), &[node.etcd.peer_url.clone()]).unwrap();
@@ -228,6 +248,27 @@ fn a_closed_port_is_asked_with_a_certificate() {
         let error = calls::status(&Client { tls, ..Client::default() }, &url).unwrap_err();
         assert!(is_unasked(&error) && exit_of(&error) == Exit::Settings, "{error:#}");
     }
+}
+
+/// As a curl says it of who takes nothing but gRPC: etcd with `--listen-client-http-urls`, from 3.5.10 on.
+const NO_HTTP_1: &str = r#"echo "curl: (1) Received HTTP/0.9 when not allowed" >&2
+exit 1"#;
+
+#[test]
+fn a_member_that_serves_grpc_alone_lets_a_node_in_and_lives() {
+    let Some(tools) = tools() else { return };
+    let e1 = started(tools);
+    let mut e2 = Node::joining(tools, "e2", &e1);
+    e2.etcd.without_v2();
+    let curl = Curl::new(&mut e2);
+    let port = e1.etcd.client_url.rsplit_once(':').unwrap().1;
+    let only_grpc = format!(r#"case "$CONFIG" in *http1.1*:{port}*) {NO_HTTP_1};; esac"#);
+    curl.instead("http1.1", &only_grpc);
+    // Who leads, and how far, it says; how far the others are it keeps to itself.
+    e2.ok(&["join"]);
+    e2.start_etcd();
+    e2.ok(&["join"]);
+    assert_eq!(e1.etcd.members().unwrap().len(), 2);
 }
 
 /// One that lists no HTTP/2 and knows no option for it.

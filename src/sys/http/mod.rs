@@ -24,7 +24,7 @@ mod handed;
 mod unanswered;
 
 use unanswered::{NoAnswer, Why, why, with_hint, without_certificates, without_curl};
-pub use unanswered::{is_silence, is_unasked, unasked};
+pub use unanswered::{is_foreign, is_silence, is_unasked, unasked};
 
 /// How requests are made.
 #[derive(Debug, Clone)]
@@ -138,7 +138,9 @@ impl Client {
         let mut stdout = Vec::new();
         let config = self.config("include\nhttp1.1\n", method, url, &self.options(json));
         self.curl(&config, &request, url, &mut |bytes| stdout.extend_from_slice(bytes))?;
-        parse_response(&stdout).context(request)
+        // A curl of before 7.66 takes whatever comes for a body.
+        parse_response(&stdout)
+            .map_err(|e| Error::new(NoAnswer { why: Why::Foreign, text: format!("{request}: {e:#}") }))
     }
 
     fn options(&self, json: Option<&str>) -> Vec<(&'static str, String)> {
