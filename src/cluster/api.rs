@@ -389,7 +389,8 @@ mod tests {
 
     #[test]
     fn what_serves_no_v2_api_is_told_from_what_it_does_not_find() {
-        let found = |status, header| by_v2(Ok(response(status, header, "404 page not found"))).unwrap().is_some();
+        let found =
+            |status, header| by_v2(Ok(response(status, header, "404 page not found"))).unwrap().is_some();
         assert!(found(200, None) && found(404, Some("1")) && found(401, None) && !found(404, None));
         let beside = |status| beside_v2(Ok(response(status, Some("1"), ""))).unwrap().is_some();
         assert!(beside(200) && beside(503) && !beside(404));

@@ -24,20 +24,19 @@ const MEMBER: Shape = &[
     (5, "isLearner", Kind::Truth),
 ];
 /// An empty request.
-pub(super) const EMPTY: Shape = &[];
+pub const EMPTY: Shape = &[];
 /// `MemberListRequest`.
-pub(super) const LIST: Shape = &[(1, "linearizable", Kind::Truth)];
+pub const LIST: Shape = &[(1, "linearizable", Kind::Truth)];
 /// `MemberListResponse`, and what removing and promoting answer.
-pub(super) const MEMBERS: Shape =
-    &[(1, "header", Kind::Message(HEADER)), (2, "members", Kind::Message(MEMBER))];
+pub const MEMBERS: Shape = &[(1, "header", Kind::Message(HEADER)), (2, "members", Kind::Message(MEMBER))];
 /// `MemberAddRequest`.
-pub(super) const ADD: Shape = &[(1, "peerURLs", Kind::Texts), (2, "isLearner", Kind::Truth)];
+pub const ADD: Shape = &[(1, "peerURLs", Kind::Texts), (2, "isLearner", Kind::Truth)];
 /// `MemberAddResponse`.
-pub(super) const ADDED: Shape = &[(1, "header", Kind::Message(HEADER)), (2, "member", Kind::Message(MEMBER))];
+pub const ADDED: Shape = &[(1, "header", Kind::Message(HEADER)), (2, "member", Kind::Message(MEMBER))];
 /// `MemberRemoveRequest` and `MemberPromoteRequest`.
-pub(super) const WHICH: Shape = &[(1, "ID", Kind::Number)];
+pub const WHICH: Shape = &[(1, "ID", Kind::Number)];
 /// `StatusResponse`.
-pub(super) const STATUS: Shape = &[
+pub const STATUS: Shape = &[
     (1, "header", Kind::Message(HEADER)),
     (2, "version", Kind::Text),
     (3, "dbSize", Kind::Number),
@@ -50,14 +49,14 @@ pub(super) const STATUS: Shape = &[
     (10, "isLearner", Kind::Truth),
 ];
 /// `HashKVRequest`.
-pub(super) const AT: Shape = &[(1, "revision", Kind::Number)];
+pub const AT: Shape = &[(1, "revision", Kind::Number)];
 /// `HashKVResponse`.
-pub(super) const HASH: Shape =
+pub const HASH: Shape =
     &[(1, "header", Kind::Message(HEADER)), (2, "hash", Kind::Number), (3, "compact_revision", Kind::Number)];
 /// `AuthenticateRequest`.
-pub(super) const LOGIN: Shape = &[(1, "name", Kind::Text), (2, "password", Kind::Text)];
+pub const LOGIN: Shape = &[(1, "name", Kind::Text), (2, "password", Kind::Text)];
 /// `AuthenticateResponse`.
-pub(super) const TOKEN: Shape = &[(1, "header", Kind::Message(HEADER)), (2, "token", Kind::Text)];
+pub const TOKEN: Shape = &[(1, "header", Kind::Message(HEADER)), (2, "token", Kind::Text)];
 
 /// Who answers, and where it stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -80,7 +80,7 @@ impl Client {
 }
 
 /// The last head that curl wrote, with the trailers behind it. Of one answer there may be several: interim ones come before it.
-fn parse_head(raw: &[u8]) -> Result<Head> {
+pub(super) fn parse_head(raw: &[u8]) -> Result<Head> {
     let text = String::from_utf8_lossy(raw);
     let mut head = None;
     for line in text.split("\r\n") {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::Client;
-use super::apart::{Head, Spoken};
+use super::apart::{self, Head, Spoken};
 use crate::sys::command::CommandRunExt as _;
 
 /// The longest message that is taken, as of gRPC's own clients.
@@ -140,7 +140,14 @@ impl Frames {
     }
 }
 
-/// What the headers and trailers of an answer say; `None`: all went well.
+/// What the headers and trailers of an answer say, as curl writes them to a file; `None`: all went well.
+///
+/// # Errors
+/// They are not those of an answer in gRPC.
+pub fn outcome(head: &[u8]) -> Result<Option<Refusal>> {
+    status(&apart::parse_head(head)?)
+}
+
 fn status(head: &Head) -> Result<Option<Refusal>> {
     let value = |wanted: &str| {
         head.headers.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
