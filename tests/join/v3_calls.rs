@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use etcd2_backup::cluster::access::Access;
 use etcd2_backup::cluster::find::Cluster;
@@ -250,6 +251,28 @@ fn a_closed_port_is_asked_with_a_certificate() {
     }
 }
 
+/// Who takes nothing but gRPC is asked for its health so: without a quorum there is no such list.
+#[test]
+fn only_a_quorum_gives_the_list_that_health_is_told_by() {
+    let Some(tools) = Tools::etcd_3_5_from_env() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster =
+        testkit::etcd::Cluster::new(tools, &["e1", "e2"].map(|name| (name, folder.path().join(name))))
+            .unwrap();
+    cluster.members.iter_mut().for_each(Member::without_v2);
+    cluster.start().unwrap();
+    let http = Client { limit: Duration::from_secs(3), ..Client::default() };
+    let url = cluster.members[0].client_url.clone();
+    assert_eq!(calls::members(&http, &url, true).unwrap().members.len(), 2);
+    assert!(api::may_change(&http, &url).unwrap() && api::is_healthy(&http, &url).unwrap());
+    let e1 = calls::hash_kv(&http, &url, 0).unwrap();
+    assert_eq!(e1.hash, calls::hash_kv(&http, &cluster.members[1].client_url, 0).unwrap().hash);
+    cluster.members[1].kill().unwrap();
+    let error = calls::members(&http, &url, true).unwrap_err();
+    assert!(!is_unasked(&error), "{error:#}");
+    assert_eq!(calls::members(&http, &url, false).unwrap().members.len(), 2);
+}
+
 /// As a curl says it of who takes nothing but gRPC: etcd with `--listen-client-http-urls`, from 3.5.10 on.
 const NO_HTTP_1: &str = r#"echo "curl: (1) Received HTTP/0.9 when not allowed" >&2
 exit 1"#;
@@ -261,14 +284,22 @@ fn a_member_that_serves_grpc_alone_lets_a_node_in_and_lives() {
     let mut e2 = Node::joining(tools, "e2", &e1);
     e2.etcd.without_v2();
     let curl = Curl::new(&mut e2);
-    let port = e1.etcd.client_url.rsplit_once(':').unwrap().1;
-    let only_grpc = format!(r#"case "$CONFIG" in *http1.1*:{port}*) {NO_HTTP_1};; esac"#);
+    let [one, two] = [&e1, &e2].map(|node| node.etcd.client_url.rsplit_once(':').unwrap().1.to_owned());
+    let only_grpc = format!("case \"$CONFIG\" in *http1.1*:{one}*|*http1.1*:{two}*) {NO_HTTP_1};; esac");
     curl.instead("http1.1", &only_grpc);
     // Who leads, and how far, it says; how far the others are it keeps to itself.
     e2.ok(&["join"]);
     e2.start_etcd();
     e2.ok(&["join"]);
     assert_eq!(e1.etcd.members().unwrap().len(), 2);
+
+    // What `recover` waits for at last.
+    let cluster = api::members(&Client::default(), &e2.etcd.client_url).unwrap().cluster_id.to_string();
+    let served = e2.run(&["await", "--cluster", &cluster, "--index", "5"]);
+    assert_eq!(served.code, 0, "{}", served.log);
+    assert!(served.answer.contains(r#""members":2"#), "{}", served.answer);
+    curl.honest();
+    e2.ok(&["await", "--cluster", &cluster, "--index", "5"]);
 }
 
 /// One that lists no HTTP/2 and knows no option for it.
