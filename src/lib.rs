@@ -16,7 +16,7 @@
 //! - [`install`]: the unpacked tarball: what is in it, whether it is intact, where its files go
 //! - [`archive`]: what lies in the remote: names, parts, chains, restore points, what is kept
 //! - [`node`]: this node, opened once and handed on: fence, identity, lock, member directory, the etcd that runs
-//! - [`cluster`]: a running cluster by its HTTP API
+//! - [`cluster`]: a running cluster by its API: v2 where it is served, else v3
 //! - [`remote`]: the contract with a remote, and rclone keeping it
 //! - [`settings`]: every setting, read once from the units into plain values
 //! - [`paths`]: every fixed path on a node

@@ -1,25 +1,18 @@
-//! The calls to etcd's v2 API and what their answers mean. IDs are hex on the client port, decimal on the peer port.
+//! What a cluster is asked, and what the answers mean: by etcd's v2 API where the node that is asked serves it, else by the v3
+//! API. Which of them is seen anew with each answer, as etcd may be started again with other flags.
+//!
+//! IDs are hex on the client port, decimal on the peer port.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{Member, Membership};
+use super::v3::calls;
+use super::{Change, Member, Membership};
 use crate::etcd::datadir::Family;
 use crate::exit::{Exit, fault};
-use crate::sys::http::{Client, Response, is_unasked, unasked};
-
-/// What the answer to a change of membership says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// Done; for an addition, the new member's ID.
-    Done(Option<u64>),
-    /// It may be done, now or later, or not: only the member list can tell.
-    Unknown(String),
-    /// Not done, and asking again will not help.
-    No(String),
-}
+use crate::sys::http::{Client, Response, is_foreign, is_unasked, unasked};
 
 /// Raft's view of the cluster, from `/debug/vars`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,8 +21,8 @@ pub struct RaftStatus {
     pub commit: u64,
     /// The leader, 0 if there is none.
     pub lead: u64,
-    /// How far each member is; only the leader knows.
-    pub progress: BTreeMap<u64, Progress>,
+    /// How far each member is; only the leader knows. `None`: the node does not tell it.
+    pub progress: Option<BTreeMap<u64, Progress>>,
 }
 
 /// How far the leader knows a member to be.
@@ -39,6 +32,13 @@ pub struct Progress {
     pub matched: u64,
     /// Whether entries flow to it (neither probing nor sending a snapshot).
     pub replicating: bool,
+}
+
+impl RaftStatus {
+    /// How far this member is, if that is known.
+    pub fn progress_of(&self, id: u64) -> Option<&Progress> {
+        self.progress.as_ref()?.get(&id)
+    }
 }
 
 /// How far a member says its own store is.
@@ -64,8 +64,29 @@ pub fn members_by_peer(http: &Client, peer_url: &str) -> Result<Membership> {
 /// # Errors
 /// No answer, or not that of a member.
 pub fn members(http: &Client, client_url: &str) -> Result<Membership> {
-    let response = expect(200, http.get(&format!("{client_url}/v2/members"))?)?;
-    parse_members(&response)
+    match by_v2(http.get(&format!("{client_url}/v2/members")))? {
+        Some(response) => parse_members(&expect(200, response)?),
+        None => calls::members(http, client_url, false),
+    }
+}
+
+/// The answer, unless it is that the node has no v2 API: etcd from 3.4 on has it with `--enable-v2` alone, to 3.5. Of what is
+/// not found within that API the answer names the cluster. Nor has it who takes nothing but gRPC there (`--listen-client-http-urls`,
+/// from 3.5.10 on).
+fn by_v2(answer: Result<Response>) -> Result<Option<Response>> {
+    match answer {
+        Ok(response) if response.status == 404 && response.header("X-Etcd-Cluster-Id").is_none() => Ok(None),
+        Err(e) if is_foreign(&e) => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
+/// The same of what is served beside the v2 API, as [`Client::get`] gives it.
+fn beside_v2(answer: Result<Response>) -> Result<Option<Response>> {
+    match answer {
+        Ok(response) if response.status == 404 => Ok(None),
+        answer => by_v2(answer),
+    }
 }
 
 /// The members in an answer of either port: a bare list on the peer port, `{"members": …}` on the client port.
@@ -87,8 +108,9 @@ pub fn parse_members(response: &Response) -> Result<Membership> {
 /// The request could not be made at all (nothing listens). Lost answers are [`Change::Unknown`].
 pub fn add(http: &Client, client_url: &str, peer_urls: &[String]) -> Result<Change> {
     let body = serde_json::json!({ "peerURLs": peer_urls }).to_string();
-    let response = match http.post(&format!("{client_url}/v2/members"), &body) {
-        Ok(response) => response,
+    let response = match by_v2(http.post(&format!("{client_url}/v2/members"), &body)) {
+        Ok(Some(response)) => response,
+        Ok(None) => return calls::add(http, client_url, peer_urls, false),
         // It may have arrived all the same.
         Err(e) => return Ok(Change::Unknown(format!("{e:#}"))),
     };
@@ -103,9 +125,10 @@ pub fn add(http: &Client, client_url: &str, peer_urls: &[String]) -> Result<Chan
 /// # Errors
 /// As [`add`].
 pub fn remove(http: &Client, client_url: &str, id: u64) -> Result<Change> {
-    match http.delete(&format!("{client_url}/v2/members/{id:x}")) {
-        Ok(response) if matches!(response.status, 204 | 404 | 410) => Ok(Change::Done(None)),
-        Ok(response) => Ok(other_change(&response)),
+    match by_v2(http.delete(&format!("{client_url}/v2/members/{id:x}"))) {
+        Ok(None) => calls::remove(http, client_url, id),
+        Ok(Some(response)) if matches!(response.status, 204 | 404 | 410) => Ok(Change::Done(None)),
+        Ok(Some(response)) => Ok(other_change(&response)),
         Err(e) => Ok(Change::Unknown(format!("{e:#}"))),
     }
 }
@@ -116,15 +139,20 @@ pub fn remove(http: &Client, client_url: &str, id: u64) -> Result<Change> {
 /// # Errors
 /// No answer.
 pub fn may_change(http: &Client, client_url: &str) -> Result<bool> {
-    Ok(!matches!(http.delete(&format!("{client_url}/v2/members/none"))?.status, 401 | 403))
+    match by_v2(http.delete(&format!("{client_url}/v2/members/none")))? {
+        Some(response) => Ok(!matches!(response.status, 401 | 403)),
+        None => calls::may_change(http, client_url),
+    }
 }
 
-/// The version that all members of the cluster can speak, as `2.3.0`; nothing before etcd 2.1.
+/// The version that all members of the cluster can speak, as `2.3.0`; nothing before etcd 2.1. Of who says only its own, that.
 ///
 /// # Errors
 /// No answer.
 pub fn cluster_version(http: &Client, client_url: &str) -> Result<Option<String>> {
-    let answer = http.get(&format!("{client_url}/version"))?;
+    let Some(answer) = beside_v2(http.get(&format!("{client_url}/version")))? else {
+        return calls::status(http, client_url).map(|status| Some(status.version));
+    };
     // Before, it was a line of text.
     let version = |answer: &Value| Some(answer.get("etcdcluster")?.as_str()?.to_owned());
     Ok(json(&answer).ok().as_ref().and_then(version))
@@ -135,8 +163,11 @@ pub fn cluster_version(http: &Client, client_url: &str) -> Result<Option<String>
 /// # Errors
 /// No answer, or not that of a member.
 pub fn self_and_leader(http: &Client, client_url: &str) -> Result<(u64, Option<u64>)> {
-    let response = expect(200, http.get(&format!("{client_url}/v2/stats/self"))?)?;
-    let answer = json(&response)?;
+    let Some(response) = by_v2(http.get(&format!("{client_url}/v2/stats/self")))? else {
+        let status = calls::status(http, client_url)?;
+        return Ok((status.header.member_id, Some(status.leader).filter(|id| *id != 0)));
+    };
+    let answer = json(&expect(200, response)?)?;
     let leader = hex(answer.pointer("/leaderInfo/leader")).ok().filter(|id| *id != 0);
     Ok((hex(answer.get("id")).context("the ID of the member that answers")?, leader))
 }
@@ -147,10 +178,15 @@ pub fn self_and_leader(http: &Client, client_url: &str) -> Result<(u64, Option<u
 /// It could not be asked ([`is_unasked`]).
 pub fn is_healthy(http: &Client, client_url: &str) -> Result<bool> {
     let url = format!("{}/health", client_url.trim_end_matches('/'));
-    match http.get(&url) {
-        Ok(answer) => says_healthy(&answer).with_context(|| format!("GET {url}")),
+    let healthy = match beside_v2(http.get(&url)) {
+        Ok(Some(answer)) => says_healthy(&answer).with_context(|| format!("GET {url}")),
+        // Only a quorum gives that list.
+        Ok(None) => calls::members(http, client_url, true).map(|_| true),
+        Err(e) => Err(e),
+    };
+    match healthy {
         Err(e) if is_unasked(&e) => Err(e),
-        Err(_) => Ok(false),
+        healthy => Ok(healthy.unwrap_or(false)),
     }
 }
 
@@ -169,13 +205,17 @@ fn refuse_denial(answer: &Response) -> Result<()> {
     }
 }
 
-/// Raft's status at a member; `progress` is empty unless it leads.
+/// Raft's status at a member; `progress` is empty unless it leads. Where etcd does not serve its variables, the v3 API says
+/// the rest.
 ///
 /// # Errors
 /// No answer, or none that has it.
 pub fn raft_status(http: &Client, client_url: &str) -> Result<RaftStatus> {
-    let response = expect(200, http.get(&format!("{client_url}/debug/vars"))?)?;
-    parse_raft_status(&response)
+    let Some(response) = beside_v2(http.get(&format!("{client_url}/debug/vars")))? else {
+        let status = calls::status(http, client_url)?;
+        return Ok(RaftStatus { commit: status.raft_index, lead: status.leader, progress: None });
+    };
+    parse_raft_status(&expect(200, response)?)
 }
 
 /// Which etcd a member runs.
@@ -183,7 +223,10 @@ pub fn raft_status(http: &Client, client_url: &str) -> Result<RaftStatus> {
 /// # Errors
 /// No answer, or not that of a member.
 pub fn family(http: &Client, client_url: &str) -> Result<Family> {
-    let version = json(&expect(200, http.get(&format!("{client_url}/version"))?)?)?;
+    let Some(answer) = beside_v2(http.get(&format!("{client_url}/version")))? else {
+        return calls::status(http, client_url).map(|_| Family::Three);
+    };
+    let version = json(&expect(200, answer)?)?;
     let server =
         version.get("etcdserver").and_then(Value::as_str).context("the answer has no version of etcd")?;
     Ok(if server.starts_with("2.") { Family::Two } else { Family::Three })
@@ -194,7 +237,12 @@ pub fn family(http: &Client, client_url: &str) -> Result<Family> {
 /// # Errors
 /// No answer, or not that of a member.
 pub fn applied(http: &Client, client_url: &str) -> Result<Applied> {
-    let response = http.get(&format!("{client_url}/v2/keys/"))?;
+    let Some(response) = by_v2(http.get(&format!("{client_url}/v2/keys/")))? else {
+        return match calls::status(http, client_url)?.raft_applied_index {
+            0 => bail!("{client_url}: etcd does not say how far its store is"),
+            index => Ok(Applied::Index(index)),
+        };
+    };
     if let Some(index) = response.header("X-Raft-Index") {
         return Ok(Applied::Index(index.parse().with_context(|| format!("X-Raft-Index: {index}"))?));
     }
@@ -236,7 +284,8 @@ fn member(value: &Value) -> Result<Member> {
         list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     };
     let name = value.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    Ok(Member { id, name, peer_urls: texts("peerURLs"), client_urls: texts("clientURLs") })
+    let is_learner = value.get("isLearner").and_then(Value::as_bool).unwrap_or_default();
+    Ok(Member { id, name, peer_urls: texts("peerURLs"), client_urls: texts("clientURLs"), is_learner })
 }
 
 fn hex(value: Option<&Value>) -> Result<u64> {
@@ -261,7 +310,8 @@ pub fn parse_raft_status(response: &Response) -> Result<RaftStatus> {
         progress.insert(id, Progress { matched, replicating });
     }
     let commit = status.get("commit").and_then(Value::as_u64).context("raft.status without commit")?;
-    Ok(RaftStatus { commit, lead: hex(status.get("lead")).context("raft.status: lead")?, progress })
+    let lead = hex(status.get("lead")).context("raft.status: lead")?;
+    Ok(RaftStatus { commit, lead, progress: Some(progress) })
 }
 
 /// Says how to go on when a cluster does not change its membership.
@@ -328,13 +378,24 @@ mod tests {
         let got = parse_raft_status(&response(200, None, v3)).unwrap();
         let leader = 0x2e12_59d4_15f2_a040;
         assert_eq!((got.commit, got.lead), (5, leader));
-        assert_eq!(got.progress[&leader], Progress { matched: 5, replicating: true });
+        assert_eq!(got.progress_of(leader), Some(&Progress { matched: 5, replicating: true }));
         let got = parse_raft_status(&response(200, None, v2)).unwrap();
-        assert_eq!(got.progress[&10], Progress { matched: 9, replicating: true });
-        assert_eq!(got.progress[&11], Progress { matched: 0, replicating: false });
+        assert_eq!(got.progress_of(10), Some(&Progress { matched: 9, replicating: true }));
+        assert_eq!(got.progress_of(11), Some(&Progress { matched: 0, replicating: false }));
         let follower = r#"{"raft.status":{"commit":5,"lead":"0","progress":{}}}"#;
         let got = parse_raft_status(&response(200, None, follower)).unwrap();
-        assert!(got.progress.is_empty() && got.lead == 0);
+        assert!(got.progress.is_some_and(|all| all.is_empty()) && got.lead == 0);
+    }
+
+    #[test]
+    fn what_serves_no_v2_api_is_told_from_what_it_does_not_find() {
+        let found =
+            |status, header| by_v2(Ok(response(status, header, "404 page not found"))).unwrap().is_some();
+        assert!(found(200, None) && found(404, Some("1")) && found(401, None) && !found(404, None));
+        let beside = |status| beside_v2(Ok(response(status, Some("1"), ""))).unwrap().is_some();
+        assert!(beside(200) && beside(503) && !beside(404));
+        let error = by_v2(Err(unasked("no certificate".to_owned()))).unwrap_err();
+        assert!(is_unasked(&error), "{error:#}");
     }
 
     #[test]

@@ -47,9 +47,9 @@ impl fmt::Display for Lag {
 
 /// Why a member has not caught up with `goal`; `None` if it has. Pure.
 pub fn behind(member: &Member, status: &RaftStatus, goal: u64, applied: Option<&Applied>) -> Option<Lag> {
-    // The leader keeps no useful state about itself.
-    if member.id != status.lead {
-        let Some(progress) = status.progress.get(&member.id) else {
+    // The leader keeps no useful state about itself. What no leader tells is left to what the member has applied.
+    if let Some(known) = status.progress.as_ref().filter(|_| member.id != status.lead) {
+        let Some(progress) = known.get(&member.id) else {
             return Some(Lag::Because("the leader does not know it yet"));
         };
         if progress.matched == 0 {
@@ -177,7 +177,7 @@ fn check(
 
 /// A member that has acknowledged something has started, even if it has not published its name.
 fn meant<'a>(members: &'a Membership, status: &'a RaftStatus, who: Who) -> impl Iterator<Item = &'a Member> {
-    let acknowledged = |id: &u64| status.progress.get(id).is_some_and(|p| p.matched > 0);
+    let acknowledged = |id: &u64| status.progress_of(*id).is_some_and(|p| p.matched > 0);
     members.members.iter().filter(move |m| match who {
         Who::StartedBut(id) => m.id != id && (m.has_started() || acknowledged(&m.id)),
         Who::Member(id) => m.id == id,
@@ -190,12 +190,12 @@ mod tests {
     use crate::cluster::api::Progress;
 
     fn member(id: u64, name: &str) -> Member {
-        Member { id, name: name.into(), peer_urls: vec![], client_urls: vec![] }
+        Member { id, name: name.into(), peer_urls: vec![], ..Member::default() }
     }
 
     fn status(progress: &[(u64, u64, bool)]) -> RaftStatus {
         let entry = |&(id, matched, replicating): &(u64, u64, bool)| (id, Progress { matched, replicating });
-        RaftStatus { commit: 100, lead: 1, progress: progress.iter().map(entry).collect() }
+        RaftStatus { commit: 100, lead: 1, progress: Some(progress.iter().map(entry).collect()) }
     }
 
     #[test]
@@ -221,6 +221,15 @@ mod tests {
             let got = behind(&member(*id, name), &status(progress), 100, applied.as_ref());
             let got = got.map(|lag| lag.to_string());
             assert_eq!(got.as_deref(), *expected, "{id} {name:?} {progress:?} {applied:?}");
+        }
+        // A leader that does not tell who has what: then what the member says of itself.
+        let untold = RaftStatus { progress: None, ..status(&[]) };
+        for (name, applied, expected) in [
+            ("e2", Some(Index(100)), None),
+            ("e2", Some(Index(99)), Some(Lag::Applied(99, 100))),
+            ("", Some(Index(100)), Some(Lag::Because("has not published its name and client URLs"))),
+        ] {
+            assert_eq!(behind(&member(2, name), &untold, 100, applied.as_ref()), expected);
         }
     }
 

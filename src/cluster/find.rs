@@ -34,8 +34,11 @@ impl Cluster {
     pub fn find(access: &Access, founder_urls: &[String]) -> Result<Self> {
         let mut errors = Vec::new();
         for url in founder_urls {
-            let asked = Self::by_peer_url(access, url)
-                .or_else(|e| Self::by_client_url(&access.clients, url).map_err(|other| worse(e, other)));
+            // A peer URL is not tried as the other one: by gRPC its port would answer, too, and clients are served elsewhere.
+            let asked = match api::members_by_peer(&access.peers, url) {
+                Ok(seen) => Self::by_peer_url(access, url, &seen),
+                Err(e) => Self::by_client_url(&access.clients, url).map_err(|other| worse(e, other)),
+            };
             match asked {
                 Ok(cluster) => return Ok(cluster),
                 Err(e) => errors.push(e),
@@ -59,9 +62,8 @@ impl Cluster {
         })
     }
 
-    fn by_peer_url(access: &Access, url: &str) -> Result<Self> {
+    fn by_peer_url(access: &Access, url: &str, seen: &Membership) -> Result<Self> {
         let http = &access.clients;
-        let seen = api::members_by_peer(&access.peers, url)?;
         let loopback = urls::is_loopback(url);
         // The founder first: it is the one that is surely up.
         let own = |m: &&Member| m.peer_urls.iter().any(|u| urls::same_place(u, url));
@@ -155,7 +157,12 @@ impl Cluster {
             anyhow::anyhow!("the leader {} has no client URL that can be reached from here", member.label());
         for url in usable(member, self.loopback) {
             match api::raft_status(&self.http, &url) {
-                Ok(status) if status.lead == leader && !status.progress.is_empty() => return Ok(status),
+                Ok(status)
+                    if status.lead == leader
+                        && status.progress.as_ref().is_none_or(|all| !all.is_empty()) =>
+                {
+                    return Ok(status);
+                }
                 Ok(_) => last = anyhow::anyhow!("{} is no longer the leader", member.label()),
                 Err(e) => last = e,
             }
@@ -221,7 +228,8 @@ mod tests {
             "https://e1:1",
         ];
         let client_urls = urls.map(str::to_owned).to_vec();
-        let mut member = Member { id: 1, name: "e1".into(), peer_urls: vec![], client_urls };
+        let mut member =
+            Member { id: 1, name: "e1".into(), peer_urls: vec![], client_urls, ..Member::default() };
         assert_eq!(usable(&member, false).collect::<Vec<_>>(), ["https://e1:1"]);
         assert_eq!(usable(&member, true).count(), urls.len());
         // Who advertises where it listens is there all the same.

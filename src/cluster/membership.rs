@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::Change;
 use super::access::denied;
-use super::api::{self, Change};
+use super::api;
 use super::catch_up::Waiting;
 use super::find::Cluster;
+use super::v3::calls;
 
 /// etcd 3.4 refuses a change with 500 for about 5 s after the last one; a request without quorum takes 7 s to fail.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -51,6 +53,28 @@ pub fn add(cluster: &Cluster, peer_urls: &[String]) -> Result<Admission> {
 pub fn remove(cluster: &Cluster, id: u64) -> Result<Admission> {
     let gone = || cluster.members().map(|m| m.by_id(id).is_none().then_some(id));
     until_done(|| api::remove(&cluster.http, &cluster.via, id), gone)
+}
+
+/// Adds a member without a vote: it gets all entries, and counts for no quorum until it is promoted. etcd 3.4 and newer.
+///
+/// # Errors
+/// As [`add`].
+pub fn add_learner(cluster: &Cluster, peer_urls: &[String]) -> Result<Admission> {
+    let listed = || cluster.members().map(|m| m.by_peer_urls(peer_urls).map(|m| m.id));
+    until_done(|| calls::add(&cluster.http, &cluster.via, peer_urls, true), listed)
+}
+
+/// Gives a learner its vote, as soon as it has nearly all entries.
+///
+/// # Errors
+/// The member list cannot be read.
+pub fn promote(cluster: &Cluster, id: u64) -> Result<Admission> {
+    // The list of the v2 API does not say who votes.
+    let votes = || {
+        let members = calls::members(&cluster.http, &cluster.via, false)?;
+        Ok(members.by_id(id).filter(|m| !m.is_learner).map(|m| m.id))
+    };
+    until_done(|| calls::promote(&cluster.http, &cluster.via, id), votes)
 }
 
 fn until_done(

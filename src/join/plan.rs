@@ -236,7 +236,7 @@ mod tests {
     const CLUSTER: u64 = 0xc;
 
     fn member(id: u64, name: &str) -> Member {
-        Member { id, name: name.into(), peer_urls: vec![format!("http://e{id}:1")], client_urls: vec![] }
+        Member { id, name: name.into(), peer_urls: vec![format!("http://e{id}:1")], ..Member::default() }
     }
 
     /// We are e3; the cluster has these members.

@@ -25,7 +25,7 @@ impl Join {
             Err(e) if is_unasked(&e) => return Err(e),
             status => status,
         };
-        let matched = entry.and_then(|e| Some(status.as_ref().ok()?.progress.get(&e.id)?.matched));
+        let matched = entry.and_then(|e| Some(status.as_ref().ok()?.progress_of(e.id)?.matched));
         let local = past_members::local_ids(&self.node.settings.etcd)?;
         let local = if self.end_trial()? { None } else { local };
         plan::decide(&Situation {

@@ -76,7 +76,7 @@ impl Join {
     fn give_up(&self, id: u64, error: anyhow::Error) -> anyhow::Error {
         let Ok(members) = self.cluster.members() else { return error };
         let matched =
-            self.cluster.leader_status(&members).ok().and_then(|s| Some(s.progress.get(&id)?.matched));
+            self.cluster.leader_status(&members).ok().and_then(|s| Some(s.progress_of(id)?.matched));
         let others = members.members.iter().filter(|m| m.id != id && m.has_started()).count();
         let has_started = members.by_id(id).is_some_and(Member::has_started);
         if has_started || matched.is_some_and(|m| m > 0) || !self.node.root.is_live() {
@@ -121,7 +121,7 @@ impl Join {
         systemd::stop(&self.node.settings.etcd.unit)?;
         // It may have started since that was asked, and now it does so no more.
         let members = self.cluster.members()?;
-        let matched = self.cluster.leader_status(&members)?.progress.get(&id).map(|p| p.matched);
+        let matched = self.cluster.leader_status(&members)?.progress_of(id).map(|p| p.matched);
         if members.by_id(id).is_some_and(Member::has_started) || matched != Some(0) {
             anyhow::bail!("it started after all, so it stays in the member list; run join again");
         }

@@ -150,7 +150,11 @@ pub fn refuse_if_member_ran(node: &Node, record: &Record, id: u64) -> Result<boo
     let Some(members) = members else { return Ok(false) };
     let Some(own) = members.by_id(id) else { return refused("and was removed from it") };
     let status = unless_unasked(cluster.leader_status(&members)).map_err(unknown)?;
-    let progress = status.and_then(|mut s| s.progress.remove(&id));
+    // A leader that keeps it to itself may have seen it run.
+    if status.as_ref().is_some_and(|s| s.progress.is_none()) {
+        return Err(unknown(unasked("the leader does not tell what it knows of its members".to_owned())));
+    }
+    let progress = status.and_then(|s| s.progress_of(id).cloned());
     // Once started, it has published its name. Just now there may be no leader to ask.
     if own.has_started() || progress.is_some_and(|p| p.matched > 0) {
         return refused("as the others know");

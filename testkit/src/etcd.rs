@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::http::Connection;
 use crate::keys::address_of;
 use crate::ports::Port;
-use crate::process::{POLL, tail};
+use crate::process::{POLL, run, tail};
 use crate::tools::{Tools, etcd_version};
 
 /// The longest a healthy machine under load needs for anything here.
@@ -122,6 +122,11 @@ impl Member {
     /// Sets one of its settings, from the next start on.
     pub fn set(&mut self, variable: &str, value: impl Into<String>) {
         self.environment.insert(variable.to_owned(), value.into());
+    }
+
+    /// Has it serve the v3 API alone, as etcd does from 3.4 on by default, from the next start on.
+    pub fn without_v2(&mut self) {
+        self.set("ETCD_ENABLE_V2", "false");
     }
 
     /// Starts etcd with its settings and nothing else, and does not wait. A flag must not say what a variable
@@ -270,17 +275,50 @@ impl Member {
     /// # Errors
     /// It does not answer, or not with a list.
     pub fn members(&self) -> Result<Vec<Listed>> {
-        let answer = self.get("/v2/members")?;
+        let by_v2 = self.environment.get("ETCD_ENABLE_V2").is_none_or(|on| on == "true");
+        let answer = match by_v2 {
+            true => self.get("/v2/members")?,
+            false => self.ask_v3("cluster/member/list", "{}")?,
+        };
         let members = answer["members"].as_array().context("an answer without members")?;
         let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
         let list = |v: &Value| v.as_array().into_iter().flatten().map(text).collect();
-        let listed = members.iter().map(|m| Listed {
-            id: text(&m["id"]),
-            name: text(&m["name"]),
-            peer_urls: list(&m["peerURLs"]),
-            client_urls: list(&m["clientURLs"]),
+        // By v3 the number is a decimal one.
+        let id = |v: &Value| match (by_v2, text(v)) {
+            (true, id) => Ok(id),
+            (false, id) => id.parse::<u64>().map(|id| format!("{id:x}")),
+        };
+        let listed = members.iter().map(|m| {
+            Ok(Listed {
+                id: id(if by_v2 { &m["id"] } else { &m["ID"] })?,
+                name: text(&m["name"]),
+                peer_urls: list(&m["peerURLs"]),
+                client_urls: list(&m["clientURLs"]),
+            })
         });
-        Ok(listed.collect())
+        listed.collect()
+    }
+
+    /// Asks by the v3 API's JSON, at `/v3/<path>`. Bytes in it are in base64, numbers of 64 bits are texts.
+    ///
+    /// # Errors
+    /// It does not answer, or with an error.
+    pub fn ask_v3(&self, path: &str, json: &str) -> Result<Value> {
+        self.ask_v3_as("", path, json)
+    }
+
+    /// The same with a token that `auth/authenticate` gave.
+    ///
+    /// # Errors
+    /// As [`Member::ask_v3`].
+    pub fn ask_v3_as(&self, token: &str, path: &str, json: &str) -> Result<Value> {
+        let url = format!("{}/v3/{path}", self.client_url);
+        let mut command = Command::new("curl");
+        command.args(["-qsS", "--noproxy", "*", "-H", &format!("Authorization: {token}"), "-d", json, &url]);
+        let answer: Value = serde_json::from_str(&run(&mut command, LIMIT)?)
+            .with_context(|| format!("parsing the answer to {path}"))?;
+        ensure!(answer["error"].is_null(), "{path}: {answer}");
+        Ok(answer)
     }
 
     fn get(&self, target: &str) -> Result<Value> {

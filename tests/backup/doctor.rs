@@ -7,7 +7,7 @@ use testkit::faults::wrapper::Wrapper;
 use testkit::files::{alter_json, copy, tree, write};
 use testkit::keys;
 use testkit::node::Node;
-use testkit::tools::Tools;
+use testkit::tools::{Tools, etcd_version};
 
 use crate::PROGRAM;
 use crate::status::{kinds, status};
@@ -116,12 +116,38 @@ fn a_remote_that_is_not_what_it_seems_is_found() {
 
 #[test]
 fn a_log_that_is_not_all_that_etcd_has_is_found() {
+    not_all_is_found(true);
+}
+
+/// etcd 3.4 and newer with default flags.
+#[test]
+fn a_log_that_is_not_all_is_found_where_the_v3_api_alone_is_served() {
+    let Some(tools) = Tools::from_env() else { return };
+    if etcd_version(&tools.etcd).unwrap() >= (3, 4) {
+        not_all_is_found(false);
+    }
+}
+
+fn not_all_is_found(by_v2: bool) {
     let Some((mut node, _wrapper)) = running() else { return };
+    if !by_v2 {
+        node.etcd.without_v2();
+        node.etcd.restart().unwrap();
+        node.ok(&["backup"]);
+        let (lines, said) = doctor(&node, 0);
+        assert_eq!(lines, GOOD, "{said}");
+        let told = status(&node, 0);
+        assert!(told["applied"].as_u64().is_some(), "{told}");
+    }
     // As of a second: what etcd wrote since is not in it, and nothing in the copy says so.
     let data = node.path("/var/lib/etcd2");
     let old = node.path("/var/lib/old");
     copy(&[&data], &old);
-    keys::write_many(&node.etcd.client_url, "/later", 3).unwrap();
+    match by_v2 {
+        true => keys::write_many(&node.etcd.client_url, "/later", 3).unwrap(),
+        // At each start it says who it is, and leads.
+        false => (0..2).for_each(|_| node.etcd.restart().unwrap()),
+    }
     node.environment.insert("ETCD_DATA_DIR".into(), "/var/lib/old/etcd2".into());
     let (lines, said) = doctor(&node, 11);
     assert_eq!(lines[..2], ["ok log", "FAILED index"], "{said}");

@@ -7,11 +7,12 @@ use std::{fs, thread};
 use etcd2_backup::etcd::datadir;
 use etcd2_backup::node::identity;
 use etcd2_backup::sys::root::Root;
+use serde_json::Value;
 use testkit::etcd::Listed;
 use testkit::files::tree;
 use testkit::keys::{self, Client, Keys};
 use testkit::node::{Node, Run};
-use testkit::tools::Tools;
+use testkit::tools::{Tools, etcd_version};
 
 use crate::PROGRAM;
 
@@ -20,22 +21,48 @@ struct Nodes {
     founder: Node,
     others: Vec<Node>,
     keys: Keys,
+    /// The same by the v3 API, where no other is served.
+    by_v3: Option<Value>,
+}
+
+/// Which API the members serve.
+#[derive(Clone, Copy, PartialEq)]
+enum Serve {
+    V2,
+    V3Alone,
 }
 
 impl Nodes {
     fn new(names: &[&str]) -> Option<Self> {
+        Self::that(Serve::V2, names)
+    }
+
+    /// Nothing where etcd has no way to serve but that.
+    fn that(serve: Serve, names: &[&str]) -> Option<Self> {
         let tools = Tools::from_env()?;
+        if serve == Serve::V3Alone && etcd_version(&tools.etcd).unwrap() < (3, 4) {
+            return None;
+        }
         let mut founder = Node::named(PROGRAM, tools, "e1");
+        let mut others: Vec<Node> = names.iter().map(|name| Node::joining(tools, name, &founder)).collect();
+        if serve == Serve::V3Alone {
+            [&mut founder].into_iter().chain(&mut others).for_each(|node| node.etcd.without_v2());
+            founder.etcd.start().unwrap();
+            for pair in [r#"{"key": "YQ==", "value": "MQ=="}"#, r#"{"key": "Yi9j", "value": "Mg=="}"#] {
+                founder.etcd.ask_v3("kv/put", pair).unwrap();
+            }
+            let by_v3 = Some(v3_keys(&founder));
+            return Some(Self { founder, others, keys: Keys::new(), by_v3 });
+        }
         founder.etcd.start().unwrap();
         keys::write_sample(&founder.etcd.client_url).unwrap();
         let keys = keys::dump(&founder.etcd.client_url).unwrap();
-        let others = names.iter().map(|name| Node::joining(tools, name, &founder)).collect();
-        Some(Self { founder, others, keys })
+        Some(Self { founder, others, keys, by_v3: None })
     }
 
     /// The founder with these nodes as members that run.
-    fn joined(names: &[&str]) -> Option<Self> {
-        let mut nodes = Self::new(names)?;
+    fn joined(serve: Serve, names: &[&str]) -> Option<Self> {
+        let mut nodes = Self::that(serve, names)?;
         for node in &mut nodes.others {
             node.ok(&["join"]);
             node.start_etcd();
@@ -59,10 +86,22 @@ impl Nodes {
 
     #[track_caller]
     fn assert_has_all(&self, node: &Node) {
+        if let Some(expected) = &self.by_v3 {
+            assert_eq!(&v3_keys(node), expected, "{}", node.etcd.name);
+            return;
+        }
         let found = Client::new(&node.etcd.client_url).unwrap().dump_local().unwrap();
         let differences = keys::compare(&self.keys, &found);
         assert!(differences.is_empty(), "{}: {differences:?}", node.etcd.name);
     }
+}
+
+/// All keys of the v3 store that this member has applied.
+fn v3_keys(node: &Node) -> Value {
+    let all = r#"{"key": "AA==", "range_end": "AA==", "serializable": true}"#;
+    let mut answer = node.etcd.ask_v3("kv/range", all).unwrap();
+    assert!(answer["kvs"].as_array().is_some_and(|kvs| !kvs.is_empty()), "{answer}");
+    answer["kvs"].take()
 }
 
 /// The member ID in the stamp, as etcd writes it.
@@ -72,7 +111,16 @@ fn stamped(node: &Node) -> Option<String> {
 
 #[test]
 fn two_nodes_join_one_after_the_other() {
-    let Some(mut nodes) = Nodes::new(&["e2", "e3"]) else { return };
+    two_nodes_join(Serve::V2);
+}
+
+#[test]
+fn two_nodes_join_where_the_v3_api_alone_is_served() {
+    two_nodes_join(Serve::V3Alone);
+}
+
+fn two_nodes_join(serve: Serve) {
+    let Some(mut nodes) = Nodes::that(serve, &["e2", "e3"]) else { return };
     for i in 0..2 {
         let node = &nodes.others[i];
         let log = node.ok(&["join"]);
@@ -108,7 +156,16 @@ fn two_nodes_join_one_after_the_other() {
 
 #[test]
 fn an_entry_that_never_started_is_used_again_and_nobody_else_comes_in_meanwhile() {
-    let Some(mut nodes) = Nodes::new(&["e2", "e3"]) else { return };
+    an_entry_is_used_again(Serve::V2);
+}
+
+#[test]
+fn an_entry_that_never_started_where_the_v3_api_alone_is_served() {
+    an_entry_is_used_again(Serve::V3Alone);
+}
+
+fn an_entry_is_used_again(serve: Serve) {
+    let Some(mut nodes) = Nodes::that(serve, &["e2", "e3"]) else { return };
     nodes.others[0].ok(&["join", "--no-start"]);
     let entry = nodes.entry(&nodes.others[0]);
     // Two members of which one runs: no quorum, and no leader to ask.
@@ -190,7 +247,16 @@ fn data_of_another_cluster_is_set_aside() {
 
 #[test]
 fn a_wiped_member_is_replaced_while_others_have_a_quorum() {
-    let Some(mut nodes) = Nodes::joined(&["e2", "e3"]) else { return };
+    a_wiped_member_is_replaced(Serve::V2);
+}
+
+#[test]
+fn a_wiped_member_is_replaced_where_the_v3_api_alone_is_served() {
+    a_wiped_member_is_replaced(Serve::V3Alone);
+}
+
+fn a_wiped_member_is_replaced(serve: Serve) {
+    let Some(mut nodes) = Nodes::joined(serve, &["e2", "e3"]) else { return };
     let old = nodes.entry(&nodes.others[1]);
     let node = &mut nodes.others[1];
     node.etcd.kill().unwrap();
@@ -208,7 +274,7 @@ fn a_wiped_member_is_replaced_while_others_have_a_quorum() {
 
 #[test]
 fn with_one_started_member_nothing_is_removed() {
-    let Some(mut nodes) = Nodes::joined(&["e2"]) else { return };
+    let Some(mut nodes) = Nodes::joined(Serve::V2, &["e2"]) else { return };
     let before = nodes.listed();
     let node = &mut nodes.others[0];
     node.etcd.kill().unwrap();
@@ -232,7 +298,7 @@ fn with_one_started_member_nothing_is_removed() {
 /// Restore would make a second cluster, and says join; join goes through the others.
 #[test]
 fn a_founding_member_that_is_lost_comes_back_through_the_others() {
-    let Some(mut nodes) = Nodes::joined(&["e2", "e3"]) else { return };
+    let Some(mut nodes) = Nodes::joined(Serve::V2, &["e2", "e3"]) else { return };
     let all: Vec<String> = std::iter::once(&nodes.founder)
         .chain(&nodes.others)
         .map(|node| format!("{}={}", node.etcd.name, node.etcd.peer_url))

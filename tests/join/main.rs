@@ -11,6 +11,7 @@ mod parallel_v3;
 mod recover;
 mod recover_said;
 mod seeded;
+mod v3_calls;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");

@@ -4,13 +4,26 @@ use testkit::etcd::{Member, introduce, raft};
 use testkit::files::tree;
 use testkit::keys::{self, Client};
 use testkit::node::Node;
-use testkit::tools::Tools;
+use testkit::tools::{Tools, etcd_version};
 
 use crate::PROGRAM;
 
 #[test]
 fn a_member_of_a_cluster_with_a_quorum_is_restored_only_when_forced() {
     let Some(tools) = Tools::from_env() else { return };
+    restored_only_when_forced(tools, true);
+}
+
+/// etcd 3.4 and newer with default flags.
+#[test]
+fn a_cluster_that_serves_the_v3_api_alone_is_a_living_one() {
+    let Some(tools) = Tools::from_env() else { return };
+    if etcd_version(&tools.etcd).unwrap() >= (3, 4) {
+        restored_only_when_forced(tools, false);
+    }
+}
+
+fn restored_only_when_forced(tools: &Tools, by_v2: bool) {
     let mut node = Node::new(PROGRAM, tools);
     let elsewhere = tempfile::tempdir().unwrap();
     let [mut second, mut third] =
@@ -26,6 +39,14 @@ fn a_member_of_a_cluster_with_a_quorum_is_restored_only_when_forced() {
     let expected = keys::dump(&node.etcd.client_url).unwrap();
     node.ok(&["backup"]);
     node.etcd.stop().unwrap();
+    if !by_v2 {
+        for member in [&mut second, &mut third] {
+            member.stop().unwrap();
+            member.without_v2();
+            member.spawn(&[]).unwrap();
+        }
+        third.wait_healthy().unwrap();
+    }
     second.wait_healthy().unwrap();
 
     let data = node.path("/var/lib/etcd2");
@@ -55,6 +76,10 @@ fn a_member_of_a_cluster_with_a_quorum_is_restored_only_when_forced() {
     let differences = keys::compare(&expected, &keys::dump(&node.etcd.client_url).unwrap());
     assert!(differences.is_empty(), "{differences:?}");
     assert_eq!(node.etcd.members().unwrap().len(), 1);
+    if !by_v2 {
+        assert_eq!(second.members().unwrap().len(), 3);
+        return;
+    }
     Client::new(&second.client_url).unwrap().put("/theirs", "1").unwrap();
     assert!(Client::new(&node.etcd.client_url).unwrap().get("/theirs").unwrap().is_none());
 }

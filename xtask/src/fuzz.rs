@@ -18,7 +18,7 @@ use crate::checkout::{self, cargo};
 use crate::program::compile::GNU;
 
 /// Each is a file in `fuzz/fuzz_targets`; the slowest come first.
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 11] = [
     "data_dir",
     "segment",
     "snapshot",
@@ -27,6 +27,7 @@ const TARGETS: [&str; 10] = [
     "proto",
     "members_json",
     "answers",
+    "v3_answers",
     "unit_environment",
     "etcd_config",
 ];

@@ -116,6 +116,9 @@ fn main() -> Result<()> {
     for text in MEMBERS {
         seeds.put("members_json", "answer", text.as_bytes())?;
     }
+    for (at, answer) in V3_ANSWERS.iter().enumerate() {
+        seeds.put("v3_answers", &format!("answer{at}"), answer)?;
+    }
     for text in UNITS {
         seeds.put("unit_environment", "unit", text.as_bytes())?;
     }
@@ -124,6 +127,15 @@ fn main() -> Result<()> {
     }
     Ok(())
 }
+
+/// Behind a byte that says in which pieces they come: frames, a head, JSON.
+const V3_ANSWERS: [&[u8]; 5] = [
+    b"\x03\0\0\0\0\x1a\x0a\x04\x08\x07\x10\x05\x12\x12\x08\x05\x12\x02e1\x1a\x04u:\x2f1\x22\x02u2\x28\x01",
+    b"\x01\0\0\0\0\x17\x0a\x04\x08\x07\x10\x05\x12\x053.4.2\x18\x05\x20\x05\x28\x09\x38\x09",
+    b"\x00HTTP/2 200 \r\ncontent-type: application/grpc\r\n\r\ngrpc-status: 9\r\ngrpc-message: 50%25%0a\r\n",
+    br#"0{"header":{"cluster_id":"7","member_id":"5"},"members":[{"ID":"5","name":"e1","peerURLs":["u"]}]}"#,
+    br#"0{"error":"a","message":"etcdserver: member not found","code":5}"#,
+];
 
 const MEMBERS: [&str; 4] = [
     r#"{"members":[{"id":"24640107e757f215","name":"h1","peerURLs":["http://127.0.0.1:48010"],"clientURLs":["http://127.0.0.1:48000"]}]}"#,

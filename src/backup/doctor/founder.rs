@@ -98,7 +98,7 @@ mod tests {
             id: 1,
             name: "e1".into(),
             peer_urls: vec!["http://other:1".into(), url.into()],
-            client_urls: Vec::new(),
+            ..Member::default()
         };
         let cluster = |url| Ok(Membership { cluster_id: 7, members: vec![member(url)] });
         let founder = ["http://e1:2380".to_owned()];
@@ -128,6 +128,7 @@ mod tests {
             name: "e1".into(),
             peer_urls: vec![peer.into()],
             client_urls: vec![client.into()],
+            ..Member::default()
         };
         for (founder, peer, client, want, words, hint) in [
             (

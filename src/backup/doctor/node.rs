@@ -111,7 +111,7 @@ fn judge_index(etcd: &Asked, log: Metadata, last: LogPosition) -> Check {
         (None, None) => Check::noted(
             "index",
             "etcd on this node does not report which index it has applied",
-            "this is normal if etcd's authentication is on or its v2 API is off",
+            "this is normal if etcd's authentication is on",
         ),
     }
 }

@@ -46,6 +46,11 @@ pub fn is_unasked(error: &Error) -> bool {
     error.downcast_ref::<NoAnswer>().is_some_and(ours)
 }
 
+/// Whether an error is that whoever answers there speaks another protocol.
+pub fn is_foreign(error: &Error) -> bool {
+    error.downcast_ref::<NoAnswer>().is_some_and(|none| none.why == Why::Foreign)
+}
+
 /// An error that is [`is_unasked`], for an answer that only says that we did not ask as we should have.
 pub fn unasked(text: String) -> Error {
     Error::new(NoAnswer { why: Why::Unasked, text })
@@ -58,7 +63,7 @@ pub(super) fn why(status: Option<i32>, stderr: &str, https: bool) -> Why {
         Some(52 | 55 | 56) if https => Why::Certificates,
         Some(7 | 28 | 52 | 55 | 56) => Why::Silent,
         Some(1) if stderr.contains("HTTP/0.9") => Why::Foreign,
-        Some(3 | 8 | 18 | 61) => Why::Foreign,
+        Some(3 | 8 | 16 | 18 | 61) => Why::Foreign,
         Some(35 | 51 | 53 | 54 | 58 | 59 | 60 | 64 | 66 | 77 | 80 | 82 | 83 | 90 | 91 | 98) => {
             Why::Certificates
         }
@@ -106,6 +111,7 @@ mod tests {
             (Some(1), "Protocol \"https\" not supported", Why::Unasked, Why::Unasked),
             (Some(1), "Received HTTP/0.9 when not allowed", Why::Foreign, Why::Foreign),
             (Some(3), "URL using bad/illegal format", Why::Foreign, Why::Foreign),
+            (Some(16), "Error in the HTTP2 framing layer", Why::Foreign, Why::Foreign),
             (Some(2), "", Why::Unasked, Why::Unasked),
             (Some(127), "error while loading shared libraries", Why::Unasked, Why::Unasked),
             (None, "", Why::Unasked, Why::Unasked),

@@ -33,8 +33,13 @@ impl Curl {
 
     /// Runs `body` for each call that the pattern fits; the call's configuration is `$CONFIG`, the real curl `$REAL`.
     pub fn instead(&self, pattern: &str, body: &str) {
+        self.instead_of(":", pattern, body);
+    }
+
+    /// The same, and `first` runs before anything else for every call.
+    pub fn instead_of(&self, first: &str, pattern: &str, body: &str) {
         let script = format!(
-            "#!/bin/sh\nREAL={}\ncd {}\n{{ echo \"$@\"; env; }} >>seen\nCONFIG=$(cat)\n\
+            "#!/bin/sh\nREAL={}\ncd {}\n{{ echo \"$@\"; env; }} >>seen\n{first}\nCONFIG=$(cat)\n\
              if printf '%s' \"$CONFIG\" | grep -q -- '{pattern}'; then\n{body}\nfi\n\
              printf '%s' \"$CONFIG\" | \"$REAL\" \"$@\"\n",
             self.real.display(),
