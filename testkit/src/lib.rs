@@ -10,6 +10,7 @@
 //! - [`certificates`]: an authority and certificates of it
 //! - [`bolt`]: what lies in a bucket of `snap/db`
 //! - [`keys`]: what is in the v2 store, and whether two stores are the same
+//! - [`v3`]: the v3 store by etcd's gateway: a sample, and what etcd answers
 //! - [`store`]: a log and a snapshot of any size, as etcd would have written them
 //! - [`replay`]: what the bytes of a log and of a snapshot say, read independently
 //! - [`schema`]: what JSON is to look like
@@ -41,4 +42,5 @@ pub mod schema;
 pub mod store;
 pub mod terminal;
 pub mod tools;
+pub mod v3;
 pub mod wait;
