@@ -1,11 +1,13 @@
 //! Makes a fixture: a real etcd is written to and stopped, its data directory packed beside what it listed last.
 //!
-//! `cargo run -p testkit --example fixture -- KIND NAME ETCD [LATER_ETCD]` writes `tests/fixtures/NAME.*`. KIND is one of
+//! `cargo run -p testkit --example fixture -- KIND NAME ETCD [LATER_ETCD | ETCDCTL]` writes `tests/fixtures/NAME.*`. KIND is one of
 //!
 //! - `single`: one member with a snapshot every 100 entries; half of the sample lies behind the newest
 //! - `purged`: the same, and waits until etcd has removed its oldest segment (2.0, which cuts at each snapshot)
 //! - `follower`: one of three that was down while the others wrote more than they keep for it, so it got a snapshot
 //! - `upgraded`: one member without a snapshot, written to by ETCD first and by LATER_ETCD then
+//! - `v3-member`: one of three with a v3 store and an alarm; `v3-learner`: one member with a v3 store, a learner that never
+//!   started, a member that was removed, and authentication switched on last
 //!
 //! etcd 3.x fills the last segment up to 64 MB with zeros: 1 MB of them stays, none if NAME ends with `-trimmed`.
 
@@ -23,6 +25,7 @@ use testkit::fixtures;
 use testkit::http::Connection;
 use testkit::keys::{self, Client, How};
 use testkit::tools::Tools;
+use testkit::v3;
 
 const SNAPSHOT_EVERY: usize = 100;
 /// Entries that etcd keeps in memory for a slow follower, in every version.
@@ -39,18 +42,27 @@ fn main() -> Result<()> {
         ["purged", name, etcd] => (name, single(&only(etcd), &dir(name), 620, is_purged)?),
         ["follower", name, etcd] => (name, follower(&only(etcd), work.path(), name)?),
         ["upgraded", name, etcd, later] => (name, upgraded(&only(etcd), &only(later), &dir(name))?),
-        _ => bail!("usage: fixture single|purged|follower|upgraded NAME ETCD [LATER_ETCD]"),
+        ["v3-member", name, etcd, ctl] => (name, v3_member(&with(etcd, ctl), work.path(), name)?),
+        ["v3-learner", name, etcd, ctl] => (name, v3_learner(&with(etcd, ctl), &dir(name))?),
+        _ => bail!(
+            "usage: fixture single|purged|follower|upgraded|v3-member|v3-learner NAME ETCD [LATER_ETCD | ETCDCTL]"
+        ),
     };
     trim(&dir(name).join("member/wal"), if name.ends_with("-trimmed") { 0 } else { ZEROS_KEPT })?;
     pack(&dir(name), name)?;
+    let what = if arguments[0].starts_with("v3-") { "v3" } else { "keys" };
     let keys =
-        File::create(fixtures::folder().join(format!("{name}.keys.json"))).context("creating the keys")?;
+        File::create(fixtures::folder().join(format!("{name}.{what}.json"))).context("creating the keys")?;
     serde_json::to_writer(keys, &listing).context("writing the keys")
 }
 
 /// A member is given the path of its etcd in [`Tools`], and uses nothing else of it.
 fn only(etcd: &str) -> Tools {
     Tools { etcd: etcd.into(), etcdctl: PathBuf::new(), rclone: PathBuf::new() }
+}
+
+fn with(etcd: &str, etcdctl: &str) -> Tools {
+    Tools { etcdctl: etcdctl.into(), ..only(etcd) }
 }
 
 fn single(tools: &Tools, dir: &Path, rounds: usize, ready: fn(&Path) -> bool) -> Result<Value> {
@@ -100,6 +112,42 @@ fn upgraded(tools: &Tools, later: &Tools, dir: &Path) -> Result<Value> {
     member.start()?;
     keys::write_sample(&member.client_url)?;
     stop_and_list(&mut member)
+}
+
+fn v3_member(tools: &Tools, work: &Path, name: &str) -> Result<Value> {
+    let mut cluster = Cluster::new(tools, &["e1", "e2", name].map(|n| (n, work.join(n))))?;
+    cluster.set("ETCD_SNAPSHOT_COUNT", &SNAPSHOT_EVERY.to_string());
+    cluster.start()?;
+    let url = cluster.members[2].client_url.clone();
+    v3::sample::write_sample(&url, "a")?;
+    let mut gateway = v3::Client::new(&url)?;
+    let id = gateway.call("maintenance/status", &json!({}))?["header"]["member_id"].clone();
+    gateway.call("maintenance/alarm", &json!({"action": "ACTIVATE", "memberID": id, "alarm": "NOSPACE"}))?;
+    let answers = v3::sample::answers(&url, &tools.etcdctl)?;
+    cluster.members[2].stop()?;
+    Ok(answers)
+}
+
+fn v3_learner(tools: &Tools, dir: &Path) -> Result<Value> {
+    let mut member = Member::new(tools, "e1", dir)?;
+    member.set("ETCD_SNAPSHOT_COUNT", SNAPSHOT_EVERY.to_string());
+    member.start()?;
+    let url = member.client_url.clone();
+    let mut gateway = v3::Client::new(&url)?;
+    // Another port: an ID comes from the URLs and the second.
+    let learner = |port| json!({"peerURLs": [format!("http://127.0.0.1:{port}")], "isLearner": true});
+    let removed = gateway.call("cluster/member/add", &learner(1))?["member"]["ID"].clone();
+    gateway.call("cluster/member/remove", &json!({"ID": removed}))?;
+    v3::sample::write_sample(&url, "a")?;
+    gateway.call("cluster/member/add", &learner(2))?;
+    let id = gateway.call("maintenance/status", &json!({}))?["header"]["member_id"].clone();
+    for action in ["ACTIVATE", "DEACTIVATE"] {
+        gateway.call("maintenance/alarm", &json!({"action": action, "memberID": id, "alarm": "NOSPACE"}))?;
+    }
+    let answers = v3::sample::answers(&url, &tools.etcdctl)?;
+    gateway.call("auth/enable", &json!({}))?;
+    member.stop()?;
+    Ok(answers)
 }
 
 /// Few keys and many entries: a data directory that stays small.

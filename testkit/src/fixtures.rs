@@ -30,6 +30,29 @@ pub const NAMES: [&str; 18] = [
     "v351-single-snap",
 ];
 
+/// Those with a v3 store, and without v2 keys.
+pub const V3_NAMES: [&str; 2] = ["v3423-v3-member-trimmed", "v351-v3-learner-trimmed"];
+
+/// Unpacks a fixture of [`V3_NAMES`] to `into`/`name`: the data directory, and what etcd answered just before the copy was
+/// made, see [`crate::v3::sample::answers`].
+///
+/// # Errors
+/// There is no such fixture, or it cannot be unpacked there.
+pub fn unpack_v3(name: &str, into: &Path) -> Result<(PathBuf, serde_json::Value)> {
+    unpack(name, into)?;
+    let listing = folder().join(format!("{name}.v3.json"));
+    let text = std::fs::read_to_string(&listing).with_context(|| format!("reading {}", listing.display()))?;
+    Ok((into.join(name), serde_json::from_str(&text)?))
+}
+
+fn unpack(name: &str, into: &Path) -> Result<()> {
+    let archive = folder().join(format!("{name}.tgz"));
+    let packed = File::open(&archive).with_context(|| format!("opening {}", archive.display()))?;
+    tar::Archive::new(flate2::read::GzDecoder::new(packed))
+        .unpack(into)
+        .with_context(|| format!("unpacking {}", archive.display()))
+}
+
 /// A fixture, unpacked.
 #[derive(Debug)]
 pub struct Fixture {
@@ -52,11 +75,7 @@ impl Fixture {
     /// # Errors
     /// There is no such fixture, or it cannot be unpacked there.
     pub fn unpack(name: &str, into: &Path) -> Result<Self> {
-        let archive = folder().join(format!("{name}.tgz"));
-        let packed = File::open(&archive).with_context(|| format!("opening {}", archive.display()))?;
-        tar::Archive::new(flate2::read::GzDecoder::new(packed))
-            .unpack(into)
-            .with_context(|| format!("unpacking {}", archive.display()))?;
+        unpack(name, into)?;
         let listing = folder().join(format!("{name}.keys.json"));
         let text =
             std::fs::read_to_string(&listing).with_context(|| format!("reading {}", listing.display()))?;
@@ -97,7 +116,7 @@ mod tests {
             .unwrap()
             .filter_map(|e| Some(e.unwrap().file_name().to_str()?.strip_suffix(".tgz")?.to_owned()))
             .collect();
-        assert_eq!(found, NAMES.map(str::to_owned).into());
+        assert_eq!(found, NAMES.into_iter().chain(V3_NAMES).map(str::to_owned).collect());
     }
 
     #[test]

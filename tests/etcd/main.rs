@@ -11,6 +11,7 @@ mod mutation;
 mod rewrite;
 mod running;
 mod second_look;
+mod v3;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");

@@ -172,6 +172,9 @@ fn parse(number: u64, run: u64, head: Vec<u8>, bytes: u64) -> Result<Page> {
         elements.push(element);
     }
     ensure!(kind == Kind::Leaf || count > 0, "a branch without a page below");
+    // Bolt may take one page too many, but no more.
+    let spare = run.saturating_sub(1).saturating_mul(bytes / run.max(1));
+    ensure!(end >= spare, "it has {run} pages, but what is in it ends at byte {end}");
     Ok(Page { kind, number, run, elements, head })
 }
 

@@ -1,5 +1,7 @@
 //! What is in a v3 store, and whether two stores are the same; asked through etcd's JSON gateway (3.4 and later).
 
+pub mod sample;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
