@@ -34,7 +34,7 @@ pub enum Recovery<'a> {
     /// It began elsewhere.
     Began {
         /// What it says of itself.
-        record: Record,
+        record: Box<Record>,
         /// The data in a file, if it is not to be brought from the remote.
         file: Option<&'a Path>,
     },
@@ -58,7 +58,7 @@ impl<'a> Recovery<'a> {
             }
         };
         log::info!("recovery {} makes cluster {:x}", record.token, record.cluster_id);
-        Ok(Self::Began { record, file: file.as_deref() })
+        Ok(Self::Began { record: Box::new(record), file: file.as_deref() })
     }
 
     /// The record of one that began elsewhere, if this node is the member already that it makes of it: then there is nothing to

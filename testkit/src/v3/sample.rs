@@ -90,7 +90,7 @@ pub fn answers(url: &str, etcdctl: &Path) -> Result<Value> {
         Ok(hash) => hash,
         Err(_) => hash_kv(url, etcdctl)?,
     };
-    let all = json!({"key": base64(&[0]), "range_end": base64(&[0])});
+    let all = json!({"key": base64([0]), "range_end": base64([0])});
     Ok(json!({
         "range": v3.call("kv/range", &all)?,
         "hash": hash,
