@@ -2,7 +2,7 @@
 
 use std::io::stdout;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
 use super::args;
 use crate::archive::lineage::Parent;
@@ -57,11 +57,13 @@ pub(super) fn run(root: &Root, options: &args::Status) -> Result<Exit> {
         }
         Err(e) if exit_of(&e) == Exit::NotFound => {
             let ended = no_member(&node, e);
-            let unseen = match &ended {
-                Ok(_) => "etcd has no data here".to_owned(),
-                Err(e) => format!("{e:#}"),
+            let lost = |e: &Error| {
+                let hint = "if etcd runs, see where it writes: sudo /opt/bin/etcd2-backup look; else what a restore can \
+                            begin with: sudo /opt/bin/etcd2-backup sources; then docs/recovery.md";
+                Warning { kind: "no-data", text: format!("{e:#}"), hint }
             };
-            say(options.json, &around, Err(&unseen), Vec::new())?;
+            let warnings = ended.as_ref().err().map(lost).into_iter().collect();
+            say(options.json, &around, Err("etcd has no data here"), warnings)?;
             ended
         }
         // What root alone may read is asked of root; the rest is said.

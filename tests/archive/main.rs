@@ -5,6 +5,7 @@ mod drill;
 mod json;
 mod list;
 mod migrate;
+mod narrow;
 mod progress;
 mod prune;
 mod verify;

@@ -106,6 +106,7 @@ impl Warning {
             "other-cluster" | "went-back" => "sudo /opt/bin/etcd2-backup list",
             "altered" => "sudo /opt/bin/etcd2-backup install --check",
             "unseen" => "sudo /opt/bin/etcd2-backup status",
+            "no-data" => "sudo /opt/bin/etcd2-backup sources",
             _ => DOCTOR,
         }
     }
