@@ -295,11 +295,11 @@ fn a_member_that_serves_grpc_alone_lets_a_node_in_and_lives() {
 
     // What `recover` waits for at last.
     let cluster = api::members(&Client::default(), &e2.etcd.client_url).unwrap().cluster_id.to_string();
-    let served = e2.run(&["await", "--cluster", &cluster, "--index", "5"]);
+    let served = e2.run(&["await", "--cluster", &cluster, "--index", "5", "--wait", "30s"]);
     assert_eq!(served.code, 0, "{}", served.log);
     assert!(served.answer.contains(r#""members":2"#), "{}", served.answer);
     curl.honest();
-    e2.ok(&["await", "--cluster", &cluster, "--index", "5"]);
+    e2.ok(&["await", "--cluster", &cluster, "--index", "5", "--wait", "30s"]);
 }
 
 /// One that lists no HTTP/2 and knows no option for it.
