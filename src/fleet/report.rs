@@ -157,7 +157,7 @@ pub struct Serving {
     pub members: usize,
     /// The last entry it has applied.
     pub index: u64,
-    /// How many keys it has; none if it keeps that behind its authentication.
+    /// How many keys it has; none if it keeps that behind its authentication, or serves no v2 API.
     pub keys: Option<u64>,
 }
 

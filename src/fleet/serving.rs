@@ -3,14 +3,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::report::Serving;
 use crate::cluster::access::Access;
 use crate::cluster::api::{self, Applied};
 use crate::exit::{Exit, fault, hint_of};
 use crate::settings::Settings;
-use crate::sys::http::{Client, is_unasked};
+use crate::sys::http::{Client, is_foreign, is_unasked};
 
 /// Between two looks; etcd's own start takes seconds.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -54,8 +54,12 @@ fn look(http: &Client, url: &str, cluster_id: u64, index: u64) -> Result<Serving
         Applied::Index(applied) => applied,
         Applied::Healthy(_) => index,
     };
-    let keys = http.get(&format!("{url}/v2/keys/?recursive=true")).context("asking for the keys")?;
-    let keys = (keys.status == 200).then(|| count(&keys.body));
+    let keys = match http.get(&format!("{url}/v2/keys/?recursive=true")) {
+        Ok(keys) => (keys.status == 200).then(|| count(&keys.body)),
+        // Nothing but gRPC is spoken there.
+        Err(e) if is_foreign(&e) => None,
+        Err(e) => return Err(e.context("asking for the keys")),
+    };
     Ok(Serving { members: members.members.len(), index: applied, keys })
 }
 

@@ -45,9 +45,11 @@ fn coming(tools: &Tools, name: &str, node: &Node, folder: &tempfile::TempDir) ->
     member
 }
 
-fn done(admission: Admission) -> u64 {
-    let Admission::Done(id) = admission else { panic!("{admission:?}") };
-    id
+fn done(admission: anyhow::Result<Admission>) -> u64 {
+    match admission.unwrap() {
+        Admission::Done(id) => id,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -105,17 +107,17 @@ fn members_come_as_learners_get_a_vote_and_go() {
     assert!(format!("{:#}", full.unwrap_err()).ends_with("no room"));
 
     let folder = tempfile::tempdir().unwrap();
-    let cluster = Cluster::find(&Access::default(), &[node.etcd.peer_url.clone()]).unwrap();
+    let cluster = Cluster::find(&Access::default(), std::slice::from_ref(&node.etcd.peer_url)).unwrap();
     let mut e2 = coming(tools, "e2", &node, &folder);
     let peer_urls = [e2.peer_url.clone()];
-    let learner = done(membership::add_learner(&cluster, &peer_urls).unwrap());
-    assert_eq!(done(membership::add_learner(&cluster, &peer_urls).unwrap()), learner);
+    let learner = done(membership::add_learner(&cluster, &peer_urls));
+    assert_eq!(done(membership::add_learner(&cluster, &peer_urls)), learner);
     let is_learner = || cluster.members().unwrap().by_id(learner).unwrap().is_learner;
     assert!(is_learner());
     let early = calls::promote(&http, url, learner).unwrap();
     assert!(matches!(&early, Change::Unknown(why) if why.contains("in sync")), "{early:?}");
     e2.spawn(&[]).unwrap();
-    assert_eq!(done(membership::promote(&cluster, learner).unwrap()), learner);
+    assert_eq!(done(membership::promote(&cluster, learner)), learner);
     e2.wait_healthy().unwrap();
     assert!(!is_learner());
     assert!(matches!(calls::promote(&http, url, learner).unwrap(), Change::No(_)));
@@ -130,15 +132,15 @@ fn members_come_as_learners_get_a_vote_and_go() {
     // For some seconds behind the last change etcd is not sure of itself, then it says that they are taken.
     let again = api::add(&http, url, &peer_urls).unwrap();
     assert!(matches!(again, Change::No(_) | Change::Unknown(_)), "{again:?}");
-    assert_eq!(done(membership::add(&cluster, &peer_urls).unwrap()), learner);
+    assert_eq!(done(membership::add(&cluster, &peer_urls)), learner);
     // Who is not there needs not be removed.
     assert_eq!(api::remove(&http, url, 7).unwrap(), Change::Done(None));
-    assert_eq!(done(membership::remove(&cluster, learner).unwrap()), learner);
+    assert_eq!(done(membership::remove(&cluster, learner)), learner);
     assert_eq!(cluster.members().unwrap().members.len(), 1);
 
     // Without its quorum a change may be done or not.
     let e3 = coming(tools, "e3", &node, &folder);
-    done(membership::add(&cluster, &[e3.peer_url.clone()]).unwrap());
+    done(membership::add(&cluster, std::slice::from_ref(&e3.peer_url)));
     let late = api::add(&http, url, &["http://127.0.0.1:9".into()]).unwrap();
     assert!(matches!(late, Change::No(_) | Change::Unknown(_)), "{late:?}");
     drop(node);
@@ -295,11 +297,11 @@ fn a_member_that_serves_grpc_alone_lets_a_node_in_and_lives() {
 
     // What `recover` waits for at last.
     let cluster = api::members(&Client::default(), &e2.etcd.client_url).unwrap().cluster_id.to_string();
-    let served = e2.run(&["await", "--cluster", &cluster, "--index", "5"]);
+    let served = e2.run(&["await", "--cluster", &cluster, "--index", "5", "--wait", "30s"]);
     assert_eq!(served.code, 0, "{}", served.log);
     assert!(served.answer.contains(r#""members":2"#), "{}", served.answer);
     curl.honest();
-    e2.ok(&["await", "--cluster", &cluster, "--index", "5"]);
+    e2.ok(&["await", "--cluster", &cluster, "--index", "5", "--wait", "30s"]);
 }
 
 /// One that lists no HTTP/2 and knows no option for it.

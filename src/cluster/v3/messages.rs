@@ -206,7 +206,7 @@ pub fn hash_kv(answer: &[u8]) -> Result<HashKv> {
         match field? {
             (1, value) => found.header = header(value)?,
             (2, value) => {
-                found.hash = u32::try_from(value.number()?).context("a hash of more than 32 bits")?
+                found.hash = u32::try_from(value.number()?).context("a hash of more than 32 bits")?;
             }
             (3, value) => found.compact_revision = value.number()?.cast_signed(),
             _ => {}
