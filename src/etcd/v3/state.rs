@@ -92,13 +92,12 @@ impl V3State {
     /// As there.
     pub fn read_with_pages<S: Read + Seek>(db: &mut Db<S>) -> Result<(Self, PageSet)> {
         let mut this = Self { revision: 1, ..Self::default() };
-        let mut meta = false;
+        // Empty as long as nothing was asked of the v3 store.
+        ensure!(db.bucket("meta")?.is_some(), "there is no bucket meta: it is no db of etcd");
         let reached = db.check(&mut |bucket, key, value| {
-            meta |= bucket == b"meta";
             let name = || format!("the bucket {}", String::from_utf8_lossy(bucket));
             this.row(bucket, key, value).with_context(name)
         })?;
-        ensure!(meta, "nothing is in the bucket meta: it is no db of etcd, or one that was just made");
         let behind = this.compacted.max(this.compacting).unwrap_or_default();
         this.revision = this.revision.max(behind);
         Ok((this, reached.pages))
