@@ -46,7 +46,8 @@ fn inspect(path: &Path, arguments: &[&str]) -> Run {
 fn expect(path: &Path, arguments: &[&str], code: i32, words: &[&str]) -> String {
     let run = inspect(path, arguments);
     assert_eq!(run.code, code, "{}{}", run.out, run.err);
-    let said = [run.out.as_str(), &run.err, &on_one_line(&run.out), &on_one_line(&run.err)];
+    let broken: String = run.out.lines().map(str::trim_start).collect();
+    let said = [run.out.as_str(), &run.err, &on_one_line(&run.out), &on_one_line(&run.err), &broken];
     for word in words {
         assert!(said.iter().any(|text| text.contains(word)), "no {word:?} in: {}{}", run.out, run.err);
     }
