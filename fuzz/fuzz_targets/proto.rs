@@ -4,7 +4,11 @@
 use etcd2_backup::etcd::members::{self, Change};
 use etcd2_backup::etcd::proto::{ConfChange, Entry, HardState, LogPosition, Metadata, SnapshotMetadata};
 use etcd2_backup::etcd::request::{self, Payload};
+use etcd2_backup::etcd::v3::alarms::Alarms;
+use etcd2_backup::etcd::v3::mvcc::KeyValue;
+use etcd2_backup::etcd::v3::requests::Request;
 use etcd2_backup::etcd::wire::{Encoder, Fields, Message, Value};
+use etcd2_backup::inspect::v3_entry::V3Entry;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -40,6 +44,19 @@ fuzz_target!(|data: &[u8]| {
     }
     let (payload, _) = (Payload::of(data), request::Effect::of(data));
     assert_eq!(payload == Payload::NoOp, data.is_empty());
+    if let Ok(request) = Request::of(data) {
+        assert!(request.may_move_revision() <= 1);
+        let mut alarms = Alarms::default();
+        request.alarm().into_iter().for_each(|alarm| alarms.apply(alarm));
+        assert!(alarms.0.len() <= 1);
+    }
+    for values in [false, true] {
+        if let Ok(told) = V3Entry::of(data, values) {
+            assert!(!told.to_string().contains('\n'), "an entry is one line");
+            serde_json::to_string(&told).expect("any entry is JSON");
+        }
+    }
+    let _ = KeyValue::decode(data);
     if let Ok(fields) = Fields::new(data).collect::<Result<Vec<_>, _>>()
         && fields.iter().all(|f| f.1 != Value::Fixed)
     {

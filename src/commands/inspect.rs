@@ -22,8 +22,8 @@ pub(super) fn run(options: &args::Inspect) -> Result<Exit> {
 
     let mut out = Output::new(options.json);
     let listed = match options.entries {
-        Some(range) => entries::list(&subject, range, &mut out),
-        None if options.keys => keys::list(&subject, &mut out),
+        Some(range) => entries::list(&subject, range, options.values, &mut out),
+        None if options.keys => keys::list(&subject, options.values, &mut out),
         None if options.json => out.json(&report),
         None => out.text(&table::render(&report, width(&stdout()))),
     };

@@ -9,6 +9,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::subject::Subject;
+use super::v3_entry::V3Entry;
 use crate::etcd::frame::{Kind, Record};
 use crate::etcd::members::{Change, MemberJson};
 use crate::etcd::proto::{ConfChangeKind, Entry, EntryKind};
@@ -53,15 +54,17 @@ impl FromStr for IndexRange {
 ///
 /// # Errors
 /// The log cannot be read on, or the output is closed.
-pub fn list(subject: &Subject, range: IndexRange, out: &mut Output) -> Result<()> {
+pub fn list(subject: &Subject, range: IndexRange, values: bool, out: &mut Output) -> Result<()> {
     if !out.json {
         out.text("   index  term  entry\n")?;
     }
-    subject.records(&mut Lister { range, out })
+    subject.records(&mut Lister { range, values, out })
 }
 
 struct Lister<'a> {
     range: IndexRange,
+    /// Those of the v3 store too.
+    values: bool,
     out: &'a mut Output,
 }
 
@@ -78,7 +81,7 @@ impl Sink for Lister<'_> {
         if !(self.range.first..=self.range.last).contains(&entry.index) {
             return Ok(());
         }
-        let line = Line::of(&entry);
+        let line = Line::of(&entry, self.values);
         if self.out.json { self.out.json(&line) } else { self.out.text(&format!("{line}\n")) }
     }
 }
@@ -120,16 +123,21 @@ pub struct Line<'a> {
     name: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     peer_urls: Vec<String>,
+    /// What it asks of the v3 store.
+    #[serde(flatten)]
+    v3: Option<V3Entry<'a>>,
 }
 
 impl<'a> Line<'a> {
     /// What an entry says.
-    pub fn of(entry: &Entry<'a>) -> Self {
+    pub fn of(entry: &Entry<'a>, values: bool) -> Self {
         let line = match entry.kind {
             EntryKind::Normal => match Payload::of(entry.data) {
                 Payload::NoOp => Self { kind: "no-op", ..Self::default() },
                 Payload::V2(request) => Self::v2(&request),
-                Payload::V3(what) => Self { kind: "v3", what, ..Self::default() },
+                Payload::V3(what) => {
+                    Self { kind: "v3", what, v3: V3Entry::of(entry.data, values).ok(), ..Self::default() }
+                }
                 Payload::Unknown => Self { kind: "unknown", ..Self::default() },
             },
             EntryKind::ConfChange => Self::membership(entry),
@@ -208,7 +216,8 @@ impl fmt::Display for Line<'_> {
         self.prev_index.iter().try_for_each(|v| write!(f, " prevIndex={v}"))?;
         self.prev_exist.iter().try_for_each(|v| write!(f, " prevExist={v}"))?;
         self.expiration.iter().try_for_each(|v| write!(f, " expires {v}"))?;
-        self.time.iter().try_for_each(|v| write!(f, " {v}"))
+        self.time.iter().try_for_each(|v| write!(f, " {v}"))?;
+        self.v3.iter().try_for_each(|v3| write!(f, "{v3}"))
     }
 }
 
@@ -289,7 +298,7 @@ mod tests {
             (EntryKind::ConfChange, b"junk".to_vec(), "unknown", r#""unknown""#),
         ];
         for (kind, data, text, json) in table {
-            let line = Line::of(&Entry { kind, term: 2, index: 17, data: &data });
+            let line = Line::of(&Entry { kind, term: 2, index: 17, data: &data }, true);
             assert_eq!(line.to_string(), format!("      17     2  {text}"));
             let expected = format!(r#"{{"index":17,"term":2,"kind":{json}}}"#);
             assert_eq!(serde_json::to_string(&line).unwrap(), expected);

@@ -7,6 +7,7 @@ use std::{mem, thread};
 
 use anyhow::Result;
 
+use super::db;
 use super::report::{Damage, GenerationSummary, LogSummary, Member, PartPlace, Report, Snapshot, State};
 use super::subject::{Archive, Subject, file_name, segment_file, snapshot_file};
 use crate::archive::chain::Generation;
@@ -41,6 +42,7 @@ impl Report {
             Subject::Snapshot(path) => made.snapshot(path),
             Subject::Part(path) => made.part(path),
             Subject::Archive(archive) => made.archive(archive),
+            Subject::Db(path) => made.db(path),
         }
         Ok((made.report, made.first))
     }
@@ -101,6 +103,9 @@ impl Made {
         if let Some(error) = survey.fault {
             self.fault(survey.damaged.then(|| end.clone()), error);
         }
+        if survey.db != Db::Empty || dir.snap.join("db").exists() {
+            self.db_of(&dir.snap.join("db"));
+        }
         let segments = survey.walk.extents.len();
         let mut content = Content { replay: survey.replay, segments, ..Content::default() };
         if let Some(base) = survey.base {
@@ -133,6 +138,26 @@ impl Made {
         let three = content.replay.log.padded || stop == Stop::Zeros;
         self.report.etcd = Some(if three { Family::Three } else { Family::Two });
         self.content(content, end, &stop);
+    }
+
+    fn db(&mut self, path: &Path) {
+        self.report.kind = "db";
+        self.report.etcd = Some(Family::Three);
+        self.db_of(path);
+        if let Some(v3) = &self.report.v3
+            && v3.sum == Some(false)
+        {
+            let what = format!("the sha256 at the end of {} is not that of the db before it", path.display());
+            let hint = "take another copy of the snapshot, or an older one";
+            self.fault(Some(file_name(path)), fault(Exit::Corrupt, what, hint));
+        }
+    }
+
+    fn db_of(&mut self, path: &Path) {
+        match db::summary(path) {
+            Ok(summary) => self.report.v3 = Some(summary),
+            Err(e) => self.fault(Some(file_name(path)), e),
+        }
     }
 
     fn snapshot(&mut self, path: &Path) {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use super::subject::Subject;
+use super::v3_keys;
 use crate::etcd::frame::Record;
 use crate::etcd::replay::Sink;
 use crate::etcd::snap::{self, SnapshotName};
@@ -51,17 +52,25 @@ impl fmt::Display for Key {
     }
 }
 
-/// Lists the keys of the subject's snapshot.
+/// Lists the keys of the subject's snapshot, and those of its v3 store; the values of these only if asked for.
 ///
 /// # Errors
 /// It cannot be read on, or the output is closed.
-pub fn list(subject: &Subject, out: &mut Output) -> Result<()> {
+pub fn list(subject: &Subject, values: bool, out: &mut Output) -> Result<()> {
+    if let Subject::Db(path) = subject {
+        return v3_keys::list(path, values, out).map(drop);
+    }
     if !out.json {
         out.text(" created modified  key and value\n")?;
     }
     let mut lister = Lister { out, snapshots: 0 };
     subject.snapshot(&mut lister)?;
-    if lister.snapshots == 0 {
+    let none = lister.snapshots == 0;
+    let listed = match subject.db().filter(|db| db.exists()) {
+        Some(db) => v3_keys::list(&db, values, out)?,
+        None => 0,
+    };
+    if none && listed == 0 {
         log::info!("there is no snapshot: all keys are in the log's entries (--entries)");
     }
     Ok(())

@@ -9,7 +9,7 @@ use crate::etcd::datadir::Family;
 pub struct Report {
     /// Version of these fields, 1.
     pub format: u32,
-    /// `data-dir`, `archive`, `segment`, `snapshot` or `part`.
+    /// `data-dir`, `archive`, `segment`, `snapshot`, `part` or `db`.
     pub kind: &'static str,
     /// Whether it is whole.
     pub state: State,
@@ -31,6 +31,8 @@ pub struct Report {
     pub log: Option<LogSummary>,
     /// Where v3 data was seen, if any.
     pub v3_data: Option<String>,
+    /// What the db of the v3 store says, if there is one.
+    pub v3: Option<V3Summary>,
     /// Of a part: its place in the archive.
     pub part: Option<PartPlace>,
     /// Of an archive: all generations, oldest first. The fields above are those of the last one.
@@ -106,6 +108,79 @@ pub struct LogSummary {
     pub end: String,
     /// What is there: `end`, `zeros` (preallocated), `torn` or `corrupt`.
     pub tail: &'static str,
+}
+
+/// A db of the v3 store.
+#[derive(Debug, Serialize)]
+pub struct V3Summary {
+    /// Size of the file.
+    pub bytes: u64,
+    /// Whether the sha256 at the end of a maintenance snapshot is right; null if there is none.
+    pub sum: Option<bool>,
+    /// Bolt's transaction.
+    pub txid: u64,
+    /// Bytes of a page.
+    pub page_size: u64,
+    /// How many pages there are.
+    pub pages: u64,
+    /// How many of them are in use.
+    pub pages_in_use: u64,
+    /// The last entry of the log that the db has.
+    pub consistent_index: u64,
+    /// That entry's term; null before 3.5.
+    pub term: Option<u64>,
+    /// The store's revision.
+    pub revision: u64,
+    /// Up to which revision the history is compacted.
+    pub compacted: Option<u64>,
+    /// Changes of keys that are kept, deletions included.
+    pub revisions: u64,
+    /// Of these the deletions.
+    pub deletions: u64,
+    /// Bytes of their keys and values.
+    pub key_bytes: u64,
+    /// The alarms that are on.
+    pub alarms: Vec<V3Alarm>,
+    /// The members, as the db has them.
+    pub members: Vec<V3Peer>,
+    /// Members that were removed, in hex.
+    pub removed: Vec<String>,
+    /// The cluster's version.
+    pub cluster_version: Option<String>,
+    /// The version of the db's layout; null before 3.6.
+    pub storage_version: Option<String>,
+    /// Authentication is on.
+    pub auth_enabled: bool,
+    /// How many users there are.
+    pub users: u64,
+    /// How many roles there are.
+    pub roles: u64,
+    /// How many leases there are.
+    pub leases: u64,
+    /// There are keys below `/registry/`: it looks like Kubernetes.
+    pub kubernetes: bool,
+}
+
+/// An alarm.
+#[derive(Debug, Serialize)]
+pub struct V3Alarm {
+    /// Whose, in hex.
+    pub member_id: String,
+    /// `NOSPACE` or `CORRUPT`.
+    pub alarm: String,
+}
+
+/// A member as the db has it.
+#[derive(Debug, Serialize)]
+pub struct V3Peer {
+    /// In hex.
+    pub id: String,
+    /// Empty if it has never started.
+    pub name: String,
+    /// Where its peers reach it.
+    pub peer_urls: Vec<String>,
+    /// It has no vote yet.
+    pub learner: bool,
 }
 
 /// A part's place in the archive.

@@ -33,6 +33,8 @@ pub enum Subject {
     Snapshot(PathBuf),
     /// One part of an archive.
     Part(PathBuf),
+    /// A db of the v3 store.
+    Db(PathBuf),
 }
 
 /// A local folder with generations in it.
@@ -50,8 +52,7 @@ impl Subject {
     /// # Errors
     /// [`Exit::NotFound`] if it is nothing that this program knows.
     pub fn find(path: &Path, wal_dir: Option<&Path>) -> Result<Self> {
-        let known =
-            "name a data directory, a machine's directory of the archive, or a .wal, .snap or .part file";
+        let known = "name a data directory, a machine's directory of the archive, or a .wal, .snap, .part or .db file";
         let is_dir = match fs::metadata(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 return Err(fault(Exit::NotFound, format!("there is no {}", path.display()), known));
@@ -69,6 +70,8 @@ impl Subject {
             Some("wal") => Ok(Self::Segment(path.into())),
             Some("snap") => Ok(Self::Snapshot(path.into())),
             Some("part") => Ok(Self::Part(path.into())),
+            Some("db") => Ok(Self::Db(path.into())),
+            None if file_name(path) == "db" => Ok(Self::Db(path.into())),
             _ => Err(fault(
                 Exit::NotFound,
                 format!("{} is not a file of etcd or etcd2-backup", path.display()),
@@ -88,9 +91,18 @@ impl Subject {
                 None => Ok(()),
             },
             Self::Snapshot(path) => snapshot_file(path, sink),
-            Self::Segment(_) => Ok(()),
+            Self::Segment(_) | Self::Db(_) => Ok(()),
             Self::Part(path) => part_file(path, sink),
             Self::Archive(archive) => archive.read(archive.newest(), 1, sink).1,
+        }
+    }
+
+    /// Where its db of the v3 store is, if it has one.
+    pub fn db(&self) -> Option<PathBuf> {
+        match self {
+            Self::DataDir(dir) => Some(dir.snap.join("db")),
+            Self::Db(path) => Some(path.clone()),
+            _ => None,
         }
     }
 
@@ -105,7 +117,7 @@ impl Subject {
                 let from = Place::start_of(first);
                 wal::walk(&dir.wal, from, Reading::Still, &mut |s, record| sink.record(s, record)).map(drop)
             }
-            Self::Snapshot(_) => Ok(()),
+            Self::Snapshot(_) | Self::Db(_) => Ok(()),
             Self::Segment(path) => match segment_file(path, sink) {
                 (_, Ok(Stop::Corrupt(reason))) => bail!(reason),
                 (_, read) => read.map(drop),
@@ -117,7 +129,7 @@ impl Subject {
 }
 
 /// Opens a file that somebody named: links on the way to it are meant.
-fn open(path: &Path) -> Result<File> {
+pub(super) fn open(path: &Path) -> Result<File> {
     let real = path.canonicalize().with_context(|| format!("opening {}", path.display()))?;
     file::open(&real)?.with_context(|| format!("{} is gone", path.display()))
 }

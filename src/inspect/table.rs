@@ -1,6 +1,6 @@
 //! A report for people.
 
-use super::report::{LogSummary, Report, State};
+use super::report::{LogSummary, Report, State, V3Summary};
 use crate::etcd::datadir::Family;
 use crate::sys::terminal::table::{Column, bytes, count, table};
 use crate::sys::terminal::text;
@@ -41,6 +41,9 @@ pub fn render(report: &Report, width: usize) -> String {
         of_log(&mut table, log);
     }
     table.some("v3 data", report.v3_data.as_deref());
+    if let Some(v3) = &report.v3 {
+        of_v3(&mut table, v3);
+    }
     for g in &report.generations {
         let span = [&g.from, &g.to].map(|t| t.as_deref().unwrap_or("?"));
         table.row(
@@ -86,6 +89,49 @@ fn of_log(table: &mut Table, log: &LogSummary) {
         other => other,
     };
     table.row("tail", &format!("{} {tail}", log.end));
+}
+
+fn of_v3(table: &mut Table, v3: &V3Summary) {
+    let sum = match v3.sum {
+        Some(true) => ", its sha256 is right",
+        Some(false) => ", its sha256 is wrong",
+        None => "",
+    };
+    let of = bytes(v3.bytes);
+    let pages = format!("{} of {} pages in use", v3.pages_in_use, v3.pages);
+    table.row("v3 db", &format!("{of}, transaction {}, {pages}{sum}", v3.txid));
+    let term = v3.term.map_or(String::new(), |term| format!(", term {term}"));
+    table.row("v3 applied", &format!("index {}{term}", v3.consistent_index));
+    let compacted = v3.compacted.map_or(String::new(), |revision| format!(", compacted to {revision}"));
+    let rows = count(v3.revisions, "change", "changes");
+    let what = format!("{}{compacted}, {rows} of keys with {}", v3.revision, bytes(v3.key_bytes));
+    table.row("v3 revision", &what);
+    for member in &v3.members {
+        let name = if member.name.is_empty() { "(not started yet)" } else { &member.name };
+        let learner = if member.learner { "  learner" } else { "" };
+        table.row(
+            "v3 members",
+            &format!("{:<16}  {name}  {}{learner}", member.id, member.peer_urls.join(",")),
+        );
+    }
+    for alarm in &v3.alarms {
+        table.row("v3 alarm", &format!("{} of member {}", alarm.alarm, alarm.member_id));
+    }
+    if let Some(cluster) = &v3.cluster_version {
+        let storage = v3.storage_version.as_ref().map_or(String::new(), |v| format!(", of the db {v}"));
+        table.row("v3 version", &format!("of the cluster {cluster}{storage}"));
+    }
+    if v3.users + v3.roles > 0 || v3.auth_enabled {
+        let (users, roles) = (count(v3.users, "user", "users"), count(v3.roles, "role", "roles"));
+        let on = if v3.auth_enabled { "on" } else { "off" };
+        table.row("v3 auth", &format!("{on}, {users}, {roles}"));
+    }
+    if v3.leases > 0 {
+        table.row("v3 leases", &v3.leases.to_string());
+    }
+    if v3.kubernetes {
+        table.row("v3 keys", "of Kubernetes (/registry/)");
+    }
 }
 
 fn state(state: State) -> &'static str {

@@ -98,6 +98,7 @@ fn matches(pattern: &str, text: &str) -> bool {
         "^(0|[1-9a-f][0-9a-f]{0,15})$" => {
             text == "0" || text.len() <= 16 && !text.starts_with('0') && all(text, hex)
         }
+        "^[0-9a-f]{16}$" => text.len() == 16 && all(text, hex),
         "^[0-9a-f]{64}$" => text.len() == 64 && all(text, hex),
         "^[0-7]{4}$" => text.len() == 4 && all(text, |b| (b'0'..=b'7').contains(&b)),
         r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$" => {

@@ -8,7 +8,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use testkit::fixtures::{Fixture, NAMES};
+use sha2::{Digest, Sha256};
+use testkit::fixtures::{Fixture, NAMES, V3_NAMES, unpack_v3};
 use testkit::keys::{self, Client, Keys};
 use testkit::node::Node;
 use testkit::tools::Tools;
@@ -45,7 +46,8 @@ fn inspect(path: &Path, arguments: &[&str]) -> Run {
 fn expect(path: &Path, arguments: &[&str], code: i32, words: &[&str]) -> String {
     let run = inspect(path, arguments);
     assert_eq!(run.code, code, "{}{}", run.out, run.err);
-    let said = [run.out.as_str(), &run.err, &on_one_line(&run.out), &on_one_line(&run.err)];
+    let broken: String = run.out.lines().map(str::trim_start).collect();
+    let said = [run.out.as_str(), &run.err, &on_one_line(&run.out), &on_one_line(&run.err), &broken];
     for word in words {
         assert!(said.iter().any(|text| text.contains(word)), "no {word:?} in: {}{}", run.out, run.err);
     }
@@ -73,12 +75,25 @@ fn alter(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 fn every_fixture_is_told_as_expected() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/etcd/inspect");
     let update = std::env::var_os("UPDATE_EXPECTED").is_some();
-    for name in NAMES {
-        let (work, fixture) = fixture(name);
+    for name in NAMES.into_iter().chain(V3_NAMES) {
+        let (work, data_dir) = match V3_NAMES.contains(&name) {
+            true => {
+                let work = tempfile::tempdir().unwrap();
+                let (data_dir, _) = unpack_v3(name, work.path()).unwrap();
+                (work, data_dir)
+            }
+            false => {
+                let (work, fixture) = fixture(name);
+                (work, fixture.data_dir)
+            }
+        };
         let place = work.path().to_str().unwrap();
         let mut told = String::new();
-        for arguments in [&[][..], &["--json"], &["--entries=..12"], &["--entries=8..9", "--json"]] {
-            let run = inspect(&fixture.data_dir, arguments);
+        let all = ["--entries=165..", "--keys"];
+        let v3 = if V3_NAMES.contains(&name) { all.as_slice() } else { &[] };
+        let arguments = [&[][..], &["--json"], &["--entries=..12"], &["--entries=8..9", "--json"]];
+        for arguments in arguments.into_iter().chain(v3.chunks(1)) {
+            let run = inspect(&data_dir, arguments);
             told += &format!(
                 "$ etcd2-backup inspect {} # {}\n",
                 [&[name], arguments].concat().join(" "),
@@ -96,7 +111,7 @@ fn every_fixture_is_told_as_expected() {
         assert!(!table.contains("value-") && !table.contains("svc"), "{name}: a value or key in {table}");
     }
     let files = fs::read_dir(&folder).unwrap().count();
-    assert_eq!(files, NAMES.len(), "a text without a fixture");
+    assert_eq!(files, NAMES.len() + V3_NAMES.len(), "a text without a fixture");
 }
 
 /// One line of `--keys --json`.
@@ -247,6 +262,46 @@ fn layouts_and_what_is_not_there() {
     fs::rename(&log, member.join("wal")).unwrap();
     alter(&data.join(SEGMENT), |bytes| bytes.truncate(0));
     expect(data, &[], 11, &["does not name its member", "passed over"]);
+}
+
+#[test]
+fn a_db_of_the_v3_store_is_told_alone_with_its_sum_and_its_damage() {
+    let work = tempfile::tempdir().unwrap();
+    let (data_dir, _) = unpack_v3(V3_NAMES[0], work.path()).unwrap();
+    let within = data_dir.join("member/snap/db");
+    let told =
+        expect(&within, &[], 0, &["what db", "v3 applied index 226", "v3 revision 203, compacted to 160"]);
+    assert!(expect(&data_dir, &[], 0, &[]).ends_with(told.split_once("v3 db").unwrap().1));
+
+    // As a maintenance snapshot has it.
+    let alone = work.path().join("snapshot.db");
+    let db = fs::read(&within).unwrap();
+    let summed = [&db[..], &Sha256::digest(&db)[..]].concat();
+    testkit::files::write(&alone, &summed);
+    expect(&alone, &[], 0, &["in use, its sha256 is right"]);
+    let keys =
+        expect(&alone, &["--keys"], 0, &["159 159 1 - /registry/pods/default/a", "0000000000001b5b large"]);
+    assert_eq!(keys.lines().count(), 66);
+    assert!(!keys.contains("made"), "{keys}");
+    expect(&alone, &["--keys", "--values"], 0, &["/registry/pods/default/a \"made\""]);
+    let json = expect(&alone, &["--keys", "--values", "--json"], 0, &[]);
+    let line = r#"{"key":"large","create_revision":202,"mod_revision":202,"version":1,"lease":"0000000000001b5b","value_bytes":5,"value":"small"}"#;
+    assert!(json.lines().any(|l| l == line), "{json}");
+
+    alter(&alone, |bytes| *bytes.last_mut().unwrap() ^= 1);
+    expect(&alone, &[], 11, &["corrupt", "the sha256 at the end of", "is wrong", "hint: "]);
+    alter(&alone, |bytes| bytes.truncate(db.len() - 4096));
+    expect(&alone, &[], 11, &["the db is cut off: ", "hint: "]);
+    // A page that is not what it should be.
+    alter(&within, |bytes| bytes[4 * 4096 + 8] ^= 8);
+    let words = ["corrupt", "page 4: it is neither branch nor leaf, but 0xa", "hint: "];
+    for path in [&within, &data_dir] {
+        expect(path, &[], 11, &words);
+    }
+    alter(&within, |bytes| bytes.truncate(10));
+    expect(&data_dir, &[], 11, &["db: no valid meta page"]);
+    fs::remove_file(&within).unwrap();
+    expect(&data_dir, &[], 0, &[]);
 }
 
 #[test]

@@ -18,8 +18,9 @@ use crate::checkout::{self, cargo};
 use crate::program::compile::GNU;
 
 /// Each is a file in `fuzz/fuzz_targets`; the slowest come first.
-const TARGETS: [&str; 11] = [
+const TARGETS: [&str; 12] = [
     "data_dir",
+    "bolt",
     "segment",
     "snapshot",
     "archive_part",

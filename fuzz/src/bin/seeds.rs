@@ -1,5 +1,6 @@
 //! Makes the seeds: `seeds OUT` writes a folder for each target, from the fixtures of the tests.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -7,12 +8,13 @@ use anyhow::{Context, Result};
 use etcd2_backup::archive::part::{self, Head};
 use etcd2_backup::etcd::datadir::{Contents, DataDir};
 use etcd2_backup::etcd::frame::FrameReader;
+use etcd2_backup::etcd::proto::Entry;
 use etcd2_backup::etcd::wal::{Extent, Reading};
 use etcd2_backup_fuzz::input::put_sized;
-use etcd2_backup_fuzz::{script, tree};
+use etcd2_backup_fuzz::{db, script, tree};
 // What the code is instrumented with calls it.
 use libfuzzer_sys as _;
-use testkit::fixtures::{Fixture, NAMES};
+use testkit::fixtures::{Fixture, NAMES, V3_NAMES, unpack_v3};
 
 /// Larger files than this say nothing new, and make each run slow.
 const MAX_RAW: usize = 16 << 10;
@@ -31,6 +33,28 @@ impl Seeds {
         fs::create_dir_all(&dir)?;
         self.count += 1;
         fs::write(dir.join(format!("{}-{name}", self.count)), bytes).context("writing a seed")
+    }
+
+    /// The db as a script, and what the entries of the log ask for.
+    fn v3(&mut self, name: &str, data_dir: &Path) -> Result<()> {
+        let bytes = fs::read(data_dir.join("member/snap/db"))?;
+        for rows in [1, 3, 12] {
+            self.put("bolt", name, &db::describe(&bytes, rows))?;
+        }
+        for path in files(&data_dir.join("member/wal"))? {
+            let bytes = fs::read(path)?;
+            let mut reader = FrameReader::new(&bytes[..], 0, 0);
+            let mut lengths = BTreeSet::new();
+            while let Ok(record) = reader.next_record()? {
+                // Of each length one, which is of each kind some.
+                if let Ok(entry) = Entry::decode(record.data)
+                    && lengths.insert(entry.data.len())
+                {
+                    self.put("proto", name, entry.data)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn fixture(&mut self, name: &str, data_dir: &Path) -> Result<()> {
@@ -111,6 +135,10 @@ fn main() -> Result<()> {
     for name in NAMES {
         let fixture = Fixture::unpack(name, &work)?;
         seeds.fixture(name, &fixture.data_dir)?;
+    }
+    for name in V3_NAMES {
+        let (data_dir, _) = unpack_v3(name, &work)?;
+        seeds.v3(name, &data_dir)?;
     }
     fs::remove_dir_all(work)?;
     for text in MEMBERS {

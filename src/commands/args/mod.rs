@@ -391,7 +391,7 @@ pub struct Rehearse {
 
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Inspect {
-    /// A data directory, a machine's directory of the archive, or a .wal, .snap or .part file
+    /// A data directory, a machine's directory of the archive, or a .wal, .snap, .part or .db file
     pub path: PathBuf,
     /// Where the log is, if not in the data directory
     #[arg(long, value_name = "DIR")]
@@ -399,13 +399,16 @@ pub struct Inspect {
     /// Print JSON; one line for each entry or key
     #[arg(long)]
     pub json: bool,
-    /// List the log's entries with their values instead: all, or those of these indexes
+    /// List the log's entries instead: all, or those of these indexes
     // What follows may be the path: see `joined`.
     #[arg(long, value_name = "FROM..TO", num_args = 0..=1, require_equals = true, default_missing_value = "0..")]
     pub entries: Option<IndexRange>,
-    /// List the snapshot's keys with their values instead
+    /// List the keys of the snapshot and of the v3 store instead
     #[arg(long)]
     pub keys: bool,
+    /// In these lists, show values of the v3 store too; those of the v2 store are always shown
+    #[arg(long)]
+    pub values: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, clap::Args)]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::alarms::{self, Alarms};
 use super::mvcc::{self, KeyValue, Revision};
-use crate::etcd::bolt::Db;
+use crate::etcd::bolt::{Db, PageSet};
 use crate::etcd::wire::Fields;
 
 /// A cluster has a handful.
@@ -83,17 +83,24 @@ impl V3State {
     /// # Errors
     /// It cannot be read, or is no sane db of etcd: which page or row, and why.
     pub fn read<S: Read + Seek>(db: &mut Db<S>) -> Result<Self> {
+        Self::read_with_pages(db).map(|(state, _)| state)
+    }
+
+    /// The same, and which pages are in use.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_with_pages<S: Read + Seek>(db: &mut Db<S>) -> Result<(Self, PageSet)> {
         let mut this = Self { revision: 1, ..Self::default() };
-        let mut meta = false;
-        db.check(&mut |bucket, key, value| {
-            meta |= bucket == b"meta";
+        // Empty as long as nothing was asked of the v3 store.
+        ensure!(db.bucket("meta")?.is_some(), "there is no bucket meta: it is no db of etcd");
+        let reached = db.check(&mut |bucket, key, value| {
             let name = || format!("the bucket {}", String::from_utf8_lossy(bucket));
             this.row(bucket, key, value).with_context(name)
         })?;
-        ensure!(meta, "nothing is in the bucket meta: it is no db of etcd, or one that was just made");
         let behind = this.compacted.max(this.compacting).unwrap_or_default();
         this.revision = this.revision.max(behind);
-        Ok(this)
+        Ok((this, reached.pages))
     }
 
     fn row(&mut self, bucket: &[u8], key: &[u8], value: &[u8]) -> Result<()> {

@@ -50,6 +50,20 @@ fn put(out: &mut String, c: Character) {
     }
 }
 
+/// Bytes as base64, for JSON that must have all of them.
+pub fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let word = three.iter().fold(0_u32, |word, b| word << 8 | u32::from(*b)) << (8 * (3 - three.len()));
+        for place in 0..4 {
+            let six = ALPHABET[(word >> (18 - 6 * place) & 63) as usize];
+            out.push(if place <= three.len() { char::from(six) } else { '=' });
+        }
+    }
+    out
+}
+
 /// Nanoseconds since 1970 as etcd's API writes a time; `None` for 0 and what lies before.
 pub fn time(nanoseconds: i64) -> Option<String> {
     let nanoseconds = u64::try_from(nanoseconds).ok().filter(|n| *n > 0)?;
@@ -91,6 +105,15 @@ mod tests {
         }
         assert_eq!(name("/1/\u{7f}ключ\u{a0}".as_bytes()), r"/1/\u{7f}ключ\u{a0}");
         assert_eq!(name(b"/\xc3"), r"/\xc3");
+    }
+
+    #[test]
+    fn base64_is_that_of_the_rfc() {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+        assert_eq!(base64(&[0xff, 0xef, 0]), "/+8A");
     }
 
     #[test]
