@@ -154,7 +154,7 @@ fn say_what_local_has(own: &Source, archive: &Source) -> Result<()> {
     if !same_cluster(own, archive) || ours <= point {
         return Ok(());
     }
-    let more = count(ours.index.saturating_sub(point.index), "entry", "entries");
+    let more = more(ours, point);
     if !writes_after(own, point)? {
         log::info!("this node's own data directory goes {more} further, without a change of any key");
     } else if point == archive.contents.last() {
@@ -166,6 +166,14 @@ fn say_what_local_has(own: &Source, archive: &Source) -> Result<()> {
         log::info!("this node's own data directory is intact and goes {more} further than the restore point");
     }
     Ok(())
+}
+
+/// How much a newer log has. One that a new leader made shorter has no more entries, but others.
+fn more(ours: LogPosition, point: LogPosition) -> String {
+    match ours.index.checked_sub(point.index) {
+        Some(entries @ 1..) => count(entries, "entry", "entries"),
+        _ => format!("a term ({} after {})", ours.term, point.term),
+    }
 }
 
 /// Whether any entry of this disk after a point may change what a member holds.
@@ -297,4 +305,22 @@ fn nothing_there(settings: &Settings, remote: &dyn Remote, folder: &str) -> anyh
         Err(e) => format!("the endpoint could not be listed either: {e:#}"),
     };
     fault(Exit::NotFound, what, hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_log_has_more_entries_or_a_later_term() {
+        let at = |term, index| LogPosition { term, index };
+        for (ours, said) in [
+            (at(2, 51), "1 entry"),
+            (at(3, 60), "10 entries"),
+            (at(3, 50), "a term (3 after 2)"),
+            (at(3, 48), "a term (3 after 2)"),
+        ] {
+            assert_eq!(more(ours, at(2, 50)), said, "{ours:?}");
+        }
+    }
 }

@@ -181,8 +181,12 @@ fn best<'a>(nodes: &'a [Node], wish: Wish) -> Result<Candidate<'a>> {
     let less = match freshest(&reachable)[..] {
         [own] if own.found.end() == best.found.end() => return Ok(own),
         [own] => {
-            let entries = best.found.index.saturating_sub(own.found.index);
-            format!("{}, {} fewer", own.describe(nodes), count(entries, "entry", "entries"))
+            let less = match best.found.index.checked_sub(own.found.index) {
+                Some(entries @ 1..) => format!("{} fewer", count(entries, "entry", "entries")),
+                // It has no fewer entries, but some that a new leader has replaced.
+                _ => "of an earlier term".to_owned(),
+            };
+            format!("{}, {less}", own.describe(nodes))
         }
         _ => "nothing".to_owned(),
     };

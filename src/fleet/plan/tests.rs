@@ -117,6 +117,21 @@ pub(in crate::fleet) fn refused(nodes: &[Node], wish: Wish, exit: Exit, words: &
 }
 
 #[test]
+fn a_founder_that_has_less_is_told_by_entries_or_by_the_term() {
+    let older = |index| Some(Found { term: 1, ..found(OLD, index).unwrap() });
+    let by_first = || Wish { founder: Some(0), ..Wish::default() };
+    for (own, less) in [
+        (found(OLD, 7), ", 2 entries fewer"),
+        (older(8), ", 1 entry fewer"),
+        (older(9), ", of an earlier term"),
+        (older(90), ", of an earlier term"),
+    ] {
+        let all = nodes([(own, None), (found(OLD, 9), None), (None, None)]);
+        refused(&all, by_first(), Exit::Refused, less);
+    }
+}
+
+#[test]
 fn the_freshest_data_of_one_lineage_is_taken() {
     let any = Wish::default;
     let by = |founder| Wish { founder: Some(founder), ..any() };

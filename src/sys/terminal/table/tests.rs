@@ -49,6 +49,10 @@ fn a_table_is_as_wide_as_its_cells_or_the_output() {
         assert_eq!(table(&COLUMNS, &rows, width), want, "{width}");
     }
     assert_eq!(table(&COLUMNS, &[], 80), "");
+    // A size stays in one line.
+    let size = [row(["room", "1", "9.8 GB free here; 10.4 MB may be needed", ""])];
+    let shown = table(&COLUMNS, &size, 44);
+    assert!(shown.contains("9.8 GB free here;\n") && shown.contains(" 10.4 MB may be "), "{shown}");
     let labels = [Column::left(""), Column::prose("")];
     assert_eq!(table(&labels, &[row(["etcd", "a b"]), row(["", "c"])], 80), "etcd  a b\n      c\n");
 }
