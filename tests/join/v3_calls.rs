@@ -275,10 +275,6 @@ fn only_a_quorum_gives_the_list_that_health_is_told_by() {
     assert_eq!(calls::members(&http, &url, false).unwrap().members.len(), 2);
 }
 
-/// As a curl says it of who takes nothing but gRPC: etcd with `--listen-client-http-urls`, from 3.5.10 on.
-const NO_HTTP_1: &str = r#"echo "curl: (1) Received HTTP/0.9 when not allowed" >&2
-exit 1"#;
-
 #[test]
 fn a_member_that_serves_grpc_alone_lets_a_node_in_and_lives() {
     let Some(tools) = tools() else { return };
@@ -286,9 +282,7 @@ fn a_member_that_serves_grpc_alone_lets_a_node_in_and_lives() {
     let mut e2 = Node::joining(tools, "e2", &e1);
     e2.etcd.without_v2();
     let curl = Curl::new(&mut e2);
-    let [one, two] = [&e1, &e2].map(|node| node.etcd.client_url.rsplit_once(':').unwrap().1.to_owned());
-    let only_grpc = format!("case \"$CONFIG\" in *http1.1*:{one}*|*http1.1*:{two}*) {NO_HTTP_1};; esac");
-    curl.instead("http1.1", &only_grpc);
+    curl.grpc_alone(&[&e1.etcd.client_url, &e2.etcd.client_url]);
     // Who leads, and how far, it says; how far the others are it keeps to itself.
     e2.ok(&["join"]);
     e2.start_etcd();

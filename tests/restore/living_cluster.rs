@@ -1,6 +1,7 @@
 //! A cluster that has a quorum is healed, not restored over.
 
 use testkit::etcd::{Member, introduce, raft};
+use testkit::faults::curl::Curl;
 use testkit::files::tree;
 use testkit::keys::{self, Client};
 use testkit::node::Node;
@@ -11,7 +12,7 @@ use crate::PROGRAM;
 #[test]
 fn a_member_of_a_cluster_with_a_quorum_is_restored_only_when_forced() {
     let Some(tools) = Tools::from_env() else { return };
-    restored_only_when_forced(tools, true);
+    restored_only_when_forced(tools, Serve::V2);
 }
 
 /// etcd 3.4 and newer with default flags.
@@ -19,11 +20,27 @@ fn a_member_of_a_cluster_with_a_quorum_is_restored_only_when_forced() {
 fn a_cluster_that_serves_the_v3_api_alone_is_a_living_one() {
     let Some(tools) = Tools::from_env() else { return };
     if etcd_version(&tools.etcd).unwrap() >= (3, 4) {
-        restored_only_when_forced(tools, false);
+        restored_only_when_forced(tools, Serve::V3Alone);
     }
 }
 
-fn restored_only_when_forced(tools: &Tools, by_v2: bool) {
+#[test]
+fn a_cluster_whose_client_ports_take_grpc_alone_is_a_living_one() {
+    let Some(tools) = Tools::from_env() else { return };
+    if etcd_version(&tools.etcd).unwrap() >= (3, 4) {
+        restored_only_when_forced(tools, Serve::GrpcAlone);
+    }
+}
+
+/// What the other members serve to clients.
+#[derive(Clone, Copy, PartialEq)]
+enum Serve {
+    V2,
+    V3Alone,
+    GrpcAlone,
+}
+
+fn restored_only_when_forced(tools: &Tools, serve: Serve) {
     let mut node = Node::new(PROGRAM, tools);
     let elsewhere = tempfile::tempdir().unwrap();
     let [mut second, mut third] =
@@ -39,7 +56,7 @@ fn restored_only_when_forced(tools: &Tools, by_v2: bool) {
     let expected = keys::dump(&node.etcd.client_url).unwrap();
     node.ok(&["backup"]);
     node.etcd.stop().unwrap();
-    if !by_v2 {
+    if serve != Serve::V2 {
         for member in [&mut second, &mut third] {
             member.stop().unwrap();
             member.without_v2();
@@ -48,6 +65,10 @@ fn restored_only_when_forced(tools: &Tools, by_v2: bool) {
         third.wait_healthy().unwrap();
     }
     second.wait_healthy().unwrap();
+    if serve == Serve::GrpcAlone {
+        let urls = [&*second.client_url, &*third.client_url];
+        Curl::new(&mut node).grpc_alone(&urls);
+    }
 
     let data = node.path("/var/lib/etcd2");
     let before = tree(&data);
@@ -62,6 +83,9 @@ fn restored_only_when_forced(tools: &Tools, by_v2: bool) {
     assert_eq!(tree(&data), before);
     assert!(!node.is_fenced());
 
+    if serve == Serve::GrpcAlone {
+        return;
+    }
     // With two of three down nobody can heal it.
     third.stop().unwrap();
     let plan = node.ok(&["restore", "--plan"]);
@@ -76,7 +100,7 @@ fn restored_only_when_forced(tools: &Tools, by_v2: bool) {
     let differences = keys::compare(&expected, &keys::dump(&node.etcd.client_url).unwrap());
     assert!(differences.is_empty(), "{differences:?}");
     assert_eq!(node.etcd.members().unwrap().len(), 1);
-    if !by_v2 {
+    if serve == Serve::V3Alone {
         assert_eq!(second.members().unwrap().len(), 3);
         return;
     }

@@ -48,6 +48,17 @@ impl Curl {
         write_program(&self.folder.join("curl"), &script);
     }
 
+    /// As if these client URLs took nothing but gRPC, as of an etcd with `--listen-client-http-urls` (3.5.10 and newer).
+    ///
+    /// # Panics
+    /// One has no port.
+    pub fn grpc_alone(&self, urls: &[&str]) {
+        let port = |url: &&str| format!("*http1.1*:{}*", url.rsplit_once(':').expect("a URL with a port").1);
+        let ports: Vec<String> = urls.iter().map(port).collect();
+        let says = "echo 'curl: (1) Received HTTP/0.9 when not allowed' >&2; exit 1";
+        self.instead("http1.1", &format!("case \"$CONFIG\" in {}) {says};; esac", ports.join("|")));
+    }
+
     /// Injects nothing.
     pub fn honest(&self) {
         self.instead("^never$", ":");
