@@ -208,7 +208,7 @@ fn a_line_means_what_it_says() {
     let ten_minutes = Duration::from_secs(600);
     let inspect = |entries: Option<(u64, u64)>| {
         let entries = entries.map(|(first, last)| IndexRange { first, last });
-        Inspect { path: "a".into(), wal_dir: None, json: false, entries, keys: false }
+        Inspect { path: "a".into(), wal_dir: None, json: false, entries, keys: false, values: false }
     };
     for (line, want) in [
         ("backup", args("/", false, Command::Backup)),
