@@ -22,7 +22,7 @@ use crate::etcd::store::StoredMember;
 use crate::etcd::v3::{Db, Seen};
 use crate::etcd::wal::{Reading, SegmentName};
 use crate::exit::{Exit, Fault, OrFault, exit_of, fault};
-use crate::sys::time;
+use crate::sys::{look, time};
 
 /// How often a data directory that is not whole is looked at again.
 const LOOKS: u32 = 10;
@@ -103,8 +103,9 @@ impl Made {
         if let Some(error) = survey.fault {
             self.fault(survey.damaged.then(|| end.clone()), error);
         }
-        if survey.db != Db::Empty || dir.snap.join("db").exists() {
-            self.db_of(&dir.snap.join("db"));
+        let db = dir.snap.join("db");
+        if look::is_there(&db)? {
+            self.db_of(&db);
         }
         let segments = survey.walk.extents.len();
         let mut content = Content { replay: survey.replay, segments, ..Content::default() };

@@ -13,6 +13,7 @@ use crate::etcd::replay::Sink;
 use crate::etcd::snap::{self, SnapshotName};
 use crate::etcd::wal::SegmentName;
 use crate::sys::json::{Reader, Token};
+use crate::sys::look;
 use crate::sys::terminal::output::Output;
 use crate::sys::terminal::text;
 
@@ -66,9 +67,9 @@ pub fn list(subject: &Subject, values: bool, out: &mut Output) -> Result<()> {
     let mut lister = Lister { out, snapshots: 0 };
     subject.snapshot(&mut lister)?;
     let none = lister.snapshots == 0;
-    let listed = match subject.db().filter(|db| db.exists()) {
-        Some(db) => v3_keys::list(&db, values, out)?,
-        None => 0,
+    let listed = match subject.db() {
+        Some(db) if look::is_there(&db)? => v3_keys::list(&db, values, out)?,
+        _ => 0,
     };
     if none && listed == 0 {
         log::info!("there is no snapshot: all keys are in the log's entries (--entries)");

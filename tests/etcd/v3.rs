@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs::{self, File};
-use std::io::Cursor;
+use std::io::{Cursor, Write as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -211,7 +211,6 @@ fn each_page_altered_is_an_error_or_another_state() {
                 file[begin + at] ^= flip;
             }
         }
-        println!("{name}: {errors} errors, {others} others, {equal} equal");
         assert!(errors > 500 && others > 100 && equal > 50, "{name}: {errors} {others} {equal}");
     }
 }
@@ -263,7 +262,8 @@ fn a_db_of_3_5_is_read_as_it_answers() {
 #[test]
 fn a_db_of_3_6_is_read_as_it_answers() {
     let Some(etcd) = env::var_os("ETCD36") else {
-        eprintln!("SKIPPED: ETCD36 names no etcd 3.6");
+        // Past the harness, which shows nothing of a test that passes.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: ETCD36 names no etcd 3.6");
         return;
     };
     let tools = testkit::tools_or_skip!();

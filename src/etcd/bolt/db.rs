@@ -17,6 +17,11 @@ const MAX_BUCKETS: usize = 256;
 /// Bolt keeps a bucket in its parent if it needs less than a quarter of a page.
 const MAX_INLINE: usize = 64 << 10;
 
+/// Is given key and value of each row.
+pub type OnRow<'a> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'a;
+/// Is given the bucket's name, key and value of each row.
+pub type OnBucketRow<'a> = dyn FnMut(&[u8], &[u8], &[u8]) -> Result<()> + 'a;
+
 /// A bolt file, of which one page at a time is in memory. The state is that of the newest transaction when it was opened.
 ///
 /// etcd may be writing the file: a page of this transaction may be reused by the second one behind it. Who reads such a
@@ -111,7 +116,7 @@ impl<S: Read + Seek> Db<S> {
     ///
     /// # Errors
     /// What is wrong with which page; the file cannot be read, or `visit` fails.
-    pub fn check(&mut self, visit: &mut dyn FnMut(&[u8], &[u8], &[u8]) -> Result<()>) -> Result<Reached> {
+    pub fn check(&mut self, visit: &mut OnBucketRow<'_>) -> Result<Reached> {
         let mut pages = PageSet::new(self.meta.high_water);
         self.freelist(&mut pages)?;
         let mut buckets: Vec<(Vec<u8>, Root)> = Vec::new();
@@ -176,7 +181,7 @@ impl<S: Read + Seek> Bucket<'_, S> {
     ///
     /// # Errors
     /// The file cannot be read, is not sane, or `visit` fails: a visitor that has enough returns an error of its own.
-    pub fn walk(&mut self, order: Order, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    pub fn walk(&mut self, order: Order, visit: &mut OnRow<'_>) -> Result<()> {
         let mut seen = PageSet::new(self.pages.count());
         let root = mem::replace(&mut self.root, Root::Page(0));
         let mut row = |_: bool, key: &[u8], value: &[u8]| visit(key, value);
