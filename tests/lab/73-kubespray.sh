@@ -16,7 +16,7 @@ said() { tr '\n' ' ' <"$work_dir/said" | grep -Eq -- "$1"; }
 ctl() {
     local node=$1
     shift
-    on "$node" sudo env ETCDCTL_API=3 etcdctl --cacert $tls/ca.pem --cert $tls/member.pem --key $tls/member.key \
+    on "$node" sudo etcdctl3 --cacert $tls/ca.pem --cert $tls/member.pem --key $tls/member.key \
         --endpoints "$(url "$node")" "$@"
 }
 # settings_of NODE STATE: /etc/etcd.env.
@@ -74,7 +74,7 @@ write() {
         ((i % 7)) || echo "put --lease=$lease /registry/$1/leased-$i x"
     done >"$work_dir/script"
     put "$work_dir/script" e1
-    on e1 "while read -r words; do sudo env ETCDCTL_API=3 etcdctl --cacert $tls/ca.pem --cert $tls/member.pem --key $tls/member.key --endpoints $(url e1) \$words </dev/null >/dev/null; done <script"
+    on e1 "while read -r words; do sudo etcdctl3 --cacert $tls/ca.pem --cert $tls/member.pem --key $tls/member.key --endpoints $(url e1) \$words </dev/null >/dev/null; done <script"
 }
 # dump NODE FILE: every key but the one that claims write, with its revisions and lease.
 dump() { ctl "$1" get --prefix "''" -w json | jq -S '[.kvs[] | select(.key != "L3JlZ2lzdHJ5L3Bpbmc=") | {key, value, create_revision, mod_revision, version, lease}]' >"$2"; }
