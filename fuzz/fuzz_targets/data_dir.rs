@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
     let id = (1..).find(|id| !members.contains_key(id)).expect("there are fewer members than numbers");
     let new = NewMember { id, peer_urls: vec!["http://new:2380".into()] };
     let purpose = Purpose::Found(vec![new]);
-    let rewrite = Rewrite { cluster_id: 7, purpose, up_to: None, family: contents.family };
+    let rewrite = Rewrite { cluster_id: 7, purpose, up_to: None, family: contents.family, bump: None };
     let target = Target { member_id: id, path: &work.join("restored") };
     write_member_dir(&dir, &contents, &rewrite, target).expect("what was scanned can be restored");
     prove(&contents, &rewrite, target).expect("what was restored reads back");
