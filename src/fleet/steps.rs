@@ -127,6 +127,9 @@ impl Fleet {
             "{target} has the new data: cluster {:x}, up to index {}",
             record.cluster_id, record.index
         ));
+        if let Some(bump) = record.v3.and_then(|v3| v3.bump) {
+            self.tell(&bump.to_string());
+        }
         Ok(record)
     }
 

@@ -118,14 +118,12 @@ impl Plan {
             log::warn!("the alarm {kind} of member {member:x} is disarmed{next}");
         }
         match self.rewrite.bump {
-            Some(bump) => log::info!(
-                "its revision moves beyond {}, which is compacted: watches from before end. Then restart what watches: for \
-                 Kubernetes every kube-apiserver, controller manager, scheduler and kubelet",
-                bump.compacted
-            ),
-            None => log::info!(
-                "its revision goes back with its keys: restart every client that watches, or add --bump"
-            ),
+            Some(bump) => log::info!("{bump}"),
+            None => {
+                log::info!(
+                    "its revision goes back with its keys: restart every client that watches, or add --bump"
+                );
+            }
         }
     }
 

@@ -194,7 +194,7 @@ parts() {
 has_more_parts() { (($(parts "$1") > $2)); }
 
 # await_timer_backup NODE: a backup that the timer began after this moment is done. The journal says so, since a unit whose runs
-# follow each other closely is seldom met between two of them.
+# follow each other closely is seldom met between two of them: each ends with one line, and the second one began behind the first.
 await_timer_backup() {
     local cursor
     cursor=$(on "$1" "sudo journalctl -q -n 0 -o cat --show-cursor" | sed 's/^-- cursor: //')
@@ -202,7 +202,7 @@ await_timer_backup() {
 }
 timer_backup_after() {
     on "$1" "sudo journalctl -q -o cat -u etcd2-backup.service --after-cursor '$2'" |
-        awk '/^Starting etcd2-backup/ { began = 1 } began && /^Finished etcd2-backup/ { ended = 1 } END { exit !ended }'
+        awk '/ duration_ms=/ && !/^failed/ { ended++ } END { exit ended < 2 }'
 }
 
 # --- the package ----------------------------------------------------------------------------------------------------

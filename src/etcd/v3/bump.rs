@@ -10,6 +10,8 @@
 //! writes more end beyond it, whatever the replayed transactions did. A watch that goes on behind revision `x` begins at `x + 1`, and
 //! is told so only if the compaction is later than that: hence two more.
 
+use std::fmt;
+
 use super::proposals::Proposal;
 
 /// How many writes may have been acknowledged that the restored data does not have: a day's of a cluster that was cut off from a
@@ -44,6 +46,18 @@ impl Bump {
     pub fn proposals(self) -> impl Iterator<Item = Proposal<'static>> {
         let writes = (0..self.writes).map(|_| Proposal::Put(KEY));
         writes.chain([Proposal::Delete(KEY), Proposal::Compact(self.compacted)])
+    }
+}
+
+/// For people: what becomes of who watches, and what they have to do.
+impl fmt::Display for Bump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the revision of the v3 store moves beyond {}, and watches from before end; afterwards restart what watches: for \
+             Kubernetes every kube-apiserver, then controller managers, schedulers and kubelets",
+            self.compacted
+        )
     }
 }
 

@@ -5,7 +5,7 @@ pub(crate) const OLDEST: u32 = etcd2_backup::settings::our_units::OLDEST_SYSTEMD
 
 /// Each directive and the systemd that brought it (0: before 200).
 #[rustfmt::skip]
-const DIRECTIVES: [(&str, u32); 30] = [
+const DIRECTIVES: [(&str, u32); 31] = [
     ("AccuracySec", 209),
     ("After", 0),
     ("Also", 0),
@@ -32,6 +32,7 @@ const DIRECTIVES: [(&str, u32); 30] = [
     ("Persistent", 212),
     ("RandomizedDelaySec", 229),
     ("SuccessExitStatus", 0),
+    ("SyslogLevel", 0),
     // "infinity" is newer than the directive: 229.
     ("TimeoutStartSec", 229),
     ("Type", 0),
@@ -39,6 +40,9 @@ const DIRECTIVES: [(&str, u32); 30] = [
     ("WantedBy", 0),
     ("Wants", 0),
 ];
+
+/// What systemd itself says of a unit is left out of the journal. One that does not know it says so, and goes on.
+const LESS_SAID: (&str, u32) = ("LogLevelMax", 236);
 
 /// Those that take rights away from a service. A systemd that does not know one, or its value, says so and goes on without
 /// it: nothing breaks, the service may do more.
@@ -76,12 +80,17 @@ const PROTECTIONS: [(&str, u32); 26] = [
 
 /// The systemd that brought a directive, if it is in a table.
 pub(crate) fn since(name: &str) -> Option<u32> {
-    DIRECTIVES.iter().chain(&PROTECTIONS).find(|(known, _)| *known == name).map(|(_, since)| *since)
+    DIRECTIVES
+        .iter()
+        .chain(&PROTECTIONS)
+        .chain([&LESS_SAID])
+        .find(|(known, _)| *known == name)
+        .map(|(_, since)| *since)
 }
 
 /// Whether a systemd that does not know it can do without.
-pub(crate) fn is_protection(name: &str) -> bool {
-    PROTECTIONS.iter().any(|(known, _)| *known == name)
+pub(crate) fn is_dispensable(name: &str) -> bool {
+    PROTECTIONS.iter().chain([&LESS_SAID]).any(|(known, _)| *known == name)
 }
 
 #[cfg(test)]

@@ -152,8 +152,15 @@ mod tests {
             let rights = |verb: &str| {
                 let file = files.iter().find(|f| f.path.ends_with(&format!("/{verb}.service"))).unwrap();
                 let mut all = parse_settings(&file.text);
-                let own =
-                    ["ExecStart", "SuccessExitStatus", "Nice", "IOSchedulingClass", "IOSchedulingPriority"];
+                let own = [
+                    "ExecStart",
+                    "SuccessExitStatus",
+                    "Nice",
+                    "IOSchedulingClass",
+                    "IOSchedulingPriority",
+                    "SyslogLevel",
+                    "LogLevelMax",
+                ];
                 all.retain(|s| s.section == "Service" && !own.contains(&s.key.as_str()));
                 all.into_iter().map(|s| (s.key, s.value)).collect::<Vec<_>>()
             };

@@ -8,7 +8,7 @@ use etcd2_backup::settings::our_units::{self, BACKUP, OurUnit, REHEARSE, Start, 
 use etcd2_backup::settings::span::parse_span;
 use etcd2_backup::sys::unit_file::{Directive, parse_environment, parse_settings};
 
-use super::directives::{OLDEST, is_protection, since};
+use super::directives::{OLDEST, is_dispensable, since};
 use super::rendered::NodeFile;
 use crate::site::Site;
 use crate::site::calendar::{closest, parse_calendar};
@@ -130,7 +130,7 @@ fn directives(file: &NodeFile, findings: &mut Findings) {
             findings.warn(format!("{name}: {key}= stands in no section"), "systemd ignores it there");
         }
         match since(&key) {
-            Some(version) if version <= OLDEST || is_protection(&key) => {}
+            Some(version) if version <= OLDEST || is_dispensable(&key) => {}
             Some(version) => findings.warn(
                 format!("{name}: {key}= came with systemd {version}"),
                 "an older one ignores it; look at systemctl --version on the nodes",
