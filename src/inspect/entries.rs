@@ -280,7 +280,14 @@ mod tests {
                 "SYNC 2026-01-31T23:59:59.5Z",
                 r#""v2","what":"SYNC","time":"2026-01-31T23:59:59.5Z""#,
             ),
-            (normal, Encoder::default().number(1, 1).bytes(4, b"").done(), "v3 put", r#""v3","what":"put""#),
+            (
+                normal,
+                Encoder::default().number(1, 1).bytes(4, b"\x0a\x01k\x12\x01v").done(),
+                r#"v3 put k "v""#,
+                r#""v3","what":"put","key":"k","value_bytes":1,"value":"v""#,
+            ),
+            // What cannot be read is told by its name.
+            (normal, Encoder::default().bytes(4, b"\x0a\x09").done(), "v3 put", r#""v3","what":"put""#),
             (normal, Encoder::default().number(1, 1).done(), "v3 header", r#""v3""#),
             (normal, b"junk".to_vec(), "unknown", r#""unknown""#),
             (

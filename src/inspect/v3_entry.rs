@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::v3_keys::{Named, Valued, lease};
 use crate::etcd::v3::alarms::{Action, AlarmRequest};
 use crate::etcd::v3::requests::{Auth, Compare, Keys, Put, Request, Txn, user};
+use crate::sys::terminal::table::count;
 use crate::sys::terminal::text;
 
 /// Transactions in transactions that are told.
@@ -181,7 +182,7 @@ fn put_told(put: Put<'_>, values: bool) -> String {
     let _ = match (put.ignore_value, values) {
         (true, _) => write!(out, " keeps its value"),
         (false, true) => write!(out, " {}", text::value(put.value)),
-        (false, false) => write!(out, " ({} bytes)", put.value.len()),
+        (false, false) => write!(out, " ({})", count(put.value.len(), "byte", "bytes")),
     };
     if put.ignore_lease {
         out.push_str(" keeps its lease");
@@ -205,7 +206,7 @@ fn compare(compare: &Compare<'_>, values: bool) -> String {
     let of = keys_told(compare.keys);
     let with = match (compare.target, values) {
         ("value", true) => text::value(compare.value),
-        ("value", false) => format!("({} bytes)", compare.value.len()),
+        ("value", false) => format!("({})", count(compare.value.len(), "byte", "bytes")),
         _ => compare.number.to_string(),
     };
     format!("{}({}) {} {with}", compare.target, of.trim_start(), compare.result)

@@ -206,3 +206,102 @@ fn lease_id(message: &[u8]) -> Result<u64> {
     }
     Ok(id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::bolt::stub;
+    use crate::etcd::wire::Encoder;
+    use std::io::Cursor;
+
+    fn state(rows: &[(&str, &[u8], &[u8])]) -> Result<V3State> {
+        let mut state = V3State::default();
+        for (bucket, key, value) in rows {
+            state.row(bucket.as_bytes(), key, value)?;
+        }
+        Ok(state)
+    }
+
+    #[test]
+    fn the_stub_of_a_v2_restore_is_an_empty_store() {
+        let mut db = Db::open(Cursor::new(stub(7))).unwrap();
+        let expected = V3State { consistent_index: 7, revision: 1, ..V3State::default() };
+        assert_eq!(V3State::read(&mut db).unwrap(), expected);
+        assert_eq!((consistent_index(&mut db).unwrap(), last_row(&mut db).unwrap()), (7, 0));
+    }
+
+    #[test]
+    fn rows_add_up() {
+        let revision = |main: u64| [&main.to_be_bytes()[..], b"_", &[0; 8]].concat();
+        let gone = [&revision(9)[..], b"t"].concat();
+        let row = |key: &[u8], main| {
+            Encoder::default()
+                .bytes(1, key)
+                .number(2, main)
+                .number(3, main)
+                .number(4, 1)
+                .bytes(5, b"abc")
+                .done()
+        };
+        let member = br#"{"id":171,"peerURLs":["http://a:1"],"isLearner":true}"#;
+        let lease = Encoder::default().number(1, 31).number(2, 60).done();
+        let state = state(&[
+            ("alarm", &Encoder::default().number(1, 171).number(2, 1).done(), b""),
+            ("auth", b"authEnabled", &[1]),
+            ("auth", b"authRevision", &9_u64.to_be_bytes()),
+            ("authUsers", b"root", b"x"),
+            ("authRoles", b"root", b"x"),
+            ("authRoles", b"r", b"x"),
+            ("cluster", b"clusterVersion", b"3.6.0"),
+            ("key", &revision(7), &row(b"k", 7)),
+            ("key", &revision(8), &row(b"/registry/a", 8)),
+            ("key", &gone, &Encoder::default().bytes(1, b"k").done()),
+            ("lease", &31_u64.to_be_bytes(), &lease),
+            ("members", b"ab", member),
+            ("members_removed", b"cd", b"removed"),
+            ("meta", b"consistent_index", &70_u64.to_be_bytes()),
+            ("meta", b"confState", b"{}"),
+            ("meta", b"finishedCompactRev", &revision(5)),
+            ("meta", b"scheduledCompactRev", &revision(6)),
+            ("meta", b"storageVersion", b"3.6.0"),
+            ("meta", b"term", &3_u64.to_be_bytes()),
+            ("other", b"k", b"v"),
+        ])
+        .unwrap();
+        assert_eq!((state.consistent_index, state.term), (70, Some(3)));
+        assert_eq!((state.revision, state.compacted, state.compacting), (9, Some(5), Some(6)));
+        assert_eq!((state.revisions, state.deletions, state.key_bytes), (3, 1, 1 + 3 + 11 + 3 + 1));
+        assert_eq!(
+            state.alarms.0.iter().map(|(id, k)| format!("{id} {k}")).collect::<Vec<_>>(),
+            ["171 NOSPACE"]
+        );
+        assert_eq!(state.members[&171].peer_urls, ["http://a:1"]);
+        assert!(state.members[&171].is_learner && state.removed.contains(&0xcd));
+        let version = Some("3.6.0".to_owned());
+        assert_eq!((&state.cluster_version, &state.storage_version), (&version, &version));
+        assert_eq!((state.auth_enabled, state.auth_revision), (true, Some(9)));
+        assert_eq!((state.users, state.roles, state.leases, state.kubernetes), (1, 2, 1, true));
+    }
+
+    #[test]
+    fn what_is_no_row_of_etcd_is_refused() {
+        let lease = Encoder::default().number(1, 30).done();
+        let long = [b'3'; 100];
+        for (bucket, key, value, says) in [
+            ("members", &b"ab"[..], &br#"{"id":172}"#[..], "the member ab calls itself ac"),
+            ("members", b"xy", br#"{"id":172}"#, "\"xy\" is no member's ID"),
+            ("members", b"ab", b"{", "reading a member"),
+            ("members_removed", b"", b"", "\"\" is no member's ID"),
+            ("lease", &31_u64.to_be_bytes(), &lease, "the lease 1f calls itself another one"),
+            ("lease", b"1", &lease, "a number of 1 bytes"),
+            ("meta", b"consistent_index", b"1234567", "a number of 7 bytes"),
+            ("meta", b"finishedCompactRev", b"1234567", "a revision that is cut off"),
+            ("cluster", b"clusterVersion", &long, "a version of 100 bytes"),
+            ("key", b"k", b"", "a revision that is cut off"),
+            ("alarm", &[0x0a, 1], b"", "a field of 1 byte is cut off after 0"),
+        ] {
+            let error = state(&[(bucket, key, value)]).unwrap_err();
+            assert!(format!("{error:#}").starts_with(says), "{bucket}: {error:#}");
+        }
+    }
+}
