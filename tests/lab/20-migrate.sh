@@ -69,6 +69,7 @@ claim "rclone lsf names the old machine IDs" \
 NEW=$(ssh core@q1 cat /etc/machine-id)
 refuses "purge of a folder that is not there says so, as docs/migration.md says" '[Nn]ot [Ff]ound' \
     rclone --config "$site_dir/rclone.conf" purge "lab:backups/$NEW"
+began=$SECONDS
 rclone --config "$site_dir/rclone.conf" copy "lab:backups/$OLD" "lab:backups/$NEW"
 generations_copied=$(generations "$NEW" "$old_cluster")
 
@@ -95,6 +96,7 @@ for node in q1 q2 q3; do
     ok "$node: every key of the old cluster, indexes included, and nothing else"
 done
 claim "3 members, all healthy" is_healthy q1 3
+ok "migrated in $((SECONDS - began)) s, building and installing included"
 members_of q1 >"$work_dir/members"
 claim "the members are q1, q2, q3" test "$(grep -o 'name=q[123]' "$work_dir/members" | sort -u | wc -l)" = 3
 for node in q1 q2 q3; do
