@@ -12,6 +12,7 @@ use crate::node::running::program::{self, Program};
 use crate::node::{Node, guards};
 use crate::paths;
 use crate::settings::Settings;
+use crate::settings::source::Choice;
 use crate::sys::fs::{create_dirs, write_atomic};
 use crate::sys::lock::Lock;
 use crate::sys::room::{Leave, Scratch};
@@ -22,6 +23,7 @@ use crate::sys::terminal::wrap;
 use crate::sys::{summed, time};
 use crate::verify::drill::process::Stage;
 use crate::verify::drill::run::{self, Drilled};
+use crate::verify::drill::v3::ComparedV3;
 
 pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
     if !options.scheduled {
@@ -48,7 +50,7 @@ pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
     };
     let scratch = Scratch::new(settings.restore_dir.join("rehearsal"), Leave::Reserve)?;
     create_dirs(scratch.dir(), 0o700)?;
-    let ended = run::rehearse(&node, &scratch, stage, options.wait);
+    let ended = run::rehearse(&node, options.source, &scratch, stage, options.wait);
     drop(scratch);
     let answer = match ended {
         Err(why) if options.scheduled && exit_of(&why) == Exit::NoSpace => return skip(settings, &why),
@@ -57,13 +59,17 @@ pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
             ended?
         }
     };
-    write_atomic(&paths::rehearsed(&settings.backup_dir), &summed::to_vec(&answer)?, 0o600)?;
+    // What a disk gives says nothing of the archive.
+    if options.source == Choice::Archive {
+        write_atomic(&paths::rehearsed(&settings.backup_dir), &summed::to_vec(&answer)?, 0o600)?;
+    }
     say(options.json, &answer)?;
     match answer.differences.first() {
         None => Ok(Exit::Done),
         Some(first) => {
             let what = format!(
-                "the restored etcd differs from the archive in {}: {first}",
+                "the restored etcd differs from {} in {}: {first}",
+                if options.source == Choice::Archive { "the archive" } else { "its source" },
                 count(answer.wrong, "place", "places")
             );
             Err(fault(
@@ -98,6 +104,12 @@ fn say(json: bool, answer: &Drilled) -> Result<()> {
             count(*keys, "key", "keys"),
             read_ms + write_ms + start_ms,
         );
+        if let Some(ComparedV3 { revision, hash, .. }) = &answer.v3 {
+            text += &match hash {
+                Some(hash) => format!("the v3 store at revision {revision}: HashKV {hash}\n"),
+                None => format!("the v3 store at revision {revision}: not compared, the WAL compacts it\n"),
+            };
+        }
         differences.iter().for_each(|d| text += &format!("wrong: {d}\n"));
         text
     };

@@ -84,7 +84,7 @@ revision() { ctl "$1" get /registry/ping -w json | jq .header.revision; }
 lose() { for node in "$@"; do on "$node" "sudo sh -c 'rm -rf $data/*'"; done; }
 stop_etcd() { for node in "${nodes[@]}"; do on "$node" sudo systemctl stop etcd.service; done; }
 # is_told_compacted NODE REVISION: who watches on from there.
-is_told_compacted() { ctl "$1" watch --rev "$2" --prefix /registry 2>&1 | grep -q 'required revision has been compacted'; }
+is_told_compacted() { grep -q 'required revision has been compacted' < <(ctl "$1" watch --rev "$2" --prefix /registry 2>&1); }
 
 load_etcd_image e3
 members=

@@ -77,6 +77,14 @@ fn every_key_with_its_revisions_and_lease_comes_back_from_the_disk() {
             if killed { node.etcd.kill() } else { node.etcd.stop() }.unwrap();
             let plan = node.ok(&["restore", "--source", "local", "--plan"]);
             assert!(plan.contains("the v3 store: ") && plan.contains("--bump"), "{plan}");
+            let (etcd, sum) = (tools.etcd.to_str().unwrap(), before.1.0);
+            let run = node.run(&["rehearse", "--source", "local", "--etcd", etcd]);
+            assert!(
+                run.code == 0 && run.answer.contains(&format!("HashKV {sum}")),
+                "{}{}",
+                run.answer,
+                run.log
+            );
             let log = node.ok(&["restore", "--source", "local"]);
             assert!(!log.contains("only the v2 store"), "{log}");
             node.start_etcd();

@@ -144,10 +144,21 @@ impl Base {
     /// # Errors
     /// It is not what it was when it was read, or cannot be read or written.
     pub fn copy_to(&self, out: &mut dyn Write) -> Result<()> {
-        let mut file = file::open(&self.path)?.with_context(|| format!("{} is gone", self.path.display()))?;
-        let copied = pass(&mut file, out)?;
+        if self.crc.is_none() {
+            let what = format!("etcd is running and writes {}", self.path.display());
+            return Err(fault(Exit::Refused, what, "stop etcd first: sudo systemctl stop etcd2.service"));
+        }
+        let copied = pass(&mut self.file()?, out)?;
         ensure!(Some(copied.1) == self.crc, "{} has changed since it was read", self.path.display());
         Ok(())
+    }
+
+    /// Opens it again.
+    ///
+    /// # Errors
+    /// It is gone, or cannot be opened.
+    pub fn file(&self) -> Result<File> {
+        file::open(&self.path)?.with_context(|| format!("{} is gone", self.path.display()))
     }
 
     /// Whether a file has its bytes.

@@ -27,6 +27,7 @@ use crate::sys::terminal::live;
 use crate::sys::time;
 use crate::verify::drill::account::{Account, Compared};
 use crate::verify::drill::process::{self, Etcd, Stage};
+use crate::verify::drill::v3::ComparedV3;
 
 /// What etcd writes of its own: 3.x preallocates the next segment of its log.
 const OF_ETCD: u64 = 72 << 20;
@@ -58,6 +59,9 @@ pub struct Drilled {
     pub compared_with_log: u64,
     /// SHA-256 of keys, values and indexes.
     pub digest: String,
+    /// The v3 store, where a disk was restored that has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub v3: Option<ComparedV3>,
     /// Milliseconds to download and check.
     pub read_ms: u64,
     /// Milliseconds to write the member directory.
@@ -70,17 +74,23 @@ pub struct Drilled {
     pub differences: Vec<String>,
 }
 
-/// Restores the newest restore point into `scratch`, starts etcd there and compares.
+/// Restores the newest restore point, or the data of this disk, into `scratch`, starts etcd there and compares.
 ///
 /// # Errors
 /// The source cannot be had, there is no room, or etcd does not start or answer within `wait`.
-pub fn rehearse(node: &Node, scratch: &Scratch, stage: Stage, wait: Duration) -> Result<Drilled> {
+pub fn rehearse(
+    node: &Node,
+    choice: Choice,
+    scratch: &Scratch,
+    stage: Stage,
+    wait: Duration,
+) -> Result<Drilled> {
     let started = Instant::now();
     let settings = &node.settings;
     let remote = Rclone::beside(&settings.remote, "rehearse");
     let incoming = Scratch::new(scratch.dir().join("incoming"), scratch.leave())?;
     let from = (&remote as &dyn Remote, &incoming);
-    let source = open::open(settings, from, Choice::Archive, &settings.machine_id, Wanted::default())?;
+    let source = open::open(settings, from, choice, &settings.machine_id, Wanted::default())?;
     let read = started.elapsed();
     let bytes = source.contents.base_size()?.saturating_add(source.log_size()).saturating_add(OF_ETCD);
     room::check(scratch.dir(), bytes, scratch.leave(), "an etcd with the restored data")?;
@@ -107,6 +117,11 @@ pub fn rehearse(node: &Node, scratch: &Scratch, stage: Stage, wait: Duration) ->
         wrong += 1;
         differences.insert(0, format!("etcd is at raft index {raft_index}, not at {last}"));
     }
+    let v3 = source.contents.v3.as_ref().map(|base| ComparedV3::of(&client, &url, base)).transpose()?;
+    if let Some(difference) = v3.as_ref().and_then(ComparedV3::difference) {
+        wrong += 1;
+        differences.insert(0, difference);
+    }
     let ms = |from: Duration, to: Duration| u64::try_from((to - from).as_millis()).unwrap_or(u64::MAX);
     Ok(Drilled {
         format: 1,
@@ -121,6 +136,7 @@ pub fn rehearse(node: &Node, scratch: &Scratch, stage: Stage, wait: Duration) ->
         compared_with_snapshot: of_snapshot,
         compared_with_log: of_log,
         digest,
+        v3,
         read_ms: ms(Duration::ZERO, read),
         write_ms: ms(read, written),
         start_ms: ms(written, running),
