@@ -15,6 +15,7 @@ use testkit::files::{alter_json, tree, write};
 use testkit::keys::{self, Keys};
 use testkit::node::Node;
 use testkit::tools::{self, Tools};
+use testkit::v3::{Client, Store};
 
 use crate::PROGRAM;
 
@@ -33,6 +34,8 @@ struct Case {
     old_contents: Contents,
     /// etcd's WAL directory, if it is a separate one, and what was in it.
     log: Option<(PathBuf, Tree)>,
+    /// What the v3 store holds, if it has data.
+    v3: Option<Store>,
 }
 
 /// A separate WAL directory.
@@ -45,7 +48,26 @@ impl Case {
         let keys = node.put_fixture(FIXTURE);
         let member = node.path("/var/lib/etcd2/member");
         let old_contents = scan(&member).unwrap();
-        Some(Self { strace, keys, old: tree(&member), old_contents, node, log: None })
+        Some(Self { strace, keys, old: tree(&member), old_contents, node, log: None, v3: None })
+    }
+
+    /// A node whose data is in the v3 store, which its backups leave out.
+    fn with_v3() -> Option<Self> {
+        let strace = tools::strace_from_env()?;
+        let mut node = Node::new(PROGRAM, Tools::from_env()?);
+        node.environment.insert("ETCD2_BACKUP_V2_ONLY".into(), "true".into());
+        node.etcd.start().unwrap();
+        let mut v3 = Client::new(&node.etcd.client_url).unwrap();
+        v3.grant(7, 3600).unwrap();
+        for i in 0..30 {
+            v3.put_leased(&format!("key {}", i % 20), &format!("{i}"), if i % 4 == 0 { 7 } else { 0 })
+                .unwrap();
+        }
+        let (store, keys) = (v3.store().unwrap(), keys::dump(&node.etcd.client_url).unwrap());
+        node.etcd.kill().unwrap();
+        let member = node.path("/var/lib/etcd2/member");
+        let (old, old_contents) = (tree(&member), scan(&member).unwrap());
+        Some(Self { strace, keys, old, old_contents, node, log: None, v3: Some(store) })
     }
 
     /// The same, with a separate WAL directory.
@@ -114,7 +136,9 @@ impl Case {
         self.node.ok(&["guard"]);
         self.node.etcd.start().unwrap_or_else(|e| panic!("{step}: {e:#}"));
         let differences = keys::compare(&self.keys, &keys::dump(&self.node.etcd.client_url).unwrap());
+        let v3 = self.v3.as_ref().map(|_| Client::new(&self.node.etcd.client_url).unwrap().store().unwrap());
         self.node.etcd.kill().unwrap();
+        assert_eq!(v3, self.v3, "{step}");
         assert!(differences.is_empty(), "{step}: {differences:?}");
     }
 }
@@ -193,6 +217,12 @@ fn a_restore_from_the_local_disk() {
     // Before that it does what the other does.
     let Some(case) = Case::new() else { return };
     restore_killed_at_every_step(case, &["restore", "--source", "local"], "parents.json");
+}
+
+#[test]
+fn a_restore_of_a_v3_store_from_the_local_disk() {
+    let Some(case) = Case::with_v3() else { return };
+    restore_killed_at_every_step(case, &["restore", "--source", "local"], "/snap\"");
 }
 
 /// 2.0.0 had `snap` and `wal` directly in the data directory: two names, and no exchange of both at once.
