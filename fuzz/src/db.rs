@@ -96,9 +96,12 @@ fn meta(number: u64, pages: u64) -> Vec<u8> {
     out
 }
 
+/// Key and value.
+type Row = (Vec<u8>, Vec<u8>);
+
 /// The script of a real file: its buckets, each in a leaf of its own or in its parent, with at most `rows` rows.
 pub fn describe(file: &[u8], rows: usize) -> Vec<u8> {
-    let mut buckets: Vec<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)> = Vec::new();
+    let mut buckets: Vec<(Vec<u8>, Vec<Row>)> = Vec::new();
     let mut db = etcd2_backup::etcd::bolt::Db::open(std::io::Cursor::new(file)).expect("a fixture's db");
     db.check(&mut |bucket, key, value| {
         if buckets.last().is_none_or(|b| b.0 != bucket) {
