@@ -117,7 +117,7 @@ pub fn rehearse(
         wrong += 1;
         differences.insert(0, format!("etcd is at raft index {raft_index}, not at {last}"));
     }
-    let v3 = source.contents.v3.as_ref().map(|base| ComparedV3::of(&client, &url, base)).transpose()?;
+    let v3 = source.contents.v3.as_ref().map(|base| ComparedV3::of(&client, url, base)).transpose()?;
     if let Some(difference) = v3.as_ref().and_then(ComparedV3::difference) {
         wrong += 1;
         differences.insert(0, difference);
