@@ -75,7 +75,8 @@ fn prefix(level: Level) -> &'static str {
     match level {
         Level::Error => "<3>",
         Level::Warn => "<4>",
-        Level::Info => "<6>",
+        // A notice: systemd's own lines about each start and end are less, and are left out (`LogLevelMax=notice`).
+        Level::Info => "<5>",
         Level::Debug | Level::Trace => "<7>",
     }
 }

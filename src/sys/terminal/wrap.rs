@@ -133,7 +133,11 @@ fn begins_command(word: &str, before: &str, behind_command: bool) -> bool {
     let bare = word.trim_start_matches(['(', '`']);
     let may = before.is_empty() || before.ends_with(':') || bare.len() < word.len();
     let may = may || behind_command && before.ends_with(';');
-    bare.starts_with(ROOT) || may && PROGRAMS.iter().any(|program| bare.starts_with(program))
+    // A name with a version behind it is not called.
+    let called = |program: &str| {
+        bare.strip_prefix(program).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    bare.starts_with(ROOT) || may && PROGRAMS.into_iter().any(called)
 }
 
 /// Before a blank, or behind a comma: of a list of URLs. A number's unit belongs to it.

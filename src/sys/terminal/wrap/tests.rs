@@ -38,6 +38,8 @@ fn a_command_is_never_broken_so_that_half_of_it_can_be_pasted() {
             50,
             "sudo systemctl start x.service;\n    journalctl -u x.service\n",
         ),
+        // What a program calls itself is no call of it.
+        ("etcd2-backup 0.1.0 (commit 0e45c84790ef)", 30, "etcd2-backup 0.1.0 (commit\n    0e45c84790ef)\n"),
         (
             "what systemctl shows and what it does not",
             21,
