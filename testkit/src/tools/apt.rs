@@ -1,7 +1,8 @@
 //! Downloading Debian's packages with apt-get, without root and without installing anything: of the machine's own release, and
 //! of another one from where the machine gets its own.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -33,7 +34,9 @@ pub(super) fn download_of_suite(suite: &str, packages: &[&str], into: &Path) -> 
     let (form, text) = source.with_context(|| format!("no source of {here} in /etc/apt"))?;
     let into = std::path::absolute(into)?;
     let file = into.join(format!("own.{form}"));
-    fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    File::create_new(&file)
+        .and_then(|mut new| new.write_all(text.as_bytes()))
+        .with_context(|| format!("writing {}", file.display()))?;
     let mut options = own_lists(&into.join("apt"))?;
     options.extend(as_options([
         format!("Dir::Etc::SourceList={}", file.display()),
