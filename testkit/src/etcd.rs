@@ -113,10 +113,25 @@ impl Member {
         // 3.x derives this from the two above, 2.x does not.
         member.set("ETCD_INITIAL_CLUSTER", format!("{name}={peer_url}"));
         if etcd_version(&tools.etcd)? >= (3, 4) {
-            member.set("ETCD_ENABLE_V2", "true");
             member.set("ETCD_LOGGER", "zap");
         }
+        member.run_by(tools)?;
         Ok(member)
+    }
+
+    /// Has it run another etcd, from the next start on.
+    ///
+    /// # Errors
+    /// That etcd does not run.
+    pub fn run_by(&mut self, tools: &Tools) -> Result<()> {
+        self.etcd.clone_from(&tools.etcd);
+        match etcd_version(&tools.etcd)? {
+            (..3, _) | (3, ..4) => {}
+            (3, 4 | 5) => self.set("ETCD_ENABLE_V2", "true"),
+            // It is gone in 3.6.
+            _ => self.without_v2(),
+        }
+        Ok(())
     }
 
     /// Sets one of its settings, from the next start on.

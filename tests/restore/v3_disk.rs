@@ -1,23 +1,20 @@
 //! A member with data in the v3 store, restored from its own disk: every key with its revisions and lease, leases, users and roles
-//! are as they were, and so is etcd's own sum over them. Real etcd 3.4 and 3.5.
+//! are as they were, and so is etcd's own sum over them. Each real etcd from 3.4 on, also one after the other.
 
-use std::fs;
+use std::fs::{self, File};
 
+use etcd2_backup::etcd::bolt::Db;
+use etcd2_backup::etcd::v3::state::V3State;
 use serde_json::json;
 use testkit::files;
 use testkit::node::Node;
-use testkit::tools::Tools;
+use testkit::tools::{Tools, etcd_version};
 use testkit::v3::{Client, Store, base64};
 
 use crate::PROGRAM;
 
 /// That the v3 store may be given up.
 const V2_ONLY: &str = "ETCD2_BACKUP_V2_ONLY";
-
-/// Each etcd at hand that has a v3 store.
-fn all_tools() -> Vec<&'static Tools> {
-    [Tools::from_env(), Tools::etcd_3_5_from_env()].into_iter().flatten().collect()
-}
 
 fn client(node: &Node) -> Client {
     Client::new(&node.etcd.client_url).unwrap()
@@ -70,7 +67,7 @@ fn seen(tools: &Tools, node: &Node) -> (Store, (u64, u64)) {
 
 #[test]
 fn every_key_with_its_revisions_and_lease_comes_back_from_the_disk() {
-    for tools in all_tools() {
+    for tools in Tools::all_with_v3() {
         for (snapshot_count, killed) in [("100000", true), ("10", false), ("10", true)] {
             let mut node = written(tools, snapshot_count, "/some");
             let before = seen(tools, &node);
@@ -103,9 +100,77 @@ fn every_key_with_its_revisions_and_lease_comes_back_from_the_disk() {
     }
 }
 
+/// A restore and an upgrade in one: what one etcd wrote is restored, and a later one starts on it.
+#[test]
+fn what_is_restored_is_all_there_under_a_later_etcd_too() {
+    let all = Tools::all_with_v3();
+    for (at, old) in all.iter().enumerate() {
+        let (_, minor) = etcd_version(&old.etcd).unwrap();
+        for new in &all[at + 1..] {
+            // etcd is upgraded by one minor version at a time.
+            if etcd_version(&new.etcd).unwrap() <= (3, minor + 1) {
+                ["100000", "10"].into_iter().for_each(|count| upgraded(old, new, count));
+            }
+        }
+    }
+}
+
+fn upgraded(old: &Tools, new: &Tools, snapshot_count: &str) {
+    let what = format!("{} to {}, {snapshot_count}", old.etcd.display(), new.etcd.display());
+    let mut node = written(old, snapshot_count, "/some");
+    let before = seen(old, &node);
+    assert!(before.0.keys.len() > 10 && before.0.leases.len() == 1, "{what}: {before:?}");
+    assert!(before.0.users.len() == 1 && before.0.roles.len() == 1, "{what}: {before:?}");
+    node.etcd.kill().unwrap();
+    node.ok(&["restore", "--source", "local"]);
+    node.etcd.run_by(new).unwrap();
+    node.start_etcd();
+    assert_eq!(seen(new, &node), before, "{what}");
+    write(&mut client(&node), "/more");
+    let before = seen(new, &node);
+    node.etcd.kill().unwrap();
+    node.ok(&["restore", "--source", "local"]);
+    node.start_etcd();
+    assert_eq!(seen(new, &node), before, "{what}");
+}
+
+/// 3.5.1 to 3.5.19 carries no Update of a member into the db (etcd-io/etcd#19557), and 3.6 reads members there alone.
+#[test]
+fn the_db_has_the_new_member_alone_with_its_own_peer_url() {
+    for tools in Tools::all_with_v3() {
+        for snapshot_count in ["100000", "10"] {
+            let what = format!("{}, {snapshot_count}", tools.etcd.display());
+            let mut node = written(tools, snapshot_count, "/some");
+            let old = node.etcd.members().unwrap();
+            node.etcd.kill().unwrap();
+            // The same port under a name that the old member did not have.
+            let url = node.etcd.peer_url.replace("127.0.0.1", "localhost");
+            assert!(!old[0].peer_urls.contains(&url));
+            for variable in ["ETCD_RESTORE_MASTER_ADV_PEER_URLS", "ETCD_INITIAL_ADVERTISE_PEER_URLS"] {
+                node.environment.insert(variable.into(), url.clone());
+            }
+            node.etcd.set("ETCD_INITIAL_ADVERTISE_PEER_URLS", &url);
+            node.etcd.set("ETCD_INITIAL_CLUSTER", format!("{}={url}", node.etcd.name));
+            node.ok(&["restore", "--source", "local"]);
+            node.start_etcd();
+            let listed = node.etcd.members().unwrap();
+            node.etcd.stop().unwrap();
+
+            let db = File::open(node.path("/var/lib/etcd2/member/snap/db")).unwrap();
+            let state = V3State::read(&mut Db::open(db).unwrap()).unwrap();
+            let stored: Vec<_> =
+                state.members.iter().map(|(id, member)| (format!("{id:x}"), &member.peer_urls[..])).collect();
+            assert_eq!(stored, [(listed[0].id.clone(), &[url][..])], "{what}");
+            assert!(listed.len() == 1 && listed[0].id != old[0].id, "{what}: {listed:?}");
+            let gone: Vec<_> = state.removed.iter().map(|id| format!("{id:x}")).collect();
+            assert!(gone.contains(&old[0].id), "{what}: {gone:?}");
+        }
+    }
+}
+
 #[test]
 fn the_revision_of_kubernetes_moves_beyond_what_was_seen() {
-    for tools in all_tools() {
+    for tools in Tools::all_with_v3() {
         let mut node = written(tools, "100", "/registry/pods");
         let (before, _) = seen(tools, &node);
         node.etcd.kill().unwrap();
@@ -136,7 +201,7 @@ fn the_revision_of_kubernetes_moves_beyond_what_was_seen() {
 
 #[test]
 fn with_authentication_on_everything_is_applied_and_the_passwords_stay() {
-    for tools in all_tools() {
+    for tools in Tools::all_with_v3() {
         let mut node = written(tools, "100000", "/registry/secrets");
         let mut v3 = client(&node);
         v3.call("auth/user/add", &json!({ "name": "root", "password": "r00t" })).unwrap();
@@ -159,7 +224,7 @@ fn with_authentication_on_everything_is_applied_and_the_passwords_stay() {
 
 #[test]
 fn an_alarm_of_the_old_cluster_is_disarmed() {
-    for tools in all_tools() {
+    for tools in Tools::all_with_v3() {
         let mut node = written(tools, "100000", "/some");
         let mut v3 = client(&node);
         let member = v3.call("maintenance/status", &json!({})).unwrap()["header"]["member_id"].clone();
@@ -178,7 +243,7 @@ fn an_alarm_of_the_old_cluster_is_disarmed() {
 
 #[test]
 fn a_db_that_the_log_does_not_go_on_from_is_refused_by_name() {
-    for tools in all_tools() {
+    for tools in Tools::all_with_v3() {
         let mut node = written(tools, "10", "/some");
         node.etcd.stop().unwrap();
         let old = fs::read(node.path("/var/lib/etcd2/member/snap/db")).unwrap();

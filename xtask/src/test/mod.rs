@@ -234,8 +234,8 @@ fn own_copy() -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// Finds or fetches etcd, etcdctl, rclone; a current rclone, etcd 3.5.1, strace and Prometheus, without which some tests
-/// skip; and nextest, without which they take longer.
+/// Finds or fetches etcd, etcdctl, rclone; a current rclone, etcd 3.5.1, a later 3.5, strace and Prometheus, without
+/// which some tests skip; and nextest, without which they take longer.
 fn find_tools() -> Result<Given> {
     println!(
         "== etcd, etcdctl, rclone, strace, Prometheus, nextest: from PATH, else fetched to target/tools (nothing is installed)"
@@ -248,8 +248,9 @@ fn find_tools() -> Result<Given> {
     }
     let current = tools.clone().with_current_rclone(&folder).map(|t| t.rclone);
     let monitoring = Monitoring::locate_or_fetch(&folder).map(|m| m.prometheus);
-    for found in [current, tools.with_etcd_3_5(&folder).map(|t| t.etcd), strace_or_fetch(&folder), monitoring]
-    {
+    let first_3_5 = tools.clone().with_etcd_3_5(&folder).map(|t| t.etcd);
+    let newer_3_5 = tools.with_etcd_newer_3_5(&folder).map(|t| t.etcd);
+    for found in [current, first_3_5, newer_3_5, strace_or_fetch(&folder), monitoring] {
         match found {
             Ok(path) => println!("   {}", path.display()),
             Err(e) if env::var_os("CI").is_some() => return Err(with_hint(e)),
