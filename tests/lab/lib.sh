@@ -194,15 +194,17 @@ parts() {
 has_more_parts() { (($(parts "$1") > $2)); }
 
 # await_timer_backup NODE: a backup that the timer began after this moment is done. The journal says so, since a unit whose runs
-# follow each other closely is seldom met between two of them: each ends with one line, and the second one began behind the first.
+# follow each other closely is seldom met between two of them: each ends with one line, which says how long it took.
 await_timer_backup() {
-    local cursor
-    cursor=$(on "$1" "sudo journalctl -q -n 0 -o cat --show-cursor" | sed 's/^-- cursor: //')
-    wait_for 120 "backup by the timer on $1" timer_backup_after "$1" "$cursor"
+    local now
+    now=$(on "$1" date +%s.%N)
+    wait_for 120 "backup by the timer on $1" timer_backup_since "$1" "$now"
 }
-timer_backup_after() {
-    on "$1" "sudo journalctl -q -o cat -u etcd2-backup.service --after-cursor '$2'" |
-        awk '/ duration_ms=/ && !/^failed/ { ended++ } END { exit ended < 2 }'
+timer_backup_since() {
+    on "$1" "sudo journalctl -q -o short-unix -u etcd2-backup.service --since '@${2%.*}'" | awk -v now="$2" '
+        / failed: / || !/ duration_ms=[0-9]/ { next }
+        { sub(/.*=/, "", $NF); if ($1 - $NF / 1000 >= now) ended = 1 }
+        END { exit !ended }'
 }
 
 # --- the package ----------------------------------------------------------------------------------------------------
