@@ -30,6 +30,7 @@ pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
         // Its unit has looked, with rights that it does not have itself.
         super::look::before(root);
     }
+    let choice = options.source.unwrap_or(Choice::Archive);
     let node = Node::open(root)?;
     guards::refuse_other_place(&node, options.force)?;
     let found = match &options.etcd {
@@ -50,7 +51,7 @@ pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
     };
     let scratch = Scratch::new(settings.restore_dir.join("rehearsal"), Leave::Reserve)?;
     create_dirs(scratch.dir(), 0o700)?;
-    let ended = run::rehearse(&node, options.source, &scratch, stage, options.wait);
+    let ended = run::rehearse(&node, choice, &scratch, stage, options.wait);
     drop(scratch);
     let answer = match ended {
         Err(why) if options.scheduled && exit_of(&why) == Exit::NoSpace => return skip(settings, &why),
@@ -60,7 +61,7 @@ pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
         }
     };
     // What a disk gives says nothing of the archive.
-    if options.source == Choice::Archive {
+    if choice == Choice::Archive {
         write_atomic(&paths::rehearsed(&settings.backup_dir), &summed::to_vec(&answer)?, 0o600)?;
     }
     say(options.json, &answer)?;
@@ -69,7 +70,7 @@ pub(super) fn run(root: &Root, options: &args::Rehearse) -> Result<Exit> {
         Some(first) => {
             let what = format!(
                 "the restored etcd differs from {} in {}: {first}",
-                if options.source == Choice::Archive { "the archive" } else { "its source" },
+                if choice == Choice::Archive { "the archive" } else { "its source" },
                 count(answer.wrong, "place", "places")
             );
             Err(fault(

@@ -153,6 +153,7 @@ pub fn disk(settings: &Settings) -> Result<Option<Found>> {
         index: last.index,
         term: last.term,
         parents: Vec::new(),
+        v3: contents.v3_data().is_some(),
     }))
 }
 
@@ -173,6 +174,7 @@ fn archive(settings: &Settings, folders: &[(String, Vec<Object>)]) -> Result<Opt
         term: part.term,
         parents: Vec::new(),
         members: Vec::new(),
+        v3: false,
     }))
 }
 

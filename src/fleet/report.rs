@@ -10,7 +10,7 @@ use crate::settings::urls;
 
 /// What `recover` and the nodes say to each other: reports, answers, and the verbs and options by which they are asked. It
 /// grows with whatever an older program would not understand, or would understand otherwise. Programs before it had none.
-pub const PROTOCOL: u64 = 2;
+pub const PROTOCOL: u64 = 3;
 
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +141,8 @@ pub struct Found {
     pub parents: Vec<Parent>,
     /// The members in its list at that entry; none where only its end was looked at.
     pub members: Vec<RecordedMember>,
+    /// It has data in the v3 store, which no backup has.
+    pub v3: bool,
 }
 
 impl Found {

@@ -168,14 +168,14 @@ mod tests {
             let found = |(index, term)| {
                 serde_json::json!({
                     "cluster_id": 0xcdf8_1819_4e3a_8c32_u64, "member_id": 2, "generation": 1, "index": index,
-                    "term": term, "parents": [], "members": [],
+                    "term": term, "parents": [], "members": [], "v3": false,
                 })
             };
             let doubt =
                 serde_json::json!({"about": "Archive", "why": "no route", "code": 13, "unasked": true});
             let doubts = if disk.is_none() { vec![doubt] } else { Vec::new() };
             let value = serde_json::json!({
-                "protocol": 2, "program": "x", "time": 0, "machine_id": "0".repeat(32), "name": name,
+                "protocol": 3, "program": "x", "time": 0, "machine_id": "0".repeat(32), "name": name,
                 "peer_urls": [], "founder_urls": [], "endpoint": "r:b", "etcd_unit": "etcd2.service",
                 "restore_dir": "/r", "timer": false, "running": disk.is_none(), "healthy": false,
                 "disk": disk.map(found), "archive": null, "doubts": doubts, "record": null, "bootstrap": null,

@@ -146,10 +146,13 @@ fn source_of(remote: &dyn Remote, record: &Record, incoming: &Scratch) -> Result
     if record.generation > 0 || chain::is_original(&objects) {
         return Ok((from_record::source(remote, record, incoming)?, record.index));
     }
-    // A disk was restored. What that machine had backed up of it by then is a part of it.
+    // A disk was restored. What that machine had backed up of it by then is a part of it, but without a v3 store: members that begin
+    // with other v3 stores than their leader would serve other values, and nobody would notice.
+    ensure!(record.v3.is_none(), "it was restored from a disk with a v3 store, which no backup has");
     let part = record.backed_up.as_ref().context("it was restored from a disk that has no known backup")?;
     let wanted = (part.generation, part.checksum.as_str());
     let source = open::opened(fetch::recorded(remote, folder, &objects, wanted, incoming)?);
+    ensure!(source.v3_data.is_none(), "the backup leaves out what the member had in the v3 store");
     ensure!(
         source.hash == part.checksum && source.contents.metadata.cluster_id == record.source_cluster_id,
         "the backup is not the one that the record names"

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use testkit::files::write;
-use testkit::fixtures::Fixture;
+use testkit::fixtures::{Fixture, V3_NAMES, unpack_v3};
 use testkit::install_tree::Bench;
 use testkit::keys;
 use testkit::node::Node;
@@ -105,6 +105,17 @@ fn what_inspect_says_is_as_described() {
         hold("inspect", &inspect(&fixture.data_dir, &["--json"]));
         assert!(hold("inspect-entry", &inspect(&fixture.data_dir, &["--entries", "--json"])).len() > 10);
         assert!(hold("inspect-key", &inspect(&fixture.data_dir, &["--keys", "--json"])).len() > 10);
+    }
+    for name in V3_NAMES {
+        let work = tempfile::tempdir().unwrap();
+        let (data_dir, _) = unpack_v3(name, work.path()).unwrap();
+        hold("inspect", &inspect(&data_dir, &["--json"]));
+        assert!(hold("inspect-entry", &inspect(&data_dir, &["--entries", "--values", "--json"])).len() > 10);
+        let db = data_dir.join("member/snap/db");
+        hold("inspect", &inspect(&db, &["--json"]));
+        for values in [&["--keys", "--json"][..], &["--keys", "--values", "--json"]] {
+            assert!(hold("inspect-v3-key", &inspect(&db, values)).len() > 10);
+        }
     }
 }
 

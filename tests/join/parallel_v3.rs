@@ -120,3 +120,35 @@ fn three_members_are_written_from_one_disk_and_nothing_acknowledged_is_missing()
         }
     }
 }
+
+/// A backup has no v3 store, so it cannot be what a member of this cluster begins with.
+#[test]
+fn who_joins_a_v3_store_that_came_from_a_disk_holds_the_same() {
+    for tools in Tools::all_with_v3() {
+        let mut founder = Node::named(PROGRAM, tools, "e1");
+        founder.environment.insert("ETCD2_BACKUP_V2_ONLY".into(), "true".into());
+        founder.etcd.start().unwrap();
+        let mut v3 = Client::new(&founder.etcd.client_url).unwrap();
+        for i in 0..30 {
+            v3.put(&format!("/registry/{i}"), "before the backup").unwrap();
+        }
+        founder.ok(&["backup"]);
+        v3.put("/registry/1", "after it").unwrap();
+        let before = v3.store().unwrap();
+        founder.etcd.kill().unwrap();
+        founder.ok(&["restore", "--source", "local"]);
+        founder.start_etcd();
+
+        let mut node = Node::joining(tools, "e2", &founder);
+        node.back_up_beside(&founder, '2');
+        let log = node.ok(&["join"]);
+        assert!(log.contains("no backup has"), "{log}");
+        node.start_etcd();
+        node.ok(&["join"]);
+        let client = |node: &Node| Client::new(&node.etcd.client_url).unwrap();
+        let after = client(&node).store().unwrap();
+        assert_eq!(Store { revision: before.revision, ..after }, before);
+        let sum = |node: &Node| client(node).hash(&tools.etcdctl, 0).unwrap();
+        wait::until("equal sums", Duration::from_secs(60), || sum(&node) == sum(&founder));
+    }
+}

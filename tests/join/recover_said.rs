@@ -70,9 +70,9 @@ impl Nodes {
 
 fn report(node: &str) -> Value {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let disk = json!({"cluster_id": 1, "member_id": 2, "generation": 0, "index": 5, "term": 2, "parents": [], "members": []});
+    let disk = json!({"cluster_id": 1, "member_id": 2, "generation": 0, "index": 5, "term": 2, "parents": [], "members": [], "v3": false});
     json!({
-        "protocol": 2, "program": "x", "time": now, "machine_id": node.repeat(32), "name": format!("e-{node}"),
+        "protocol": 3, "program": "x", "time": now, "machine_id": node.repeat(32), "name": format!("e-{node}"),
         "peer_urls": [format!("http://h{node}:2380")], "founder_urls": [], "endpoint": "r:b", "etcd_unit": "etcd2.service",
         "restore_dir": "/r", "timer": false, "running": false, "healthy": false, "disk": disk, "archive": null,
         "doubts": [], "record": null, "bootstrap": null,

@@ -71,5 +71,6 @@ claim "the next one does not, where they are" says_nothing_of "systemctl enable 
 claim "  and says that they are" grep -q "$timer is enabled and runs, as before" <<<"$said"
 claim "a command that needs root becomes root, as the installer does" on e1 "$program list >/dev/null"
 
+on e1 sudo systemctl stop etcd2-backup.timer etcd2-backup.service
 claim "with --yes uninstall does not ask" on e1 "$program uninstall --yes"
 refuses "  and is gone" '' is_there

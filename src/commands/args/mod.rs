@@ -372,9 +372,9 @@ pub struct Verify {
 
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Rehearse {
-    /// Where the data comes from; with local, while etcd is stopped if it has data in the v3 store
-    #[arg(long, default_value = "archive", value_parser = source())]
-    pub source: Choice,
+    /// Where the data comes from; local only while etcd is stopped, if it has data in the v3 store [default: archive]
+    #[arg(long, value_parser = source())]
+    pub source: Option<Choice>,
     /// etcd's program [default: that of etcd's unit]
     #[arg(long, value_name = "PATH")]
     pub etcd: Option<PathBuf>,

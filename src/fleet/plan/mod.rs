@@ -34,6 +34,7 @@ fn freshest_way(nodes: &[Node], wish: Wish) -> Result<Way> {
     }
     refuse::unknown_data(nodes, wish)?;
     let best = best(nodes, wish)?;
+    refuse_to_lose_v3(nodes, wish, &best)?;
     if let Some(record) = unfinished(nodes, &best).filter(|_| !wish.one_by_one) {
         return Ok(go_on(nodes, record, best.node));
     }
@@ -49,6 +50,24 @@ fn freshest_way(nodes: &[Node], wish: Wish) -> Result<Way> {
         }
     };
     Ok(Way::Begin { first, take, end: best.found.end() })
+}
+
+/// No backup has data of the v3 store.
+fn refuse_to_lose_v3(nodes: &[Node], wish: Wish, best: &Candidate<'_>) -> Result<()> {
+    let has_v3 = |node: &&Node| node.report.disk.as_ref().is_some_and(|disk| disk.v3);
+    let Some(node) = nodes.iter().find(has_v3).filter(|_| !best.is_disk && wish.source.is_none()) else {
+        return Ok(());
+    };
+    let what = format!(
+        "the freshest data is {}, but no backup has v3 data, and the disk of {} has data in the v3 store",
+        best.describe(nodes),
+        node.target
+    );
+    let hint = format!(
+        "to take that disk: --source {}; to take the backup and give the v3 data up: --source {}",
+        node.target, nodes[best.node].target
+    );
+    Err(fault(Exit::Refused, what, hint))
 }
 
 /// The node that the others name as the founding member.

@@ -17,6 +17,7 @@ pub(in crate::fleet) fn found(cluster_id: u64, index: u64) -> Option<Found> {
         term: 2,
         parents: Vec::new(),
         members: Vec::new(),
+        v3: false,
     })
 }
 
@@ -129,6 +130,18 @@ fn a_founder_that_has_less_is_told_by_entries_or_by_the_term() {
         let all = nodes([(own, None), (found(OLD, 9), None), (None, None)]);
         refused(&all, by_first(), Exit::Refused, less);
     }
+}
+
+#[test]
+fn no_backup_takes_the_place_of_the_v3_data_on_a_disk() {
+    let with_v3 = |index| Some(Found { v3: true, ..found(OLD, index).unwrap() });
+    let all = nodes([(None, found(OLD, 9)), (with_v3(7), None), (found(OLD, 5), None)]);
+    refused(&all, Wish::default(), Exit::Refused, "the disk of core@e1 has data in the v3 store");
+    let of_one = Wish { source: Some(1), ..Wish::default() };
+    assert_eq!(decide(&all, of_one).unwrap(), begin(1, Take::Disk, 7));
+    // As fresh as any backup.
+    let all = nodes([(None, found(OLD, 9)), (with_v3(9), None), (None, None)]);
+    assert_eq!(decide(&all, Wish::default()).unwrap(), begin(1, Take::Disk, 9));
 }
 
 #[test]
