@@ -74,7 +74,7 @@ fn every_line_fits_and_commands_can_be_pasted() {
     let lines = said(&node, &["status"], 12);
     assert!(lines.iter().any(|line| line == "next        sudo /opt/bin/etcd2-backup sources"), "{lines:#?}");
     assert!(
-        lines.iter().any(|line| line.starts_with("    sudo rm -f /") && line.ends_with('\\')),
+        lines.iter().any(|line| line.starts_with("    sudo rm -f ") && line.ends_with('\\')),
         "{lines:#?}"
     );
 }
