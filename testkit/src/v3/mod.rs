@@ -151,6 +151,14 @@ impl Client {
         Ok((number(&answer["hash"])?, number(&answer["compact_revision"])?))
     }
 
+    /// The revision of the store, as the member has it.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn revision(&mut self) -> Result<u64> {
+        revision(&self.call("kv/range", &json!({ "key": base64("revision"), "serializable": true }))?)
+    }
+
     /// All that is in the store.
     ///
     /// # Errors
