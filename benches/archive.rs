@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use place::{Place, VALUE_BYTES, asked, run, value};
+use place::{Place, VALUE_BYTES, asked, memory_of, run, value};
 use testkit::keys::Client;
 use testkit::tools::Tools;
 
@@ -200,24 +200,6 @@ impl Cost {
         let (cpu, began) = (cpu_of_children(), Instant::now());
         self.memory = work();
         (self.cpu, self.wall) = (cpu_of_children() - cpu, began.elapsed());
-    }
-}
-
-/// Runs it, and gives its own peak of memory in kB.
-fn memory_of(command: &mut Command) -> u64 {
-    let mut child = command.stdin(Stdio::null()).spawn().unwrap();
-    let path = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    loop {
-        let status = fs::read_to_string(&path).unwrap_or_default();
-        let now =
-            status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
-        peak = now.unwrap_or(0).max(peak);
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "{command:?}: {status}");
-            return peak;
-        }
-        thread::sleep(Duration::from_millis(2));
     }
 }
 

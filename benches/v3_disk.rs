@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use place::{Place, asked, value};
+use place::{Place, asked, memory_of, value};
 use testkit::tools::Tools;
 use testkit::v3::Client;
 
@@ -67,7 +67,9 @@ fn measure(tools: &Tools) {
 
         put_back(&saved, &member);
         let began = Instant::now();
-        memory = memory.max(memory_of(node.command("restore").args(["--source", "local", "--no-bump"])));
+        memory = memory.max(memory_of(
+            node.command("restore").args(["--source", "local", "--no-bump"]).stderr(Stdio::null()),
+        ));
         ours = ours.min(began.elapsed());
         started_at(&mut node, revision);
         restored = restored.min(began.elapsed());
@@ -117,22 +119,4 @@ fn put_back(saved: &Path, member: &PathBuf) {
     fs::create_dir(data).unwrap();
     copy(saved, member);
     assert!(Command::new("sync").status().unwrap().success());
-}
-
-/// Runs it, and gives its peak of memory in kB.
-fn memory_of(command: &mut Command) -> u64 {
-    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let path = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    loop {
-        let status = fs::read_to_string(&path).unwrap_or_default();
-        let now =
-            status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
-        peak = now.unwrap_or(0).max(peak);
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "{command:?}: {status}");
-            return peak;
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
 }

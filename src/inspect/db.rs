@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::report::{V3Alarm, V3Peer, V3Summary};
 use super::subject::open;
-use crate::etcd::bolt::{Db, sum};
+use crate::etcd::bolt::{self, Db, sum};
 use crate::etcd::v3::state::V3State;
 use crate::exit::{Exit, fault};
 
@@ -33,11 +33,7 @@ pub(super) fn between_commits<T>(
     path: &Path,
     read: impl FnOnce(&mut Db<File>) -> Result<T>,
 ) -> Result<(Result<T>, bool)> {
-    let mut db = Db::open(open(path)?)?;
-    let before = db.txid();
-    let read = read(&mut db);
-    let after = Db::open(db.into_source())?.txid();
-    Ok((read, before == after))
+    bolt::between_commits(open(path)?, read)
 }
 
 /// What to say of a db that is never the same twice.

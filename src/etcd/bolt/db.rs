@@ -55,6 +55,22 @@ pub struct Bucket<'a, S> {
     root: Root,
 }
 
+/// Reads something of a file that etcd may be writing; and whether no transaction was committed meanwhile, else what was read may be
+/// anything.
+///
+/// # Errors
+/// As [`Db::open`]; what `read` fails with is in the answer.
+pub fn between_commits<S: Read + Seek, T>(
+    source: S,
+    read: impl FnOnce(&mut Db<S>) -> Result<T>,
+) -> Result<(Result<T>, bool)> {
+    let mut db = Db::open(source)?;
+    let before = db.txid();
+    let read = read(&mut db);
+    let after = Db::open(db.into_source())?.txid();
+    Ok((read, before == after))
+}
+
 impl<S: Read + Seek> Db<S> {
     /// Finds the newest transaction. The 32 bytes that a maintenance snapshot has at its end are passed over, see
     /// [`super::sum`].

@@ -19,6 +19,6 @@ pub mod sum;
 mod tests;
 pub mod tree;
 
-pub use db::{Bucket, Db, OnBucketRow, OnRow, Reached};
+pub use db::{Bucket, Db, OnBucketRow, OnRow, Reached, between_commits};
 pub use stub::stub;
 pub use tree::{Order, PageSet};

@@ -139,7 +139,7 @@ impl Page {
     /// The key of a branch's element, all of which are in memory.
     pub(super) fn branch_key(&self, element: Element) -> Result<&[u8]> {
         let end = element.at + u64::from(element.key);
-        self.head.get(element.at as usize..end as usize).context("a branch's key lies elsewhere")
+        self.head.get(element.at as usize..end as usize).context("a branch's key is not in its page")
     }
 }
 

@@ -14,7 +14,7 @@ use crc32c::crc32c_append;
 
 use super::alarms::AlarmKind;
 use super::state::{V3State, consistent_index, last_row};
-use crate::etcd::bolt::Db;
+use crate::etcd::bolt::{self, Db};
 use crate::etcd::file;
 use crate::etcd::wal::Reading;
 use crate::exit::{Exit, because, fault};
@@ -175,11 +175,7 @@ impl Base {
 /// The state of a db that etcd writes: all of it if it can be read between two commits, else only how far it is.
 fn live(file: &mut File) -> Result<V3State> {
     for _ in 0..LIVE_TRIES {
-        let mut db = Db::open(&mut *file)?;
-        let (state, before) = (V3State::read(&mut db), db.txid());
-        if let Ok(state) = state
-            && Db::open(&mut *file)?.txid() == before
-        {
+        if let (Ok(state), true) = bolt::between_commits(&mut *file, V3State::read)? {
             return Ok(state);
         }
     }

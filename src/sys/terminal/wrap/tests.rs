@@ -65,8 +65,8 @@ fn a_number_stays_with_its_unit() {
 #[test]
 fn what_does_not_fit_goes_on_below_its_line() {
     let text =
-        "keep    name of generation  it is the newest\n  rm a\n\n  remove what lies there since yesterday\n";
-    let want = "keep    name of generation\n    it is the newest\n  rm a\n\n  remove what lies there\n      since yesterday\n";
+        "keep    name of generation  it is the newest\n  rm a\n\n  remove what was left there yesterday\n";
+    let want = "keep    name of generation\n    it is the newest\n  rm a\n\n  remove what was left there\n      yesterday\n";
     assert_eq!(lines(text, 32), want);
     assert_eq!(lines(text, usize::MAX), text);
     let path = "/var/lib/etcd2/member is kept as /var/lib/etcd2/member.before-restore-20261130T013410Z";
