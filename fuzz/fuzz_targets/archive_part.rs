@@ -4,6 +4,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use etcd2_backup::archive::link;
 use etcd2_backup::archive::names::{GenerationName, PartName};
 use etcd2_backup::archive::part::{self, Head, Part, prefix};
 use etcd2_backup::archive::unpack::unpack;
@@ -25,6 +26,7 @@ fn raw(dir: &Path, body: &[u8]) -> Option<(GenerationName, PartName)> {
     let length = u32::from_le_bytes(body.get(12..FIXED)?.try_into().ok()?) as usize;
     let head: Head = serde_json::from_slice(body.get(FIXED..FIXED.checked_add(length)?)?).ok()?;
     let checksum = Sha256::digest(body);
+    let link = if body.get(8) == Some(&1) { to_hex(&checksum) } else { link::of_head(&head) };
     let bytes = [body, &checksum[..]].concat();
     let name = PartName {
         sequence: head.sequence,
@@ -34,7 +36,7 @@ fn raw(dir: &Path, body: &[u8]) -> Option<(GenerationName, PartName)> {
         time: head.time,
         size: bytes.len() as u64,
         predecessor: prefix(&head.predecessor),
-        checksum: prefix(&to_hex(&checksum)),
+        link: prefix(&link),
     };
     std::fs::write(dir.join(name.to_string()), bytes).ok()?;
     Some((head.generation_name(), name))
@@ -47,7 +49,7 @@ fn written(dir: &Path, mut input: Input<'_>) -> Option<(GenerationName, PartName
     let written = part::write(dir, &head, |out| Ok(out.write_all(payload)?)).ok()?;
     let read = Part::open(&dir.join(written.name.to_string()), head.generation_name(), written.name);
     let read = read.expect("what was written is read");
-    assert_eq!((&read.head, &read.checksum), (&head, &written.checksum));
+    assert_eq!((&read.head, &read.checksum, &read.link), (&head, &written.checksum, &written.link));
     let mut again = Vec::new();
     read.payload().and_then(|mut p| Ok(p.read_to_end(&mut again)?)).expect("what was written is read");
     assert_eq!(again, payload);

@@ -35,15 +35,15 @@ impl Generation {
         parts.iter().map(|part| Object { path: self.path(part), size: part.size }).collect()
     }
 
-    /// Whole parts that cannot be reached, as something before them is missing or damaged.
+    /// Parts that cannot be reached, as something before them is missing or damaged. One more than is there may be on its way.
     pub fn is_broken(&self) -> bool {
-        let next = self.parts.len() as u64;
-        self.parts.is_empty() || self.beyond.iter().any(|path| sequence(path).is_some_and(|s| s > next))
+        let Some(last) = self.parts.last() else { return true };
+        self.beyond.iter().filter_map(|path| part(path)).any(|p| p.sequence > last.sequence.saturating_add(1))
     }
 }
 
-fn sequence(path: &str) -> Option<u64> {
-    path.rsplit('/').next().and_then(PartName::parse).map(|p| p.sequence)
+fn part(path: &str) -> Option<PartName> {
+    path.rsplit('/').next().and_then(PartName::parse)
 }
 
 /// The generations in a listing, oldest first. An object whose size is not the one in its name is absent: its upload
@@ -75,26 +75,28 @@ pub fn generations(objects: &[Object]) -> Vec<Generation> {
     all
 }
 
-/// Follows the longest chain; of two that are equally long, the one whose last part sorts last. Two machines may have
-/// written into one generation before they noticed: the other one's parts are none of it.
+/// Follows the links from the base to the last part that they lead to; of two of the same sequence, to the one that sorts last.
+/// Two machines may have written into one generation before they noticed: the other one's parts are none of it. Of several parts
+/// that end where one begins, the one that holds most is taken: what was written in place of several ends where they do.
 fn link(generation: &mut Generation, found: &[PartName]) {
-    let mut reached: Vec<PartName> = Vec::new();
-    // What a part that was reached says of itself, by which the next one names it.
-    let mut named: BTreeSet<(u64, u64)> = BTreeSet::new();
-    for part in found {
-        let before = part.sequence.checked_sub(1).map(|sequence| (sequence, part.predecessor));
-        if (part.sequence, part.predecessor) == (0, 0) || before.is_some_and(|before| named.contains(&before))
-        {
-            named.insert((part.sequence, part.checksum));
-            reached.push(*part);
+    // What ends at a place, and what each part that was reached follows. All that is before a part was sorted before it.
+    let mut ends: BTreeMap<u64, PartName> = BTreeMap::new();
+    let mut follows: BTreeMap<PartName, Option<PartName>> = BTreeMap::new();
+    for &part in found {
+        let base = (part.sequence, part.predecessor) == (0, 0);
+        let before = ends.get(&part.predecessor).filter(|p| !base && p.sequence < part.sequence).copied();
+        if base || before.is_some() {
+            follows.insert(part, before);
+            let most = ends.entry(part.link).or_insert(part);
+            if part.first < most.first {
+                *most = part;
+            }
         }
     }
-    let mut wanted = reached.last().map(|p| (p.sequence, p.checksum));
-    for part in reached.iter().rev() {
-        if wanted == Some((part.sequence, part.checksum)) {
-            wanted = part.sequence.checked_sub(1).map(|sequence| (sequence, part.predecessor));
-            generation.parts.push(*part);
-        }
+    let mut next = follows.keys().next_back().and_then(|last| ends.get(&last.link).copied());
+    while let Some(part) = next {
+        generation.parts.push(part);
+        next = follows.get(&part).copied().flatten();
     }
     generation.parts.reverse();
     let taken: BTreeSet<&PartName> = generation.parts.iter().collect();
@@ -143,7 +145,7 @@ mod tests {
             time: 0,
             size: 10,
             predecessor: previous,
-            checksum: 100 + sequence,
+            link: 100 + sequence,
         }
     }
 
@@ -172,7 +174,7 @@ mod tests {
         truncated[1].size = 0;
         assert_eq!(sequences(&truncated), (vec![0], 3, true));
 
-        let foreign = PartName { predecessor: 7, checksum: 8, ..part(2) };
+        let foreign = PartName { predecessor: 7, link: 8, ..part(2) };
         let mut mixed = whole.clone();
         mixed.push(object(&foreign, 10));
         assert_eq!(sequences(&mixed), (vec![0, 1, 2, 3], 1, false));
@@ -181,8 +183,7 @@ mod tests {
     #[test]
     fn of_two_machines_parts_in_one_generation_one_chain_is_followed() {
         // Of the other machine: the same predecessor, other content.
-        let fork =
-            |sequence, predecessor| PartName { predecessor, checksum: 200 + sequence, ..part(sequence) };
+        let fork = |sequence, predecessor| PartName { predecessor, link: 200 + sequence, ..part(sequence) };
         let ours: Vec<PartName> = (0..4).map(part).collect();
         let others = [fork(2, 101), fork(3, 202), fork(4, 203)];
         let table = [
@@ -195,7 +196,7 @@ mod tests {
             let mut objects: Vec<Object> = [ours, others].concat().iter().map(|p| object(p, 10)).collect();
             for _ in 0..2 {
                 let all = generations(&objects);
-                let got: Vec<u64> = all[0].parts.iter().map(|p| p.checksum).collect();
+                let got: Vec<u64> = all[0].parts.iter().map(|p| p.link).collect();
                 assert_eq!((&got, all[0].beyond.len()), (&chain, beyond), "{ours:?} {others:?}");
                 objects.reverse();
             }
@@ -210,8 +211,8 @@ mod tests {
         let all = generations(&objects);
         assert_eq!((all.len(), all[0].parts.len()), (1, many as usize));
         // Of two machines, of which one wrote the longer chain.
-        let fork = PartName { checksum: 7, ..part(0) };
-        let forks = (1..many).map(|n| PartName { predecessor: 7, checksum: n << 32, ..part(1) });
+        let fork = PartName { link: 7, ..part(0) };
+        let forks = (1..many).map(|n| PartName { predecessor: 7, link: n << 32, ..part(1) });
         let objects: Vec<Object> = forks.chain([fork]).map(|p| object(&p, 10)).collect();
         assert_eq!(generations(&objects)[0].beyond.len(), many as usize - 2);
         let base = part(0);
@@ -262,6 +263,23 @@ mod tests {
         }
     }
 
+    /// A part from one place of a log to another, as format 2 names it. `sequence` is that of the last one it holds.
+    fn between(from: u64, to: u64) -> PartName {
+        let predecessor = if from == 0 { 0 } else { 100 + from };
+        PartName { sequence: to - 1, first: from + 1, last: to, predecessor, link: 100 + to, ..part(0) }
+    }
+
+    /// The places that parts lead to from the start of the log.
+    fn places(parts: &[PartName]) -> BTreeSet<u64> {
+        let mut places = BTreeSet::from([0]);
+        for at in 0..32 {
+            if places.contains(&at) {
+                places.extend(parts.iter().filter(|p| p.first == at + 1).map(|p| p.last));
+            }
+        }
+        places
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -279,6 +297,44 @@ mod tests {
                 objects.push(Object { path: format!("{new}/{}", file[0]), size: 10 });
                 let all = generations(&objects);
                 prop_assert_eq!(all.last().map(|g| (g.name, g.parts.len())), Some((new, 1)));
+            }
+        }
+
+        /// Of a chain some parts were written anew as one, some are lost, some cut off.
+        #[test]
+        fn a_chain_leads_as_far_as_its_places_do_whatever_is_merged_cut_or_lost(
+            length in 1..24_u64,
+            merged in prop::collection::vec((0..24_u64, 1..24_u64), 0..6),
+            lost in prop::collection::btree_set(0..30_usize, 0..12),
+            cut in prop::collection::btree_set(0..30_usize, 0..4),
+            turn in any::<bool>(),
+        ) {
+            let mut all: Vec<PartName> = (0..length).map(|n| between(n, n + 1)).collect();
+            // A base stays what it is.
+            all.extend(merged.iter().filter(|&&(from, n)| from > 0 && from + n <= length).map(|&(from, n)| between(from, from + n)));
+            all.sort_unstable();
+            all.dedup();
+            let there = |(at, part): (usize, &PartName)| {
+                (!lost.contains(&at)).then(|| object(part, if cut.contains(&at) { 9 } else { 10 }))
+            };
+            let mut objects: Vec<Object> = all.iter().enumerate().filter_map(there).collect();
+            if turn {
+                objects.reverse();
+            }
+            prop_assume!(!objects.is_empty());
+            let generation = &generations(&objects)[0];
+            let whole: Vec<PartName> =
+                objects.iter().filter(|o| o.size == 10).map(|o| super::part(&o.path).unwrap()).collect();
+            let chain = &generation.parts;
+            let places = places(&whole);
+            prop_assert_eq!(chain.last().map(|p| p.last).max(Some(0)), places.last().copied(), "{:?}", generation);
+            prop_assert!(chain.iter().all(|p| whole.contains(p)));
+            prop_assert!(chain.first().is_none_or(|p| p.sequence == 0));
+            prop_assert!(chain.windows(2).all(|p| p[0].last + 1 == p[1].first && p[0].link == p[1].predecessor));
+            prop_assert_eq!(chain.len() + generation.beyond.len(), objects.len());
+            for step in chain {
+                let longer = |p: &&PartName| p.last == step.last && p.first < step.first && places.contains(&(p.first - 1));
+                prop_assert_eq!(whole.iter().find(longer), None, "instead of {:?}", step);
             }
         }
     }

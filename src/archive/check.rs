@@ -1,7 +1,7 @@
 //! Whether each point of a generation could be restored, told by reading its parts one after the other in constant
 //! memory: what [`unpack`](super::unpack) would find, and what a restore then needs.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 
 use super::part::Part;
 use super::unpack::{before, read_part};
@@ -12,7 +12,7 @@ use crate::exit::{Exit, OrFault};
 /// The running sum over the parts of a generation. Parts may be left out: what follows is checked for itself.
 #[derive(Debug, Default)]
 pub struct Check {
-    /// The last part that was found to be whole: its sequence, its checksum, the log's last extent.
+    /// The last part that was found to be whole: its place in the generation, its link, the log's last extent.
     before: Option<(u64, String, Option<Extent>)>,
     /// What was read since begins with the generation's base.
     is_whole: bool,
@@ -36,21 +36,21 @@ impl Check {
 
     fn content(&mut self, part: &Part, last: Option<(u64, String, Option<Extent>)>) -> Result<()> {
         let head = &part.head;
-        let last = last.filter(|(sequence, ..)| sequence.checked_add(1) == Some(head.sequence));
         let mut at = None;
         match last {
-            Some((_, checksum, extent)) => {
-                ensure!(head.predecessor == checksum, "it does not continue the part before it");
-                at = extent;
+            // One that holds what several did has the place of the last of them.
+            Some((_, link, extent)) if head.predecessor == link => at = extent,
+            Some((sequence, ..)) if sequence.checked_add(1) == Some(head.sequence) => {
+                bail!("it does not continue the part before it");
             }
-            None => (self.is_whole, self.read) = (head.sequence == 0, before(head)),
+            _ => (self.is_whole, self.read) = (head.sequence == 0, before(head)),
         }
         read_part(part, &mut at, &mut self.read)?;
         if self.is_whole {
             self.read.is_continuous()?;
         }
         self.read.ends_at(head.last)?;
-        self.before = Some((head.sequence, part.checksum.clone(), at));
+        self.before = Some((head.sequence, part.link.clone(), at));
         Ok(())
     }
 
@@ -87,7 +87,7 @@ mod tests {
 
     const SEGMENT: SegmentName = SegmentName { sequence: 0, index: 0 };
 
-    /// A part of these entries, all of term 2, behind `before`: its checksum and the end of its log.
+    /// A part of these entries, all of term 2, behind `before`: its link and the end of its log.
     fn written(
         dir: &Path,
         before: &(String, Option<Extent>),
@@ -121,7 +121,7 @@ mod tests {
         change(&mut head);
         let written = part::write(dir, &head, |out| Ok(out.write_all(&bytes)?)).unwrap();
         let path = dir.join(written.name.to_string());
-        (Part::open(&path, head.generation_name(), written.name).unwrap(), (written.checksum, Some(extent)))
+        (Part::open(&path, head.generation_name(), written.name).unwrap(), (written.link, Some(extent)))
     }
 
     /// What becomes of two parts whose checksums are right: alone, the second one, and both.
@@ -287,7 +287,7 @@ mod tests {
             if self.bytes.is_empty() {
                 return;
             }
-            let predecessor = self.parts.last().map_or(String::new(), |part| part.checksum.clone());
+            let predecessor = self.parts.last().map_or(String::new(), |part| part.link.clone());
             let head = Head {
                 first: self.before.1.index + 1,
                 last: self.last(),

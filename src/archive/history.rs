@@ -117,7 +117,7 @@ mod tests {
             time: 0,
             size: 1,
             predecessor: 0,
-            checksum: 0,
+            link: 0,
         };
         let of = |number, cluster_id, member_id, first, last| {
             let name = GenerationName { number, cluster_id, member_id, writer: 1 };
@@ -177,7 +177,7 @@ mod tests {
                 time: 0,
                 size: 1,
                 predecessor: 0,
-                checksum: 0,
+                link: 0,
             };
             // The higher term is of no account, nor is the member: it may have been replaced.
             let name = GenerationName { number, cluster_id, member_id: number, writer: 1 };

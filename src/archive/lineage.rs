@@ -166,7 +166,7 @@ pub struct Record {
     pub index: u64,
     /// The term of that entry.
     pub term: u64,
-    /// SHA-256 of the source, 64 hex digits.
+    /// SHA-256 that stands for the source, 64 hex digits.
     pub source_hash: String,
     /// The term of the entries that the restore appended. In a later one a quorum of the new cluster wrote.
     pub appended_term: u64,
@@ -206,7 +206,7 @@ impl Record {
 pub struct BackedUp {
     /// Its generation.
     pub generation: u64,
-    /// The checksum of its newest part, 64 hex digits.
+    /// What stands for the content of its parts, 64 hex digits; in format 1 the newest part's checksum.
     pub checksum: String,
     /// Its last entry, which the disk had too.
     pub index: u64,
@@ -437,8 +437,7 @@ pub(crate) mod tests {
     fn a_member_that_started_over_is_asked_about_until_somebody_chose() {
         let of = |number, cluster_id, (term, last)| {
             let sequence = 0;
-            let part =
-                PartName { sequence, first: 1, last, term, time: 0, size: 1, predecessor: 0, checksum: 0 };
+            let part = PartName { sequence, first: 1, last, term, time: 0, size: 1, predecessor: 0, link: 0 };
             Generation { parts: vec![part], ..generation(number, cluster_id) }
         };
         let both = [of(1, 0xa, (2, 58)), of(3, 0xa, (9, 15))];
@@ -463,7 +462,7 @@ pub(crate) mod tests {
                 time: 0,
                 size: 1,
                 predecessor: 0,
-                checksum: 0,
+                link: 0,
             };
             Generation { parts: vec![part], ..generation(number, cluster_id) }
         };

@@ -101,16 +101,8 @@ mod tests {
 
     fn part(number: u64, cluster_id: u64, last: u64) -> Object {
         let name = GenerationName { number, cluster_id, member_id: 1, writer: 7 };
-        let part = PartName {
-            sequence: 0,
-            first: 5,
-            last,
-            term: 2,
-            time: 0,
-            size: 100,
-            predecessor: 0,
-            checksum: last,
-        };
+        let part =
+            PartName { sequence: 0, first: 5, last, term: 2, time: 0, size: 100, predecessor: 0, link: last };
         Object { path: format!("{name}/{part}"), size: 100 }
     }
 

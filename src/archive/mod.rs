@@ -1,10 +1,11 @@
 //! What lies in the remote below a machine's folder. "Archive" always means this, never the tarball.
 //!
 //! A **generation** is one base (a snapshot, or the start of the log) and an unbroken chain of log parts behind it. An
-//! object is written once and never changed. Its name carries its size and checksum, so that a listing alone shows what
-//! is there completely, and the checksum of its predecessor, so that it shows the chain. docs/format.md has it all.
+//! object is written once and never changed. Its name carries its size, so that a listing alone shows what is there completely, and
+//! where in the log it begins and ends, so that it shows the chain. docs/format.md has it all.
 //!
-//! - [`names`]: names of generations and parts · [`part`]: the bytes of a part · [`chain`]: what a listing means
+//! - [`names`]: names of generations and parts · [`part`]: the bytes of a part · [`hex_id`]: IDs in its head
+//! - [`link`]: by what a part names the one before · [`chain`]: what a listing means
 //! - [`catalog`]: the generations of a folder, and what their bases say
 //! - [`unpack`]: parts back into a data directory · [`lineage`]: which history follows which · [`history`]: whether a
 //!   member's generations are of one · [`recovery_records`]: what other machines' recovery records say of it
@@ -16,9 +17,11 @@
 pub mod catalog;
 pub mod chain;
 pub mod check;
+pub mod hex_id;
 pub mod history;
 pub mod ids;
 pub mod lineage;
+pub mod link;
 pub mod listing;
 pub mod migration;
 pub mod names;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <generation:8 digits>-<cluster ID:16 hex>-<member ID:16 hex>-<writer:8 hex>/
-//!     <sequence:8 digits>-<first>-<last>-<term>-<time>-<size>-<predecessor:16 hex>-<checksum:16 hex>.part
+//!     <sequence:8 digits>-<first>-<last>-<term>-<time>-<size>-<predecessor:16 hex>-<link:16 hex>.part
 //! ```
 //!
 //! First, last and term are raft's, in hex; the time is `20260131T235959Z`; the size is the object's, in bytes. A number that
@@ -73,10 +73,10 @@ pub struct PartName {
     pub time: u64,
     /// Its size in bytes.
     pub size: u64,
-    /// The first 8 bytes of the predecessor's checksum; 0 in the base.
+    /// The first 8 bytes of the predecessor's link; 0 in the base.
     pub predecessor: u64,
-    /// The first 8 bytes of its checksum.
-    pub checksum: u64,
+    /// The first 8 bytes of its link, by which the next part names it: [`super::link`]; in format 1 of its checksum.
+    pub link: u64,
 }
 
 impl PartName {
@@ -97,7 +97,7 @@ impl PartName {
             time: time::parse_compact(next()?)?,
             size: decimal(next()?, 1)?,
             predecessor: hex16(next()?)?,
-            checksum: hex16(next()?)?,
+            link: hex16(next()?)?,
         };
         // One way to write a name, or the same content could have two.
         (fields.next().is_none() && this.to_string() == name).then_some(this)
@@ -106,9 +106,9 @@ impl PartName {
 
 impl fmt::Display for PartName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sequence, first, last, term, size, predecessor, checksum, .. } = self;
+        let Self { sequence, first, last, term, size, predecessor, link, .. } = self;
         write!(f, "{sequence:08}-{first:x}-{last:x}-{term:x}-{}-{size}", time::compact(self.time))?;
-        write!(f, "-{predecessor:016x}-{checksum:016x}.part")
+        write!(f, "-{predecessor:016x}-{link:016x}.part")
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
         time: 1_769_903_999,
         size: 4711,
         predecessor: 5,
-        checksum: 0xabcd_ef01_2345_6789,
+        link: 0xabcd_ef01_2345_6789,
     };
     const TEXT: &str = "00000003-65-c8-2-20260131T235959Z-4711-0000000000000005-abcdef0123456789.part";
 
@@ -185,10 +185,10 @@ mod tests {
 
     prop_compose! {
         fn parts()(
-            [sequence, first, last, term, size, predecessor, checksum] in prop::array::uniform7(number()),
+            [sequence, first, last, term, size, predecessor, link] in prop::array::uniform7(number()),
             time in prop_oneof![0..=time::LAST, number().prop_map(|n| n.min(time::LAST))],
         ) -> PartName {
-            PartName { sequence, first, last, term, time, size, predecessor, checksum }
+            PartName { sequence, first, last, term, time, size, predecessor, link }
         }
     }
 

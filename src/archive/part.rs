@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! "E2BKPART"   8 bytes
-//! version      1 byte   1
+//! version      1 byte   2; 1 is read, too
 //! codec        1 byte   2 = zstd
 //! reserved     2 bytes  0
 //! head length  4 bytes  little-endian
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::lineage::Parent;
+use super::link;
 use super::names::{self, GenerationName, PartName};
 use crate::etcd::datadir::Family;
 use crate::etcd::proto::{HardState, LogPosition};
@@ -30,9 +31,10 @@ use crate::sys::room::{self, Leave};
 use crate::sys::terminal::table::count;
 
 pub(super) const MAGIC: &[u8; 8] = b"E2BKPART";
-const VERSION: u8 = 1;
-/// The same with a v3 store in the payload: nothing that a backup sends, only what `export` writes.
-const VERSION_WITH_DB: u8 = 2;
+/// Parts of this format are linked by their checksums.
+const FORMAT_1: u8 = 1;
+/// They are linked by the positions in the log at which they end ([`link`]), and their heads have IDs in hex.
+const FORMAT_2: u8 = 2;
 const ZSTD: u8 = 2;
 /// The compression of zstd's own default: about 1/5 of the log's size at several hundred MB a second.
 const LEVEL: i32 = 3;
@@ -49,10 +51,13 @@ pub struct Head {
     /// The part's place in it; 0 is the base.
     pub sequence: u64,
     /// The cluster.
+    #[serde(with = "super::hex_id")]
     pub cluster_id: u64,
     /// The member whose data this is.
+    #[serde(with = "super::hex_id")]
     pub member_id: u64,
     /// Of the generation, see [`GenerationName::writer`].
+    #[serde(with = "super::hex_id")]
     pub writer: u32,
     /// The member's name, as far as its settings say it.
     pub member_name: String,
@@ -71,8 +76,11 @@ pub struct Head {
     pub commit: Option<u64>,
     /// The hard state before its first record.
     pub start_state: HardState,
-    /// The predecessor's checksum, 64 hex digits; empty in the base.
+    /// The predecessor's link, 64 hex digits; empty in the base.
     pub predecessor: String,
+    /// What was seen of the log while nothing was sent, oldest first: the log of the v3 store carries no time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
     /// In the bases of a recovered cluster: the history that it continues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
@@ -89,9 +97,18 @@ pub struct Head {
     pub log: Vec<Extent>,
 }
 
+/// How far the log was when somebody looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// What this node's clock said, seconds since 1970.
+    pub time: u64,
+    /// The last entry by then.
+    pub index: u64,
+}
+
 /// What of a part's names its head says as well.
 pub fn place_in_chain(generation: GenerationName, part: PartName) -> (GenerationName, PartName) {
-    (generation, PartName { size: 0, checksum: 0, ..part })
+    (generation, PartName { size: 0, link: 0, ..part })
 }
 
 impl Head {
@@ -113,8 +130,8 @@ impl Head {
         files.chain(extents).fold(0, u64::saturating_add)
     }
 
-    /// The part's name, given the size of the whole file and its checksum.
-    fn part_name(&self, size: u64, checksum: &str) -> PartName {
+    /// The part's name, given the size of the whole file and its link.
+    fn part_name(&self, size: u64, link: &str) -> PartName {
         PartName {
             sequence: self.sequence,
             first: self.first,
@@ -123,7 +140,7 @@ impl Head {
             time: self.time,
             size,
             predecessor: prefix(&self.predecessor),
-            checksum: prefix(checksum),
+            link: prefix(link),
         }
     }
 }
@@ -135,6 +152,8 @@ pub struct Written {
     pub name: PartName,
     /// Its whole checksum, 64 hex digits.
     pub checksum: String,
+    /// Its whole link, 64 hex digits.
+    pub link: String,
 }
 
 /// Writes a part into `dir` and syncs it. `payload` writes the bytes that the head announces.
@@ -192,8 +211,7 @@ pub fn stream<W: Write>(
     let mut file = Hashing { inner: BufWriter::with_capacity(128 << 10, out), hash: Sha256::new(), size: 0 };
     let json = serde_json::to_vec(head)?;
     file.write_all(MAGIC)?;
-    let version = if head.db.is_some() { VERSION_WITH_DB } else { VERSION };
-    file.write_all(&[version, ZSTD, 0, 0])?;
+    file.write_all(&[FORMAT_2, ZSTD, 0, 0])?;
     file.write_all(&u32::try_from(json.len())?.to_le_bytes())?;
     file.write_all(&json)?;
     let mut compressed = zstd::Encoder::new(file, LEVEL)?;
@@ -202,8 +220,8 @@ pub fn stream<W: Write>(
     let checksum = hash.finalize();
     inner.write_all(&checksum)?;
     let out = inner.into_inner().map_err(io::IntoInnerError::into_error)?;
-    let checksum = to_hex(&checksum);
-    let written = Written { name: head.part_name(size + CHECKSUM_BYTES, &checksum), checksum };
+    let (checksum, link) = (to_hex(&checksum), link::of_head(head));
+    let written = Written { name: head.part_name(size + CHECKSUM_BYTES, &link), checksum, link };
     Ok((out, written))
 }
 
@@ -214,6 +232,8 @@ pub struct Part {
     pub head: Head,
     /// Its checksum, 64 hex digits.
     pub checksum: String,
+    /// By what the next part names it, 64 hex digits.
+    pub link: String,
     path: PathBuf,
     payload: (u64, u64),
 }
@@ -240,7 +260,7 @@ impl Part {
         let size = fs::metadata(path)?.len();
         ensure!(size == name.size, "{}, not {}", count(size, "byte", "bytes"), name.size);
         let part = Self::read_unnamed(path)?;
-        let says = part.head.part_name(size, &part.checksum);
+        let says = part.head.part_name(size, &part.link);
         let other = part.head.generation_name();
         ensure!(says == name && other == generation, "its head says that it is {says} of {other}");
         Ok(part)
@@ -261,7 +281,7 @@ impl Part {
         file.seek(SeekFrom::Start(0))?;
         let mut fixed = [0; FIXED_BYTES as usize];
         file.read_exact(&mut fixed)?;
-        let length = head_length(fixed)?;
+        let (format, length) = format_and_head_length(fixed)?;
         ensure!(
             u64::from(length) <= body - FIXED_BYTES,
             "its head has an impossible length, {}",
@@ -271,7 +291,17 @@ impl Part {
         file.read_exact(&mut json)?;
         let head: Head = serde_json::from_slice(&json).context("reading its head")?;
         let start = FIXED_BYTES + u64::from(length);
-        Ok(Self { head, checksum, path: path.to_path_buf(), payload: (start, body - start) })
+        let link = match format {
+            FORMAT_1 => checksum.clone(),
+            _ => link::of_head(&head),
+        };
+        Ok(Self { head, checksum, link, path: path.to_path_buf(), payload: (start, body - start) })
+    }
+
+    /// What stands for its content and that of those before it, given [`content`](Self::content) of the one before or an empty string.
+    pub fn content(&self, before: &str) -> String {
+        // In format 1 each link is a checksum over the link before it.
+        if self.link == self.checksum { self.checksum.clone() } else { link::content(before, &self.checksum) }
     }
 
     /// The payload, decompressed.
@@ -285,14 +315,13 @@ impl Part {
     }
 }
 
-/// The head's length, as the bytes before it say.
-fn head_length(fixed: [u8; FIXED_BYTES as usize]) -> Result<u32> {
+/// What the bytes before the head say.
+fn format_and_head_length(fixed: [u8; FIXED_BYTES as usize]) -> Result<(u8, u32)> {
     let [.., version, codec, _, _, a, b, c, d] = fixed;
     ensure!(fixed.starts_with(MAGIC), "not a part written by etcd2-backup");
-    if !matches!(version, VERSION | VERSION_WITH_DB) || codec != ZSTD {
+    if !matches!(version, FORMAT_1 | FORMAT_2) || codec != ZSTD {
         let what = format!(
-            "format version {version}, codec {codec}; this program reads versions {VERSION} and {VERSION_WITH_DB}, \
-             codec {ZSTD}"
+            "format version {version}, codec {codec}; this program reads versions {FORMAT_1} and {FORMAT_2}, codec {ZSTD}"
         );
         return Err(fault(Exit::Refused, what, "use the etcd2-backup that wrote it, or a newer one"));
     }
@@ -302,7 +331,7 @@ fn head_length(fixed: [u8; FIXED_BYTES as usize]) -> Result<u32> {
         "its head has an impossible length, {}",
         count(length, "byte", "bytes")
     );
-    Ok(length)
+    Ok((version, length))
 }
 
 /// The head out of a part's first bytes, unproven; `None` if it goes on behind them.
@@ -311,7 +340,7 @@ fn head_length(fixed: [u8; FIXED_BYTES as usize]) -> Result<u32> {
 /// They are no part's.
 pub fn peek(bytes: &[u8]) -> Result<Option<Head>> {
     let Some(fixed) = bytes.first_chunk() else { return Ok(None) };
-    let (start, length) = (FIXED_BYTES as usize, head_length(*fixed)? as usize);
+    let (start, length) = (FIXED_BYTES as usize, format_and_head_length(*fixed)?.1 as usize);
     let json = bytes.get(start..start + length);
     json.map(|json| serde_json::from_slice(json).context("reading its head")).transpose()
 }
@@ -358,9 +387,9 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// The first 8 bytes of a checksum in hex, as names carry them; 0 for an empty one.
-pub fn prefix(checksum: &str) -> u64 {
-    checksum.get(..16).and_then(|p| u64::from_str_radix(p, 16).ok()).unwrap_or(0)
+/// The first 8 bytes of a link in hex, as names carry them; 0 for an empty one.
+pub fn prefix(link: &str) -> u64 {
+    link.get(..16).and_then(|p| u64::from_str_radix(p, 16).ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -384,6 +413,7 @@ pub(super) mod tests {
             commit: None,
             start_state: HardState::default(),
             predecessor: predecessor.into(),
+            marks: Vec::new(),
             parent: None,
             v3_data: false,
             db: None,
@@ -404,6 +434,7 @@ pub(super) mod tests {
         let (path, generation, name) = sample(dir.path());
         let part = Part::open(&path, generation, name).unwrap();
         assert_eq!(part.head, head(0, ""));
+        assert_eq!(part.link, link::of_head(&part.head));
         let mut payload = Vec::new();
         part.payload().unwrap().read_to_end(&mut payload).unwrap();
         assert_eq!(payload, [42; 5000]);
@@ -434,6 +465,27 @@ pub(super) mod tests {
         for cut in (0..whole.len()).step_by(7) {
             refuse(&whole[..cut], &format!("cut at {cut}"));
         }
+    }
+
+    /// As the first versions wrote it: IDs as numbers, linked by its checksum.
+    #[test]
+    fn format_1_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let json = br#"{"generation":1,"sequence":2,"cluster_id":12,"member_id":10,"writer":11,"member_name":"e1","peer_urls":["http://e1:2380"],"family":"2","time":1769903999,"first":1,"last":{"index":9,"term":2},"start_state":{"term":0,"vote":0,"commit":0},"predecessor":"00000000000000ff","log":[]}"#;
+        let payload = zstd::encode_all(&[42; 5000][..], 3).unwrap();
+        let length = (json.len() as u32).to_le_bytes();
+        let mut bytes = [&MAGIC[..], &[1, 2, 0, 0], &length, json, &payload].concat();
+        let checksum = Sha256::digest(&bytes);
+        bytes.extend(checksum);
+        let link = to_hex(&checksum);
+        let head = head(2, "00000000000000ff");
+        let name = head.part_name(bytes.len() as u64, &link);
+        let path = dir.path().join(name.to_string());
+        crate::sys::fs::write_atomic(&path, &bytes, 0o600).unwrap();
+        let part = Part::open(&path, head.generation_name(), name).unwrap();
+        assert_eq!((&part.head, &part.checksum, &part.link), (&head, &link, &link));
+        assert_eq!(part.content("anything"), link);
+        assert_eq!(peek(&bytes).unwrap(), Some(head));
     }
 
     #[test]

@@ -66,14 +66,11 @@ fn passed<T>(result: Result<T>, doing: &str, damaged: &str) -> Result<T> {
 
 /// Each part must name the one before as its predecessor, and all the same generation.
 fn check_links(parts: &[Part]) -> Result<()> {
-    let mut expected = (Some(0), String::new());
-    let mut broken = parts.is_empty();
-    for part in parts {
-        broken |= (Some(part.head.sequence), &part.head.predecessor) != (expected.0, &expected.1);
-        broken |= part.head.generation_name() != parts[0].head.generation_name();
-        expected = (part.head.sequence.checked_add(1), part.checksum.clone());
-    }
-    if !broken {
+    let linked =
+        |two: &[Part]| two[1].head.predecessor == two[0].link && two[1].head.sequence > two[0].head.sequence;
+    let begins = |part: &Part| part.head.sequence == 0 && part.head.predecessor.is_empty();
+    let of_one = |part: &Part| part.head.generation_name() == parts[0].head.generation_name();
+    if parts.first().is_some_and(begins) && parts.windows(2).all(linked) && parts.iter().all(of_one) {
         return Ok(());
     }
     let hint = "objects in the remote were mixed up. Choose another generation: sudo /opt/bin/etcd2-backup \

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::state::{Checked, LastRecord, State};
+use crate::archive::link;
 use crate::archive::part::{Head, Written};
 use crate::etcd::datadir::{self, Contents, DataDir, Family};
 use crate::etcd::frame::{FrameReader, Stop};
@@ -349,6 +350,9 @@ impl Capture {
             writer: head.writer,
             sequence: head.sequence,
             checksum: written.checksum.clone(),
+            link: written.link.clone(),
+            content: link::content(before.map_or("", |b| &b.content), &written.checksum),
+            marks: Vec::new(),
             cluster_id: head.cluster_id,
             member_id: head.member_id,
             base_index: base.map_or(of(|s| s.base_index), |b| b.metadata.position.index),
@@ -363,7 +367,7 @@ impl Capture {
             clock: looked,
             sync_time: self.log.sync_time.or_else(|| before.and_then(|b| b.sync_time)),
             checked: before.map_or_else(
-                || Checked { sequence: head.sequence, checksum: written.checksum.clone() },
+                || Checked { sequence: head.sequence, link: written.link.clone() },
                 |b| b.checked.clone(),
             ),
             sent,

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::archive::lineage::Parent;
-use crate::archive::part::{self, Head};
+use crate::archive::part::{self, Head, Mark};
 use crate::archive::recovery_records;
 use crate::archive::retention::apply;
 use crate::backup::capture::{self, Capture, Look};
@@ -58,9 +58,17 @@ pub fn run(around: &dyn Surroundings, node: &Node, doubt: Option<&Doubt>, cycle:
     let route = remote.route(before.map(|seen| &seen.route))?;
     let way = Way { node: around, doubt, settings, remote: &remote, spool: &spool, folder: &folder, route };
 
-    let mut listed =
-        way.look_first(state.as_mut()).inspect_err(|_| read_what_waits(&dir, state.as_ref(), cycle))?;
-    cycle.sent(finish_earlier(&way, &mut state)?);
+    let looked = around.now();
+    let brought =
+        way.look_first(state.as_mut()).and_then(|listed| Ok((listed, finish_earlier(&way, &mut state)?)));
+    let (mut listed, sent) = match brought {
+        Ok(brought) => brought,
+        Err(e) => {
+            read_what_waits(settings, looked, &dir, state.as_mut(), cycle);
+            return Err(e);
+        }
+    };
+    cycle.sent(sent);
     // A generation that turns out not to be whole, or not to be ours alone, is followed by another one at once.
     for _ in 0..GENERATIONS {
         if send_new_part(node, &way, &dir, &mut state, listed.take(), cycle)? {
@@ -77,11 +85,23 @@ pub fn run(around: &dyn Surroundings, node: &Node, doubt: Option<&Doubt>, cycle:
     ))
 }
 
-/// How much is not sent is told, whatever keeps it from being sent.
-fn read_what_waits(dir: &DataDir, state: Option<&State>, cycle: &mut Cycle) {
-    match capture::next(dir, state) {
-        Ok(Look { new, .. }) => new.iter().for_each(|capture| cycle.read(capture)),
-        Err(e) => log::warn!("{e:#}"),
+/// How much is not sent is told, whatever keeps it from being sent, and when it was there is noted.
+fn read_what_waits(
+    settings: &Settings,
+    looked: u64,
+    dir: &DataDir,
+    state: Option<&mut State>,
+    cycle: &mut Cycle,
+) {
+    let told = || -> Result<()> {
+        let Some(capture) = capture::next(dir, state.as_deref())?.new else { return Ok(()) };
+        cycle.read(&capture);
+        let Some(state) = state.filter(|_| capture.begins.is_none()) else { return Ok(()) };
+        state.mark(Mark { time: looked, index: capture.last().index });
+        state.save(&settings.backup_dir)
+    };
+    if let Err(e) = told() {
+        log::warn!("{e:#}");
     }
 }
 
@@ -249,9 +269,7 @@ fn head(
     let settings = way.settings;
     let cluster_id = capture.metadata.cluster_id;
     let (generation, writer, sequence, predecessor, parent) = match (state, &capture.begins) {
-        (Some(state), None) => {
-            (state.generation, state.writer, state.sequence + 1, state.checksum.clone(), None)
-        }
+        (Some(state), None) => (state.generation, state.writer, state.sequence + 1, state.link.clone(), None),
         (_, why) => {
             let Place { number, others } = place.context("no number for a generation")?;
             log::info!("generation {number} begins: {}", why.as_deref().unwrap_or("the first one"));
@@ -276,6 +294,7 @@ fn head(
         commit: Some(capture.commit()),
         start_state: capture.start_state,
         predecessor,
+        marks: state.filter(|_| sequence > 0).map_or_else(Vec::new, |s| s.marks.clone()),
         parent,
         v3_data: capture.v3_data.is_some(),
         db: None,

@@ -10,11 +10,15 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::names::GenerationName;
+use crate::archive::part::Mark;
 use crate::etcd::proto::{HardState, LogPosition, Metadata};
 use crate::etcd::wal::{Place, Unfinished};
 use crate::remote::route::Route;
 use crate::sys::fs::{remove_if_there, write_atomic};
 use crate::sys::summed;
+
+/// A day of looks, one every 30 s.
+const MAX_MARKS: usize = 2880;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,15 @@ pub struct State {
     pub sequence: u64,
     /// The last part's checksum, 64 hex digits.
     pub checksum: String,
+    /// Its link, by which the next one names it.
+    #[serde(default)]
+    pub link: String,
+    /// What stands for its content and that of all before it: [`Part::content`](crate::archive::part::Part::content).
+    #[serde(default)]
+    pub content: String,
+    /// What was seen of the log since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
     /// Whose log it is.
     pub cluster_id: u64,
     /// The member.
@@ -91,8 +104,9 @@ pub struct Seen {
 pub struct Checked {
     /// Its place in the generation.
     pub sequence: u64,
-    /// Its checksum, 64 hex digits.
-    pub checksum: String,
+    /// Its link, 64 hex digits.
+    #[serde(alias = "checksum")]
+    pub link: String,
 }
 
 /// A point that the remote took.
@@ -138,7 +152,9 @@ pub struct LastRecord {
 
 impl State {
     /// The current format.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
+    /// Its last part is of format 1.
+    const LINKED_BY_CHECKSUMS: u32 = 1;
 
     /// The path of the file in the backup directory.
     pub fn path(backup_dir: &Path) -> PathBuf {
@@ -193,7 +209,7 @@ impl State {
     /// The next look has to find what was sent by now.
     pub fn looked_through(&mut self) {
         if self.pending.is_none() {
-            self.checked = Checked { sequence: self.sequence, checksum: self.checksum.clone() };
+            self.checked = Checked { sequence: self.sequence, link: self.link.clone() };
         }
     }
 
@@ -201,6 +217,18 @@ impl State {
     /// arrived no point counts as sent: what is there may be another machine's, or nothing.
     pub fn give_up(&mut self, why: &str) {
         (self.given_up, self.pending, self.sent) = (Some(why.to_owned()), None, None);
+    }
+
+    /// Keeps how far the log was, of which nothing is sent yet. Of very many looks every other one is enough.
+    pub fn mark(&mut self, mark: Mark) {
+        if self.marks.len() >= MAX_MARKS {
+            let mut kept = false;
+            self.marks.retain(|_| {
+                kept = !kept;
+                kept
+            });
+        }
+        self.marks.push(mark);
     }
 
     /// Keeps what a look at the log saw unfinished, where it is not known yet.
@@ -232,6 +260,10 @@ impl State {
         };
         match summed::from_slice::<Self>(&bytes) {
             Ok(state) if state.version == Self::VERSION => Ok(Some(state)),
+            Ok(state) if state.version == Self::LINKED_BY_CHECKSUMS => {
+                let (link, content) = (state.checksum.clone(), state.checksum.clone());
+                Ok(Some(Self { version: Self::VERSION, link, content, ..state }))
+            }
             Ok(state) => {
                 log::warn!("{} has format {}: a new generation begins", path.display(), state.version);
                 Ok(None)
@@ -275,6 +307,9 @@ pub(crate) mod tests {
             writer: 2,
             sequence: 0,
             checksum: String::new(),
+            link: String::new(),
+            content: String::new(),
+            marks: Vec::new(),
             cluster_id: 3,
             member_id: 4,
             base_index: 0,
@@ -288,7 +323,7 @@ pub(crate) mod tests {
             time: clock,
             clock,
             sync_time: None,
-            checked: Checked { sequence: 0, checksum: String::new() },
+            checked: Checked { sequence: 0, link: String::new() },
             sent: None,
             unfinished: None,
             pending: None,
@@ -360,8 +395,13 @@ pub(crate) mod tests {
         let unfinished = Some(Unfinished { at: remembering.place, reach: 9, more: true });
         remembering.remember(unfinished, dir.path()).unwrap();
         assert_eq!(load(), Some(State { unfinished, ..state(7) }));
-        State { version: 2, ..state(7) }.save(dir.path()).unwrap();
+        State { version: 3, ..state(7) }.save(dir.path()).unwrap();
         assert_eq!(load(), None);
+        // What was written with parts of format 1: their links are their checksums.
+        let checksum = || "0a".repeat(32);
+        let old = State { version: 1, checksum: checksum(), ..state(7) };
+        old.save(dir.path()).unwrap();
+        assert_eq!(load(), Some(State { version: 2, link: checksum(), content: checksum(), ..old }));
         for text in ["", "{}", "{\"version\": 1}"] {
             write_atomic(&State::path(dir.path()), text.as_bytes(), 0o600).unwrap();
             assert_eq!(load(), None, "{text:?}");
@@ -371,10 +411,19 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn of_very_many_looks_every_other_one_is_kept() {
+        let mut state = state(7);
+        (0..MAX_MARKS as u64 + 2).for_each(|n| state.mark(Mark { time: n, index: n }));
+        assert_eq!(state.marks.len(), MAX_MARKS / 2 + 2);
+        assert_eq!(state.marks.last(), Some(&Mark { time: 2881, index: 2881 }));
+        assert!(state.marks.is_sorted_by_key(|mark| mark.time));
+    }
+
+    #[test]
     fn one_flipped_bit_makes_it_lost_or_alters_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let checksum = "0123456789abcdef".repeat(4);
-        let checked = Checked { sequence: 3, checksum: checksum.clone() };
+        let checked = Checked { sequence: 3, link: checksum.clone() };
         let sent =
             Some(Sent { cluster_id: 3, index: 70, term: Some(2), commit: 69, clock: 7, sync_time: Some(8) });
         let state = State { checksum, checked, sent, sequence: 3, pending: Some("a/b".into()), ..state(7) };

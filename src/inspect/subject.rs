@@ -217,7 +217,7 @@ impl Archive {
                         "objects of the archive were mixed up: copy the directory from the remote again",
                     ));
                 }
-                before.clone_from(&part.checksum);
+                before.clone_from(&part.link);
                 read_part(&part, &mut at, sink).with_context(|| path.clone())
             };
             if let Err(e) = step() {

@@ -7,12 +7,12 @@ use anyhow::{Context, Result};
 
 use super::source;
 use crate::archive::lineage::Record;
+use crate::archive::link;
 use crate::archive::part::{self, Head};
 use crate::backup::capture;
 use crate::etcd::datadir::DataDir;
-use crate::etcd::proto::Metadata;
 use crate::etcd::v3::base::Base as V3Base;
-use crate::etcd::wal::{Place, Reading};
+use crate::etcd::wal::Reading;
 use crate::exit::{Exit, fault};
 use crate::node::member_dir::places::Places;
 use crate::node::member_dir::{aside, kept};
@@ -45,6 +45,7 @@ pub fn write(settings: &Settings, record: &Record, out: impl Write) -> Result<()
         commit: Some(capture.commit()),
         start_state: capture.start_state,
         predecessor: String::new(),
+        marks: Vec::new(),
         parent: None,
         v3_data: capture.v3_data.is_some(),
         db: capture.v3.as_ref().map(|v3| v3.size),
@@ -52,7 +53,7 @@ pub fn write(settings: &Settings, record: &Record, out: impl Write) -> Result<()
         log: capture.tail.extents.clone(),
     };
     let applied = capture.v3.as_ref().map(V3Base::applied);
-    if hash_of(&head).as_ref() != Some(&record.source_hash) || applied != record.v3.map(|v3| v3.applied) {
+    if link::of_head(&head) != record.source_hash || applied != record.v3.map(|v3| v3.applied) {
         return Err(not_here(record));
     }
     let stream = || -> Result<()> {
@@ -61,14 +62,6 @@ pub fn write(settings: &Settings, record: &Record, out: impl Write) -> Result<()
         Ok(out.flush()?)
     };
     stream().context("writing the data of the recovery")
-}
-
-/// The hash of data that is put into one part, and of what is unpacked from it.
-fn hash_of(head: &Head) -> Option<String> {
-    let end = head.log.last()?;
-    let place = Place { offset: end.to, crc: end.crc, ..end.from };
-    let metadata = Metadata { member_id: head.member_id, cluster_id: head.cluster_id };
-    Some(source::fingerprint(metadata, head.last, place))
 }
 
 /// Where the data is that the record names: in its place, or kept.

@@ -8,7 +8,7 @@ use super::point::{Place, Point};
 use crate::archive::chain::{self, Generation};
 use crate::archive::lineage::{self, Parent};
 use crate::archive::names::PartName;
-use crate::archive::part::{self, Part};
+use crate::archive::part::{self, Mark, Part};
 use crate::archive::{catalog, unpack};
 use crate::etcd::datadir::{Contents, DataDir};
 use crate::exit::{Exit, exit_of, fault};
@@ -40,8 +40,10 @@ pub struct Fetched {
     pub generation: u64,
     /// The newest part used.
     pub part: PartName,
-    /// The newest part's checksum, 64 hex digits.
-    pub checksum: String,
+    /// What stands for the content of its parts, 64 hex digits: [`Part::content`].
+    pub content: String,
+    /// What was seen of the log and when, beside the parts' own times.
+    pub marks: Vec<Mark>,
     /// Bytes of the parts that make it up.
     pub bytes: u64,
     /// What its cluster continues, if its base says so.
@@ -180,7 +182,7 @@ pub fn exactly(
     Err(fault(Exit::Corrupt, format!("that restore point cannot be used: {error:#}"), hint))
 }
 
-/// Brings exactly what a recovery was made of: a generation up to the part with this checksum.
+/// Brings exactly what a recovery was made of: a generation up to the part with which its content is this.
 ///
 /// # Errors
 /// [`Exit::NotFound`] if it is not in the folder any more, [`Exit::Corrupt`] if it is damaged; [`Exit::Remote`].
@@ -188,25 +190,41 @@ pub fn recorded(
     remote: &dyn Remote,
     folder: &str,
     objects: &[Object],
-    (generation, checksum): (u64, &str),
+    (number, content): (u64, &str),
     scratch: &Scratch,
 ) -> Result<Fetched> {
     let all = chain::generations(objects);
-    let last = |g: &Generation| g.parts.iter().position(|p| p.checksum == part::prefix(checksum));
-    let mut numbered = all.iter().filter(|g| g.name.number == generation);
-    let Some((generation, last)) = numbered.find_map(|g| Some((g, last(g)?))) else {
-        let what =
-            format!("the restore point of generation {generation} that was used is no longer in {folder}");
-        return Err(fault(
-            Exit::NotFound,
-            what,
-            "was it pruned? To list what is there: sudo /opt/bin/etcd2-backup list --from MACHINE_ID",
-        ));
-    };
-    let parts = &generation.parts[..=last];
-    let opened = bring(remote, folder, generation, parts, scratch).map_err(|damaged| damaged.error)?;
-    let data = unpacked(&opened, scratch)?;
-    Ok(fetched(data, &opened, parts, Vec::new()))
+    for generation in all.iter().filter(|g| g.name.number == number) {
+        // Parts of format 1 say it in their names.
+        let named = generation.parts.iter().position(|p| p.link == part::prefix(content));
+        let mut parts = &generation.parts[..named.map_or(generation.parts.len(), |at| at + 1)];
+        while !parts.is_empty() {
+            let opened = match bring(remote, folder, generation, parts, scratch) {
+                // It may lie behind all that was used.
+                Err(Damaged { at, error }) if named.is_none() && exit_of(&error) == Exit::Corrupt => {
+                    parts = &parts[..at];
+                    continue;
+                }
+                opened => opened.map_err(|damaged| damaged.error)?,
+            };
+            let Some(count) = (1..=opened.len()).find(|&n| content_of(&opened[..n]) == content) else {
+                break;
+            };
+            let data = unpacked(&opened[..count], scratch)?;
+            return Ok(fetched(data, &opened[..count], &parts[..count], Vec::new()));
+        }
+    }
+    let what = format!("the restore point of generation {number} that was used is no longer in {folder}");
+    Err(fault(
+        Exit::NotFound,
+        what,
+        "was it pruned? To list what is there: sudo /opt/bin/etcd2-backup list --from MACHINE_ID",
+    ))
+}
+
+/// What stands for the content of a generation's first parts.
+fn content_of(opened: &[Part]) -> String {
+    opened.iter().fold(String::new(), |before, part| part.content(&before))
 }
 
 /// What a cluster's generations say that they continue, the newest that says anything. A node that lost what it knew of
@@ -228,7 +246,8 @@ fn fetched(
         contents,
         generation: last.head.generation,
         part,
-        checksum: last.checksum.clone(),
+        content: content_of(opened),
+        marks: opened.iter().flat_map(|p| p.head.marks.iter().copied()).collect(),
         bytes: parts.iter().map(|p| p.size).sum(),
         parent: opened[0].head.parent.clone(),
         given_up,

@@ -10,6 +10,7 @@ use super::source::{self, Origin, Source};
 use super::{legacy, other_history};
 use crate::archive::chain;
 use crate::archive::lineage::Parent;
+use crate::archive::part::Mark;
 use crate::etcd::datadir::{Contents, DataDir};
 use crate::etcd::frame::Kind;
 use crate::etcd::proto::{Entry, EntryKind, LogPosition};
@@ -254,8 +255,10 @@ fn at_place(
 ) -> Result<Option<Source>> {
     let mut count = place.better;
     loop {
-        let source = opened(fetch::exactly(remote, folder, place, count, scratch)?);
-        let Some((index, why)) = index_of(point, place, &source)? else { return Ok(None) };
+        let fetched = fetch::exactly(remote, folder, place, count, scratch)?;
+        let marks = fetched.marks.clone();
+        let source = opened(fetched);
+        let Some((index, why)) = index_of(point, place, &source, &marks)? else { return Ok(None) };
         // What is not known to be committed, a new leader may have overwritten in a later part.
         if index > source.contents.log.hard_state.commit && count < place.generation.parts.len() {
             count = place.generation.parts.len();
@@ -270,19 +273,24 @@ fn at_place(
 }
 
 /// The index of a point, and how it was found.
-fn index_of(point: Point, place: &Place<'_>, source: &Source) -> Result<Option<(u64, &'static str)>> {
+fn index_of(
+    point: Point,
+    place: &Place<'_>,
+    source: &Source,
+    marks: &[Mark],
+) -> Result<Option<(u64, &'static str)>> {
     match point {
         Point::Index(index) => Ok(Some((index, ""))),
         Point::At(moment) => {
             let start = source.contents.start;
-            place.index(clock::around(&source.dir.wal, start, place.floor(), moment)?)
+            place.index(clock::around(&source.dir.wal, start, place.floor(), moment)?, marks)
         }
     }
 }
 
 /// Parts that were brought and read through, as a source.
 pub fn opened(fetched: Fetched) -> Source {
-    let Fetched { dir, contents, part, checksum: hash, bytes, parent, given_up, .. } = fetched;
+    let Fetched { dir, contents, part, content: hash, bytes, parent, given_up, .. } = fetched;
     let origin = Origin::Archive { generation: fetched.generation, part: part.sequence, time: part.time };
     // The archive has no snap/db that would say it.
     let noted = fetched.v3_data.then(|| "the backup says so".to_owned());

@@ -120,7 +120,7 @@ mod tests {
             time: 0,
             size: 1,
             predecessor: 0,
-            checksum: 0,
+            link: 0,
         };
         Generation { name, parts: parts.iter().enumerate().map(part).collect(), beyond: Vec::new() }
     }

@@ -208,10 +208,10 @@ fn backed_up(settings: &Settings, source: &Source) -> Option<BackedUp> {
         State::load(&settings.backup_dir).ok().flatten().filter(|_| source.origin == Origin::Local)?;
     let same = state.metadata() == source.contents.metadata && state.given_up.is_none();
     let had = source.contents.at(state.last.index) == Some(state.last);
-    let State { generation, checksum, last, .. } = state;
+    let State { generation, content, last, .. } = state;
     (same && had && last.index <= source.point.index).then_some(BackedUp {
         generation,
-        checksum,
+        checksum: content,
         index: last.index,
     })
 }

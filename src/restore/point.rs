@@ -5,6 +5,7 @@ use anyhow::Result;
 
 use crate::archive::chain::Generation;
 use crate::archive::names::PartName;
+use crate::archive::part::Mark;
 use crate::etcd::clock::Ticks;
 use crate::exit::{Exit, fault};
 use crate::sys::time::{self, NANOSECONDS};
@@ -36,6 +37,8 @@ pub struct Place<'a> {
     floor: u64,
     /// The last entry of a part that was captured before the moment.
     captured: Option<u64>,
+    /// The moment, in seconds since 1970.
+    seconds: u64,
     /// It lies here only if the log says so.
     if_exact: bool,
 }
@@ -62,7 +65,7 @@ impl<'a> Place<'a> {
         });
         let (generation, needed) = found.ok_or_else(|| no_such_index(index, generations))?;
         let better = generation.parts.len().min(needed + 1);
-        Ok(Self { generation, needed, better, floor: 0, captured: None, if_exact: false })
+        Ok(Self { generation, needed, better, floor: 0, captured: None, seconds: 0, if_exact: false })
     }
 
     fn of_moment(moment: u64, generations: &[&'a Generation]) -> Result<Vec<Self>> {
@@ -96,7 +99,7 @@ impl<'a> Place<'a> {
         let (needed, better) = (count(up_to(seconds)), count(up_to(seconds + SLACK)));
         let last = |parts: &[PartName]| parts.last().map(|p| p.last);
         let (floor, captured) = (last(floor).unwrap_or(0), last(captured));
-        Self { generation, needed, better, floor, captured, if_exact: false }
+        Self { generation, needed, better, floor, captured, seconds, if_exact: false }
     }
 
     /// The entries among which the moment is to be looked for begin behind this index.
@@ -104,12 +107,12 @@ impl<'a> Place<'a> {
         self.floor
     }
 
-    /// The last entry that was written before the moment, given the SYNC entries next to it; and by which of the two clocks.
-    /// `None`: it is to be looked for in the next place.
+    /// The last entry that was written before the moment, given the SYNC entries next to it and what was seen of the log when
+    /// nothing was sent; and by which of the two clocks. `None`: it is to be looked for in the next place.
     ///
     /// # Errors
     /// [`Exit::NotFound`]: the generation begins later.
-    pub fn index(&self, ticks: Ticks) -> Result<Option<(u64, &'static str)>> {
+    pub fn index(&self, ticks: Ticks, marks: &[Mark]) -> Result<Option<(u64, &'static str)>> {
         const LEADERS: &str = "by the leader's clock in the WAL";
         const OURS: &str = "by the time of the backup: the WAL has nothing more exact";
         let Ticks { before, behind } = ticks;
@@ -123,7 +126,8 @@ impl<'a> Place<'a> {
         if self.if_exact {
             return Ok(None);
         }
-        let at_least = before.map(|tick| tick.index).max(self.captured);
+        let seen = marks.iter().filter(|mark| mark.time <= self.seconds).map(|mark| mark.index).max();
+        let at_least = before.map(|tick| tick.index).max(self.captured).max(seen);
         match (at_least, behind) {
             (Some(index), Some(behind)) => Ok(Some((index.min(behind.index - 1), OURS))),
             (Some(index), None) => Ok(Some((index, OURS))),
@@ -198,7 +202,7 @@ mod tests {
             time,
             size: 1,
             predecessor: 0,
-            checksum: 0,
+            link: 0,
         };
         Generation {
             name: GenerationName { number, cluster_id: 0xc, member_id: 1, writer: 1 },
@@ -281,7 +285,7 @@ mod tests {
         let index = |seconds: u64, before: Option<(u64, u64)>, behind: Option<(u64, u64)>| {
             let tick = |(index, time)| Tick { index, term: index / 100, time: time * NANOSECONDS };
             let ticks = Ticks { before: before.map(tick), behind: behind.map(tick) };
-            at(seconds).index(ticks).map(|found| found.unwrap().0).map_err(|e| exit_of(&e))
+            at(seconds).index(ticks, &[]).map(|found| found.unwrap().0).map_err(|e| exit_of(&e))
         };
         for (seconds, before, behind, expected) in [
             (1040, Some((85, 1039)), Some((90, 1041)), Ok(89)),
@@ -301,8 +305,21 @@ mod tests {
         }
         assert_eq!([1000, 1100, 1259, 1400].map(|s| at(s).floor()), [0, 80, 100, 160]);
         let early = Place::of(Point::At(0), &[&all[0]]).unwrap();
-        assert_eq!(early[0].index(Ticks::default()).map_err(|e| exit_of(&e)), Err(Exit::NotFound));
+        assert_eq!(early[0].index(Ticks::default(), &[]).map_err(|e| exit_of(&e)), Err(Exit::NotFound));
     }
+
+    /// The remote was away between two parts: the second one says what was there meanwhile.
+    #[test]
+    fn what_was_seen_while_nothing_was_sent_is_as_good_as_a_part() {
+        let all = two();
+        let marks = [(1000, 45), (1100, 110), (1150, 125)].map(|(time, index)| Mark { time, index });
+        for (seconds, expected) in [(1099, 100), (1100, 110), (1149, 110), (1199, 125), (1200, 130)] {
+            let place = Place::of(Point::At(seconds * NANOSECONDS), &[&all[0]]).unwrap().pop().unwrap();
+            let found = place.index(Ticks::default(), &marks).unwrap().unwrap();
+            assert_eq!(found.0, expected, "{seconds}");
+        }
+    }
+
     #[test]
     fn what_was_written_between_two_generations_is_in_the_base_of_the_later_one() {
         let mut all = two();
@@ -317,16 +334,16 @@ mod tests {
         let places = Place::of(Point::At(1250 * NANOSECONDS), &all.each_ref()).unwrap();
         let tick = |index, term, time| Some(Tick { index, term, time: time * NANOSECONDS });
         let exact = Ticks { before: tick(131, 2, 1249), behind: tick(135, 2, 1251) };
-        assert_eq!(places[0].index(exact).unwrap().unwrap().0, 134);
+        assert_eq!(places[0].index(exact, &[]).unwrap().unwrap().0, 134);
         for (before, behind) in [
             (None, None),
             (tick(131, 2, 1249), None),
             (tick(131, 2, 1), tick(135, 2, 1251)),
             (tick(131, 2, 1249), tick(135, 3, 1251)),
         ] {
-            assert_eq!(places[0].index(Ticks { before, behind }).unwrap(), None);
+            assert_eq!(places[0].index(Ticks { before, behind }, &[]).unwrap(), None);
         }
-        assert_eq!(places[1].index(Ticks::default()).unwrap().unwrap().0, 130);
+        assert_eq!(places[1].index(Ticks::default(), &[]).unwrap().unwrap().0, 130);
         all[1].parts.clear();
         assert_eq!(numbers(&all, 1250), [1]);
     }

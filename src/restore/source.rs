@@ -1,12 +1,9 @@
 //! Data that a restore begins with, read through and intact, and where it came from.
 
-use sha2::{Digest, Sha256};
-
 use crate::archive::lineage::Parent;
+use crate::archive::link;
 use crate::etcd::datadir::{Contents, DataDir};
-use crate::etcd::proto::{LogPosition, Metadata};
-use crate::etcd::wal;
-use crate::sys::digest::to_hex;
+use crate::etcd::proto::LogPosition;
 use crate::sys::time;
 
 /// Data that was read through and is whole.
@@ -112,12 +109,5 @@ pub(super) fn read(dir: DataDir, contents: Contents, origin: Origin) -> Source {
 
 /// What stands for data that no checksum came with.
 pub(super) fn hash(contents: &Contents) -> String {
-    fingerprint(contents.metadata, contents.last(), contents.tail.end)
-}
-
-/// Whose it is, where it ends, and the log's own rolling CRC there.
-pub(super) fn fingerprint(m: Metadata, last: LogPosition, end: wal::Place) -> String {
-    let text =
-        format!("{:x} {:x} {} {} {end} {:08x}", m.cluster_id, m.member_id, last.index, last.term, end.crc);
-    to_hex(&Sha256::digest(text))
+    link::of(contents.metadata, contents.last(), contents.tail.end)
 }

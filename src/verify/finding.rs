@@ -138,7 +138,7 @@ mod tests {
             time: 1_769_903_999,
             size: 10,
             predecessor,
-            checksum: 100 + sequence,
+            link: 100 + sequence,
         };
         Object { path: format!("{NAME}/{part}"), size }
     }

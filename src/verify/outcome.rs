@@ -174,7 +174,7 @@ mod tests {
             time: 0,
             size: 1,
             predecessor: sequence,
-            checksum: sequence + 1,
+            link: sequence + 1,
         };
         let name = GenerationName { number: 1, cluster_id: 2, member_id: 3, writer: 4 };
         let all = [Generation { name, parts: vec![part(0), part(1)], beyond: Vec::new() }];

@@ -1,6 +1,6 @@
 //! Which parts a run reads. Pure.
 //!
-//! A share is chosen by the checksum in a part's name: part x of n are the parts whose checksum leaves x. So n runs in a
+//! A share is chosen by the link in a part's name: part x of n are the parts whose link leaves x. So n runs in a
 //! row read every part that is there all the time, whatever comes and goes meanwhile. What a generation holds is spread
 //! evenly over its shares, its base apart, which is one object.
 
@@ -26,7 +26,7 @@ impl Scope {
     pub fn has(self, part: &PartName) -> bool {
         match self {
             Self::Whole => true,
-            Self::Share { number, of } => part.checksum % of == number,
+            Self::Share { number, of } => part.link % of == number,
         }
     }
 }
@@ -55,9 +55,9 @@ mod tests {
     use super::*;
     use crate::archive::names::GenerationName;
 
-    fn generation(sizes_and_checksums: &[(u64, u64)]) -> Generation {
+    fn generation(sizes_and_links: &[(u64, u64)]) -> Generation {
         let name = GenerationName { number: 1, cluster_id: 2, member_id: 3, writer: 4 };
-        let part = |(sequence, &(size, checksum)): (usize, &(u64, u64))| PartName {
+        let part = |(sequence, &(size, link)): (usize, &(u64, u64))| PartName {
             sequence: sequence as u64,
             first: 1,
             last: 1,
@@ -65,9 +65,9 @@ mod tests {
             time: 0,
             size,
             predecessor: 0,
-            checksum,
+            link,
         };
-        let parts = sizes_and_checksums.iter().enumerate().map(part).collect();
+        let parts = sizes_and_links.iter().enumerate().map(part).collect();
         Generation { name, parts, beyond: Vec::new() }
     }
 

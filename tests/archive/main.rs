@@ -2,6 +2,7 @@
 //! printed of it as JSON.
 
 mod drill;
+mod format1;
 mod json;
 mod list;
 mod migrate;

@@ -25,7 +25,7 @@ fn generation(node: &Node, number: u64, cluster_id: u64, to: u64, snapshot: u64,
             "member_name": "e1", "peer_urls": [], "family": "2", "time": to - (2 - sequence) * 3600,
             "first": 10 * number + sequence, "last": {"index": 10 * number + sequence, "term": 1},
             "start_state": {"term": 1, "vote": 0, "commit": 0},
-            "predecessor": before.map_or(String::new(), |b| b.checksum), "log": [],
+            "predecessor": before.map_or(String::new(), |b| b.link), "log": [],
             "parent": parent.filter(|_| sequence == 0),
             "snapshot": (sequence == 0).then_some(("x.snap", snapshot)),
         }))

@@ -36,6 +36,7 @@ fn captured(dir: &DataDir, folder: &Path) -> Part {
         commit: None,
         start_state: capture.start_state,
         predecessor: String::new(),
+        marks: Vec::new(),
         parent: None,
         v3_data: false,
         db: None,

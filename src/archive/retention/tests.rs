@@ -61,7 +61,7 @@ impl Made {
             time,
             size: 10,
             predecessor: sequence,
-            checksum: sequence + 1,
+            link: sequence + 1,
         };
         let all = [part(0, self.from), part(1, self.from.midpoint(self.to)), part(2, self.to)];
         let mut generation = Generation { name, parts: all.to_vec(), beyond: Vec::new() };

@@ -102,8 +102,8 @@ pub fn look(objects: &[Object], state: &State, on_its_way: &[Object], demand: De
         next: GONE,
         other_writer: false,
     };
-    let seen = (state.checked.sequence, prefix(&state.checked.checksum));
-    if !parts.iter().any(|p| (p.sequence, p.checksum) == seen) {
+    let seen = (state.checked.sequence, prefix(&state.checked.link));
+    if !parts.iter().any(|p| (p.sequence, p.link) == seen) {
         return Err(Trouble::Found(gone()));
     }
     if demand == Demand::All && next <= last {
@@ -126,7 +126,7 @@ fn arrived(objects: &[Object], on_its_way: &[Object]) -> Result<(), Trouble> {
 
 /// A part in this node's generation that cannot be its own: behind its last one, or another one of the same sequence.
 fn foreign_part(objects: &[Object], own: GenerationName, state: &State) -> Option<PartName> {
-    let last = (state.sequence, prefix(&state.checksum));
+    let last = (state.sequence, prefix(&state.link));
     let in_own = |o: &Object| {
         let (folder, file) = o.path.split_once('/')?;
         (GenerationName::parse(folder) == Some(own)).then(|| PartName::parse(file)).flatten()
@@ -134,7 +134,7 @@ fn foreign_part(objects: &[Object], own: GenerationName, state: &State) -> Optio
     let mut parts: Vec<PartName> = objects.iter().filter_map(in_own).collect();
     parts.sort_unstable();
     let doubled = parts.windows(2).find(|p| p[0].sequence == p[1].sequence).map(|p| p[1]);
-    doubled.or_else(|| parts.into_iter().find(|p| p.sequence >= last.0 && (p.sequence, p.checksum) != last))
+    doubled.or_else(|| parts.into_iter().find(|p| p.sequence >= last.0 && (p.sequence, p.link) != last))
 }
 
 #[cfg(test)]

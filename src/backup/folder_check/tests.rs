@@ -7,7 +7,7 @@ fn route(settings: &str, sealed: Option<&str>) -> Route {
     Route { salt: text("s"), settings: text(settings), process: text("p"), sealed: sealed.map(text) }
 }
 
-fn checksum(sequence: u64) -> String {
+fn link(sequence: u64) -> String {
     format!("{:016x}{:048}", 100 + sequence, 0)
 }
 
@@ -15,8 +15,8 @@ fn checksum(sequence: u64) -> String {
 fn behind(sequence: u64, checked: u64) -> State {
     State {
         sequence,
-        checksum: checksum(sequence),
-        checked: Checked { sequence: checked, checksum: checksum(checked) },
+        link: link(sequence),
+        checked: Checked { sequence: checked, link: link(checked) },
         seen: Some(Seen { route: route("r", None), arrived: true, clock: 1000 }),
         ..state(0)
     }
@@ -29,16 +29,7 @@ fn sending(sequence: u64, checked: u64) -> State {
 
 fn part(sequence: u64) -> PartName {
     let predecessor = if sequence == 0 { 0 } else { 99 + sequence };
-    PartName {
-        sequence,
-        first: 1,
-        last: 9,
-        term: 1,
-        time: 0,
-        size: 10,
-        predecessor,
-        checksum: 100 + sequence,
-    }
+    PartName { sequence, first: 1, last: 9, term: 1, time: 0, size: 10, predecessor, link: 100 + sequence }
 }
 
 fn object(part: PartName) -> Object {
@@ -204,7 +195,7 @@ fn what_somebody_else_wrote_is_seen() {
     let beside = GenerationName { writer: own.writer + 1, ..own };
     let later = GenerationName { number: own.number + 1, cluster_id: 9, ..own };
     let earlier = GenerationName { number: own.number - 1, ..beside };
-    let cut_off = Object { size: 3, ..object(PartName { checksum: 7, ..part(6) }) };
+    let cut_off = Object { size: 3, ..object(PartName { link: 7, ..part(6) }) };
     let table = [
         (vec![folder(earlier)], None),
         // Nothing in it has a part's name: it is no generation.
@@ -213,8 +204,8 @@ fn what_somebody_else_wrote_is_seen() {
         (vec![folder(beside), folder(later)], Some(format!("the generation {later} "))),
         (vec![object(part(6))], Some(format!("{own}/{} ", part(6)))),
         (vec![cut_off], Some(format!("{own}/00000006-"))),
-        (vec![object(PartName { checksum: 7, ..part(5) })], Some(format!("{own}/00000005-"))),
-        (vec![object(PartName { checksum: 7, ..part(2) })], Some(format!("{own}/00000002-"))),
+        (vec![object(PartName { link: 7, ..part(5) })], Some(format!("{own}/00000005-"))),
+        (vec![object(PartName { link: 7, ..part(2) })], Some(format!("{own}/00000002-"))),
     ];
     for demand in [Demand::LastLook, Demand::All] {
         for (added, expected) in &table {

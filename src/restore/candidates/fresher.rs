@@ -164,7 +164,7 @@ mod tests {
     fn base(number: u64, cluster_id: u64, term: u64, last: u64) -> Object {
         let name = GenerationName { number, cluster_id, member_id: 1, writer: 7 };
         let part =
-            PartName { sequence: 0, first: 1, last, term, time: 0, size: 9, predecessor: 0, checksum: last };
+            PartName { sequence: 0, first: 1, last, term, time: 0, size: 9, predecessor: 0, link: last };
         Object { path: format!("{name}/{part}"), size: 9 }
     }
 
