@@ -39,7 +39,11 @@ pub fn refuse_if_older(installed: Option<Version>, source: &Source) -> Result<()
     let what = format!(
         "etcd on this node is {own}, but the data is of a cluster of version {major}.{minor}: etcd would not start on it"
     );
-    Err(fault(Exit::Refused, what, format!("install etcd {major}.{minor} or later first, then restore again")))
+    Err(fault(
+        Exit::Refused,
+        what,
+        format!("install etcd {major}.{minor} or later first, then restore again"),
+    ))
 }
 
 /// Warns of an etcd whose disk may lack writes without a trace.

@@ -15,6 +15,7 @@ mod started_meanwhile;
 mod undo;
 mod v3_disk;
 mod v3_faults;
+mod v3_kills;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");

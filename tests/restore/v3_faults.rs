@@ -87,7 +87,9 @@ fn a_snapshot_that_came_from_the_leader_is_restored() {
                 let mut v3 = client(&nodes[writer % 2]);
                 scope.spawn(move || {
                     for i in 0..680 {
-                        v3.put(&format!("/{writer}/{}", i % 9), &i.to_string()).unwrap();
+                        let key = format!("/{writer}/{}", i % 9);
+                        // It may have been the leader that was killed.
+                        wait::until("a write", LIMIT, || v3.put(&key, &i.to_string()).is_ok());
                     }
                 });
             }
@@ -199,7 +201,11 @@ fn a_lease_that_ran_out_while_etcd_was_dead_goes_as_after_any_restart() {
         let plain = lives(&mut node);
         let leased = &plain.0.keys[&base64("/leased")];
         assert!(leased.lease == 7 && plain.0.leases.len() == 1, "{:?}", plain.0);
-        assert!(plain.1.0.leases.is_empty() && plain.1.0.keys.contains_key(&base64("/later")), "{:?}", plain.1);
+        assert!(
+            plain.1.0.leases.is_empty() && plain.1.0.keys.contains_key(&base64("/later")),
+            "{:?}",
+            plain.1
+        );
         node.reset();
         node.ok(&["restore", "--source", "local"]);
         assert_eq!(lives(&mut node), plain);
@@ -239,6 +245,7 @@ fn a_defragmented_db_is_restored_right_behind_it_and_later() {
 
 /// Has the node's unit start this etcd, which is how the program of a node is known.
 fn install(node: &Node, tools: &Tools) {
+    fs::create_dir_all(node.path("/etc/systemd/system")).unwrap();
     let unit = format!("[Service]\nExecStart={}\n", tools.etcd.display());
     write(&node.path("/etc/systemd/system/etcd2.service"), unit);
 }
@@ -275,7 +282,7 @@ fn an_etcd_older_than_the_data_is_refused_before_anything_is_touched() {
         wait::until("the cluster's version", LIMIT, || {
             node.etcd.cluster_version().is_ok_and(|version| version == written)
         });
-        node.etcd.kill().unwrap();
+        node.etcd.stop().unwrap();
         for old in all.iter().filter(|old| minor(old) < minor(new)) {
             install(&node, old);
             let before = testkit::files::tree(&node.etcd.data_dir);
