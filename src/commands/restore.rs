@@ -46,7 +46,7 @@ pub(super) fn run(root: &Root, options: &args::Restore) -> Result<Exit> {
     let leave = if asked.only_plan { Leave::Reserve } else { Leave::Nothing };
     let Chosen { source, beyond, incoming } = choose(node, &remote, &recovery, leave)?;
     let present = source.contents.members()?;
-    let etcd = installed::version(node, &source);
+    let etcd = installed::version(node, &source.contents);
     allowed::with(&source, &present, (node, etcd), &asked, &recovery)?;
     let plan = match &recovery {
         Recovery::Begins { folder, .. } => {
@@ -57,7 +57,7 @@ pub(super) fn run(root: &Root, options: &args::Restore) -> Result<Exit> {
         Recovery::Began { record, .. } => Plan::follow(settings, &source, record, asked.family)?,
     };
     plan.say(&source, &begun.places)?;
-    installed::warn_if_lossy(etcd);
+    installed::lossy(etcd).into_iter().flatten().for_each(|line| log::warn!("{line}"));
     if let Some(beyond) = beyond {
         fresher::say(&Rclone::at_a_glance(&settings.remote), beyond, &settings.machine_id, &source);
     }

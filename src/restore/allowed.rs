@@ -77,7 +77,7 @@ pub fn with(
         Recovery::Began { record, .. } => (Some(record.cluster_id), None),
     };
     let new = New { cluster_id, peer_urls: &peer_urls, instead_of };
-    asked.unless_plan(installed::refuse_if_older(etcd, source))?;
+    asked.unless_plan(installed::refuse_if_older(etcd, &source.contents))?;
     asked.unless_plan(guards::refuse_clock_behind(source.synced(), time::now()))?;
     asked.unless_plan(living_cluster::refuse_if_cluster_answers(&node.settings, present, new))
 }

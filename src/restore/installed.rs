@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::source::Source;
+use crate::etcd::datadir::Contents;
 use crate::exit::{Exit, fault};
 use crate::node::Node;
 use crate::node::running::program;
@@ -13,9 +13,9 @@ use crate::node::running::version::{self, Version};
 const FIRST_GOOD: Version = Version(3, 5, 3);
 const FIRST_BAD: Version = Version(3, 5, 0);
 
-/// The version of the etcd on this node, where that matters and can be told.
-pub fn version(node: &Node, source: &Source) -> Option<Version> {
-    source.contents.v3.as_ref()?;
+/// The version of the etcd on this node, where v3 data is restored and it can be told.
+pub fn version(node: &Node, contents: &Contents) -> Option<Version> {
+    contents.v3.as_ref()?;
     match program::find(node).and_then(|program| version::of(&program)) {
         Ok(version) => version,
         Err(e) => {
@@ -29,8 +29,8 @@ pub fn version(node: &Node, source: &Source) -> Option<Version> {
 ///
 /// # Errors
 /// [`Exit::Refused`].
-pub fn refuse_if_older(installed: Option<Version>, source: &Source) -> Result<()> {
-    let written = source.contents.v3.as_ref().and_then(|v3| v3.state.cluster_version.as_deref());
+pub fn refuse_if_older(installed: Option<Version>, contents: &Contents) -> Result<()> {
+    let written = contents.v3.as_ref().and_then(|v3| v3.state.cluster_version.as_deref());
     let (Some(own), Some(written)) = (installed, written.and_then(Version::parse)) else { return Ok(()) };
     if own.minor() >= written.minor() {
         return Ok(());
@@ -46,17 +46,16 @@ pub fn refuse_if_older(installed: Option<Version>, source: &Source) -> Result<()
     ))
 }
 
-/// Warns of an etcd whose disk may lack writes without a trace.
-pub fn warn_if_lossy(installed: Option<Version>) {
-    let Some(own) = installed.filter(|own| (FIRST_BAD..FIRST_GOOD).contains(own)) else { return };
-    log::warn!(
+/// Of an etcd whose disk may lack writes without a trace: what has to be known, and what to do.
+pub fn lossy(installed: Option<Version>) -> Option<[String; 2]> {
+    let own = installed.filter(|own| (FIRST_BAD..FIRST_GOOD).contains(own))?;
+    let what = format!(
         "etcd on this node is {own}: etcd 3.5.0 to 3.5.2 may record an entry as applied before its data is on the disk, so that a \
          crash leaves a v3 store without some acknowledged writes, and nothing in it shows that (etcd-io/etcd#13766)"
     );
-    log::warn!(
-        "compare this disk with another member's, the HashKV at the same revision: sudo /opt/bin/etcd2-backup rehearse --source \
-         local; and upgrade to etcd 3.5.3 or later"
-    );
+    let next = "compare this disk with another member's, the HashKV at the same revision: sudo /opt/bin/etcd2-backup rehearse \
+                --source local; and upgrade to etcd 3.5.3 or later";
+    Some([what, next.to_owned()])
 }
 
 #[cfg(test)]
@@ -65,9 +64,15 @@ mod tests {
 
     #[test]
     fn those_that_may_lose_writes_are_3_5_0_to_3_5_2() {
-        let bad = [Version(3, 5, 0), Version(3, 5, 2)];
-        let good = [Version(3, 4, 23), Version(3, 5, 3), Version(3, 6, 0)];
-        let is_bad = |version| (FIRST_BAD..FIRST_GOOD).contains(version);
-        assert!(bad.iter().all(is_bad) && !good.iter().any(is_bad));
+        for (version, is) in [
+            (Version(3, 4, 23), false),
+            (Version(3, 5, 0), true),
+            (Version(3, 5, 2), true),
+            (Version(3, 5, 3), false),
+            (Version(3, 6, 0), false),
+        ] {
+            assert_eq!(lossy(Some(version)).is_some(), is, "{version}");
+        }
+        assert_eq!(lossy(None), None);
     }
 }

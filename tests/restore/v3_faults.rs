@@ -1,8 +1,7 @@
-//! A member's v3 store restored from a disk that has been through something: members killed at random moments, a snapshot received
-//! from the leader, a learner, leases that ran out meanwhile, a defragmentation; and the etcd on the node is not the one that fits.
+//! A member's v3 store restored from a disk that has been through something: a snapshot received
+//! from the leader, a learner, leases that ran out meanwhile, a defragmentation.
 //! What is expected is what the same etcd makes of the same disk, and what it acknowledged.
 
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,9 +9,8 @@ use etcd2_backup::etcd::datadir::{Contents, DataDir};
 use etcd2_backup::etcd::wal::Reading;
 use serde_json::json;
 use testkit::etcd::introduce;
-use testkit::files::write;
 use testkit::node::Node;
-use testkit::tools::{Tools, etcd_version};
+use testkit::tools::Tools;
 use testkit::v3::{Client, Store, base64};
 use testkit::wait;
 
@@ -241,65 +239,4 @@ fn a_defragmented_db_is_restored_right_behind_it_and_later() {
             }
         }
     });
-}
-
-/// Has the node's unit start this etcd, which is how the program of a node is known.
-fn install(node: &Node, tools: &Tools) {
-    fs::create_dir_all(node.path("/etc/systemd/system")).unwrap();
-    let unit = format!("[Service]\nExecStart={}\n", tools.etcd.display());
-    write(&node.path("/etc/systemd/system/etcd2.service"), unit);
-}
-
-#[test]
-fn an_etcd_that_may_have_lost_writes_is_named_with_what_to_do() {
-    for tools in Tools::all_with_v3() {
-        let mut node = Node::new(PROGRAM, tools);
-        install(&node, tools);
-        node.etcd.start().unwrap();
-        client(&node).put("/a", "x").unwrap();
-        let plan = ["restore", "--source", "local", "--plan"];
-        let while_it_runs = node.run(&plan);
-        node.etcd.kill().unwrap();
-        let lossy = Some(&tools.etcd) == Tools::etcd_3_5_from_env().map(|tools| &tools.etcd);
-        for log in [while_it_runs.log, node.ok(&plan), node.ok(&["restore", "--source", "local"])] {
-            for word in ["3.5.1:", "etcd-io/etcd#13766", "rehearse --source local", "3.5.3 or later"] {
-                assert_eq!(log.contains(word), lossy, "{word}, {}: {log}", tools.etcd.display());
-            }
-        }
-    }
-}
-
-#[test]
-fn an_etcd_older_than_the_data_is_refused_before_anything_is_touched() {
-    let all = Tools::all_with_v3();
-    let minor = |tools: &Tools| etcd_version(&tools.etcd).unwrap();
-    for new in &all {
-        let mut node = Node::new(PROGRAM, new);
-        node.etcd.start().unwrap();
-        client(&node).put("/a", "x").unwrap();
-        // The leader decides on it a moment after its election.
-        let written = format!("{}.{}.0", minor(new).0, minor(new).1);
-        wait::until("the cluster's version", LIMIT, || {
-            node.etcd.cluster_version().is_ok_and(|version| version == written)
-        });
-        node.etcd.stop().unwrap();
-        for old in all.iter().filter(|old| minor(old) < minor(new)) {
-            install(&node, old);
-            let before = testkit::files::tree(&node.etcd.data_dir);
-            let (own, data) = (minor(old), minor(new));
-            let says = format!("but the data is of a cluster of version {}.{}", data.0, data.1);
-            let hint = format!("install etcd {}.{} or later", data.0, data.1);
-            node.refused(&["restore", "--source", "local"], 10, &[&says, &hint]);
-            let plan = node.ok(&["restore", "--source", "local", "--plan"]);
-            assert!(plan.contains(&says), "{own:?}: {plan}");
-            assert!(testkit::files::tree(&node.etcd.data_dir) == before);
-            // It is right to: this is what etcd says.
-            node.ok(&["restore", "--source", "local", "--force"]);
-            node.etcd.run_by(old).unwrap();
-            let error = node.try_start_etcd().unwrap_err();
-            let log = fs::read_to_string(&node.etcd.log).unwrap();
-            assert!(log.contains("lower than determined cluster version"), "{error:#}");
-            node.etcd.run_by(new).unwrap();
-        }
-    }
 }
