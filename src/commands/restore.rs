@@ -22,7 +22,7 @@ use crate::restore::options::{Data, Recorded, RestoreOptions};
 use crate::restore::plan::Plan;
 use crate::restore::point::Point;
 use crate::restore::recovery::Recovery;
-use crate::restore::{allowed, carry_out, publish, text};
+use crate::restore::{allowed, carry_out, installed, publish, text};
 use crate::settings::source::Choice;
 use crate::sys::room::Leave;
 use crate::sys::root::Root;
@@ -46,7 +46,8 @@ pub(super) fn run(root: &Root, options: &args::Restore) -> Result<Exit> {
     let leave = if asked.only_plan { Leave::Reserve } else { Leave::Nothing };
     let Chosen { source, beyond, incoming } = choose(node, &remote, &recovery, leave)?;
     let present = source.contents.members()?;
-    allowed::with(&source, &present, node, &asked, &recovery)?;
+    let etcd = installed::version(node, &source.contents);
+    allowed::with(&source, &present, (node, etcd), &asked, &recovery)?;
     let plan = match &recovery {
         Recovery::Begins { folder, .. } => {
             let present: Vec<u64> = present.into_keys().collect();
@@ -56,6 +57,7 @@ pub(super) fn run(root: &Root, options: &args::Restore) -> Result<Exit> {
         Recovery::Began { record, .. } => Plan::follow(settings, &source, record, asked.family)?,
     };
     plan.say(&source, &begun.places)?;
+    installed::lossy(etcd).into_iter().flatten().for_each(|line| log::warn!("{line}"));
     if let Some(beyond) = beyond {
         fresher::say(&Rclone::at_a_glance(&settings.remote), beyond, &settings.machine_id, &source);
     }

@@ -1,12 +1,13 @@
 //! Who is a member, following the log: what the snapshot says, plus the membership entries behind it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::proto::{ConfChange, ConfChangeKind};
 use super::store::StoredMember;
+use super::wire::Fields;
 
 /// A membership entry of the log, owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +82,31 @@ pub fn follow(
     Ok(stored)
 }
 
+/// Who has no vote at the end of the log, if all of it is applied; `voters` is the snapshot's raftpb.ConfState, empty without one.
+///
+/// `snap/db` is not asked: 3.5.1 to 3.5.19 does not write there that a learner got its vote (etcd-io/etcd#19557).
+///
+/// # Errors
+/// Not a ConfState.
+pub fn learners(conf_state: &[u8], changes: &[Change]) -> Result<BTreeSet<u64>> {
+    let mut learners = BTreeSet::new();
+    for field in Fields::new(conf_state) {
+        // 1 voters, 2 learners.
+        if let (2, id) = field? {
+            learners.insert(id.number()?);
+        }
+    }
+    for change in changes {
+        match change.kind {
+            ConfChangeKind::AddLearner => learners.insert(change.member_id),
+            // Who has no vote gets one by being added once more.
+            ConfChangeKind::Add | ConfChangeKind::Remove => learners.remove(&change.member_id),
+            ConfChangeKind::Update => false,
+        };
+    }
+    Ok(learners)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,5 +142,20 @@ mod tests {
         assert_eq!(serde_json::to_string(&member).unwrap(), json);
         let bad = Change { context: b"x".to_vec(), ..change(ConfChangeKind::Add, 1, "") };
         assert!(follow(&[], BTreeMap::new(), &[bad]).is_err());
+    }
+
+    #[test]
+    fn a_learner_is_one_until_it_is_added_as_a_voter() {
+        use ConfChangeKind::{Add, AddLearner, Remove, Update};
+        // Voter 1, learners 2 and 3.
+        let state = [8, 1, 16, 2, 16, 3];
+        let at_end = |changes: &[(ConfChangeKind, u64)]| {
+            let changes: Vec<_> = changes.iter().map(|(kind, id)| change(*kind, *id, "http://a")).collect();
+            learners(&state, &changes).unwrap().into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(at_end(&[]), [2, 3]);
+        assert_eq!(at_end(&[(AddLearner, 4), (Update, 2), (Add, 5)]), [2, 3, 4]);
+        assert_eq!(at_end(&[(Add, 2), (Remove, 3)]), []);
+        assert!(learners(&[], &[]).unwrap().is_empty() && learners(&[16], &[]).is_err());
     }
 }

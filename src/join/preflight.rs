@@ -1,27 +1,19 @@
 //! Everything on this node that can keep a new member from starting, looked at before the cluster is asked for it.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::net::{IpAddr, TcpListener};
-use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Error, Result};
 
 use crate::exit::{Exit, OrFault, fault};
 use crate::node::member_dir::owner;
 use crate::node::member_dir::places::Places;
+use crate::node::running::version::{self, Version};
 use crate::settings::started::{Started, started};
 use crate::settings::{Settings, urls};
-use crate::sys::command::CommandRunExt;
-use crate::sys::container::Image;
 use crate::sys::folder::Folder;
 use crate::sys::room::{self, Leave};
 use crate::sys::{fs, look};
 
-/// What needs longer to say its version does not run.
-const LIMIT: Duration = Duration::from_secs(30);
 /// Two preallocated log segments and a first snapshot.
 pub const NEEDED_BYTES: u64 = 192 << 20;
 
@@ -71,11 +63,11 @@ pub fn directories(settings: &Settings) -> Result<()> {
 /// # Errors
 /// [`Exit::Refused`]: the program is not there or does not run; or etcd is older than the cluster.
 pub fn program(command: &[String], cluster: Option<&str>) -> Result<()> {
-    let said = match started(command) {
-        Started::Program(path) => said_by(&path)?,
+    let own = match started(command) {
+        Started::Program(path) => version::of_program(&path).map_err(|e| refused(e.to_string()))?,
         // How the engine behaves is seen when the unit is started, before the cluster is changed.
-        Started::Image(image) => match said_in(&image) {
-            Ok(said) => said,
+        Started::Image(image) => match version::of_image(&image) {
+            Ok(version) => version,
             Err(e) => {
                 log::warn!("could not determine the version of etcd in {}: {e:#}", image.name);
                 None
@@ -83,8 +75,8 @@ pub fn program(command: &[String], cluster: Option<&str>) -> Result<()> {
         },
         Started::Engine(_) | Started::Unknown => None,
     };
-    let own = said.and_then(|text| text.lines().find_map(|l| minor(l.strip_prefix("etcd Version: ")?)));
-    match (own, cluster.and_then(minor)) {
+    let own = own.map(Version::minor);
+    match (own, cluster.and_then(Version::parse).map(Version::minor)) {
         (Some(own), Some(others)) if own < others => Err(refused(format!(
             "etcd on this node is {}.{}, but the cluster runs {}.{}: it would not start",
             own.0, own.1, others.0, others.1
@@ -100,37 +92,6 @@ fn refused(what: String) -> Error {
         "fix the etcd installation on this node, then run join again: sudo systemctl start \
          etcd2-join.service",
     )
-}
-
-/// What a program of this node says of its version; `None` if it is a script.
-fn said_by(path: &Path) -> Result<Option<String>> {
-    let mut start = [0; 4];
-    File::open(path)
-        .and_then(|mut file| file.read_exact(&mut start))
-        .map_err(|e| refused(format!("etcd's program {}: {e}", path.display())))?;
-    if start != *b"\x7fELF" {
-        return Ok(None);
-    }
-    let mut version = Command::new(path);
-    // Variables of etcd's would be read as its settings.
-    version.arg("--version").env_clear();
-    let output =
-        version.run_ok(LIMIT).map_err(|e| refused(format!("etcd does not run on this node: {e:#}")))?;
-    Ok(Some(output.text()))
-}
-
-/// What the etcd in an image says; `None` if that would have to be downloaded.
-fn said_in(image: &Image) -> Result<Option<String>> {
-    if !image.is_here()? {
-        return Ok(None);
-    }
-    image.run(&[]).arg("--version").run_ok(LIMIT).map(|output| Some(output.text()))
-}
-
-/// The first two numbers of a version.
-fn minor(version: &str) -> Option<(u32, u32)> {
-    let mut numbers = version.split('.').map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 #[cfg(test)]
@@ -177,7 +138,6 @@ mod tests {
         {
             assert_eq!(check(&etcd, cluster).is_ok(), good, "{cluster:?}");
         }
-        assert_eq!(minor("2.10.3"), Some((2, 10)));
     }
 
     #[test]

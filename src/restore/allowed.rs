@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::installed;
 use super::living_cluster::{self, New};
 use super::options::RestoreOptions;
 use super::recovery::Recovery;
@@ -13,6 +14,7 @@ use crate::etcd::in_use::Trace;
 use crate::etcd::store::StoredMember;
 use crate::node::locked::Locked;
 use crate::node::member_dir::places::Places;
+use crate::node::running::version::Version;
 use crate::node::{Node, guards};
 use crate::sys::{fs as files, time};
 
@@ -51,7 +53,8 @@ pub fn begin(node: Node, asked: &RestoreOptions) -> Result<Begun> {
     Ok(Begun { node, places, before })
 }
 
-/// Sees to it that what the data is of is not in use, nor of the future; `present` are its members. With `force` nothing of
+/// Sees to it that what the data is of is not in use, nor of the future, nor of a later version than `etcd`, the one on this node if
+/// that is known; `present` are its members. With `force` nothing of
 /// that is asked.
 ///
 /// # Errors
@@ -60,7 +63,7 @@ pub fn begin(node: Node, asked: &RestoreOptions) -> Result<Begun> {
 pub fn with(
     source: &Source,
     present: &BTreeMap<u64, StoredMember>,
-    node: &Node,
+    (node, etcd): (&Node, Option<Version>),
     asked: &RestoreOptions,
     recovery: &Recovery<'_>,
 ) -> Result<()> {
@@ -74,6 +77,7 @@ pub fn with(
         Recovery::Began { record, .. } => (Some(record.cluster_id), None),
     };
     let new = New { cluster_id, peer_urls: &peer_urls, instead_of };
+    asked.unless_plan(installed::refuse_if_older(etcd, &source.contents))?;
     asked.unless_plan(guards::refuse_clock_behind(source.synced(), time::now()))?;
     asked.unless_plan(living_cluster::refuse_if_cluster_answers(&node.settings, present, new))
 }

@@ -10,6 +10,7 @@
 //! - [`has_run`]: whether a recovered cluster has run, by what it left
 //! - [`from_record`]: what a recovery record names · [`export`]: data of this disk for the other nodes
 //! - [`build`]: the new member directory, beside the old one · [`publish`]: what later backups and everyone else must know
+//! - [`installed`]: whether the etcd on this node fits a v3 store
 //! - [`expiry`]: which keys will have expired when etcd starts
 
 pub mod allowed;
@@ -22,6 +23,7 @@ pub mod export;
 pub mod fetch;
 pub mod from_record;
 pub mod has_run;
+pub mod installed;
 pub mod legacy;
 pub mod living_cluster;
 pub mod open;

@@ -336,6 +336,15 @@ impl Member {
         Ok(answer)
     }
 
+    /// The version that its cluster has agreed on, like `3.5.0`.
+    ///
+    /// # Errors
+    /// It does not answer, or the cluster has none yet.
+    pub fn cluster_version(&self) -> Result<String> {
+        let answer = self.get("/version")?;
+        answer["etcdcluster"].as_str().map(str::to_owned).context("no version of the cluster")
+    }
+
     fn get(&self, target: &str) -> Result<Value> {
         let reply = Connection::new(self.client.address()).request("GET", target, None)?;
         serde_json::from_str(&reply.body).with_context(|| format!("parsing the answer to {target}"))

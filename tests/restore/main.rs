@@ -14,6 +14,9 @@ mod space;
 mod started_meanwhile;
 mod undo;
 mod v3_disk;
+mod v3_faults;
+mod v3_kills;
+mod v3_versions;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");

@@ -10,6 +10,7 @@
 //! | `member.rs` | what a member says of itself, in the paths of this node |
 //! | `which.rs` | which of several is the member of this node |
 //! | `program.rs` | which program or image etcd is |
+//! | `version.rs` | what that says of its version |
 //! | `note.rs` | what the last look found, for who may not look |
 //! | `place.rs` | where etcd was last seen to have its data, and the settings say another place |
 //! | `look.rs` | looks at what runs now, and notes it |
@@ -26,4 +27,5 @@ pub mod program;
 pub mod surroundings;
 pub mod theirs;
 pub mod unheld;
+pub mod version;
 pub mod which;

@@ -128,7 +128,7 @@ impl Client {
         self.call("kv/compaction", &json!({ "revision": revision, "physical": true })).map(drop)
     }
 
-    /// The member's sum over all keys up to a revision (0: the newest), and what it is compacted to. The gateway gives the name of
+    /// The member's sum over all keys up to a revision (0: the newest), and what it is compacted to (0: nothing). The gateway gives the name of
     /// this request to another one, so etcdctl asks.
     ///
     /// # Errors
@@ -148,7 +148,9 @@ impl Client {
         let printed = run(command.env("ETCDCTL_API", "3"), Duration::from_secs(30))?;
         let answer: Value = serde_json::from_str(&printed).with_context(|| format!("etcdctl: {printed}"))?;
         let answer = &answer[0]["HashKV"];
-        Ok((number(&answer["hash"])?, number(&answer["compact_revision"])?))
+        // -1 where nothing was compacted yet.
+        let compacted = answer["compact_revision"].as_i64().and_then(|at| u64::try_from(at).ok());
+        Ok((number(&answer["hash"])?, compacted.unwrap_or_default()))
     }
 
     /// The revision of the store, as the member has it.
