@@ -155,7 +155,7 @@ mod tests {
         };
         assert_eq!(at_end(&[]), [2, 3]);
         assert_eq!(at_end(&[(AddLearner, 4), (Update, 2), (Add, 5)]), [2, 3, 4]);
-        assert_eq!(at_end(&[(Add, 2), (Remove, 3)]), []);
+        assert!(at_end(&[(Add, 2), (Remove, 3)]).is_empty());
         assert!(learners(&[], &[]).unwrap().is_empty() && learners(&[16], &[]).is_err());
     }
 }
