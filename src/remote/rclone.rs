@@ -152,7 +152,7 @@ impl Remote for Rclone {
     fn put(&self, local: &Path, folder: &str) -> Result<()> {
         let local = local.to_string_lossy();
         let _step = self.step("uploading");
-        // The name carries the content's checksum, so size is all that can differ of an upload that was cut off. What the
+        // A name is given to one content only, and says its size, so that this is all that can differ of an upload that was cut off. What the
         // remote damaged, RCLONE_CHECKSUM finds. No listing is needed.
         let compare = if self.size_only { "--size-only" } else { "--checksum" };
         self.rclone.run_ok(&["copy", compare, "--no-traverse", "--", &local, &self.at(folder)]).map(drop)

@@ -9,7 +9,7 @@ use etcd2_backup::remote::Object;
 use etcd2_backup::sys::digest::to_hex;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use testkit::files::alter_json;
+use testkit::files::{alter_json, write};
 use testkit::keys;
 use testkit::node::Node;
 use testkit::tools::Tools;
@@ -52,7 +52,7 @@ fn as_format_1(node: &Node) {
         let (predecessor, link) = (prefix(&before), prefix(&checksum));
         let name = PartName { size: all.len() as u64, predecessor, link, ..*name };
         fs::remove_file(&path).unwrap();
-        fs::write(node.folder().join(generation.path(&name)), all).unwrap();
+        write(&node.folder().join(generation.path(&name)), all);
         before = checksum;
     }
     alter_json(&node.path("/var/lib/etcd2-backup/state.json"), |state| {
