@@ -25,7 +25,7 @@ fn objects(node: &Node) -> Vec<Object> {
 }
 
 /// The one generation of the folder and the node's state, as they were written before there was a second format.
-fn as_format_1(node: &Node) {
+pub(crate) fn as_format_1(node: &Node) {
     let generation = chain::generations(&objects(node)).remove(0);
     let mut before = String::new();
     for name in &generation.parts {

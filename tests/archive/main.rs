@@ -1,6 +1,7 @@
 //! What lies in the remote: listed, pruned, verified, copied to another machine, rehearsed; what of that takes long, and what is
 //! printed of it as JSON.
 
+mod by_hand;
 mod drill;
 mod format1;
 mod json;
