@@ -26,11 +26,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
 use super::bolt;
 use super::datadir::{Contents, DataDir, Family};
+use super::file;
 use super::frame::{FrameWriter, Kind, Stop};
 use super::log::Log;
 use super::members::MemberJson;
@@ -124,14 +126,12 @@ pub fn write_base(contents: &Contents, family: Family, path: &Path) -> Result<()
     if let Some(v3) = &contents.v3 {
         let mut db = create_private(&snap.join("db")).context("creating snap/db")?;
         v3.copy_to(&mut db).context("writing snap/db")?;
-        begin_sync(&db);
     }
     let Some(base) = &contents.base else { return Ok(()) };
     let copy = snap.join(base.name.to_string());
     let copied = || -> Result<()> {
         let mut file = create_private(&copy)?;
         io::copy(&mut base.file()?, &mut file)?;
-        begin_sync(&file);
         Ok(())
     };
     copied().with_context(|| format!("copying {}", base.path.display()))?;
@@ -152,11 +152,10 @@ pub fn write_log(source: &DataDir, contents: &Contents, rewrite: &Rewrite, targe
     let mut log = FrameWriter::new(BufWriter::with_capacity(BUFFER_BYTES, file), 0);
     fill_log(source, contents, rewrite, target.member_id, &mut log).context("writing the new log")?;
     let file = log.into_inner().into_inner().map_err(io::IntoInnerError::into_error);
-    begin_sync(&file.with_context(|| format!("writing {}", path.display()))?);
-    Ok(())
+    file.map(drop).with_context(|| format!("writing {}", path.display()))
 }
 
-/// Reads a new member directory back.
+/// Reads a new member directory back, and syncs its files meanwhile.
 ///
 /// # Errors
 /// It cannot be read, or is not what `rewrite` says.
@@ -165,29 +164,33 @@ pub fn prove(contents: &Contents, rewrite: &Rewrite, target: Target<'_>) -> Resu
     prove_log(contents, rewrite, target)
 }
 
-/// Reads back what [`write_base`] wrote.
+/// Reads back what [`write_base`] wrote, and syncs it meanwhile.
 ///
 /// # Errors
-/// It cannot be read, or is not the source's snapshot or v3 store.
+/// It cannot be read or synced, or is not the source's snapshot or v3 store.
 pub fn prove_base(contents: &Contents, path: &Path) -> Result<()> {
     if let Some(v3) = &contents.v3 {
-        planned(v3.is_copied(&path.join("snap/db"))?)?;
+        let db = path.join("snap/db");
+        planned(read_back(&db, || v3.is_copied(&db))?)?;
     }
     let Some(base) = &contents.base else { return Ok(()) };
-    planned(Snapshot::open(&path.join("snap"), base.name)?.is_copy_of(base))
+    let snap = path.join("snap");
+    let copy = read_back(&snap.join(base.name.to_string()), || Snapshot::open(&snap, base.name))?;
+    planned(copy.is_copy_of(base))
 }
 
-/// Reads back what [`write_log`] wrote.
+/// Reads back what [`write_log`] wrote, and syncs it meanwhile.
 ///
 /// # Errors
-/// It cannot be read, or is not what `rewrite` says.
+/// It cannot be read or synced, or is not what `rewrite` says.
 pub fn prove_log(contents: &Contents, rewrite: &Rewrite, target: Target<'_>) -> Result<()> {
     let base = contents.base_position();
     let mut found = Log::behind(base, HardState::default());
-    let walk =
+    let walk = read_back(&segment(target.path), || {
         wal::walk(&target.path.join("wal"), Place::start_of(FIRST), Reading::Still, &mut |_, record| {
             found.add(record)
-        })?;
+        })
+    })?;
     let taken = rewrite.last_index(contents)?;
     let last = taken + rewrite.appended(contents)?.count();
     let members = match &rewrite.purpose {
@@ -221,11 +224,17 @@ fn planned(is: bool) -> Result<()> {
     ))
 }
 
-/// Lets the disk begin with what is written while it is read back; otherwise all of it waits for the sync. This is how one
-/// tells the kernel: that nobody will want these pages. Those that are not on the disk yet stay.
-fn begin_sync(file: &File) {
-    // A hint, nothing depends on it.
-    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+/// Reads a new file back while the disk takes it, so that neither waits for the other. Its pages stay in memory, for etcd.
+fn read_back<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    let file = file::open(path)?.with_context(|| format!("{} is gone", path.display()))?;
+    let mut synced = Ok(());
+    let read = thread::scope(|scope| {
+        scope.spawn(|| synced = file.sync_data());
+        read()
+    })?;
+    // The kernel says it once: no later sync fails for it.
+    synced.with_context(|| format!("syncing {}", path.display()))?;
+    Ok(read)
 }
 
 fn segment(target: &Path) -> PathBuf {
