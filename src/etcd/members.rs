@@ -82,7 +82,7 @@ pub fn follow(
     Ok(stored)
 }
 
-/// Who has no vote at the end of the log, if all of it is applied; `voters` is the snapshot's raftpb.ConfState, empty without one.
+/// Who has no vote when all of the log is applied; `conf_state` is the snapshot's raftpb.ConfState, empty without one.
 ///
 /// `snap/db` is not asked: 3.5.1 to 3.5.19 does not write there that a learner got its vote (etcd-io/etcd#19557).
 ///
