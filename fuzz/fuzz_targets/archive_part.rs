@@ -4,7 +4,6 @@
 use std::io::Read;
 use std::path::Path;
 
-use etcd2_backup::archive::link;
 use etcd2_backup::archive::names::{GenerationName, PartName};
 use etcd2_backup::archive::part::{self, Head, Part, prefix};
 use etcd2_backup::archive::unpack::unpack;
@@ -26,7 +25,7 @@ fn raw(dir: &Path, body: &[u8]) -> Option<(GenerationName, PartName)> {
     let length = u32::from_le_bytes(body.get(12..FIXED)?.try_into().ok()?) as usize;
     let head: Head = serde_json::from_slice(body.get(FIXED..FIXED.checked_add(length)?)?).ok()?;
     let checksum = Sha256::digest(body);
-    let link = if body.get(8) == Some(&1) { to_hex(&checksum) } else { link::of_head(&head) };
+    let link = if body.get(8) == Some(&1) { to_hex(&checksum) } else { head.link() };
     let bytes = [body, &checksum[..]].concat();
     let name = PartName {
         sequence: head.sequence,

@@ -5,27 +5,15 @@
 
 use sha2::{Digest, Sha256};
 
-use super::part::Head;
 use crate::etcd::proto::{LogPosition, Metadata};
 use crate::etcd::wal::Place;
 use crate::sys::digest::to_hex;
 
-/// Stands for a member's log up to a place, behind which `last` is the last known entry: SHA-256, 64 hex digits.
-pub fn of(ids: Metadata, last: LogPosition, end: Place) -> String {
-    at(ids, last, &format!("{end} {:08x}", end.crc))
-}
-
-/// The same for what a head announces.
-pub fn of_head(head: &Head) -> String {
-    let ids = Metadata { member_id: head.member_id, cluster_id: head.cluster_id };
-    match head.log.last() {
-        Some(end) => of(ids, head.last, Place { offset: end.to, crc: end.crc, ..end.from }),
-        None => at(ids, head.last, "-"),
-    }
-}
-
-fn at(Metadata { cluster_id, member_id }: Metadata, last: LogPosition, place: &str) -> String {
+/// Stands for a member's log up to a place, behind which `last` is the last known entry: SHA-256, 64 hex digits. `None`: there is no log.
+pub fn of(ids: Metadata, last: LogPosition, end: Option<Place>) -> String {
+    let Metadata { cluster_id, member_id } = ids;
     let LogPosition { index, term } = last;
+    let place = end.map_or_else(|| "-".into(), |end| format!("{end} {:08x}", end.crc));
     to_hex(&Sha256::digest(format!("{cluster_id:x} {member_id:x} {index} {term} {place}")))
 }
 

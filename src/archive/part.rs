@@ -23,8 +23,8 @@ use super::lineage::Parent;
 use super::link;
 use super::names::{self, GenerationName, PartName};
 use crate::etcd::datadir::Family;
-use crate::etcd::proto::{HardState, LogPosition};
-use crate::etcd::wal::Extent;
+use crate::etcd::proto::{HardState, LogPosition, Metadata};
+use crate::etcd::wal::{Extent, Place};
 use crate::exit::{Exit, Fault, OrFault, fault};
 use crate::sys::digest::to_hex;
 use crate::sys::room::{self, Leave};
@@ -121,6 +121,13 @@ impl Head {
     /// What it says of its place: [`place_in_chain`].
     pub fn place_in_chain(&self) -> (GenerationName, PartName) {
         place_in_chain(self.generation_name(), self.part_name(0, ""))
+    }
+
+    /// What stands for the place in the log at which it ends: [`link`].
+    pub fn link(&self) -> String {
+        let ids = Metadata { member_id: self.member_id, cluster_id: self.cluster_id };
+        let end = |end: &Extent| Place { offset: end.to, crc: end.crc, ..end.from };
+        link::of(ids, self.last, self.log.last().map(end))
     }
 
     /// Bytes of its payload, decompressed. What lies behind them is nothing that anybody reads.
@@ -220,7 +227,7 @@ pub fn stream<W: Write>(
     let checksum = hash.finalize();
     inner.write_all(&checksum)?;
     let out = inner.into_inner().map_err(io::IntoInnerError::into_error)?;
-    let (checksum, link) = (to_hex(&checksum), link::of_head(head));
+    let (checksum, link) = (to_hex(&checksum), head.link());
     let written = Written { name: head.part_name(size + CHECKSUM_BYTES, &link), checksum, link };
     Ok((out, written))
 }
@@ -293,7 +300,7 @@ impl Part {
         let start = FIXED_BYTES + u64::from(length);
         let link = match format {
             FORMAT_1 => checksum.clone(),
-            _ => link::of_head(&head),
+            _ => head.link(),
         };
         Ok(Self { head, checksum, link, path: path.to_path_buf(), payload: (start, body - start) })
     }
@@ -434,7 +441,7 @@ pub(super) mod tests {
         let (path, generation, name) = sample(dir.path());
         let part = Part::open(&path, generation, name).unwrap();
         assert_eq!(part.head, head(0, ""));
-        assert_eq!(part.link, link::of_head(&part.head));
+        assert_eq!(part.link, part.head.link());
         let mut payload = Vec::new();
         part.payload().unwrap().read_to_end(&mut payload).unwrap();
         assert_eq!(payload, [42; 5000]);

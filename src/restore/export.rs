@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 
 use super::source;
 use crate::archive::lineage::Record;
-use crate::archive::link;
 use crate::archive::part::{self, Head};
 use crate::backup::capture;
 use crate::etcd::datadir::DataDir;
@@ -53,7 +52,7 @@ pub fn write(settings: &Settings, record: &Record, out: impl Write) -> Result<()
         log: capture.tail.extents.clone(),
     };
     let applied = capture.v3.as_ref().map(V3Base::applied);
-    if link::of_head(&head) != record.source_hash || applied != record.v3.map(|v3| v3.applied) {
+    if head.link() != record.source_hash || applied != record.v3.map(|v3| v3.applied) {
         return Err(not_here(record));
     }
     let stream = || -> Result<()> {

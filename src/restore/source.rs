@@ -109,5 +109,5 @@ pub(super) fn read(dir: DataDir, contents: Contents, origin: Origin) -> Source {
 
 /// What stands for data that no checksum came with.
 pub(super) fn hash(contents: &Contents) -> String {
-    link::of(contents.metadata, contents.last(), contents.tail.end)
+    link::of(contents.metadata, contents.last(), Some(contents.tail.end))
 }

@@ -197,7 +197,7 @@ fn what_is_not_as_the_record_says_is_refused() {
     refused(&made_up(Record { term: record.term + 1, ..record.clone() }), 11, &[other]);
     refused(&made_up(Record { source_cluster_id: 1, ..record.clone() }), 11, &[other]);
     let hash = format!("{}{}", &record.source_hash[..32], "0".repeat(32));
-    refused(&made_up(Record { source_hash: hash, ..record.clone() }), 11, &[other]);
+    refused(&made_up(Record { source_hash: hash, ..record.clone() }), 12, &["is no longer in"]);
     let hash = "0".repeat(64);
     refused(&made_up(Record { source_hash: hash, ..record.clone() }), 12, &["no longer in 0123456789abcdef"]);
     refused(&Record { version: 2, ..record.clone() }, 10, &["of version 2"]);
