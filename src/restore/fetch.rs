@@ -194,6 +194,7 @@ pub fn recorded(
     scratch: &Scratch,
 ) -> Result<Fetched> {
     let all = chain::generations(objects);
+    let mut damage = None;
     for generation in all.iter().filter(|g| g.name.number == number) {
         // Parts of format 1 say it in their names.
         let named = generation.parts.iter().position(|p| p.link == part::prefix(content));
@@ -203,6 +204,7 @@ pub fn recorded(
                 // It may lie behind all that was used.
                 Err(Damaged { at, error }) if named.is_none() && exit_of(&error) == Exit::Corrupt => {
                     parts = &parts[..at];
+                    damage = Some(error);
                     continue;
                 }
                 opened => opened.map_err(|damaged| damaged.error)?,
@@ -213,6 +215,9 @@ pub fn recorded(
             let data = unpacked(&opened[..count], scratch)?;
             return Ok(fetched(data, &opened[..count], &parts[..count], Vec::new()));
         }
+    }
+    if let Some(error) = damage {
+        return Err(error);
     }
     let what = format!("the restore point of generation {number} that was used is no longer in {folder}");
     Err(fault(

@@ -44,7 +44,7 @@ on e1 "sudo sed -i s/5sec/45sec/ /etc/systemd/system/$timer"
 claim "as it was again" on e1 sudo $program install --check
 
 parts_before=$(parts e1)
-on e1 sudo $program uninstall
+uninstall_on e1
 places >"$work_dir/left"
 # Who this node is in its cluster: the guard would need it again. And a drop-in of the operator's.
 mine=/run/systemd/system/etcd2-join.service.d

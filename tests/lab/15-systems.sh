@@ -30,7 +30,8 @@ for system in 57-debian 58-ubuntu 59-rocky 01-flatcar 02-coreos; do
     write_keys e1 "as-$system" 3
     on e1 sudo systemctl start etcd2-backup.service
     claim "  and backed up" has_more_parts e1 "$before"
-    on e1 "sudo $program uninstall && rm -r etcd2-backup"
+    uninstall_on e1
+    on e1 rm -r etcd2-backup
     refuses "  and gone again, without a question where no terminal is" '' is_there
 done
 
@@ -40,7 +41,7 @@ refuses "an unknown system is refused by its name, with what to do" \
 refuses "  and nothing was installed" '' is_there
 install_again --force
 claim "  --force installs there" on e1 sudo $program install --check
-on e1 "sudo $program uninstall"
+uninstall_on e1
 
 # What is missing is told at once: three things, each with its hint.
 become 57-debian

@@ -93,7 +93,7 @@ use "$now_dir" && install_on e2 e3
 claim "with this version on all nodes, this version's recover goes on" recover
 all_keys_on e1 e2 e3
 
-on e1 sudo $program uninstall
+uninstall_on e1
 places | grep -vx -e /etc/etcd2-backup -e /etc/etcd2-backup/identity.json >"$work_dir/left" || true
 claim "uninstalled: nothing of either version is left" diff "$work_dir/clean" "$work_dir/left"
 claim "etcd was not touched" write_keys e1 afterwards 3

@@ -380,3 +380,8 @@ all_keys_on() {
     wait_for 60 "cluster of $#" is_healthy "$1" $#
     ok "$*: every key is as it was on each, and the $# are the only members, all healthy"
 }
+
+# Uninstalls on a node; a backup that the timer has just begun would be in the way.
+uninstall_on() {
+    on "$1" "sudo systemctl stop etcd2-backup.timer etcd2-backup.service && sudo /opt/bin/etcd2-backup uninstall"
+}
