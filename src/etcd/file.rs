@@ -12,6 +12,14 @@ use rustix::io::Errno;
 
 use crate::exit::{Exit, fault};
 
+/// Opens a file that was there before.
+///
+/// # Errors
+/// It is gone; else as [`open`].
+pub fn reopen(path: &Path) -> Result<File> {
+    open(path)?.with_context(|| format!("{} is gone", path.display()))
+}
+
 /// Opens a file for reading; `None` if it is not there. A link is not followed, and a pipe not waited for.
 ///
 /// # Errors

@@ -226,7 +226,7 @@ fn planned(is: bool) -> Result<()> {
 
 /// Reads a new file back while the disk takes it, so that neither waits for the other. Its pages stay in memory, for etcd.
 fn read_back<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
-    let file = file::open(path)?.with_context(|| format!("{} is gone", path.display()))?;
+    let file = file::reopen(path)?;
     let mut synced = Ok(());
     let read = thread::scope(|scope| {
         scope.spawn(|| synced = file.sync_data());

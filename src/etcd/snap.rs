@@ -111,7 +111,7 @@ impl Snapshot {
     /// # Errors
     /// It is gone, or cannot be opened.
     pub fn file(&self) -> Result<File> {
-        file::open(&self.path)?.with_context(|| format!("{} is gone", self.path.display()))
+        file::reopen(&self.path)
     }
 
     /// Copies the file, which was opened again, and checks the CRC once more: after a crash etcd may write a snapshot of

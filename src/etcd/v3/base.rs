@@ -10,7 +10,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use crc32c::crc32c_append;
 
 use super::alarms::AlarmKind;
@@ -80,7 +80,7 @@ impl Base {
             Reading::Live => (live(&mut file)?, None),
             Reading::Still => {
                 // Each takes about as long as the other.
-                let (mut again, mut summed) = (reopen(&path)?, Ok((0, 0)));
+                let (mut again, mut summed) = (file::reopen(&path)?, Ok((0, 0)));
                 let state = thread::scope(|scope| {
                     scope.spawn(|| summed = pass(&mut again, &mut std::io::sink()));
                     V3State::read(&mut Db::open(&mut file)?)
@@ -164,7 +164,7 @@ impl Base {
     /// # Errors
     /// It is gone, or cannot be opened.
     pub fn file(&self) -> Result<File> {
-        reopen(&self.path)
+        file::reopen(&self.path)
     }
 
     /// Whether a file has its bytes.
@@ -172,13 +172,9 @@ impl Base {
     /// # Errors
     /// It cannot be read.
     pub fn is_copied(&self, path: &Path) -> Result<bool> {
-        let (size, crc) = pass(&mut reopen(path)?, &mut std::io::sink())?;
+        let (size, crc) = pass(&mut file::reopen(path)?, &mut std::io::sink())?;
         Ok((size, Some(crc)) == (self.size, self.crc))
     }
-}
-
-fn reopen(path: &Path) -> Result<File> {
-    file::open(path)?.with_context(|| format!("{} is gone", path.display()))
 }
 
 /// The state of a db that etcd writes: all of it if it can be read between two commits, else only how far it is.
