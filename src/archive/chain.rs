@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use super::names::{GenerationName, PartName};
+use super::names::{GenerationName, PartName, PieceName};
 use crate::exit::{Exit, fault};
 use crate::remote::Object;
 
@@ -13,6 +13,8 @@ use crate::remote::Object;
 pub struct Generation {
     /// Number and owner.
     pub name: GenerationName,
+    /// The pieces of the v3 store that the base begins with, each linked to the one before; none where only the v2 store is there.
+    pub pieces: Vec<PieceName>,
     /// The base and the parts that follow it without a gap, each linked to the one before.
     pub parts: Vec<PartName>,
     /// Objects that lie behind a gap in the chain, or are not complete: their paths.
@@ -25,9 +27,27 @@ impl Generation {
         self.parts.last()
     }
 
+    /// The lowest index that can be restored: the base's, and with a v3 store that of the last entry in it. Before the first entry of
+    /// all there is nothing.
+    pub fn lowest(&self) -> Option<u64> {
+        let before = self.parts.first()?.first.saturating_sub(1);
+        Some(self.pieces.first().map_or(before, |piece| before.max(piece.applied)).max(1))
+    }
+
     /// Path of a part below the machine's folder.
     pub fn path(&self, part: &PartName) -> String {
         format!("{}/{part}", self.name)
+    }
+
+    /// The pieces as objects below the machine's folder.
+    pub fn piece_objects(&self) -> Vec<Object> {
+        self.pieces.iter().map(|p| Object { path: format!("{}/{p}", self.name), size: p.size }).collect()
+    }
+
+    /// Bytes of a part and, of the base, its pieces.
+    pub fn bytes_of(&self, part: &PartName) -> u64 {
+        let pieces = self.pieces.iter().filter(|_| part.sequence == 0).map(|piece| piece.size);
+        pieces.fold(part.size, u64::saturating_add)
     }
 
     /// Parts as objects below the machine's folder, with the sizes that their names announce.
@@ -47,43 +67,75 @@ fn part(path: &str) -> Option<PartName> {
 }
 
 /// The generations in a listing, oldest first. An object whose size is not the one in its name is absent: its upload
-/// did not end.
+/// did not end. Pieces without a part are no generation yet: its base is on its way, or never arrived ([`unbegun`]).
 pub fn generations(objects: &[Object]) -> Vec<Generation> {
-    let mut all: Vec<(Generation, Vec<PartName>)> = Vec::new();
-    let mut places: BTreeMap<GenerationName, usize> = BTreeMap::new();
+    let mut all: BTreeMap<GenerationName, Found> = BTreeMap::new();
     for object in objects {
-        let Some((folder, file)) = object.path.split_once('/') else { continue };
-        let (Some(name), Some(part)) = (GenerationName::parse(folder), PartName::parse(file)) else {
-            continue;
-        };
-        let at = *places.entry(name).or_insert_with(|| {
-            all.push((Generation { name, parts: Vec::new(), beyond: Vec::new() }, Vec::new()));
-            all.len() - 1
-        });
-        if part.size == object.size && object.size != Object::UNKNOWN_SIZE {
-            all[at].1.push(part);
-        } else {
-            all[at].0.beyond.push(object.path.clone());
+        let Some((name, kind)) = of_ours(&object.path) else { continue };
+        let found = all.entry(name).or_default();
+        let whole = |size| size == object.size && size != Object::UNKNOWN_SIZE;
+        match kind {
+            Kind::Part(part) if whole(part.size) => found.parts.push(part),
+            Kind::Piece(piece) if whole(piece.size) => found.pieces.push(piece),
+            Kind::Part(_) => {
+                found.has_part = true;
+                found.absent.push(object.path.clone());
+            }
+            Kind::Piece(_) => found.absent.push(object.path.clone()),
         }
     }
-    for (generation, found) in &mut all {
-        found.sort_unstable();
-        link(generation, found);
+    let begun = all.into_iter().filter(|(_, found)| found.has_part || !found.parts.is_empty());
+    begun.map(|(name, found)| found.linked(name)).collect()
+}
+
+/// The folders in which there are pieces and no part.
+pub fn unbegun(objects: &[Object]) -> Vec<GenerationName> {
+    let mut all: BTreeMap<GenerationName, bool> = BTreeMap::new();
+    for (name, kind) in objects.iter().filter_map(|object| of_ours(&object.path)) {
+        *all.entry(name).or_default() |= matches!(kind, Kind::Part(_));
     }
-    let mut all: Vec<Generation> = all.into_iter().map(|(generation, _)| generation).collect();
-    all.sort_unstable_by_key(|g| g.name);
-    all
+    all.into_iter().filter(|(_, begun)| !begun).map(|(name, _)| name).collect()
+}
+
+enum Kind {
+    Part(PartName),
+    Piece(PieceName),
+}
+
+/// What a path below the machine's folder names, if it is ours.
+fn of_ours(path: &str) -> Option<(GenerationName, Kind)> {
+    let (folder, file) = path.split_once('/')?;
+    let kind = PartName::parse(file).map(Kind::Part).or_else(|| PieceName::parse(file).map(Kind::Piece))?;
+    Some((GenerationName::parse(folder)?, kind))
+}
+
+/// What lies in one folder.
+#[derive(Default)]
+struct Found {
+    parts: Vec<PartName>,
+    pieces: Vec<PieceName>,
+    absent: Vec<String>,
+    has_part: bool,
+}
+
+impl Found {
+    fn linked(mut self, name: GenerationName) -> Generation {
+        self.parts.sort_unstable();
+        let mut generation = Generation { name, pieces: Vec::new(), parts: Vec::new(), beyond: self.absent };
+        link(&mut generation, &self.parts, &self.pieces);
+        generation
+    }
 }
 
 /// Follows the links from the base to the last part that they lead to; of two of the same sequence, to the one that sorts last.
 /// Two machines may have written into one generation before they noticed: the other one's parts are none of it. Of several parts
 /// that end where one begins, the one that holds most is taken: what was written in place of several ends where they do.
-fn link(generation: &mut Generation, found: &[PartName]) {
+fn link(generation: &mut Generation, found: &[PartName], pieces: &[PieceName]) {
     // What ends at a place, and what each part that was reached follows. All that is before a part was sorted before it.
     let mut ends: BTreeMap<u64, PartName> = BTreeMap::new();
     let mut follows: BTreeMap<PartName, Option<PartName>> = BTreeMap::new();
     for &part in found {
-        let base = (part.sequence, part.predecessor) == (0, 0);
+        let base = part.sequence == 0 && leading_to(part.predecessor, pieces).is_some();
         let before = ends.get(&part.predecessor).filter(|p| !base && p.sequence < part.sequence).copied();
         if base || before.is_some() {
             follows.insert(part, before);
@@ -99,10 +151,30 @@ fn link(generation: &mut Generation, found: &[PartName]) {
         next = follows.get(&part).copied().flatten();
     }
     generation.parts.reverse();
+    let base = generation.parts.first().map(|base| base.predecessor);
+    generation.pieces = base.and_then(|base| leading_to(base, pieces)).unwrap_or_default();
     let taken: BTreeSet<&PartName> = generation.parts.iter().collect();
     let other = found.iter().filter(|part| !taken.contains(part));
-    let other: Vec<String> = other.map(|part| generation.path(part)).collect();
+    let mut other: Vec<String> = other.map(|part| generation.path(part)).collect();
+    let loose = pieces.iter().filter(|piece| !generation.pieces.contains(piece));
+    other.extend(loose.map(|piece| format!("{}/{piece}", generation.name)));
     generation.beyond.extend(other);
+}
+
+/// The pieces up to the one with this link, from the first on; none of 0. `None`: not all of them are there.
+fn leading_to(link: u64, pieces: &[PieceName]) -> Option<Vec<PieceName>> {
+    let mut all: Vec<PieceName> = Vec::new();
+    let mut next = link;
+    while next != 0 {
+        let number = all.last().map_or(u64::MAX, |after| after.number);
+        let piece = pieces.iter().find(|p| p.link == next && p.number < number)?;
+        all.push(*piece);
+        next = piece.predecessor;
+    }
+    all.reverse();
+    let counted = all.iter().zip(0..).all(|(piece, number)| piece.number == number);
+    let of_one = all.windows(2).all(|two| two[0].applied == two[1].applied);
+    (counted && of_one).then_some(all)
 }
 
 /// Whether a folder was written by etcd2-backup-coreos, the program before this one.
@@ -111,12 +183,14 @@ pub fn is_original(objects: &[Object]) -> bool {
 }
 
 /// The number for a new generation: one more than the largest of those in the folder, whole or not, and than `known`; as many
-/// more as `apart` says. A folder without a part is no generation, whatever it is called: nobody would read it as one.
+/// more as `apart` says. A folder without a part is no generation, whatever it is called: nobody would read it as one; but one with
+/// pieces may become one.
 ///
 /// # Errors
 /// [`Exit::Refused`]: there is no larger number.
-pub fn next_number(generations: &[Generation], known: u64, apart: u8) -> Result<u64> {
-    let largest = generations.iter().map(|g| g.name.number).max().unwrap_or(0).max(known);
+pub fn next_number(objects: &[Object], known: u64, apart: u8) -> Result<u64> {
+    let names = objects.iter().filter_map(|object| of_ours(&object.path));
+    let largest = names.map(|(name, _)| name.number).max().unwrap_or(0).max(known);
     largest.checked_add(1 + u64::from(apart)).ok_or_else(|| {
         fault(
             Exit::Refused,
@@ -221,6 +295,51 @@ mod tests {
         assert_eq!(generations(&objects).len(), many as usize);
     }
 
+    /// The pieces of a store, and the base that names the last of them.
+    fn in_pieces(count: u64) -> (Vec<PieceName>, PartName) {
+        let piece = |number| PieceName {
+            number,
+            applied: 7,
+            size: 10,
+            predecessor: if number == 0 { 0 } else { 500 + number - 1 },
+            link: 500 + number,
+        };
+        ((0..count).map(piece).collect(), PartName { predecessor: 500 + count - 1, first: 4, ..part(0) })
+    }
+
+    #[test]
+    fn a_base_in_pieces_is_whole_with_each_of_them_alone() {
+        let (pieces, base) = in_pieces(3);
+        let name = |piece: &PieceName| format!("{NAME}/{piece}");
+        let mut objects: Vec<Object> =
+            pieces.iter().map(|p| Object { path: name(p), size: p.size }).collect();
+        // Nobody takes it for a generation before its base is there, but its number is taken.
+        assert_eq!((generations(&objects), unbegun(&objects)), (vec![], vec![NAME]));
+        assert_eq!(next_number(&objects, 0, 0).unwrap(), NAME.number + 1);
+        objects.extend([object(&base, 10), object(&part(1), 10)]);
+        let whole = &generations(&objects)[0];
+        assert_eq!((&whole.pieces, whole.parts.len(), whole.is_broken()), (&pieces, 2, false));
+        assert_eq!((whole.lowest(), whole.bytes_of(&base)), (Some(7), 40));
+        assert!(unbegun(&objects).is_empty());
+        for at in 0..3 {
+            for (size, beyond) in [(None, 4), (Some(9), 5), (Some(Object::UNKNOWN_SIZE), 5)] {
+                let mut fewer = objects.clone();
+                match size {
+                    None => drop(fewer.remove(at)),
+                    Some(size) => fewer[at].size = size,
+                }
+                let found = &generations(&fewer)[0];
+                assert_eq!((found.last(), found.beyond.len(), found.is_broken()), (None, beyond, true));
+            }
+        }
+        // One of another capture, in the place of one of these.
+        let mut other = objects.clone();
+        other[1].path = name(&PieceName { applied: 8, ..pieces[1] });
+        assert!(generations(&other)[0].is_broken());
+        other[1].path = name(&PieceName { number: 7, ..pieces[1] });
+        assert!(generations(&other)[0].is_broken());
+    }
+
     #[test]
     fn other_files_are_left_alone() {
         let mut objects = vec![object(&part(0), 3)];
@@ -244,7 +363,7 @@ mod tests {
         };
         let whole = part(0).to_string();
         let cut = PartName { size: 99, ..part(0) }.to_string();
-        let next = |objects: &[Object], known, apart| next_number(&generations(objects), known, apart).ok();
+        let next = |objects: &[Object], known, apart| next_number(objects, known, apart).ok();
         for (objects, known, apart, expected) in [
             (vec![], 0, 0, Some(1)),
             (vec![at(4, &whole)], 0, 0, Some(5)),
@@ -292,7 +411,7 @@ mod tests {
                 let name = GenerationName { number: number >> bits, ..NAME };
                 Object { path: format!("{name}/{}", file[kind]), size: 10 }
             }).collect();
-            if let Ok(number) = next_number(&generations(&objects), 0, 0) {
+            if let Ok(number) = next_number(&objects, 0, 0) {
                 let new = GenerationName { number, writer, ..NAME };
                 objects.push(Object { path: format!("{new}/{}", file[0]), size: 10 });
                 let all = generations(&objects);

@@ -121,7 +121,7 @@ mod tests {
         };
         let of = |number, cluster_id, member_id, first, last| {
             let name = GenerationName { number, cluster_id, member_id, writer: 1 };
-            Generation { name, parts: vec![point(first, last)], beyond: Vec::new() }
+            Generation { name, parts: vec![point(first, last)], pieces: Vec::new(), beyond: Vec::new() }
         };
         let numbers = |all: &[Generation], committed: &Committed| -> Vec<u64> {
             started_over(all, committed).iter().map(|generation| generation.name.number).collect()
@@ -181,7 +181,12 @@ mod tests {
             };
             // The higher term is of no account, nor is the member: it may have been replaced.
             let name = GenerationName { number, cluster_id, member_id: number, writer: 1 };
-            Generation { name, parts: ends.iter().enumerate().map(part).collect(), beyond: Vec::new() }
+            Generation {
+                name,
+                parts: ends.iter().enumerate().map(part).collect(),
+                pieces: Vec::new(),
+                beyond: Vec::new(),
+            }
         };
         let old = of(1, 0xa, 51, &[80, 100]);
         let broken = {

@@ -340,6 +340,7 @@ pub(crate) mod tests {
         Generation {
             name: GenerationName { number, cluster_id, member_id: 1, writer: 1 },
             parts: Vec::new(),
+            pieces: Vec::new(),
             beyond: Vec::new(),
         }
     }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::chain::{self, Generation};
 use super::history::Committed;
 use super::lineage::{self, Parent};
-use super::names::PartName;
+use super::names::{PartName, PieceName};
 use crate::exit::{Exit, fault};
 use crate::remote::Object;
 
@@ -53,8 +53,9 @@ fn refuse_other_content(from: &[Object], to: &[Object]) -> Result<()> {
 }
 
 fn is_cut_off(object: &Object) -> bool {
-    let name = object.path.rsplit('/').next().and_then(PartName::parse);
-    name.is_some_and(|part| object.size < part.size)
+    let Some(name) = object.path.rsplit('/').next() else { return false };
+    let size = PartName::parse(name).map(|p| p.size).or_else(|| PieceName::parse(name).map(|p| p.size));
+    size.is_some_and(|size| object.size < size)
 }
 
 fn refuse_two_histories(all: &[Generation], parents: &[Parent], committed: &Committed) -> Result<()> {

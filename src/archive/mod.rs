@@ -5,7 +5,7 @@
 //! where in the log it begins and ends, so that it shows the chain. docs/format.md has it all.
 //!
 //! - [`names`]: names of generations and parts · [`part`]: the bytes of a part · [`hex_id`]: IDs in its head
-//! - [`link`]: by what a part names the one before · [`chain`]: what a listing means
+//! - [`link`]: by what a part names the one before · [`pieces`]: the v3 store that a base begins with · [`chain`]: what a listing means
 //! - [`catalog`]: the generations of a folder, and what their bases say
 //! - [`unpack`]: parts back into a data directory · [`lineage`]: which history follows which · [`history`]: whether a
 //!   member's generations are of one · [`recovery_records`]: what other machines' recovery records say of it
@@ -26,6 +26,7 @@ pub mod listing;
 pub mod migration;
 pub mod names;
 pub mod part;
+pub mod pieces;
 pub mod recovery_records;
 pub mod retention;
 pub mod unpack;

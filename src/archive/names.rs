@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! <generation:8 digits>-<cluster ID:16 hex>-<member ID:16 hex>-<writer:8 hex>/
+//!     <number:8 digits>-<applied>-<size>-<predecessor:16 hex>-<link:16 hex>.piece
 //!     <sequence:8 digits>-<first>-<last>-<term>-<time>-<size>-<predecessor:16 hex>-<link:16 hex>.part
 //! ```
 //!
-//! First, last and term are raft's, in hex; the time is `20260131T235959Z`; the size is the object's, in bytes. A number that
+//! First, last, applied and term are raft's, in hex; the time is `20260131T235959Z`; the size is the object's, in bytes. A number that
 //! needs more than 8 digits has more: a name that is written and not read would hide everything behind it. No name has more
 //! than [`MAX_LENGTH`] characters.
 
@@ -73,10 +74,48 @@ pub struct PartName {
     pub time: u64,
     /// Its size in bytes.
     pub size: u64,
-    /// The first 8 bytes of the predecessor's link; 0 in the base.
+    /// The first 8 bytes of the predecessor's link; in the base of the last piece's, 0 if it has none.
     pub predecessor: u64,
     /// The first 8 bytes of its link, by which the next part names it: [`super::link`]; in format 1 of its checksum.
     pub link: u64,
+}
+
+/// What the name of a piece of a v3 store says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PieceName {
+    /// Its place among them, from 0 on.
+    pub number: u64,
+    /// Index of the last entry that the store contains.
+    pub applied: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The first 8 bytes of the link of the piece before it; 0 in the first.
+    pub predecessor: u64,
+    /// The first 8 bytes of its link: [`super::pieces`].
+    pub link: u64,
+}
+
+impl PieceName {
+    /// Reads a file's name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut fields = name.strip_suffix(".piece")?.split('-');
+        let mut next = || fields.next();
+        let this = Self {
+            number: decimal(next()?, 8)?,
+            applied: hex(next()?)?,
+            size: decimal(next()?, 1)?,
+            predecessor: hex16(next()?)?,
+            link: hex16(next()?)?,
+        };
+        (fields.next().is_none() && this.to_string() == name).then_some(this)
+    }
+}
+
+impl fmt::Display for PieceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, applied, size, predecessor, link } = self;
+        write!(f, "{number:08}-{applied:x}-{size}-{predecessor:016x}-{link:016x}.piece")
+    }
 }
 
 impl PartName {
@@ -192,18 +231,27 @@ mod tests {
         }
     }
 
+    prop_compose! {
+        fn pieces()([number, applied, size, predecessor, link] in prop::array::uniform5(number())) -> PieceName {
+            PieceName { number, applied, size, predecessor, link }
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn whatever_is_written_is_read(generation in generations(), part in parts()) {
+        fn whatever_is_written_is_read(generation in generations(), part in parts(), piece in pieces()) {
             prop_assert_eq!(GenerationName::parse(&generation.to_string()), Some(generation));
             prop_assert_eq!(PartName::parse(&part.to_string()), Some(part));
+            let name = piece.to_string();
+            prop_assert!(name.len() <= MAX_LENGTH && PartName::parse(&name).is_none());
+            prop_assert_eq!(PieceName::parse(&name), Some(piece));
         }
 
         #[test]
         fn whatever_is_read_is_written_so(
-            generation in generations(), part in parts(), at in any::<prop::sample::Index>(),
+            generation in generations(), part in parts(), piece in pieces(), at in any::<prop::sample::Index>(),
             with in "[0-9a-fA-FTZ+. -]{0,2}", cut in 0..2usize,
         ) {
             let altered = |name: String| {
@@ -214,6 +262,8 @@ mod tests {
             prop_assert!(GenerationName::parse(&name).is_none_or(|read| read.to_string() == name), "{}", name);
             let name = altered(part.to_string());
             prop_assert!(PartName::parse(&name).is_none_or(|read| read.to_string() == name), "{}", name);
+            let name = altered(piece.to_string());
+            prop_assert!(PieceName::parse(&name).is_none_or(|read| read.to_string() == name), "{}", name);
         }
     }
 

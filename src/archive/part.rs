@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::Digest as _;
 
 use super::lineage::Parent;
 use super::link;
@@ -26,7 +26,7 @@ use crate::etcd::datadir::Family;
 use crate::etcd::proto::{HardState, LogPosition, Metadata};
 use crate::etcd::wal::{Extent, Place};
 use crate::exit::{Exit, Fault, OrFault, fault};
-use crate::sys::digest::to_hex;
+use crate::sys::digest::{Hashing, to_hex};
 use crate::sys::room::{self, Leave};
 use crate::sys::terminal::table::count;
 
@@ -76,7 +76,7 @@ pub struct Head {
     pub commit: Option<u64>,
     /// The hard state before its first record.
     pub start_state: HardState,
-    /// The predecessor's link, 64 hex digits; empty in the base.
+    /// The predecessor's link, 64 hex digits; in the base that of the last of its [`pieces`](super::pieces), empty without any.
     pub predecessor: String,
     /// What was seen of the log while nothing was sent, oldest first: the log of the v3 store carries no time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -90,7 +90,7 @@ pub struct Head {
     /// Name and size of the snapshot, if the base has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<(String, u64)>,
-    /// Size of the v3 store's file, which is before everything else in the payload. Only exports have it.
+    /// Size of the v3 store's file, whose bytes are in the pieces; without any, as in an export, before everything else in the payload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub db: Option<u64>,
     /// The log's bytes, behind the snapshot's in the payload.
@@ -130,10 +130,21 @@ impl Head {
         link::of(ids, self.last, self.log.last().map(end))
     }
 
-    /// Bytes of its payload, decompressed. What lies behind them is nothing that anybody reads.
+    /// Whether the v3 store that it begins with is in pieces.
+    pub fn is_in_pieces(&self) -> bool {
+        self.sequence == 0 && !self.predecessor.is_empty()
+    }
+
+    /// Bytes of what it stands for, decompressed: of its payload, and of its pieces.
     pub fn announced(&self) -> u64 {
+        self.in_payload().saturating_add(self.db.filter(|_| self.is_in_pieces()).unwrap_or_default())
+    }
+
+    /// Bytes of its payload, decompressed. What lies behind them is nothing that anybody reads.
+    fn in_payload(&self) -> u64 {
         let extents = self.log.iter().map(|e| e.to.saturating_sub(e.from.offset));
-        let files = self.db.into_iter().chain(self.snapshot.as_ref().map(|(_, size)| *size));
+        let db = self.db.filter(|_| !self.is_in_pieces());
+        let files = db.into_iter().chain(self.snapshot.as_ref().map(|(_, size)| *size));
         files.chain(extents).fold(0, u64::saturating_add)
     }
 
@@ -183,7 +194,7 @@ fn write_into(
     payload: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<Written> {
     // What cannot be compressed gets larger by as much.
-    let most = head.announced().saturating_add(head.announced() / 256);
+    let most = head.in_payload().saturating_add(head.in_payload() / 256);
     room::check(dir, most, Leave::Reserve, "the next part")?;
     let temporary = dir.join(".part.tmp");
     let written = write_to(&temporary, head, payload).and_then(|written| {
@@ -215,7 +226,7 @@ pub fn stream<W: Write>(
     head: &Head,
     payload: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<(W, Written)> {
-    let mut file = Hashing { inner: BufWriter::with_capacity(128 << 10, out), hash: Sha256::new(), size: 0 };
+    let mut file = Hashing::of(BufWriter::with_capacity(128 << 10, out));
     let json = serde_json::to_vec(head)?;
     file.write_all(MAGIC)?;
     file.write_all(&[FORMAT_2, ZSTD, 0, 0])?;
@@ -241,6 +252,8 @@ pub struct Part {
     pub checksum: String,
     /// By what the next part names it, 64 hex digits.
     pub link: String,
+    /// The files with the v3 store that it begins with, where it is in pieces and they were brought.
+    pub pieces: Vec<PathBuf>,
     path: PathBuf,
     payload: (u64, u64),
 }
@@ -302,7 +315,8 @@ impl Part {
             FORMAT_1 => checksum.clone(),
             _ => head.link(),
         };
-        Ok(Self { head, checksum, link, path: path.to_path_buf(), payload: (start, body - start) })
+        let (path, payload) = (path.to_path_buf(), (start, body - start));
+        Ok(Self { head, checksum, link, pieces: Vec::new(), path, payload })
     }
 
     /// What stands for its content and that of those before it, given [`content`](Self::content) of the one before or an empty string.
@@ -354,8 +368,7 @@ pub fn peek(bytes: &[u8]) -> Result<Option<Head>> {
 
 /// Compares the checksum behind the first `body` bytes with the one they have; 64 hex digits.
 fn check(file: &mut File, body: u64) -> Result<String> {
-    let mut input =
-        Hashing { inner: BufReader::with_capacity(256 << 10, file), hash: Sha256::new(), size: 0 };
+    let mut input = Hashing::of(BufReader::with_capacity(256 << 10, file));
     let read = io::copy(&mut (&mut input).take(body), &mut io::sink())?;
     ensure!(read == body, "cut off");
     let mut expected = [0; CHECKSUM_BYTES as usize];
@@ -365,35 +378,6 @@ fn check(file: &mut File, body: u64) -> Result<String> {
     Ok(to_hex(&checksum))
 }
 
-/// Hashes and counts what passes.
-struct Hashing<T> {
-    inner: T,
-    hash: Sha256,
-    size: u64,
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.inner.write(bytes)?;
-        self.hash.update(&bytes[..n]);
-        self.size += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..n]);
-        self.size += n as u64;
-        Ok(n)
-    }
-}
-
 /// The first 8 bytes of a link in hex, as names carry them; 0 for an empty one.
 pub fn prefix(link: &str) -> u64 {
     link.get(..16).and_then(|p| u64::from_str_radix(p, 16).ok()).unwrap_or(0)
@@ -401,6 +385,8 @@ pub fn prefix(link: &str) -> u64 {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use sha2::Sha256;
+
     use super::*;
     use crate::exit::exit_of;
 

@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::part::{Head, Part};
+use super::pieces;
 use crate::etcd::datadir::{Contents, DataDir, Family};
 use crate::etcd::frame::{FrameReader, Kind, Record, Stop};
 use crate::etcd::log::Log;
@@ -48,8 +49,11 @@ pub fn unpack(parts: &[Part], target: &Path, leave: Leave) -> Result<(DataDir, C
         passed(unpacked, &format!("unpacking {name}"), &format!("the content of {name} is corrupt"))?;
     }
     let what = format!("generation {} cannot be restored", parts[0].head.generation);
-    let contents = passed(content.ends(parts), &what, &what)?;
-    Ok((dir, contents))
+    let contents = content.ends(parts).and_then(|contents| match parts[0].head.db {
+        Some(_) => dir.with_v3(contents),
+        None => Ok(contents),
+    });
+    Ok((dir, passed(contents, &what, &what)?))
 }
 
 /// What goes wrong with parts is damage, unless there is a better name for it.
@@ -68,7 +72,7 @@ fn passed<T>(result: Result<T>, doing: &str, damaged: &str) -> Result<T> {
 fn check_links(parts: &[Part]) -> Result<()> {
     let linked =
         |two: &[Part]| two[1].head.predecessor == two[0].link && two[1].head.sequence > two[0].head.sequence;
-    let begins = |part: &Part| part.head.sequence == 0 && part.head.predecessor.is_empty();
+    let begins = |part: &Part| part.head.sequence == 0 && part.head.is_in_pieces() != part.pieces.is_empty();
     let of_one = |part: &Part| part.head.generation_name() == parts[0].head.generation_name();
     if parts.first().is_some_and(begins) && parts.windows(2).all(linked) && parts.iter().all(of_one) {
         return Ok(());
@@ -105,10 +109,15 @@ fn copy_part(
     mut segments: Option<&mut Segments<'_>>,
 ) -> Result<()> {
     let mut payload = part.payload()?;
-    if let Some(size) = part.head.db {
+    if part.head.is_in_pieces() {
+        // Whoever reads the part alone has none.
+        if let Some(segments) = &segments {
+            segments.db(|db| part.pieces.iter().try_for_each(|piece| pieces::copy(piece, db).map(drop)))?;
+        }
+    } else if let Some(size) = part.head.db {
         let mut bytes = (&mut payload).take(size);
         match &segments {
-            Some(segments) => segments.db(&mut bytes)?,
+            Some(segments) => segments.db(|db| Ok(io::copy(&mut bytes, db).map(drop)?))?,
             None => io::copy(&mut bytes, &mut io::sink()).map(drop)?,
         }
         ensure!(bytes.limit() == 0, "the v3 store is truncated: {} missing", table::bytes(bytes.limit()));
@@ -182,10 +191,10 @@ struct Segments<'a> {
 
 impl Segments<'_> {
     /// Writes the v3 store's file.
-    fn db(&self, bytes: &mut impl Read) -> Result<()> {
+    fn db(&self, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
         let path = self.snap.join("db");
         let mut file = File::create_new(&path).with_context(|| format!("creating {}", path.display()))?;
-        io::copy(bytes, &mut file).map(drop).with_context(|| format!("writing {}", path.display()))
+        write(&mut file).with_context(|| format!("writing {}", path.display()))
     }
 
     /// Where an extent goes.

@@ -79,7 +79,7 @@ impl Way<'_> {
         let generations = chain::generations(&objects);
         let others = generations.iter().any(|g| g.name.cluster_id != capture.metadata.cluster_id);
         let Some(state) = state else {
-            return Ok(Some(Place { number: chain::next_number(&generations, 0, 0)?, others }));
+            return Ok(Some(Place { number: chain::next_number(&objects, 0, 0)?, others }));
         };
         let mut apart = 0;
         if let Err(Trouble::Found(finding)) = folder_check::look(&objects, state, &[], Demand::LastLook) {
@@ -90,7 +90,7 @@ impl Way<'_> {
                 [apart] = random::bytes()?;
             }
         }
-        Ok(Some(Place { number: chain::next_number(&generations, state.generation, apart)?, others }))
+        Ok(Some(Place { number: chain::next_number(&objects, state.generation, apart)?, others }))
     }
 
     /// Sends the spool in one call, sees that it arrived where that must be seen, and notes it; `false`: the generation ends,

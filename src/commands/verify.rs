@@ -62,8 +62,8 @@ pub(super) fn run(root: &Root, options: &args::Verify) -> Result<Exit> {
     let chosen = choose(options, &all, &folder)?;
     let scratch = Scratch::new(settings.backup_dir.join("verify"), Leave::Reserve)?;
     let reader = Reader { remote: &remote, folder: machine_id, scratch: &scratch };
-    let parts = chosen.iter().flat_map(|generation| &generation.parts).filter(|part| scope.has(part));
-    let step = live::downloads("verifying", parts.map(|part| part.size).sum());
+    let of = |g: &Generation| g.parts.iter().filter(|p| scope.has(p)).map(|p| g.bytes_of(p)).sum::<u64>();
+    let step = live::downloads("verifying", chosen.iter().map(|generation| of(generation)).sum());
     let checked = noted.check(&chosen, &objects, &reader, scope, &step)?;
     drop(step);
 

@@ -1,7 +1,7 @@
 //! What a path is, and its content as one stream: the snapshot to begin with, and the log's records.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::archive::chain::{self, Generation};
 use crate::archive::names::GenerationName;
 use crate::archive::part::Part;
+use crate::archive::pieces::Pieces;
 use crate::archive::unpack::read_part;
 use crate::etcd::datadir::DataDir;
 use crate::etcd::file;
@@ -209,6 +210,9 @@ impl Archive {
             let path = generation.path(name);
             let mut step = || {
                 let part = Part::open(&self.folder.join(&path), generation.name, *name)?;
+                if part.head.is_in_pieces() {
+                    before = self.pieces(generation, &part)?;
+                }
                 if part.head.predecessor != before {
                     let what = format!("{path} does not follow the part before it");
                     return Err(fault(
@@ -225,6 +229,16 @@ impl Archive {
             }
         }
         (generation.parts.len().min(count), Ok(()))
+    }
+
+    /// Reads the pieces of a generation's base; gives the link of the last one.
+    fn pieces(&self, generation: &Generation, base: &Part) -> Result<String> {
+        let mut pieces = Pieces::default();
+        for (name, object) in generation.pieces.iter().zip(generation.piece_objects()) {
+            pieces.read(&self.folder.join(object.path), *name, &mut io::sink())?;
+        }
+        pieces.are_of(&base.head)?;
+        Ok(pieces.link)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A generation's parts: which ones, brought from the remote, checked, and made into a data directory.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -9,14 +10,19 @@ use crate::archive::chain::{self, Generation};
 use crate::archive::lineage::{self, Parent};
 use crate::archive::names::PartName;
 use crate::archive::part::{self, Mark, Part};
+use crate::archive::pieces::Pieces;
 use crate::archive::{catalog, unpack};
 use crate::etcd::datadir::{Contents, DataDir};
-use crate::exit::{Exit, exit_of, fault};
+use crate::exit::{Exit, OrFault, exit_of, fault};
 use crate::remote::{Object, Proof, Remote};
 use crate::sys::fs::{remove_dir_if_there, remove_if_there};
 use crate::sys::room::Scratch;
 use crate::sys::terminal::live;
 use crate::sys::terminal::progress::Unit;
+
+/// For where something of a generation is damaged.
+const HINT_OLDER: &str =
+    "for the newest intact restore point: sudo /opt/bin/etcd2-backup restore --accept-older";
 
 /// What the operator asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -95,7 +101,9 @@ pub fn fetch(
                 }
             };
             match unpacked(&opened, scratch) {
-                Ok(data) => return Ok(fetched(data, &opened, &generation.parts[..count], given_up)),
+                Ok(data) => {
+                    return Ok(fetched(data, generation, &opened, &generation.parts[..count], given_up));
+                }
                 Err(error) => give_up_if_corrupt(wanted, &mut given_up, error)?,
             }
             count -= 1;
@@ -152,7 +160,7 @@ pub fn exactly(
     let parts = &place.generation.parts[..count];
     let (at, error) = match bring(remote, folder, place.generation, parts, scratch) {
         Ok(opened) => match unpacked(&opened, scratch) {
-            Ok(data) => return Ok(fetched(data, &opened, parts, Vec::new())),
+            Ok(data) => return Ok(fetched(data, place.generation, &opened, parts, Vec::new())),
             // It does not say which part is the one.
             Err(error) => (count - 1, error),
         },
@@ -213,7 +221,7 @@ pub fn recorded(
                 break;
             };
             let data = unpacked(&opened[..count], scratch)?;
-            return Ok(fetched(data, &opened[..count], &parts[..count], Vec::new()));
+            return Ok(fetched(data, generation, &opened[..count], &parts[..count], Vec::new()));
         }
     }
     if let Some(error) = damage {
@@ -241,11 +249,13 @@ fn parent(remote: &dyn Remote, folder: &str, generations: &[&Generation]) -> Res
 
 fn fetched(
     (dir, contents): (DataDir, Contents),
+    generation: &Generation,
     opened: &[Part],
     parts: &[PartName],
     given_up: Vec<String>,
 ) -> Fetched {
     let (last, part) = (&opened[opened.len() - 1], parts[parts.len() - 1]);
+    let bytes = parts.iter().map(|part| generation.bytes_of(part)).sum();
     Fetched {
         dir,
         contents,
@@ -253,7 +263,7 @@ fn fetched(
         part,
         content: content_of(opened),
         marks: opened.iter().flat_map(|p| p.head.marks.iter().copied()).collect(),
-        bytes: parts.iter().map(|p| p.size).sum(),
+        bytes,
         parent: opened[0].head.parent.clone(),
         given_up,
         v3_data: opened.iter().any(|p| p.head.v3_data),
@@ -321,34 +331,60 @@ fn bring(
     let whole = |error| Damaged { at: 0, error };
     scratch.empty().map_err(whole)?;
     let (dir, wanted) = (objects_dir(scratch), generation.objects(parts));
+    let pieces = if parts.is_empty() { Vec::new() } else { generation.piece_objects() };
     let get = |wanted: &[Object]| remote.get(folder, wanted, &dir, scratch.leave(), Proof::Own);
-    get(&wanted).map_err(whole)?;
+    get(&[&wanted[..], &pieces[..]].concat()).map_err(whole)?;
     let step = live::step("checking the backup");
     step.of(Unit::Of("parts"), Some(parts.len() as u64));
     let mut opened = Vec::new();
     for (at, (object, name)) in wanted.iter().zip(parts).enumerate() {
         let path = dir.join(&object.path);
-        let open = || Part::open(&path, generation.name, *name);
-        let part = open().or_else(|error| {
-            if exit_of(&error) != Exit::Corrupt {
-                return Err(error);
-            }
-            log::warn!("{error:#}: downloading it again, as it may have been corrupted in transit");
-            remove_if_there(&path)?;
-            match get(std::slice::from_ref(object)) {
-                Ok(()) => open(),
-                // That says nothing of the part.
-                Err(again) if exit_of(&again) == Exit::NoSpace => Err(again),
-                Err(again) => {
-                    log::warn!("the second download failed: {again:#}");
-                    Err(error)
-                }
-            }
-        });
+        let part = once_more(object, &path, &get, || Part::open(&path, generation.name, *name));
         opened.push(part.map_err(|error| Damaged { at, error })?);
         step.done(opened.len() as u64);
     }
+    if let Some(base) = opened.first_mut().filter(|base| base.head.is_in_pieces()) {
+        let mut read = Pieces::default();
+        let mut pieces = || -> Result<Vec<PathBuf>> {
+            for (name, object) in generation.pieces.iter().zip(&pieces) {
+                let path = dir.join(&object.path);
+                once_more(object, &path, &get, || read.read(&path, *name, &mut io::sink()))?;
+            }
+            Ok(pieces.iter().map(|object| dir.join(&object.path)).collect())
+        };
+        base.pieces = pieces()
+            .and_then(|files| {
+                let what = format!("the base of generation {} is corrupt", base.head.generation);
+                read.are_of(&base.head).or_fault(Exit::Corrupt, what, HINT_OLDER)?;
+                Ok(files)
+            })
+            .map_err(whole)?;
+    }
     Ok(opened)
+}
+
+/// Opens what was brought, and brings it once more if it is damaged.
+fn once_more<T>(
+    object: &Object,
+    path: &Path,
+    get: &dyn Fn(&[Object]) -> Result<()>,
+    mut open: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let error = match open() {
+        Err(error) if exit_of(&error) == Exit::Corrupt => error,
+        opened => return opened,
+    };
+    log::warn!("{error:#}: downloading it again, as it may have been corrupted in transit");
+    remove_if_there(path)?;
+    match get(std::slice::from_ref(object)) {
+        Ok(()) => open(),
+        // That says nothing of the object.
+        Err(again) if exit_of(&again) == Exit::NoSpace => Err(again),
+        Err(again) => {
+            log::warn!("the second download failed: {again:#}");
+            Err(error)
+        }
+    }
 }
 
 fn nothing(all: &[Generation], wanted: Wanted) -> anyhow::Error {

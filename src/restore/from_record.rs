@@ -58,9 +58,7 @@ pub fn source_in(file: &Path, record: &Record, scratch: &Scratch) -> Result<Sour
     )?;
     scratch.empty()?;
     let noted = part.head.v3_data.then(|| "its export says so".to_owned());
-    let has_db = part.head.db.is_some();
     let (dir, contents) = unpack::unpack(&[part], &scratch.dir().join("data"), scratch.leave())?;
-    let contents = if has_db { dir.with_v3(contents)? } else { contents };
     let source = source::read(dir, contents, Origin::File);
     agreed(Source { v3_data: source.v3_data.clone().or(noted), ..source }, record)
 }

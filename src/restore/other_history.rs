@@ -122,7 +122,12 @@ mod tests {
             predecessor: 0,
             link: 0,
         };
-        Generation { name, parts: parts.iter().enumerate().map(part).collect(), beyond: Vec::new() }
+        Generation {
+            name,
+            parts: parts.iter().enumerate().map(part).collect(),
+            pieces: Vec::new(),
+            beyond: Vec::new(),
+        }
     }
 
     /// What `other` says of the chosen one's entry at `index`; the terms of its entries begin at these indexes.

@@ -141,9 +141,7 @@ impl<'a> Place<'a> {
 
 /// The indexes that a generation can be restored to.
 fn reach(generation: &Generation) -> Option<(u64, u64)> {
-    let (base, last) = (generation.parts.first()?, generation.last()?);
-    // The base stands one before the first entry behind it. Before the first entry of all there is nothing.
-    Some((base.first.saturating_sub(1).max(1), last.last))
+    Some((generation.lowest()?, generation.last()?.last))
 }
 
 /// When a generation began, of whatever is left of it.
@@ -207,6 +205,7 @@ mod tests {
         Generation {
             name: GenerationName { number, cluster_id: 0xc, member_id: 1, writer: 1 },
             parts: parts.iter().enumerate().map(part).collect(),
+            pieces: Vec::new(),
             beyond: Vec::new(),
         }
     }

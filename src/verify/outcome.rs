@@ -147,6 +147,7 @@ mod tests {
         let generation = |number| Generation {
             name: GenerationName { number, cluster_id: 2, member_id: 3, writer: 4 },
             parts: Vec::new(),
+            pieces: Vec::new(),
             beyond: Vec::new(),
         };
         let all = [generation(1), generation(2)];
@@ -177,7 +178,8 @@ mod tests {
             link: sequence + 1,
         };
         let name = GenerationName { number: 1, cluster_id: 2, member_id: 3, writer: 4 };
-        let all = [Generation { name, parts: vec![part(0), part(1)], beyond: Vec::new() }];
+        let all =
+            [Generation { name, parts: vec![part(0), part(1)], pieces: Vec::new(), beyond: Vec::new() }];
         let found = [Finding::of(&all[0], &part(1), "its checksum is wrong".into(), Kind::Damaged)];
         let (mut verified, nothing) = (Verified::default(), &found[..0]);
         // Found in the second share of the first round; not found again.

@@ -68,7 +68,7 @@ mod tests {
             link,
         };
         let parts = sizes_and_links.iter().enumerate().map(part).collect();
-        Generation { name, parts, beyond: Vec::new() }
+        Generation { name, parts, pieces: Vec::new(), beyond: Vec::new() }
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! Brings parts a few at a time, so that they need little room, and checks each.
 
+use std::io;
+
 use anyhow::Result;
 
 use super::finding::{Finding, Kind};
@@ -8,7 +10,8 @@ use crate::archive::chain::Generation;
 use crate::archive::check::Check;
 use crate::archive::names::PartName;
 use crate::archive::part::Part;
-use crate::exit::{Exit, exit_of};
+use crate::archive::pieces::Pieces;
+use crate::exit::{Exit, OrFault, exit_of};
 use crate::remote::{Proof, Remote};
 use crate::sys::fs::remove_if_there;
 use crate::sys::room::Scratch;
@@ -66,7 +69,10 @@ impl<R: Remote> Reader<'_, R> {
         for (part, brought) in batch.iter().zip(self.bring(generation, batch)?) {
             let path = self.scratch.dir().join(generation.path(part));
             let checked = match brought {
-                Ok(()) => Part::open(&path, generation.name, *part).and_then(|opened| check.part(&opened)),
+                Ok(()) => Part::open(&path, generation.name, *part).and_then(|opened| {
+                    self.pieces(generation, &opened)?;
+                    check.part(&opened)
+                }),
                 Err(e) => Err(e),
             };
             match checked {
@@ -79,9 +85,26 @@ impl<R: Remote> Reader<'_, R> {
                 }
             }
             read.parts += 1;
-            read.bytes += part.size;
+            read.bytes += generation.bytes_of(part);
         }
         Ok(())
+    }
+
+    /// Checks the pieces of the v3 store that a base begins with, one at a time.
+    fn pieces(&self, generation: &Generation, base: &Part) -> Result<()> {
+        if !base.head.is_in_pieces() {
+            return Ok(());
+        }
+        let mut pieces = Pieces::default();
+        for (name, object) in generation.pieces.iter().zip(generation.piece_objects()) {
+            let (dir, leave) = (self.scratch.dir(), self.scratch.leave());
+            self.remote.get(self.folder, std::slice::from_ref(&object), dir, leave, Proof::Remote)?;
+            let path = dir.join(&object.path);
+            pieces.read(&path, *name, &mut io::sink())?;
+            remove_if_there(&path)?;
+        }
+        let what = format!("the base of generation {} is corrupt", generation.name.number);
+        pieces.are_of(&base.head).or_fault(Exit::Corrupt, what, "no restore point of it can be used")
     }
 
     /// Brings parts in one call, or one by one when one of them keeps the others from coming: behind crypt, rclone

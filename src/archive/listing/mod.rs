@@ -130,7 +130,7 @@ pub struct Point {
     pub index: u64,
     /// That entry's term.
     pub term: u64,
-    /// Size of the object.
+    /// Size of its objects.
     pub bytes: u64,
 }
 
@@ -191,9 +191,8 @@ fn row(Entry { generation, base, .. }: Entry) -> Row {
         etcd: base.as_ref().map(|head| head.family),
         whole: !generation.is_broken(),
         absent: generation.beyond.len(),
-        bytes: generation.parts.iter().map(|p| p.size).sum(),
-        // The base stands one before the first entry behind it; there is nothing to restore at 0.
-        first_index: generation.parts.first().map(|p| p.first.saturating_sub(1).max(1)),
+        bytes: generation.parts.iter().map(|p| generation.bytes_of(p)).sum(),
+        first_index: generation.lowest(),
         continues: parent.map(|p| Continues {
             cluster_id: hex(p.cluster_id),
             generation: (p.generation > 0).then_some(p.generation),
@@ -210,7 +209,7 @@ fn row(Entry { generation, base, .. }: Entry) -> Row {
                 time: time::rfc3339(p.time),
                 index: p.last,
                 term: p.term,
-                bytes: p.size,
+                bytes: generation.bytes_of(p),
             })
             .collect(),
     }

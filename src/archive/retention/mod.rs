@@ -98,6 +98,7 @@ pub fn objects(entries: &[Entry], plan: &Plan) -> Objects {
         let mut parts = generation.parts.iter().map(|part| generation.path(part));
         objects.bases.extend(parts.next());
         objects.others.extend(parts.chain(generation.beyond.iter().cloned()));
+        objects.others.extend(generation.piece_objects().into_iter().map(|piece| piece.path));
     }
     objects
 }

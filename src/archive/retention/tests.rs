@@ -64,7 +64,7 @@ impl Made {
             link: sequence + 1,
         };
         let all = [part(0, self.from), part(1, self.from.midpoint(self.to)), part(2, self.to)];
-        let mut generation = Generation { name, parts: all.to_vec(), beyond: Vec::new() };
+        let mut generation = Generation { name, parts: all.to_vec(), pieces: Vec::new(), beyond: Vec::new() };
         let mut absent = |from: usize, missing: usize| {
             let beyond: Vec<PartName> = generation.parts.drain(from..).skip(missing).collect();
             generation.beyond = beyond.iter().map(|part| generation.path(part)).collect();
