@@ -64,7 +64,7 @@ impl Target {
         match sum::check(&mut file)? {
             Some(true) => {}
             Some(false) => anyhow::bail!("what etcd sent is not what its SHA-256 says"),
-            None => anyhow::bail!("what etcd sent is cut off: {length} bytes do not end with a SHA-256"),
+            None => anyhow::bail!("what etcd sent is not whole: {length} bytes do not end with a SHA-256"),
         }
         file.set_len(sum::content_length(length)).with_context(|| format!("cutting {}", path.display()))?;
         ensure!(!sum::has_sum(file.metadata()?.len()), "{} still has its sum", path.display());
@@ -120,9 +120,9 @@ mod tests {
         for (bytes, said) in [
             (&flipped[..], "not what its SHA-256 says"),
             (&summed[512..], "not what its SHA-256 says"),
-            (&summed[..summed.len() - 1], "cut off: 8223 bytes"),
-            (&db, "cut off: 8192 bytes"),
-            (b"", "cut off: 0 bytes"),
+            (&summed[..summed.len() - 1], "not whole: 8223 bytes"),
+            (&db, "not whole: 8192 bytes"),
+            (b"", "not whole: 0 bytes"),
         ] {
             let error = end(bytes).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
