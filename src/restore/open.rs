@@ -292,9 +292,10 @@ fn index_of(
 pub fn opened(fetched: Fetched) -> Source {
     let Fetched { dir, contents, part, content: hash, bytes, parent, given_up, .. } = fetched;
     let origin = Origin::Archive { generation: fetched.generation, part: part.sequence, time: part.time };
-    // The archive has no snap/db that would say it.
-    let noted = fetched.v3_data.then(|| "the backup says so".to_owned());
-    let (v3_data, point) = (contents.v3_data().or(noted), contents.last());
+    // Where the archive has no snap/db, its parts say it.
+    let noted = || fetched.v3_data.then(|| "the backup says so".to_owned());
+    let left_out = || contents.v3_data().or_else(noted);
+    let (v3_data, point) = (if contents.v3.is_some() { None } else { left_out() }, contents.last());
     Source { dir, contents, origin, hash, point, bytes, parent, given_up, v3_data }
 }
 
