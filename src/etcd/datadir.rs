@@ -355,6 +355,11 @@ impl Contents {
         self.base_position().index
     }
 
+    /// The lowest index that can be restored: the base's, and with a v3 store that of the last entry in it.
+    pub fn lowest(&self) -> u64 {
+        self.base_index().max(self.v3.as_ref().map_or(0, V3Base::applied))
+    }
+
     /// The entry at an index that is not behind the last one, or the base.
     pub fn at(&self, index: u64) -> Option<LogPosition> {
         let base = self.base.as_ref().map(|b| b.metadata.position).filter(|base| base.index == index);

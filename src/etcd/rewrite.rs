@@ -319,9 +319,9 @@ impl Rewrite {
     /// The index of the last entry that is taken over from the source.
     ///
     /// # Errors
-    /// [`Exit::Refused`] if the source has no such entry behind its snapshot.
+    /// [`Exit::Refused`] if the source has no such entry behind its snapshot, or its v3 store is newer.
     pub fn last_index(&self, contents: &Contents) -> Result<u64> {
-        let (first, last) = (contents.base_index(), contents.last().index);
+        let (first, last) = (contents.lowest(), contents.last().index);
         let wanted = self.up_to.unwrap_or(last);
         if (first..=last).contains(&wanted) {
             return Ok(wanted);

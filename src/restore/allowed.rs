@@ -53,8 +53,8 @@ pub fn begin(node: Node, asked: &RestoreOptions) -> Result<Begun> {
     Ok(Begun { node, places, before })
 }
 
-/// Sees to it that what the data is of is not in use, nor of the future, nor of a later version than `etcd`, the one on this node if
-/// that is known; `present` are its members. With `force` nothing of
+/// Sees to it that the data is all that the member had, and that what it is of is not in use, nor of the future, nor of a later
+/// version than `etcd`, the one on this node if that is known; `present` are its members. With `force` nothing of
 /// that is asked.
 ///
 /// # Errors
@@ -77,6 +77,9 @@ pub fn with(
         Recovery::Began { record, .. } => (Some(record.cluster_id), None),
     };
     let new = New { cluster_id, peer_urls: &peer_urls, instead_of };
+    if matches!(recovery, Recovery::Begins { .. }) {
+        asked.unless_plan(source.refuse_without_v3())?;
+    }
     asked.unless_plan(installed::refuse_if_older(etcd, &source.contents))?;
     asked.unless_plan(guards::refuse_clock_behind(source.synced(), time::now()))?;
     asked.unless_plan(living_cluster::refuse_if_cluster_answers(&node.settings, present, new))

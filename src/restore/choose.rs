@@ -35,7 +35,10 @@ pub fn choose(node: &Node, remote: &dyn Remote, recovery: &Recovery<'_>, leave: 
     let (source, beyond) = match recovery {
         Recovery::Begins { source, folder, wanted } => {
             let read = || open::open(&node.settings, (remote, &incoming), *source, folder, *wanted);
-            let (source, beyond) = beside_a_look(node, read)?;
+            let (mut source, beyond) = beside_a_look(node, read)?;
+            if let Ok(beyond) = &beyond {
+                source.came_to(beyond.end());
+            }
             (source, Some(beyond))
         }
         Recovery::Began { record, file: None } => (from_record::source(remote, record, &incoming)?, None),

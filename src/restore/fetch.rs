@@ -9,7 +9,7 @@ use super::point::{Place, Point};
 use crate::archive::chain::{self, Generation};
 use crate::archive::lineage::{self, Parent};
 use crate::archive::names::PartName;
-use crate::archive::part::{self, Mark, Part};
+use crate::archive::part::{self, Head, Mark, Part};
 use crate::archive::pieces::Pieces;
 use crate::archive::{catalog, unpack};
 use crate::etcd::datadir::{Contents, DataDir};
@@ -56,8 +56,8 @@ pub struct Fetched {
     pub parent: Option<Parent>,
     /// What was given up, and why.
     pub given_up: Vec<String>,
-    /// The member held data of the v3 store, which was not backed up.
-    pub v3_data: bool,
+    /// The member held data of the v3 store, by what its parts say: from this index on, 0 for before all of them.
+    pub v3_data: Option<u64>,
 }
 
 /// Brings a restore point of `folder` into `scratch`, which is emptied first.
@@ -266,8 +266,13 @@ fn fetched(
         bytes,
         parent: opened[0].head.parent.clone(),
         given_up,
-        v3_data: opened.iter().any(|p| p.head.v3_data),
+        v3_data: opened.iter().map(|p| &p.head).find(|head| head.v3_data).map(since),
     }
+}
+
+/// From where on the v3 store has data of what such a head is of.
+fn since(head: &Head) -> u64 {
+    if head.sequence == 0 { 0 } else { head.first }
 }
 
 fn objects_dir(scratch: &Scratch) -> PathBuf {

@@ -5,7 +5,7 @@
 //! - [`open`]: the archive or the local disk, read and proven · [`source`]: what came of it · [`fetch`]: a generation's parts, downloaded and checked
 //! - [`candidates`]: what a restore could begin with, ranked
 //! - [`point`]: where a point in the past lies · [`legacy`]: what etcd2-backup-coreos left
-//! - [`other_history`]: whether another generation has another entry there
+//! - [`other_history`]: whether another generation has another entry there · [`newest`]: how far the cluster came after it
 //! - [`plan`]: what is going to be made · [`living_cluster`]: is the cluster really dead?
 //! - [`has_run`]: whether a recovered cluster has run, by what it left
 //! - [`from_record`]: what a recovery record names · [`export`]: data of this disk for the other nodes
@@ -26,6 +26,7 @@ pub mod has_run;
 pub mod installed;
 pub mod legacy;
 pub mod living_cluster;
+pub mod newest;
 pub mod open;
 pub mod options;
 pub mod other_history;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::fetch::{self, Fetched, Wanted};
 use super::point::{Place, Point};
 use super::source::{self, Origin, Source};
-use super::{legacy, other_history};
+use super::{legacy, newest, other_history};
 use crate::archive::chain;
 use crate::archive::lineage::Parent;
 use crate::archive::part::Mark;
@@ -58,8 +58,14 @@ pub fn open(
                 let own = scope.spawn(|| local(settings));
                 (archive(settings, (remote, scratch), folder, wanted), own.join())
             });
-            let source = source?;
-            match own.map(|own| own.and_then(|own| say_what_local_has(&own, &source))) {
+            let mut source = source?;
+            let said = own.map(|own| {
+                own.and_then(|own| {
+                    newest::of_disk(&own, &mut source);
+                    say_what_local_has(&own, &source)
+                })
+            });
+            match said {
                 Ok(Err(e)) if look::is_unread(&e) => {
                     log::warn!("could not determine whether this node's own data is newer: {e:#}");
                 }
@@ -102,8 +108,9 @@ fn auto(settings: &Settings, from: (&dyn Remote, &Scratch), wanted: Wanted) -> R
             Err(e).or_fault(exit, "comparing the local data, which can be used, with the archive", hint)
         }
         Ok(remote) if same_cluster(&own, &remote) && own.contents.last() >= remote.contents.last() => Ok(own),
-        Ok(remote) => {
+        Ok(mut remote) => {
             log::info!("using the archive: the local data is older, or belongs to another cluster");
+            newest::of_disk(&own, &mut remote);
             Ok(remote)
         }
     }
@@ -217,7 +224,9 @@ fn archive(
     if let Some(point) = wanted.point {
         return past((remote, scratch), folder, &objects, wanted, point);
     }
-    Ok(opened(fetch::fetch(remote, folder, &objects, wanted, scratch)?))
+    let mut source = opened(fetch::fetch(remote, folder, &objects, wanted, scratch)?);
+    newest::of_folder(remote, folder, &chain::generations(&objects), &mut source)?;
+    Ok(source)
 }
 
 /// A point in the past.
@@ -231,11 +240,12 @@ fn past(
     let all = chain::generations(objects);
     let related = fetch::related(remote, folder, &all, wanted)?;
     for place in Place::of(point, &related)? {
-        if let Some(source) = at_place((remote, scratch), folder, point, &place)? {
+        if let Some(mut source) = at_place((remote, scratch), folder, point, &place)? {
             // Who names the generation means its entry.
             if wanted.generation.is_none() {
                 other_history::tell(&source, point, place.generation, &related)?;
             }
+            newest::of_folder(remote, folder, &all, &mut source)?;
             return Ok(source);
         }
     }
@@ -256,7 +266,7 @@ fn at_place(
     let mut count = place.better;
     loop {
         let fetched = fetch::exactly(remote, folder, place, count, scratch)?;
-        let marks = fetched.marks.clone();
+        let (marks, noted) = (fetched.marks.clone(), fetched.v3_data);
         let source = opened(fetched);
         let Some((index, why)) = index_of(point, place, &source, &marks)? else { return Ok(None) };
         // What is not known to be committed, a new leader may have overwritten in a later part.
@@ -268,7 +278,11 @@ fn at_place(
             log::info!("the last entry before that time has the index {index}, {why}");
         }
         let point = source.contents.at(index).context("the point is not in its generation")?;
-        return Ok(Some(Source { point, ..source }));
+        // What was written to the v3 store behind the point is not missing in it.
+        let in_log = source.contents.log.v3_write.map(|write| write.index);
+        let since = noted.into_iter().chain(in_log).min();
+        let v3_data = source.v3_data.filter(|_| since.is_none_or(|since| since <= index));
+        return Ok(Some(Source { point, v3_data, ..source }));
     }
 }
 
@@ -292,11 +306,10 @@ fn index_of(
 pub fn opened(fetched: Fetched) -> Source {
     let Fetched { dir, contents, part, content: hash, bytes, parent, given_up, .. } = fetched;
     let origin = Origin::Archive { generation: fetched.generation, part: part.sequence, time: part.time };
-    // Where the archive has no snap/db, its parts say it.
-    let noted = || fetched.v3_data.then(|| "the backup says so".to_owned());
-    let left_out = || contents.v3_data().or_else(noted);
-    let (v3_data, point) = (if contents.v3.is_some() { None } else { left_out() }, contents.last());
-    Source { dir, contents, origin, hash, point, bytes, parent, given_up, v3_data }
+    // The archive has no snap/db that would say it.
+    let noted = fetched.v3_data.map(|_| "the backup says so".to_owned());
+    let v3_data = contents.v3_data().or(noted).filter(|_| contents.v3.is_none());
+    Source { bytes, parent, given_up, v3_data, hash, ..source::read(dir, contents, origin) }
 }
 
 fn nothing_there(settings: &Settings, remote: &dyn Remote, folder: &str) -> anyhow::Error {

@@ -37,7 +37,8 @@ impl Plan {
     /// etcd is to run if not the source's.
     ///
     /// # Errors
-    /// [`Exit::Refused`] if this node is none of the members; its URLs are not known, or there are no random bytes.
+    /// [`Exit::Refused`] if this node is none of the members, or the revision would have to move too far; its URLs are not known, or
+    /// there are no random bytes.
     pub fn make(
         settings: &Settings,
         source: &Source,
@@ -59,7 +60,7 @@ impl Plan {
             source_hash: source.hash.clone(),
             appended_term: rewrite::appended_term(&source.contents),
             backed_up: backed_up(settings, source),
-            v3: source.contents.v3.as_ref().map(|v3| recorded(v3, source.point.index, bump)),
+            v3: source.contents.v3.as_ref().map(|v3| recorded(v3, source, bump)).transpose()?,
             cluster_id: 0,
             members: Vec::new(),
         };
@@ -176,12 +177,28 @@ impl Plan {
     }
 }
 
-/// What everyone has to know of a v3 store that is restored up to an index.
-fn recorded(v3: &V3Base, point: u64, bump: Option<bool>) -> RecordedV3 {
-    let wanted = bump.unwrap_or(v3.state.kubernetes);
-    let entries = point.saturating_sub(v3.applied());
-    let bump = wanted.then(|| Bump::beyond(v3.state.revision, entries, bump::LOST));
-    RecordedV3 { applied: v3.applied(), bump }
+/// What everyone has to know of a v3 store that is restored up to the source's point.
+///
+/// # Errors
+/// [`Exit::Refused`] if the revision would have to move too far.
+fn recorded(v3: &V3Base, source: &Source, bump: Option<bool>) -> Result<RecordedV3> {
+    let applied = v3.applied();
+    if !bump.unwrap_or(v3.state.kubernetes) {
+        return Ok(RecordedV3 { applied, bump: None });
+    }
+    // Whatever is restored: what came after it was seen by clients, too.
+    let entries = source.newest.max(source.point.index).saturating_sub(applied);
+    let bump = Bump::beyond(v3.state.revision, entries, bump::LOST);
+    if bump.writes > bump::MOST {
+        let what = format!(
+            "the cluster came to index {} since this state: to move the revision beyond what clients have seen of it takes {} \
+             writes, which no etcd starts on",
+            source.newest, bump.writes
+        );
+        let hint = "restore a newer state; or add --no-bump, and restart every client that watches when etcd runs again";
+        return Err(fault(Exit::Refused, what, hint));
+    }
+    Ok(RecordedV3 { applied, bump: Some(bump) })
 }
 
 /// This node among the members of a recovery: the one with its name and peer URLs.

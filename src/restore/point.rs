@@ -121,7 +121,7 @@ impl<'a> Place<'a> {
             && behind.time.saturating_sub(before.time) <= SILENCE
             && (before.term == behind.term || !self.if_exact)
         {
-            return Ok(Some((behind.index - 1, LEADERS)));
+            return self.not_below(behind.index - 1, LEADERS);
         }
         if self.if_exact {
             return Ok(None);
@@ -129,13 +129,33 @@ impl<'a> Place<'a> {
         let seen = marks.iter().filter(|mark| mark.time <= self.seconds).map(|mark| mark.index).max();
         let at_least = before.map(|tick| tick.index).max(self.captured).max(seen);
         match (at_least, behind) {
-            (Some(index), Some(behind)) => Ok(Some((index.min(behind.index - 1), OURS))),
-            (Some(index), None) => Ok(Some((index, OURS))),
+            (Some(index), Some(behind)) => self.not_below(index.min(behind.index - 1), OURS),
+            (Some(index), None) => self.not_below(index, OURS),
             (None, _) => {
                 let what = format!("generation {} begins later than that", self.generation.name.number);
                 Err(fault(Exit::NotFound, what, points_of(&[self.generation])))
             }
         }
+    }
+}
+
+impl Place<'_> {
+    /// What was found, if the generation can be restored to it: a v3 store has no state before its last entry.
+    fn not_below<T>(&self, index: u64, found: T) -> Result<Option<(u64, T)>> {
+        let Some(lowest) =
+            self.generation.lowest().filter(|lowest| *lowest > index && !self.generation.pieces.is_empty())
+        else {
+            return Ok(Some((index, found)));
+        };
+        if self.if_exact {
+            return Ok(None);
+        }
+        let number = self.generation.name.number;
+        let what = format!(
+            "that is index {index}, and generation {number} can be restored from index {lowest} on: the v3 store that it begins \
+             with contains everything up to there"
+        );
+        Err(fault(Exit::NotFound, what, points_of(&[self.generation])))
     }
 }
 
@@ -186,7 +206,7 @@ fn points_of(generations: &[&Generation]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::names::GenerationName;
+    use crate::archive::names::{GenerationName, PieceName};
     use crate::etcd::clock::Tick;
     use crate::exit::{exit_of, hint_of};
 
@@ -259,6 +279,50 @@ mod tests {
         ] {
             assert_eq!(place(Point::At(seconds * NANOSECONDS), &two()), expected, "{seconds}");
         }
+    }
+
+    /// With the v3 store up to this entry in front of it.
+    fn with_v3(applied: u64, generation: Generation) -> Generation {
+        let piece = PieceName { number: 0, applied, size: 1, predecessor: 0, link: 0 };
+        Generation { pieces: vec![piece], ..generation }
+    }
+
+    #[test]
+    fn no_point_lies_before_the_last_entry_of_the_v3_store() {
+        let [first, second] = two();
+        let all = [with_v3(48, first), with_v3(135, second)];
+        for (index, expected) in [
+            (47, Err(Exit::NotFound)),
+            (48, Ok((1, 1, 2))),
+            (130, Ok((1, 4, 4))),
+            (131, Err(Exit::NotFound)),
+            (134, Err(Exit::NotFound)),
+            (135, Ok((2, 1, 2))),
+        ] {
+            assert_eq!(place(Point::Index(index), &all), expected, "{index}");
+        }
+        let error = Place::of(Point::Index(132), &all.each_ref()).unwrap_err();
+        assert!(error.to_string().contains("the nearest that can be restored: 130 and 135"), "{error}");
+        let tick = |index, time| Some(Tick { index, term: 2, time: time * NANOSECONDS });
+        let at = |seconds: u64| Place::of(Point::At(seconds * NANOSECONDS), &all.each_ref()).unwrap();
+        // The leader's clock says that it was before that, in the one generation there is.
+        for (behind, expected) in [(48, None), (49, Some(48)), (60, Some(59))] {
+            let ticks = Ticks { before: tick(40, 1000), behind: tick(behind, 1002) };
+            let found = at(1001).pop().unwrap().index(ticks, &[]);
+            match found {
+                Ok(found) => assert_eq!(found.map(|found| found.0), expected, "{behind}"),
+                Err(e) => {
+                    assert_eq!((exit_of(&e), expected), (Exit::NotFound, None), "{behind} {e:#}");
+                    assert!(format!("{e:#}").contains("from index 48 on"), "{e:#}");
+                    assert!(hint_of(&e).unwrap().contains("list --points"), "{e:#}");
+                }
+            }
+        }
+        // Between two generations: only the earlier one has it, as of its end.
+        let ticks = Ticks { before: tick(131, 1249), behind: tick(135, 1251) };
+        let places = at(1250);
+        assert_eq!(places[0].index(ticks, &[]).unwrap(), None);
+        assert_eq!(places[1].index(Ticks::default(), &[]).unwrap().unwrap().0, 130);
     }
 
     #[test]

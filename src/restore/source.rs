@@ -1,9 +1,12 @@
 //! Data that a restore begins with, read through and intact, and where it came from.
 
+use anyhow::Result;
+
 use crate::archive::lineage::Parent;
 use crate::archive::link;
 use crate::etcd::datadir::{Contents, DataDir};
 use crate::etcd::proto::LogPosition;
+use crate::exit::{Exit, fault};
 use crate::sys::time;
 
 /// Data that was read through and is whole.
@@ -27,6 +30,8 @@ pub struct Source {
     pub given_up: Vec<String>,
     /// Where data of the v3 store was seen, if any: it does not come back.
     pub v3_data: Option<String>,
+    /// The highest index that the cluster is known to have come to, wherever that was seen: the source may be an older state.
+    pub newest: u64,
 }
 
 /// Where data came from.
@@ -92,6 +97,27 @@ impl Source {
         self.contents.tail.extents.iter().map(|e| e.to - e.from.offset).sum()
     }
 
+    /// Takes note of how far the cluster came elsewhere.
+    pub fn came_to(&mut self, index: u64) {
+        self.newest = self.newest.max(index);
+    }
+
+    /// Refuses a backup that lacks what the member had in the v3 store: what it gives is no member's data.
+    ///
+    /// # Errors
+    /// [`Exit::Refused`].
+    pub fn refuse_without_v3(&self) -> Result<()> {
+        let of_backup = matches!(self.origin, Origin::Archive { .. } | Origin::Original(_));
+        let Some(seen) = self.v3_data.as_ref().filter(|_| of_backup) else { return Ok(()) };
+        let what = format!(
+            "the member had data in the v3 store ({seen}), and {} does not have it",
+            self.origin.describe()
+        );
+        let hint = "take a disk that survived (--source local on its node) or a generation that has it: sudo \
+                    /opt/bin/etcd2-backup list; to restore the v2 store alone and give the v3 store up, add --force";
+        Err(fault(Exit::Refused, what, hint))
+    }
+
     /// Says it if not all of the member's data comes back.
     pub fn warn_of_v3_data(&self) {
         if let Some(seen) = &self.v3_data {
@@ -104,7 +130,8 @@ impl Source {
 pub(super) fn read(dir: DataDir, contents: Contents, origin: Origin) -> Source {
     let (hash, point) = (hash(&contents), contents.last());
     let v3_data = if contents.v3.is_some() { None } else { contents.v3_data() };
-    Source { dir, contents, origin, hash, point, bytes: 0, parent: None, given_up: Vec::new(), v3_data }
+    let (newest, given_up) = (point.index, Vec::new());
+    Source { dir, contents, origin, hash, point, bytes: 0, parent: None, given_up, v3_data, newest }
 }
 
 /// What stands for data that no checksum came with.

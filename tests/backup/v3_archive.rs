@@ -118,6 +118,8 @@ fn a_base_that_was_cut_off_goes_on_where_it_ended() {
     let state = node.path("/var/lib/etcd2-backup/state.json");
     let known = fs::read(&state).unwrap();
     for path in newest {
+        // A base that is gone never was one, as pieces alone are none.
+        let is_part = path.extension().is_some_and(|e| e == "part");
         let whole = fs::read(&path).unwrap();
         let mut flipped = whole.clone();
         flipped[whole.len() / 2] ^= 1;
@@ -126,6 +128,7 @@ fn a_base_that_was_cut_off_goes_on_where_it_ended() {
         {
             match bytes {
                 Some(bytes) => files::write(&path, bytes),
+                None if is_part => continue,
                 None => fs::remove_file(&path).unwrap(),
             }
             // What was found damaged is forgotten, and so is that it was once there.

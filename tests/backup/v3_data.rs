@@ -58,16 +58,27 @@ fn a_v3_write_stops_the_backups_until_the_operator_accepts_it() {
     assert!(log.contains("warning: this member holds data of the v3 store"), "{log}");
     assert_eq!(node.objects().len(), before.len() + 1);
 
-    // What comes back is the v2 data, and the operator is told.
+    // What comes back is the v2 data, where the operator says that this is enough.
     let expected = keys::dump(&url).unwrap();
     node.etcd.stop().unwrap();
     let log = node.ok(&["restore", "--plan"]);
     assert!(log.contains("warning: the member had data in the v3 store"), "{log}");
-    let log = node.ok(&["restore"]);
+    assert!(log.contains("would be refused now") && log.contains("--force"), "{log}");
+    node.refused(&["restore"], 10, &["does not have it", "--source local", "--force"]);
+    // Before its first entry nothing is missing.
+    let index = first_v3_entry(&node) - 1;
+    let log = node.ok(&["restore", "--plan", "--raft-index", &index.to_string()]);
+    assert!(!log.contains("v3 store"), "{log}");
+    let log = node.ok(&["restore", "--force"]);
     assert_eq!(log.matches("warning: the member had data in the v3 store").count(), 2, "{log}");
     node.etcd.start().unwrap();
     let differences = keys::compare(&expected, &keys::dump(&url).unwrap());
     assert!(differences.is_empty(), "{differences:?}");
+}
+
+fn first_v3_entry(node: &Node) -> u64 {
+    let contents = DataDir::open(&node.path("/var/lib/etcd2"), None).unwrap().scan(Reading::Still).unwrap();
+    contents.log.v3_write.unwrap().index
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod candidates;
 mod could_not_ask;
 mod faults;
+pub(crate) mod in_pieces;
 mod legacy;
 mod living_cluster;
 mod not_roots;
@@ -13,6 +14,7 @@ mod restore;
 mod space;
 mod started_meanwhile;
 mod undo;
+mod v3_archive;
 mod v3_disk;
 mod v3_faults;
 mod v3_kills;

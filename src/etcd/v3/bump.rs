@@ -18,6 +18,9 @@ use super::proposals::Proposal;
 /// lagging member, at more than one a second.
 pub const LOST: u64 = 100_000;
 
+/// More writes than this are too much: etcd has its whole log in memory when it starts, three times over.
+pub const MOST: u64 = 10_000_000;
+
 /// The key that is written and then deleted. No client of Kubernetes looks there.
 const KEY: &[u8] = b"etcd2-backup/revision";
 

@@ -65,6 +65,13 @@ pub fn look(remote: &dyn Remote, own: &str, cluster: u64) -> Result<Beyond> {
     Ok(Beyond { ends, recoveries })
 }
 
+impl Beyond {
+    /// The highest index that the cluster came to, in whichever folder; 0 if it is in none.
+    pub fn end(&self) -> u64 {
+        self.ends.values().map(|end| end.index).max().unwrap_or(0)
+    }
+}
+
 /// Whether no other folder goes further than this machine's own; `None`: this machine has nothing there.
 pub fn is_furthest(Beyond { ends, .. }: &Beyond, own: &str) -> Option<bool> {
     let own = ends.get(own)?;
