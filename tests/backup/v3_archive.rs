@@ -26,7 +26,9 @@ fn client(node: &Node) -> Client {
 
 fn put(node: &Node, dir: &str, numbers: std::ops::Range<u64>) {
     let mut v3 = client(node);
-    numbers.for_each(|n| drop(v3.put(&format!("{dir}/{n}"), &format!("value {n}")).unwrap()));
+    for n in numbers {
+        v3.put(&format!("{dir}/{n}"), &format!("value {n}")).unwrap();
+    }
 }
 
 /// What the store holds, and etcd's sum over it.
@@ -87,7 +89,9 @@ fn a_base_that_was_cut_off_goes_on_where_it_ended() {
     node.ok(&["backup"]);
     // More than one piece.
     let large = "x".repeat(1 << 20);
-    (0..80).for_each(|n| drop(client(&node).put(&format!("/large/{n}"), &large).unwrap()));
+    for n in 0..80 {
+        client(&node).put(&format!("/large/{n}"), &large).unwrap();
+    }
     let second = node.root().with_file_name("second");
     let cut = |verb: &str| {
         let second = second.display();
