@@ -1,6 +1,5 @@
 //! Copies of the v3 store of an etcd that runs: each is of one moment, whoever writes meanwhile, and whatever is not is refused.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -373,37 +372,39 @@ fn without_room_no_way_begins() {
     assert!(fs::read_dir(&folder).unwrap().next().is_none());
 }
 
-/// A file system that clones, in a file; `None` without the program that makes it.
+/// A file system of this kind, in a file; `None` if it cannot be mounted here.
 fn cloning(work: &Path, kind: &str) -> Option<PathBuf> {
     let (image, place) = (work.join("image"), work.join("mounted"));
     fs::File::create(&image).unwrap().set_len(400 << 20).unwrap();
-    if !Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image).status().is_ok_and(|s| s.success()) {
-        eprintln!("SKIPPED: mkfs.{kind} is not here: no clone is made on {kind}");
-        return None;
-    }
+    let made = Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image).status().unwrap();
+    assert!(made.success(), "mkfs.{kind}");
     fs::create_dir(&place).unwrap();
     let mut mount = Command::new("mount");
     mount.args(["-t", kind, "-o", "loop"]).arg(&image).arg(&place);
-    if !mount.status().unwrap().success() {
-        eprintln!("SKIPPED: {kind} cannot be mounted here");
-        return None;
-    }
-    Some(place)
+    mount.status().unwrap().success().then_some(place)
 }
 
 #[test]
 fn a_clone_that_is_made_while_etcd_is_written_to_is_of_one_moment() {
     let test = "v3_base::a_clone_that_is_made_while_etcd_is_written_to_is_of_one_moment";
     let Some(tools) = Tools::all_with_v3().into_iter().next() else { return };
+    let is_here = |kind: &&str| Command::new(format!("mkfs.{kind}")).arg("-V").output().is_ok();
+    let kinds: Vec<&str> = ["xfs", "btrfs"].into_iter().filter(is_here).collect();
+    if kinds.is_empty() {
+        eprintln!("SKIPPED: neither mkfs.xfs nor mkfs.btrfs is here: nothing is cloned");
+        return;
+    }
     if !is_inside(test) {
         return;
     }
     let work = tempfile::tempdir().unwrap();
-    let mut done = BTreeMap::new();
-    for kind in ["xfs", "btrfs"] {
+    for kind in kinds {
         let folder = work.path().join(kind);
         fs::create_dir(&folder).unwrap();
-        let Some(place) = cloning(&folder, kind) else { continue };
+        let Some(place) = cloning(&folder, kind) else {
+            eprintln!("SKIPPED: {kind} cannot be mounted here");
+            continue;
+        };
         let member = filled(tools, &place);
         let url = member.client_url.as_str();
         let (settings, dir) = (settings(&[url]), data_of(&member.data_dir));
@@ -411,7 +412,7 @@ fn a_clone_that_is_made_while_etcd_is_written_to_is_of_one_moment() {
         let copied = thread::scope(|scope| {
             scope.spawn(|| write_on(url, &stop));
             let copied = std::panic::catch_unwind(|| {
-                for round in 0..40 {
+                for round in 0..15 {
                     let (base, way) = copy::take(&settings, &dir, &place.join("copy")).unwrap();
                     assert_eq!(way, Way::Clone, "{kind}");
                     assert_of_one_moment(&base, url, &format!("{kind} {round}"));
@@ -427,7 +428,7 @@ fn a_clone_that_is_made_while_etcd_is_written_to_is_of_one_moment() {
             std::panic::resume_unwind(e);
         }
         drop(member);
-        Command::new("umount").arg(&place).status().unwrap();
-        done.insert(kind, true);
+        assert!(Command::new("umount").arg(&place).status().unwrap().success(), "{kind}");
+        println!("cloned on {kind}");
     }
 }
