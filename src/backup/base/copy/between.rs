@@ -25,8 +25,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// No try begins later. One that nobody disturbs goes on.
 const BEGUN_WITHIN: Duration = Duration::from_secs(30);
 const PIECE: usize = 1 << 20;
-/// After so many pieces it is looked whether it is of use to go on.
-const PIECES_AT_ONCE: u64 = 8;
+/// After so many bytes it is looked whether it is of use to go on.
+const LOOK_EVERY: u64 = 8 << 20;
 
 /// Copies `db`.
 pub(super) fn take(db: &Path, target: &Target) -> Result<()> {
@@ -58,7 +58,7 @@ fn attempt(source: &File, out: &File, read: &mut dyn FnMut(u64)) -> Result<Optio
         copy(source, out, length, &mut |at| {
             read(at);
             // What cannot be told is told at the end.
-            at / PIECE as u64 % PIECES_AT_ONCE != 0 || Db::open(source).map_or(true, |db| db.txid() == txid)
+            !at.is_multiple_of(LOOK_EVERY) || Db::open(source).map_or(true, |db| db.txid() == txid)
         })?;
         Ok(txid)
     });
@@ -152,7 +152,7 @@ mod tests {
             });
             assert_eq!(got.unwrap(), None, "{at}");
             // It is not gone on with for long.
-            assert!(seen < at + PIECES_AT_ONCE * PIECE as u64 && (seen == last) == (at > 8 * PIECE as u64));
+            assert!(seen < at + LOOK_EVERY && (seen == last) == (at > 8 * PIECE as u64));
             assert_eq!(attempt(&source, &out, &mut |_| {}).unwrap(), Some(txid));
         }
     }
