@@ -16,6 +16,7 @@ mod undo;
 mod v3_disk;
 mod v3_faults;
 mod v3_kills;
+mod v3_points;
 mod v3_versions;
 
 /// The program under test.
