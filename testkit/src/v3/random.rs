@@ -40,7 +40,7 @@ impl Random {
     pub fn write(&mut self, v3: &mut Client) -> Result<String> {
         self.next += 1;
         let key = self.key();
-        match self.below(26) {
+        match self.below(28) {
             0..=6 => self.put(v3, &key),
             7 | 8 => v3.delete(&key).map(|_| format!("delete {key}")),
             9 => self.delete_range(v3),
@@ -51,8 +51,8 @@ impl Random {
             18 | 19 => self.attach(v3, &key),
             20 => self.revoke(v3),
             21 => self.compact(v3),
-            22 | 23 => self.user(v3),
-            24 => self.role(v3),
+            22..=24 => self.user(v3),
+            25 | 26 => self.role(v3),
             _ => self.refused(v3, &key),
         }
     }
