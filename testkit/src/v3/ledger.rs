@@ -80,7 +80,7 @@ impl Told {
     fn differs(&self, store: &Store, key: &str, revision: u64, value: Option<&str>) -> Option<String> {
         // Whether something behind this revision may have changed it.
         let later = self.asked > self.acknowledged.range(..=revision).count();
-        match (store.keys.get(key), value) {
+        match (store.keys.get(&base64(key)), value) {
             (None, None) => None,
             (None, Some(_)) if later && self.removal => None,
             (None, Some(_)) => Some("it is missing".into()),
@@ -130,7 +130,7 @@ mod tests {
         let none = BTreeMap::new;
         let key = |&(key, value, modified): &(&str, &str, u64)| {
             let value = base64(value);
-            (key.to_owned(), Key { value, created: modified, modified, version: 1, lease: 0 })
+            (base64(key), Key { value, created: modified, modified, version: 1, lease: 0 })
         };
         let keys = keys.iter().map(key).collect();
         Store { revision, keys, leases: none(), users: none(), roles: none() }

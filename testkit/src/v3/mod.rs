@@ -31,7 +31,7 @@ pub struct Client {
 pub struct Store {
     /// Its revision.
     pub revision: u64,
-    /// The keys, as they are written.
+    /// The keys, in base64.
     pub keys: BTreeMap<String, Key>,
     /// The leases by their IDs, with what they were granted for and the keys that go with them.
     pub leases: BTreeMap<String, Value>,

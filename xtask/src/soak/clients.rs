@@ -211,3 +211,58 @@ fn seen(v3: &mut Client, key: &str) -> Option<(String, u64)> {
 fn granted(v3: &mut Client, id: u64) -> Option<u64> {
     v3.grant(id, LIVES.as_secs()).ok().map(|()| id)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use testkit::tools::{Tools, etcd_version};
+    use testkit::wait::until;
+
+    use super::*;
+
+    /// Before and behind a kill in the middle of the writes, etcd has what it acknowledged; and what it is then robbed of is missed.
+    #[test]
+    fn clients_of_the_v3_store_are_told_what_is_kept_and_miss_what_is_not() {
+        let Some(tools) = Tools::from_env() else { return };
+        if etcd_version(&tools.etcd).unwrap() < (3, 4) {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut member = Member::new(tools, "e1", &dir.path().join("data")).unwrap();
+        member.without_v2();
+        member.start().unwrap();
+        let (clients, done) = (Arc::new(V3::new(17)), Arc::new(AtomicBool::new(false)));
+        let writers: Vec<_> = (0..clients.number())
+            .map(|which| {
+                let (clients, done) = (Arc::clone(&clients), Arc::clone(&done));
+                let urls = vec![member.client_url.clone()];
+                thread::spawn(move || clients.write(which, &urls, &done))
+            })
+            .collect();
+        let limit = Duration::from_secs(60);
+        for _ in 0..2 {
+            let wanted = clients.acknowledged() + 300;
+            until("nothing is acknowledged", limit, || clients.acknowledged() >= wanted);
+            member.kill().unwrap();
+            member.start().unwrap();
+            let index = Client::new(&member.client_url).unwrap().committed().unwrap();
+            assert!(clients.compare(&member, index).unwrap() > 100);
+        }
+        done.store(true, Ordering::Relaxed);
+        writers.into_iter().for_each(|writer| writer.join().unwrap().unwrap());
+        let mut v3 = Client::new(&member.client_url).unwrap();
+        let index = v3.raft_index().unwrap();
+        assert!(clients.compare(&member, index).unwrap() > 100);
+        assert_eq!(clients.compare(&member, 0).unwrap(), 0);
+        let all = v3.store().unwrap();
+        assert_eq!(all.leases.len(), 4, "{:?}", all.leases);
+        // What a client put and never touched again; the newest one is not among what is removed later.
+        let counter = base64("/soak/counter0");
+        assert!(all.keys[&counter].version > 1, "{:?}", all.keys[&counter]);
+        let last = all.keys.iter().filter(|(key, _)| **key != counter).max_by_key(|(_, key)| key.modified);
+        v3.call("kv/deleterange", &json!({ "key": last.unwrap().0 })).unwrap();
+        let error = format!("{:#}", clients.compare(&member, index).unwrap_err());
+        assert!(error.starts_with("1 of ") && error.contains("it is missing"), "{error}");
+    }
+}
