@@ -231,7 +231,7 @@ impl Soak {
         }
         let mut command = self.program("restored", name)?;
         command.envs(&member.environment).env("ETCD_RESTORE_MASTER_ADV_PEER_URLS", &member.peer_url);
-        command.env("ETCD_DATA_DIR", "/var/lib/etcd2").arg("restore");
+        command.env("ETCD_DATA_DIR", "/var/lib/etcd2").args(["restore", "--clone"]);
         let output = command.output()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.success(), "restore of {name}: {}: {said}", output.status);
