@@ -2,6 +2,7 @@
 //! two lineages, and the whole store is recorded after each write. At random indexes it must come back as it was recorded, with each
 //! key's revisions and lease, with leases, users and roles.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -139,16 +140,21 @@ impl History {
         assert_eq!(self.seen(), before, "the newest point");
     }
 
-    /// Random records of each generation, with an index of each.
+    /// Random records of each generation, with an index of each: where one entry less or more would be seen, and in between.
     fn picked(&mut self) -> Vec<(usize, u64)> {
         let mut picked = Vec::new();
         for generation in 1..=GENERATIONS {
             let mut of_it: Vec<usize> =
                 (0..self.recorded.len()).filter(|at| self.recorded[*at].generation == generation).collect();
-            for _ in 0..OF_EACH {
+            for number in 0..OF_EACH {
                 let at = of_it.swap_remove(usize::try_from(self.random.below(of_it.len() as u64)).unwrap());
                 let Recorded { first, last, .. } = self.recorded[at];
-                picked.push((at, first + self.random.below(last - first + 1)));
+                let index = match number {
+                    0 => first,
+                    1 => last,
+                    _ => first + self.random.below(last - first + 1),
+                };
+                picked.push((at, index));
             }
         }
         picked
@@ -177,8 +183,8 @@ impl History {
 /// What is not equal, as a test is to say it: two whole stores would be unreadable.
 fn differences(expected: &Store, found: &Store) -> String {
     let mut all = vec![format!("revision {} and {}", expected.revision, found.revision)];
-    let keys = expected.keys.keys().chain(found.keys.keys());
-    for key in keys.filter(|key| expected.keys.get(*key) != found.keys.get(*key)) {
+    let keys: BTreeSet<_> = expected.keys.keys().chain(found.keys.keys()).collect();
+    for key in keys.into_iter().filter(|key| expected.keys.get(*key) != found.keys.get(*key)) {
         all.push(format!("{key}: {:?} and {:?}", expected.keys.get(key), found.keys.get(key)));
     }
     for (one, other) in
