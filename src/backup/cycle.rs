@@ -75,7 +75,7 @@ pub fn run(around: &dyn Surroundings, node: &Node, doubt: Option<&Doubt>, cycle:
     // A generation that turns out not to be whole, or not to be ours alone, is followed by another one at once.
     for _ in 0..GENERATIONS {
         if send_new_part(node, &way, &dir, &mut state, listed.take(), cycle)? {
-            bring::keep_up(settings, state.as_ref(), &dir, looked);
+            bring::behind_a_cycle(&bringing(&way, &dir, looked), way.remote, state.as_ref());
             // What was read is sent in any case: if etcd has its data elsewhere, it may still be the last there is.
             unheld::refuse_if_elsewhere(around, node, &dir)?;
             return Ok(Exit::Done);
@@ -147,7 +147,11 @@ fn send_new_part(
             Err(e) if settings.v2_only && exit_of(&e) == Exit::Refused => {
                 log::warn!("only the v2 store of this member is backed up: {e:#}");
             }
-            Err(e) => return Err(e),
+            Err(e) => {
+                // The unit that brings bases has more ways than a backup.
+                bring::say_due(settings, Some("no generation can begin without one"))?;
+                return Err(e);
+            }
         }
     }
     let place = way.place_for_a_generation(state.as_ref(), &capture, listed)?;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::args;
-use crate::backup::base::bring::{Bringing, Came};
+use crate::backup::base::bring::{Bringing, Came, say_due};
 use crate::backup::no_member::no_member;
 use crate::backup::state::State;
 use crate::etcd::datadir::DataDir;
@@ -30,9 +30,22 @@ pub(super) fn run(root: &Root, options: &args::Base) -> Result<Exit> {
     let state = State::load(&settings.backup_dir)?.filter(|state| state.folder == folder);
     let remote = Rclone::beside(&settings.remote, "base");
     let bringing = Bringing { settings, dir: &dir, doubt: doubt.as_ref(), looked: time::now() };
-    match bringing.bring(&remote, state.as_ref(), options.now)? {
-        Came::NotDue => log::info!("no base of the v3 store is due"),
-        Came::Waits => log::info!("a base of the v3 store waits for the next backup"),
+    let came = match bringing.bring(&remote, state.as_ref(), options.now) {
+        Err(e) if settings.v2_only && exit_of(&e) == Exit::Refused => {
+            log::warn!("only the v2 store of this member is backed up: {e:#}");
+            return Ok(Exit::Done);
+        }
+        came => came?,
+    };
+    match came {
+        Came::NotDue => {
+            say_due(settings, None)?;
+            log::info!("no base of the v3 store is due");
+        }
+        Came::Waits => {
+            say_due(settings, None)?;
+            log::info!("a base of the v3 store waits for the next backup");
+        }
         Came::Elsewhere => log::info!("nothing done: another process is bringing a base"),
     }
     Ok(Exit::Done)

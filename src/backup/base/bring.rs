@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::adopt::Ready;
-use super::prepared::Prepared;
+use super::prepared::{Prepared, due_file};
 use super::{due, send, take};
 use crate::backup::capture::{self, Follow};
 use crate::backup::state::State;
@@ -17,6 +17,7 @@ use crate::exit::{Exit, exit_of};
 use crate::node::running::place::Doubt;
 use crate::remote::Remote;
 use crate::settings::Settings;
+use crate::sys::fs::{remove_if_there, write_atomic};
 use crate::sys::look;
 
 const PAUSE: Duration = Duration::from_millis(200);
@@ -126,14 +127,41 @@ pub fn ready(settings: &Settings, state: Option<&State>, dir: &DataDir) -> Resul
     }
 }
 
-/// Keeps the log that a base needs which is on its way; the next one is taken sooner or later where that fails.
-pub fn keep_up(settings: &Settings, state: Option<&State>, dir: &DataDir, looked: u64) {
-    let kept = || match waiting(settings, state)?.filter(|prepared| !prepared.progress.arrived) {
-        Some(mut prepared) => prepared.keep_up(dir, looked),
-        None => Ok(()),
+/// What a cycle does for bases that others bring, at its end: none of its failures is one of the backup.
+pub fn behind_a_cycle(bringing: &Bringing<'_>, remote: &dyn Remote, state: Option<&State>) {
+    let settings = bringing.settings;
+    let cared = || -> Result<()> {
+        let waiting = waiting(settings, state)?.filter(|prepared| !prepared.progress.arrived);
+        let why = match (&waiting, state) {
+            (Some(_), _) => Some("one was begun".to_owned()),
+            (None, Some(state)) if state.v3_base.is_some() => due::why(state, memory()?),
+            (None, _) => bringing.why(state)?,
+        };
+        if let Some(mut waiting) = waiting {
+            waiting.keep_up(bringing.dir, bringing.looked)?;
+        }
+        say_due(settings, why.as_deref())?;
+        // Where no unit brings them.
+        if state.is_some_and(|state| memory().is_ok_and(|memory| due::is_overdue(state, memory))) {
+            bringing.bring(remote, state, false)?;
+        }
+        Ok(())
     };
-    if let Err(e) = kept() {
-        log::warn!("could not keep the log of the base that is being sent: {e:#}");
+    if let Err(e) = cared() {
+        log::warn!("could not see to the next base of the v3 store: {e:#}");
+    }
+}
+
+/// Has systemd start the unit that brings a base beside the next backup, or not.
+///
+/// # Errors
+/// It cannot be written.
+pub fn say_due(settings: &Settings, why: Option<&str>) -> Result<()> {
+    let path = due_file(&settings.backup_dir);
+    match why {
+        Some(why) if look::read_if_there(&path)?.is_some_and(|said| said == why.as_bytes()) => Ok(()),
+        Some(why) => write_atomic(&path, why.as_bytes(), 0o600),
+        None => remove_if_there(&path),
     }
 }
 

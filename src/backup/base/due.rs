@@ -19,13 +19,22 @@ const SPREAD: u64 = 512;
 
 /// Why a generation that goes on is to be followed by another one; `None`: it is not. `memory` is the node's, in bytes.
 pub fn why(state: &State, memory: Option<u64>) -> Option<String> {
+    beyond(state, memory, 1)
+}
+
+/// Whether it has been due for long: nobody else brings one.
+pub fn is_overdue(state: &State, memory: Option<u64>) -> bool {
+    beyond(state, memory, 2).is_some()
+}
+
+fn beyond(state: &State, memory: Option<u64>, times: u64) -> Option<String> {
     let store = state.v3_base?;
     let can_hold = memory.map_or(u64::MAX, |memory| (memory / OF_MEMORY).max(LEAST));
     let most = spread(LOG_BYTES.max(store).min(can_hold), state.member_id);
-    if state.log_bytes > most {
+    if state.log_bytes > most.saturating_mul(times) {
         return Some(format!("{} of WAL follow the base", bytes(state.log_bytes)));
     }
-    let most = spread(PARTS, state.member_id);
+    let most = spread(PARTS, state.member_id).saturating_mul(times);
     (state.sequence >= most).then(|| format!("the generation has {} parts", state.sequence + 1))
 }
 
@@ -63,6 +72,8 @@ mod tests {
         ] {
             let state = State { v3_base: store, log_bytes, sequence, member_id: 512, ..state(0) };
             assert_eq!(why(&state, memory).is_some(), due, "{store:?} {log_bytes} {sequence} {memory:?}");
+            let twice = State { log_bytes: log_bytes.saturating_mul(2), sequence: 2 * sequence, ..state };
+            assert_eq!(is_overdue(&twice, memory), due);
         }
     }
 

@@ -31,6 +31,11 @@ use crate::sys::{look, summed};
 /// So much log is put beside the store before the base is there: etcd keeps four full segments, and not more.
 const KEEP_UP_BYTES: u64 = 64 << 20;
 
+/// Where a backup says, for systemd, that a base is to be brought, and why.
+pub fn due_file(backup_dir: &Path) -> PathBuf {
+    backup_dir.join("base.due")
+}
+
 /// The folder in a backup directory.
 pub fn folder(backup_dir: &Path) -> PathBuf {
     backup_dir.join("base")
