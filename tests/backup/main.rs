@@ -19,6 +19,7 @@ mod sent;
 mod status;
 mod summary;
 mod v3_base;
+mod v3_base_faults;
 mod v3_data;
 
 /// The program under test.
