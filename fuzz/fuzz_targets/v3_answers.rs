@@ -43,6 +43,7 @@ fn look(message: &[u8]) {
     }
     let _ = messages::status(message);
     let _ = messages::added(message);
+    assert!(messages::piece(message).map_or(0, <[u8]>::len) <= message.len());
     if let Ok(token) = messages::token(message) {
         assert!(!token.is_empty() && !token.contains(char::is_whitespace));
     }

@@ -133,14 +133,22 @@ pub fn with_v3(dir: &DataDir, why: &str) -> Result<Capture> {
     of(dir, dir.scan_both_stores(Reading::Still)?, why)
 }
 
-enum Follow {
+/// How the log goes on behind a part.
+#[derive(Debug)]
+pub enum Follow {
+    /// It does not.
     Nothing(Option<Unfinished>),
+    /// With this.
     On(Box<Capture>),
+    /// It is not the log that the part is of, or has no beginning there any more: why.
     Broken(String),
 }
 
 /// Goes on where the last part ended, if everything there is still as it was.
-fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
+///
+/// # Errors
+/// As [`next`].
+pub fn follow(dir: &DataDir, state: &State) -> Result<Follow> {
     let broken = |why: &str| Ok(Follow::Broken(why.into()));
     if let Some(why) = &state.given_up {
         return broken(why);
@@ -244,6 +252,10 @@ fn is_held(dir: &DataDir) -> bool {
 
 /// Whether a new generation pays: its restore replays less, and there is a newer snapshot to begin with.
 fn too_long(dir: &DataDir, state: &State) -> Result<Option<String>> {
+    // A base of the v3 store is taken beside the backups: they go on until it is there.
+    if state.v3_base.is_some() {
+        return Ok(None);
+    }
     if state.sequence >= MAX_PARTS {
         return Ok(Some(format!("the generation has {} parts", state.sequence + 1)));
     }
@@ -260,7 +272,11 @@ fn begin(dir: &DataDir, why: &str) -> Result<Capture> {
     of(dir, dir.scan(Reading::Live)?, why)
 }
 
-fn of(dir: &DataDir, contents: Contents, why: &str) -> Result<Capture> {
+/// All of what was read of a data directory.
+///
+/// # Errors
+/// [`Exit::NotFound`] if etcd has purged some of it meanwhile; it cannot be opened.
+pub fn of(dir: &DataDir, contents: Contents, why: &str) -> Result<Capture> {
     let files = open_files(dir, contents.base.as_ref(), &contents.tail)?;
     if let Db::Unreadable(why) = &contents.db {
         let db = dir.snap.join("db");
@@ -357,6 +373,7 @@ impl Capture {
             member_id: head.member_id,
             base_index: base.map_or(of(|s| s.base_index), |b| b.metadata.position.index),
             base_size: base.map_or(of(|s| s.base_size), |b| b.size),
+            v3_base: before.and_then(|b| b.v3_base),
             log_bytes: of(|s| s.log_bytes) + self.log_bytes(),
             entries: of(|s| s.entries) + self.log.entries,
             place: self.tail.end,

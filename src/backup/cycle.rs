@@ -6,6 +6,9 @@ use crate::archive::lineage::Parent;
 use crate::archive::part::{self, Head, Mark};
 use crate::archive::recovery_records;
 use crate::archive::retention::apply;
+use crate::backup::base::adopt::Ready;
+use crate::backup::base::bring::{self, Bringing};
+use crate::backup::base::prepared::Prepared;
 use crate::backup::capture::{self, Capture, Look};
 use crate::backup::no_member::no_member;
 use crate::backup::outcome::Cycle;
@@ -72,6 +75,7 @@ pub fn run(around: &dyn Surroundings, node: &Node, doubt: Option<&Doubt>, cycle:
     // A generation that turns out not to be whole, or not to be ours alone, is followed by another one at once.
     for _ in 0..GENERATIONS {
         if send_new_part(node, &way, &dir, &mut state, listed.take(), cycle)? {
+            bring::behind_a_cycle(&bringing(&way, &dir, looked), way.remote, state.as_ref());
             // What was read is sent in any case: if etcd has its data elsewhere, it may still be the last there is.
             unheld::refuse_if_elsewhere(around, node, &dir)?;
             return Ok(Exit::Done);
@@ -116,6 +120,9 @@ fn send_new_part(
 ) -> Result<bool> {
     let settings = way.settings;
     let looked = way.node.now();
+    if let Some(ready) = bring::ready(settings, state.as_ref(), dir)? {
+        return begin_with(node, way, dir, state, (ready, looked), cycle);
+    }
     let Look { new, unfinished } = capture::next(dir, state.as_ref())?;
     let Some(capture) = new else {
         remember(settings, state.as_mut(), unfinished)?;
@@ -134,7 +141,19 @@ fn send_new_part(
         cycle.at("held back", state.as_ref(), looked);
         return Ok(true);
     }
-    refuse_v3_data(settings, &capture)?;
+    if needs_base(settings, state.as_ref(), &capture) {
+        match bringing(way, dir, looked).bring_and_wait(way.remote, state.as_ref()) {
+            Ok(()) => return send_new_part(node, way, dir, state, listed, cycle),
+            Err(e) if settings.v2_only && exit_of(&e) == Exit::Refused => {
+                log::warn!("only the v2 store of this member is backed up: {e:#}");
+            }
+            Err(e) => {
+                // The unit that brings bases has more ways than a backup.
+                bring::say_due(settings, Some("no generation can begin without one"))?;
+                return Err(e);
+            }
+        }
+    }
     let place = way.place_for_a_generation(state.as_ref(), &capture, listed)?;
     let ids = capture.metadata;
     identity::record(&node.root, &node.as_member(ids.cluster_id, ids.member_id))?;
@@ -193,19 +212,47 @@ fn tell_held_back(settings: &Settings, capture: &Capture) {
     );
 }
 
-/// Only v2 data is backed up. Who has v3 data too must know, and say that it may be left out.
-fn refuse_v3_data(settings: &Settings, capture: &Capture) -> Result<()> {
-    let Some(seen) = &capture.v3_data else { return Ok(()) };
-    if settings.v2_only {
-        log::warn!("this member holds data of the v3 store, which is not backed up: {seen}");
-        return Ok(());
+/// Whether the member has data in its v3 store which the generation does not hold. One of the v2 store alone goes on where it was
+/// said that this is enough, until a base is there.
+fn needs_base(settings: &Settings, state: Option<&State>, capture: &Capture) -> bool {
+    let goes_on = capture.begins.is_none();
+    let holds_it = goes_on && state.is_some_and(|state| state.v3_base.is_some());
+    capture.v3_data.is_some() && !holds_it && !(goes_on && settings.v2_only)
+}
+
+fn bringing<'a>(way: &'a Way<'_>, dir: &'a DataDir, looked: u64) -> Bringing<'a> {
+    Bringing { settings: way.settings, dir, doubt: way.doubt, looked }
+}
+
+/// Begins a generation with a base of which the remote has all of the v3 store.
+fn begin_with(
+    node: &Node,
+    way: &Way<'_>,
+    dir: &DataDir,
+    state: &mut Option<State>,
+    (ready, looked): (Ready, u64),
+    cycle: &mut Cycle,
+) -> Result<bool> {
+    let (settings, name) = (way.settings, ready.prepared.generation());
+    if let Some(more) = &ready.more {
+        cycle.read(more);
+        note_other_members(node, dir, more);
     }
-    Err(fault(
-        Exit::Refused,
-        format!("this member holds data of the v3 store, which cannot be backed up: {seen}"),
-        "to back up the v2 store alone, set v2_only = true in the site, or ETCD2_BACKUP_V2_ONLY=true in \
-         30-etcd2-backup-restore.conf; the v3 store needs etcdctl snapshot save",
-    ))
+    identity::record(&node.root, &node.as_member(name.cluster_id, name.member_id))?;
+    log::info!("generation {} begins with a base of the v3 store", name.number);
+    let others = state.as_ref().is_none_or(|state| state.cluster_id != name.cluster_id);
+    let parent = parent(settings, way.remote, name.cluster_id, others)?;
+    let (behind, written) = ready.begin(way.spool, state.as_ref(), parent, looked)?;
+    let now = state.insert(behind);
+    now.save(&settings.backup_dir)?;
+    Prepared::clear(&settings.backup_dir)?;
+    if !way.send(now)? {
+        return Ok(false);
+    }
+    cycle.sent(written.name.size);
+    cycle.at("sent", Some(now), looked);
+    apply::by_itself(settings, way.remote);
+    Ok(true)
 }
 
 /// Where the others are, for the day on which this node has lost its log: no backup fails for it.
@@ -278,6 +325,7 @@ fn head(
         }
     };
     let snapshot = capture.base.as_ref().map(|b| (b.name.to_string(), b.size));
+    let holds_v3 = sequence > 0 && state.is_some_and(|state| state.v3_base.is_some());
     Ok(Head {
         generation,
         sequence,
@@ -296,7 +344,7 @@ fn head(
         predecessor,
         marks: state.filter(|_| sequence > 0).map_or_else(Vec::new, |s| s.marks.clone()),
         parent,
-        v3_data: capture.v3_data.is_some(),
+        v3_data: capture.v3_data.is_some() && !holds_v3,
         db: None,
         snapshot,
         log: capture.tail.extents.clone(),

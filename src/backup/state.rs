@@ -52,6 +52,9 @@ pub struct State {
     pub base_index: u64,
     /// The base's size in bytes.
     pub base_size: u64,
+    /// The size of the v3 store that the generation begins with, in bytes; `None`: it holds the v2 store alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v3_base: Option<u64>,
     /// Bytes of the log behind the base, all parts together.
     pub log_bytes: u64,
     /// Entries behind the base.
@@ -314,6 +317,7 @@ pub(crate) mod tests {
             member_id: 4,
             base_index: 0,
             base_size: 0,
+            v3_base: None,
             log_bytes: 0,
             entries: 0,
             place,

@@ -14,6 +14,7 @@ use crate::sys::{privilege, terminal};
 pub mod args;
 mod await_member;
 pub mod backup;
+mod base;
 mod clean;
 mod doctor;
 mod export;
@@ -51,6 +52,7 @@ pub fn run(args: &Args) -> Result<Exit> {
         Command::Uninstall(options) => uninstall::run(&root, options),
         Command::SetFounder(options) => set_founder::run(&root, options),
         Command::Backup => backup::run(&root),
+        Command::Base(options) => base::run(&root, options),
         Command::Doctor => doctor::run(&root),
         Command::Status(options) => status::run(&root, options),
         Command::Restore(options) => restore::run(&root, options),
@@ -87,6 +89,7 @@ fn needs_root(command: &Command) -> bool {
         | Command::Uninstall(_)
         | Command::SetFounder(_)
         | Command::Backup
+        | Command::Base(_)
         | Command::Doctor
         | Command::Restore(_)
         | Command::Undo(_)

@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::fleet::gather;
 use crate::node::fence::{self, By};
 use crate::node::{Node, guards};
-use crate::settings::our_units::{BACKUP, REHEARSE, TIMER, VERIFY};
+use crate::settings::our_units::{BACKUP, BASE, REHEARSE, TIMER, VERIFY};
 use crate::sys::root::Root;
 use crate::sys::{systemd, terminal};
 
@@ -22,7 +22,7 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
     let stopped = || -> Result<()> {
         if root.is_live() {
             // The timer's own ones stop with it.
-            for unit in [TIMER, BACKUP, VERIFY, REHEARSE, &node.settings.etcd.unit] {
+            for unit in [TIMER, BACKUP, BASE, VERIFY, REHEARSE, &node.settings.etcd.unit] {
                 systemd::stop(unit)?;
             }
         }

@@ -128,6 +128,15 @@ impl DataDir {
         contents.on(base)
     }
 
+    /// The contents of a directory that etcd may be writing, on a copy of its v3 store from before: the newest snapshot that the copy
+    /// contains, and the log behind it.
+    ///
+    /// # Errors
+    /// As [`DataDir::scan_both_stores`].
+    pub fn scan_on(&self, v3: V3Base) -> Result<Contents> {
+        self.scan_from(Reading::Live, v3.applied())?.on(v3)
+    }
+
     /// Contents of a directory that nobody writes, with the v3 store that lies in it.
     ///
     /// # Errors
@@ -393,6 +402,16 @@ impl Contents {
             Stop::Torn(reason) => Some(reason),
             _ => None,
         }
+    }
+
+    /// Whether the member that wrote it had no vote at its end.
+    ///
+    /// # Errors
+    /// A membership entry cannot be read.
+    pub fn is_of_learner(&self) -> Result<bool> {
+        let conf_state = self.base.as_ref().map_or(&[][..], |base| &base.metadata.conf_state);
+        let learners = members::learners(conf_state, self.log.changes_to(u64::MAX))?;
+        Ok(learners.contains(&self.metadata.member_id))
     }
 
     /// Where data of the v3 store was seen, if any: in the whole log, or in `snap/db`.

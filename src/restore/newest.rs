@@ -20,9 +20,12 @@ pub fn of_folder(remote: &dyn Remote, folder: &str, all: &[Generation], source: 
     let mut parents = source.parent.clone().into_iter().collect::<Vec<_>>();
     if lineage::is_mixed(all) {
         let bases: Vec<_> = all.iter().filter_map(|g| catalog::Wanted::base(g, "")).collect();
-        parents.extend(catalog::heads(remote, folder, &bases)?.into_iter().flatten().filter_map(|head| head.parent));
+        parents.extend(
+            catalog::heads(remote, folder, &bases)?.into_iter().flatten().filter_map(|head| head.parent),
+        );
     }
-    let ends = all.iter().filter_map(|g| Some((g.name.cluster_id, g.last()?))).map(|(id, part)| (id, part.last));
+    let ends =
+        all.iter().filter_map(|g| Some((g.name.cluster_id, g.last()?))).map(|(id, part)| (id, part.last));
     source.came_to(among(ends, &parents, source.contents.metadata.cluster_id, applied));
     Ok(())
 }
@@ -43,7 +46,8 @@ pub fn of_disk(own: &Source, source: &mut Source) {
 fn among(ends: impl Iterator<Item = (u64, u64)>, parents: &[Parent], cluster: u64, applied: u64) -> u64 {
     let own = lineage::ancestry(cluster, parents);
     let is_related = |other: u64| lineage::ancestry(other, parents).iter().any(|id| own.contains(id));
-    let left = parents.iter().filter(|parent| is_related(parent.for_cluster)).map(|parent| parent.index).min();
+    let left =
+        parents.iter().filter(|parent| is_related(parent.for_cluster)).map(|parent| parent.index).min();
     let more = left.map_or(0, |left| applied.saturating_sub(left));
     let counted = ends.filter(|(id, _)| is_related(*id));
     counted.map(|(id, last)| if id == cluster { last } else { last.saturating_add(more) }).max().unwrap_or(0)

@@ -6,8 +6,7 @@ use super::source::{Origin, Source};
 use crate::archive::ids;
 use crate::archive::lineage::{BackedUp, Record, RecordedMember, RecordedV3};
 use crate::backup::state::State;
-use crate::etcd::datadir::{Contents, Family};
-use crate::etcd::members;
+use crate::etcd::datadir::Family;
 use crate::etcd::rewrite::{self, NewMember, Purpose, Rewrite};
 use crate::etcd::v3::alarms::AlarmKind;
 use crate::etcd::v3::base::Base as V3Base;
@@ -150,7 +149,7 @@ impl Plan {
         if let Some(reason) = contents.torn() {
             log::warn!("the last write of the WAL was torn ({reason}); everything before it is restored");
         }
-        if is_of_learner(contents)? {
+        if contents.is_of_learner()? {
             log::warn!(
                 "this is the data of a learner, member {:x}, which has no vote and may lag behind its cluster: prefer a voter's \
                  disk if one is left whose index is higher",
@@ -176,13 +175,6 @@ impl Plan {
         }
         Ok(())
     }
-}
-
-/// Whether the member that wrote the source had no vote at its end.
-fn is_of_learner(contents: &Contents) -> Result<bool> {
-    let conf_state = contents.base.as_ref().map_or(&[][..], |base| &base.metadata.conf_state);
-    let learners = members::learners(conf_state, contents.log.changes_to(u64::MAX))?;
-    Ok(learners.contains(&contents.metadata.member_id))
 }
 
 /// What everyone has to know of a v3 store that is restored up to the source's point.

@@ -142,7 +142,8 @@ impl<'a> Place<'a> {
 impl Place<'_> {
     /// What was found, if the generation can be restored to it: a v3 store has no state before its last entry.
     fn not_below<T>(&self, index: u64, found: T) -> Result<Option<(u64, T)>> {
-        let Some(lowest) = self.generation.lowest().filter(|lowest| *lowest > index && !self.generation.pieces.is_empty())
+        let Some(lowest) =
+            self.generation.lowest().filter(|lowest| *lowest > index && !self.generation.pieces.is_empty())
         else {
             return Ok(Some((index, found)));
         };

@@ -149,9 +149,21 @@ impl Settings {
     /// # Errors
     /// The folder cannot be made, or the lock not asked for.
     pub fn try_lock(&self) -> Result<Option<Lock>> {
+        self.lock_called("lock")
+    }
+
+    /// Takes the lock of who brings a base of the v3 store to the remote; `None` if somebody else has it.
+    ///
+    /// # Errors
+    /// As [`Settings::try_lock`].
+    pub fn try_lock_base(&self) -> Result<Option<Lock>> {
+        self.lock_called("base.lock")
+    }
+
+    fn lock_called(&self, name: &str) -> Result<Option<Lock>> {
         create_dirs(&self.backup_dir, 0o700)?;
         folder::refuse_if_replaceable(&self.backup_dir, &self.etcd.data_dir)?;
-        Lock::try_take(&self.backup_dir.join("lock"))
+        Lock::try_take(&self.backup_dir.join(name))
     }
 }
 

@@ -7,6 +7,8 @@ pub enum Start {
     Timer,
     /// A timer, again and again: so it has to end by itself.
     ByTimer,
+    /// The service of the backups, beside itself: so it has to end by itself, too.
+    ByBackup,
     /// A person or another command, to look at something: it ends by itself, too.
     ByHand,
     /// A person, in a recovery: it takes as long as it takes, and decides itself what becomes of etcd.
@@ -28,9 +30,10 @@ pub struct OurUnit {
 pub const OLDEST_SYSTEMD: u32 = 231;
 
 /// All of them.
-pub const UNITS: [OurUnit; 9] = [
+pub const UNITS: [OurUnit; 10] = [
     OurUnit { name: BACKUP, start: Start::ByTimer, command: "backup" },
     OurUnit { name: TIMER, start: Start::Timer, command: "" },
+    OurUnit { name: BASE, start: Start::ByBackup, command: "base" },
     OurUnit { name: VERIFY, start: Start::ByTimer, command: "verify" },
     OurUnit { name: VERIFY_TIMER, start: Start::Timer, command: "" },
     OurUnit { name: REHEARSE, start: Start::ByTimer, command: "rehearse" },
@@ -41,6 +44,8 @@ pub const UNITS: [OurUnit; 9] = [
 ];
 /// Sends what changed. Its drop-in holds our settings, for a command that was started by hand, too.
 pub const BACKUP: &str = "etcd2-backup.service";
+/// Brings the v3 store to the remote, where that is due.
+pub const BASE: &str = "etcd2-backup-base.service";
 /// What is enabled where backups are to be made. It starts and stops the timers of verification and drill.
 pub const TIMER: &str = "etcd2-backup.timer";
 /// Reads a share of the archive again.

@@ -125,7 +125,8 @@ fn pieces_of(generation: &Generation, objects: &[Object], base: PartName) -> Vec
     }
     if all.is_empty() {
         // The first that the one behind it, at last the base, does not lead to.
-        let missing = (0..).zip(&pieces).find(|(number, (piece, _))| piece.number != *number).map(|(number, _)| number);
+        let missing =
+            (0..).zip(&pieces).find(|(number, (piece, _))| piece.number != *number).map(|(number, _)| number);
         let missing = missing.unwrap_or(pieces.len() as u64);
         let reason = match pieces.iter().any(|(piece, _)| piece.link == base.predecessor) {
             true if missing == pieces.len() as u64 => "its pieces are not of one v3 store",
@@ -157,7 +158,8 @@ fn piece(path: &str) -> Option<PieceName> {
 /// A base that is whole and begins with pieces that are not.
 fn whole_base(generation: &Generation, objects: &[Object]) -> Option<PartName> {
     let bases = generation.beyond.iter().filter_map(|path| Some((part(path)?, path)));
-    let mut whole = bases.filter(|(base, path)| base.sequence == 0 && objection(objects, path, base.size).is_none());
+    let mut whole =
+        bases.filter(|(base, path)| base.sequence == 0 && objection(objects, path, base.size).is_none());
     whole.next().map(|(base, _)| base).filter(|base| generation.parts.is_empty() && base.predecessor != 0)
 }
 
@@ -213,7 +215,10 @@ mod tests {
             (0..3).map(|n| of(piece(n).to_string(), 10)).chain([of(base.to_string(), 10)]).collect();
         let found = |objects: &[Object], known| -> Vec<(String, String)> {
             let all = in_listing(&generations(objects)[0], objects, known);
-            assert!(all.iter().all(|f| f.part == 0 && f.lost == "generation 4 cannot be restored"), "{all:?}");
+            assert!(
+                all.iter().all(|f| f.part == 0 && f.lost == "generation 4 cannot be restored"),
+                "{all:?}"
+            );
             all.into_iter().map(|f| (f.object.rsplit('/').next().unwrap().to_owned(), f.reason)).collect()
         };
         assert_eq!(found(&whole, Some(0)), []);

@@ -98,7 +98,8 @@ impl<R: Remote> Reader<'_, R> {
         for (name, object) in generation.pieces.iter().zip(generation.piece_objects()) {
             if let Err(e) = self.piece(&mut pieces, *name, &object) {
                 // A remote that is down says nothing about the piece.
-                let kind = kind(&e).filter(|kind| *kind == Kind::Damaged || self.remote.list(self.folder).is_ok());
+                let kind =
+                    kind(&e).filter(|kind| *kind == Kind::Damaged || self.remote.list(self.folder).is_ok());
                 let Some(kind) = kind else { return Err(e) };
                 return Ok(Some(Finding::of_piece(generation, name, reason(&e), kind)));
             }

@@ -18,6 +18,8 @@ mod secrets;
 mod sent;
 mod status;
 mod summary;
+mod v3_archive;
+mod v3_base;
 mod v3_data;
 
 /// The program under test.

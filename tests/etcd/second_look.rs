@@ -89,6 +89,7 @@ fn behind(capture: &Capture) -> State {
         member_id: capture.metadata.member_id,
         base_index: 0,
         base_size: 0,
+        v3_base: None,
         log_bytes: 0,
         entries: 0,
         place: capture.tail.end,

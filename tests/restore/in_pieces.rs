@@ -37,7 +37,8 @@ impl Generation {
     pub(crate) fn add(&mut self, node: &Node, time: u64) {
         let capture = capture::next(&disk(node), Some(&self.state)).unwrap().new.unwrap();
         let State { generation, sequence, link, .. } = self.state.clone();
-        let more = Head { generation, sequence: sequence + 1, predecessor: link, time, ..head(node, &capture) };
+        let more =
+            Head { generation, sequence: sequence + 1, predecessor: link, time, ..head(node, &capture) };
         self.state = written(node, &capture, Some(&self.state), &more);
     }
 

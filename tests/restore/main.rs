@@ -18,6 +18,7 @@ mod v3_archive;
 mod v3_disk;
 mod v3_faults;
 mod v3_kills;
+mod v3_points;
 mod v3_versions;
 
 /// The program under test.

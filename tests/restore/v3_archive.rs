@@ -82,7 +82,11 @@ fn every_point_from_the_base_on_comes_back_and_none_before_it() {
                 let arguments = [&["restore", "--raft-index", &before], more].concat();
                 node.refused(&arguments, 12, &[&nearest, "list --points"]);
             }
-            node.refused(&["restore", "--at", "2001-09-09T01:46:39Z"], 12, &["begins later", "list --points"]);
+            node.refused(
+                &["restore", "--at", "2001-09-09T01:46:39Z"],
+                12,
+                &["begins later", "list --points"],
+            );
             node.ok(&["restore", "--at", "2001-09-09T01:47:45Z"]);
             node.start_etcd();
             assert_eq!(seen(tools, &node), points[1].1, "{what}");
@@ -126,7 +130,8 @@ fn a_piece_that_is_damaged_or_gone_is_named() {
     let Some(tools) = Tools::all_with_v3().into_iter().next() else { return };
     let (mut node, _, _) = backed_up(tools, "100000", "/some");
     node.destroy_data().unwrap();
-    let pieces: Vec<_> = node.objects().into_iter().filter(|p| p.extension().is_some_and(|e| e == "piece")).collect();
+    let pieces: Vec<_> =
+        node.objects().into_iter().filter(|p| p.extension().is_some_and(|e| e == "piece")).collect();
     assert_eq!(pieces.len(), 3);
     for piece in pieces {
         let path = node.folder().join(&piece);

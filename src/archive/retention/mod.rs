@@ -110,8 +110,11 @@ pub fn abandoned(listed: &[Object], entries: &[Entry]) -> Vec<Verdict> {
 pub fn objects(listed: &[Object], entries: &[Entry], plan: &Plan) -> Objects {
     let names: Vec<GenerationName> = plan.removals().collect();
     let mut objects = Objects::default();
-    let unbegun: Vec<String> =
-        chain::unbegun(listed).into_iter().filter(|name| names.contains(name)).map(|name| format!("{name}/")).collect();
+    let unbegun: Vec<String> = chain::unbegun(listed)
+        .into_iter()
+        .filter(|name| names.contains(name))
+        .map(|name| format!("{name}/"))
+        .collect();
     let of_unbegun = |object: &&Object| unbegun.iter().any(|folder| object.path.starts_with(folder));
     objects.others.extend(listed.iter().filter(of_unbegun).map(|object| object.path.clone()));
     for Entry { generation, .. } in entries.iter().filter(|e| names.contains(&e.generation.name)) {

@@ -239,10 +239,14 @@ fn pieces_whose_base_will_not_come_are_removed() {
     let plan = Plan { verdicts: found, doubts: Vec::new() };
     let expected: Vec<String> = listed[..2].iter().map(|object| object.path.clone()).collect();
     assert_eq!(objects(&listed, &entries, &plan).others, expected);
-    assert_eq!(objects(&listed, &entries, &Plan { doubts: vec!["x".into()], ..plan.clone() }), Objects::default());
+    assert_eq!(
+        objects(&listed, &entries, &Plan { doubts: vec!["x".into()], ..plan.clone() }),
+        Objects::default()
+    );
     // It came after all.
     listed.push(Object { path: listed[0].path.replace(".piece", ".part"), size: 10 });
-    let base = PartName { sequence: 0, first: 1, last: 9, term: 1, time: 0, size: 10, predecessor: 9, link: 7 };
+    let base =
+        PartName { sequence: 0, first: 1, last: 9, term: 1, time: 0, size: 10, predecessor: 9, link: 7 };
     listed[4].path = format!("{}/{base}", listed[0].path.split_once('/').unwrap().0);
     assert_eq!(abandoned(&listed, &entries).len(), 1);
 }

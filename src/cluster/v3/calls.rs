@@ -85,7 +85,7 @@ mod code {
 
 /// What proves for some minutes who asks. It shows itself to nobody.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
+pub struct Token(pub(super) String);
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,7 +127,7 @@ pub fn authenticate(http: &Client, url: &str, login: &Login) -> Result<Option<To
     match log_in(http, url, login)? {
         Ok(token) => Ok(Some(token)),
         Err(refused) if is_off(&refused) => Ok(None),
-        Err(refused) => Err(unanswered(url, AUTHENTICATE, &refused)),
+        Err(refused) => Err(unanswered(url, AUTHENTICATE.method, &refused)),
     }
 }
 
@@ -204,7 +204,7 @@ fn change(answer: Result<Result<Vec<u8>, Refusal>>) -> Change {
 }
 
 /// Whether etcd wants to know who asks. What it says is not always under the code that is meant for it.
-fn wants_a_user(refused: &Refusal) -> bool {
+pub(super) fn wants_a_user(refused: &Refusal) -> bool {
     let says = |words: &str| refused.message.contains(words);
     match refused.code {
         code::UNAUTHENTICATED => true,
@@ -230,12 +230,12 @@ fn is_off(refused: &Refusal) -> bool {
 }
 
 fn expect(http: &Client, url: &str, what: Call, request: &[u8]) -> Result<Vec<u8>> {
-    call(http, url, what, request)?.map_err(|refused| unanswered(url, what, &refused))
+    call(http, url, what, request)?.map_err(|refused| unanswered(url, what.method, &refused))
 }
 
 /// The error for an answer that is a refusal. That etcd says it to others only says nothing of etcd.
-fn unanswered(url: &str, what: Call, refused: &Refusal) -> anyhow::Error {
-    let text = format!("{url}: {}: {refused}", what.method);
+pub(super) fn unanswered(url: &str, method: &str, refused: &Refusal) -> anyhow::Error {
+    let text = format!("{url}: {method}: {refused}");
     if is_denied(refused) { unasked(text) } else { anyhow::anyhow!(text) }
 }
 
@@ -252,7 +252,7 @@ fn call(http: &Client, url: &str, what: Call, request: &[u8]) -> Result<Result<V
     }
 }
 
-fn log_in(http: &Client, url: &str, login: &Login) -> Result<Result<Token, Refusal>> {
+pub(super) fn log_in(http: &Client, url: &str, login: &Login) -> Result<Result<Token, Refusal>> {
     let (user, password) = login.parts();
     match ask(http, url, AUTHENTICATE, None, &messages::login(user, password))? {
         Ok(answer) => messages::token(&answer).map(|token| Ok(Token(token))),
@@ -367,7 +367,7 @@ mod tests {
         ] {
             let refused = refused(code, message);
             assert_eq!((wants_a_user(&refused), is_denied(&refused)), (wants, denied), "{refused}");
-            assert_eq!(is_unasked(&unanswered("http://e1", LIST, &refused)), denied, "{refused}");
+            assert_eq!(is_unasked(&unanswered("http://e1", LIST.method, &refused)), denied, "{refused}");
             assert_eq!(is_off(&refused), code == 9, "{refused}");
         }
     }

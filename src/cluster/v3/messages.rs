@@ -234,6 +234,20 @@ pub fn token(answer: &[u8]) -> Result<String> {
     Ok(found)
 }
 
+/// The bytes of the db in one message of a snapshot; none if it has none.
+///
+/// # Errors
+/// It is something else.
+pub fn piece(answer: &[u8]) -> Result<&[u8]> {
+    let mut found: &[u8] = &[];
+    for field in Fields::new(answer) {
+        if let (3, value) = field? {
+            found = value.bytes()?;
+        }
+    }
+    Ok(found)
+}
+
 fn header(value: Value<'_>) -> Result<Header> {
     let mut found = Header::default();
     for field in Fields::new(value.bytes()?) {
@@ -349,6 +363,11 @@ mod tests {
             let answer = Encoder::default().bytes(2, said.as_bytes()).done();
             assert_eq!(token(&answer).is_ok(), good, "{said:?}");
         }
+        // What is left, the bytes, and since 3.6 the version.
+        let of_3_6 = Encoder::default().number(2, 9).bytes(3, b"abc").bytes(4, b"3.6.0").done();
+        assert_eq!(piece(&of_3_6).unwrap(), b"abc");
+        assert_eq!(piece(&Encoder::default().number(2, 9).done()).unwrap(), b"");
+        assert!(piece(&Encoder::default().number(3, 9).done()).is_err() && piece(&[0x1a, 4, 0]).is_err());
         let wide =
             Encoder::default().bytes(1, &Encoder::default().number(2, 7).done()).number(2, 1 << 32).done();
         assert!(hash_kv(&wide).is_err());

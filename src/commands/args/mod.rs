@@ -58,6 +58,8 @@ pub enum Command {
     SetFounder(SetFounder),
     /// Send what changed since the last backup to the remote
     Backup,
+    /// Bring a new base of the v3 store to the remote, if it is due
+    Base(Base),
     /// Check what a backup needs: remote, log, founder, clock, disk
     Doctor,
     /// Show what would be lost if this node's disk died now, and why
@@ -104,6 +106,13 @@ pub enum Command {
     /// Wait until this member serves (run by recover)
     #[command(hide = true)]
     Await(Await),
+}
+
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+pub struct Base {
+    /// Also if none is due
+    #[arg(long)]
+    pub now: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, clap::Args)]

@@ -96,6 +96,11 @@ impl Base {
         self.state.consistent_index
     }
 
+    /// CRC-32C of all its bytes; `None` while etcd may write it.
+    pub fn crc(&self) -> Option<u32> {
+        self.crc
+    }
+
     /// Refuses one that the log does not go on from.
     ///
     /// # Errors

@@ -26,6 +26,9 @@ mod unanswered;
 use unanswered::{NoAnswer, Why, why, with_hint, without_certificates, without_curl};
 pub use unanswered::{is_foreign, is_silence, is_unasked, unasked};
 
+/// How long an answer that is paced may stand still.
+const STANDSTILL_SECONDS: &str = "60";
+
 /// How requests are made.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -39,6 +42,8 @@ pub struct Client {
     pub login: Option<Login>,
     /// The network in which they are made, where that is not this node's.
     pub within: Option<Arc<PrivateNet>>,
+    /// How many bytes a second an answer may bring; as many as come if there is none.
+    pub pace: Option<u64>,
 }
 
 /// Who we are for a server that wants a certificate, and whose servers are believed. What is not set is left to curl.
@@ -79,7 +84,7 @@ impl Default for Client {
     fn default() -> Self {
         let limit = Duration::from_secs(10);
         let connect_limit = Duration::from_secs(3);
-        Self { limit, connect_limit, tls: Tls::default(), login: None, within: None }
+        Self { limit, connect_limit, tls: Tls::default(), login: None, within: None, pace: None }
     }
 }
 
@@ -108,6 +113,13 @@ impl Response {
 }
 
 impl Client {
+    /// For a long answer: so many bytes of it a second, all of it within `limit`. One that stands still for a minute is cut off long
+    /// before that.
+    #[must_use]
+    pub fn paced(self, bytes: u64, limit: Duration) -> Self {
+        Self { pace: Some(bytes), limit, ..self }
+    }
+
     /// `GET url`.
     ///
     /// # Errors
@@ -187,6 +199,11 @@ impl Client {
         set("noproxy", "*");
         set("max-time", &seconds(self.limit));
         set("connect-timeout", &seconds(self.connect_limit));
+        if let Some(pace) = self.pace {
+            set("limit-rate", &pace.to_string());
+            set("speed-limit", "1");
+            set("speed-time", STANDSTILL_SECONDS);
+        }
         set("request", method);
         // Without it curl asks for a "100 Continue" first when a body is long.
         set("header", "Expect:");

@@ -39,7 +39,18 @@ fn certificates_go_by_path_and_a_login_is_shown_to_curl_alone() {
     }
     let plain = Client::default();
     let plain = plain.config("", "GET", "http://e1:1/", &plain.options(None));
-    assert!(!["cert", "key", "cacert", "user"].iter().any(|n| plain.contains(&format!("{n} ="))), "{plain}");
+    let absent = ["cert", "key", "cacert", "user", "limit-rate", "speed-time"];
+    assert!(!absent.iter().any(|n| plain.contains(&format!("{n} ="))), "{plain}");
+    let paced = Client::default().paced(5 << 20, Duration::from_secs(7200));
+    let paced = paced.config("", "GET", "http://e1:1/", &[]);
+    for line in [
+        r#"max-time = "7200.000""#,
+        r#"limit-rate = "5242880""#,
+        r#"speed-limit = "1""#,
+        r#"speed-time = "60""#,
+    ] {
+        assert!(paced.lines().any(|l| l == line), "no {line} in: {paced}");
+    }
 }
 
 #[test]

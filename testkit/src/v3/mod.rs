@@ -1,13 +1,16 @@
 //! What is in a v3 store, and whether two stores are the same; asked through etcd's JSON gateway (3.4 and later).
 
+pub mod ledger;
+pub mod random;
 pub mod sample;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -28,7 +31,7 @@ pub struct Client {
 pub struct Store {
     /// Its revision.
     pub revision: u64,
-    /// The keys, as they are written.
+    /// The keys, in base64.
     pub keys: BTreeMap<String, Key>,
     /// The leases by their IDs, with what they were granted for and the keys that go with them.
     pub leases: BTreeMap<String, Value>,
@@ -159,6 +162,36 @@ impl Client {
     /// As [`Client::call`].
     pub fn revision(&mut self) -> Result<u64> {
         revision(&self.call("kv/range", &json!({ "key": base64("revision"), "serializable": true }))?)
+    }
+
+    /// The raft index of the last entry that the member knows to be committed: that of each write it answered, or behind it.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn committed(&mut self) -> Result<u64> {
+        self.indexes().map(|(committed, _)| committed)
+    }
+
+    /// The raft index that the store is at, as long as nobody writes: all that is committed is applied. etcd answers a write a
+    /// moment before it says that it is applied.
+    ///
+    /// # Errors
+    /// As [`Client::call`]; somebody writes all the time.
+    pub fn raft_index(&mut self) -> Result<u64> {
+        for _ in 0..1000 {
+            let (committed, applied) = self.indexes()?;
+            if committed == applied {
+                return Ok(applied);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        bail!("what is committed is not applied")
+    }
+
+    /// Committed and applied.
+    fn indexes(&mut self) -> Result<(u64, u64)> {
+        let answer = self.call("maintenance/status", &json!({}))?;
+        Ok((number(&answer["raftIndex"])?, number(&answer["raftAppliedIndex"])?))
     }
 
     /// All that is in the store.

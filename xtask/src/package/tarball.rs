@@ -205,6 +205,7 @@ mod tests {
                 ("30-etcd2-backup-restore.conf", 0o644),
                 ("SHA256SUMS", 0o644),
                 ("_etcd2-backup", 0o644),
+                ("etcd2-backup-base.service", 0o644),
                 ("etcd2-backup-doctor.service", 0o644),
                 ("etcd2-backup-install", 0o755),
                 ("etcd2-backup-rehearse.service", 0o644),

@@ -81,6 +81,8 @@ mod tests {
 
     /// What a rehearsal may do beyond a backup: make a network, and look at the etcd that runs.
     const REHEARSAL: f32 = 1.5;
+    /// What the network adds, where a backup needs none.
+    const BASE: f32 = 1.0;
 
     fn site(endpoint: &str, runner: &str) -> Site {
         let named = if runner == "bundled" { "host" } else { runner };
@@ -115,8 +117,10 @@ mod tests {
         ] {
             let files = judged(&site(endpoint, runner)).unwrap().files;
             let rehearsal = backup + REHEARSAL;
+            let base = backup + BASE;
             for (verb, most) in [
                 ("backup", backup),
+                ("backup-base", base),
                 ("backup-doctor", backup),
                 ("backup-rehearse", rehearsal),
                 ("restore", recovery),

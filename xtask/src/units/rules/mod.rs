@@ -4,7 +4,7 @@
 use etcd2_backup::paths;
 use etcd2_backup::remote::variables;
 use etcd2_backup::settings::checks::{CLOSEST_SECS, START_LIMIT};
-use etcd2_backup::settings::our_units::{self, BACKUP, OurUnit, REHEARSE, Start, TIMER, VERIFY};
+use etcd2_backup::settings::our_units::{self, BACKUP, BASE, OurUnit, REHEARSE, Start, TIMER, VERIFY};
 use etcd2_backup::settings::span::parse_span;
 use etcd2_backup::sys::unit_file::{Directive, parse_environment, parse_settings};
 
@@ -42,7 +42,7 @@ pub(crate) fn check(site: &Site, files: &[NodeFile]) -> Vec<Finding> {
         service(&unit, command, &mut findings);
         match start {
             Start::Timer => {}
-            Start::ByTimer => {
+            Start::ByTimer | Start::ByBackup => {
                 ends(&unit, &mut findings);
                 on_failure(site, &unit, &mut findings);
             }
@@ -198,7 +198,7 @@ fn ends(unit: &Unit, findings: &mut Findings) {
     if ["", "0", "infinity"].contains(&unit.last("Service", "TimeoutStartSec")) {
         let what = format!("{} has no TimeoutStartSec=", unit.name);
         let limit = match unit.name {
-            VERIFY => "12h",
+            VERIFY | BASE => "12h",
             REHEARSE => "6h",
             _ => "{{ backup_timeout }}",
         };

@@ -1,13 +1,16 @@
 //! `cargo xtask soak`: three members under writes, backups every second or two, and kills of etcd, of the backup and of the
 //! remote at random. Twice a minute an archive is restored, started under a real etcd, and every write that had been
-//! acknowledged before the last reported point must be there.
+//! acknowledged before the last reported point must be there. With `--v3` the writes are transactions of the v3 store, and new
+//! bases are taken in between.
+
+mod clients;
+mod served;
 
 use std::collections::BTreeMap;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -15,11 +18,10 @@ use anyhow::{Context, Result, bail, ensure};
 use etcd2_backup::sys::fs::{create_dirs, remove_dir_if_there, write_atomic};
 use etcd2_backup::sys::terminal::table::count;
 use testkit::etcd::{Cluster, Member};
-use testkit::http::Connection;
-use testkit::keys::{address_of, dump};
-use testkit::ports::Port;
 use testkit::tools::Tools;
 
+use self::clients::{Clients, V2, V3};
+use self::served::{Served, wait};
 use crate::checkout;
 
 const NAMES: [&str; 3] = ["e1", "e2", "e3"];
@@ -37,14 +39,15 @@ pub(crate) struct Options {
     /// What decides on each kill; printed, so that a run can be repeated
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Write to the v3 store, by several clients; etcd serves no v2 API
+    #[arg(long)]
+    v3: bool,
 }
-
-/// An acknowledged write: the key, and the raft index that the answer came with, at or behind its own.
-type Acknowledged = Arc<Mutex<Vec<(String, u64)>>>;
 
 #[derive(Debug, Default)]
 struct Counts {
     backups: u64,
+    bases: u64,
     failed: u64,
     killed_backups: u64,
     killed_etcds: u64,
@@ -68,6 +71,9 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     let mut cluster = Cluster::new(&tools, &NAMES.map(|name| (name, dir.join(name).join("var/lib/etcd2"))))?;
     // Snapshots, purges and new generations come by often.
     cluster.set("ETCD_SNAPSHOT_COUNT", "2000");
+    if options.v3 {
+        cluster.members.iter_mut().for_each(Member::without_v2);
+    }
     cluster.start()?;
     let mut soak = Soak {
         remote: Served::start(&tools, &dir.join("remote"))?,
@@ -75,6 +81,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         counts: Counts::default(),
         reported: BTreeMap::new(),
         down: Vec::new(),
+        v3: options.v3,
         cluster,
         tools,
         dir,
@@ -82,45 +89,26 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     for name in NAMES {
         soak.make_node(name, name)?;
     }
-    let (acknowledged, done) = (Acknowledged::default(), Arc::new(AtomicBool::new(false)));
+    let clients: Arc<dyn Clients> =
+        if options.v3 { Arc::new(V3::new(seed)) } else { Arc::new(V2::default()) };
+    let done = Arc::new(AtomicBool::new(false));
     let urls: Vec<String> = soak.cluster.members.iter().map(|m| m.client_url.clone()).collect();
-    let writer = {
-        let (acknowledged, done) = (Arc::clone(&acknowledged), Arc::clone(&done));
-        thread::spawn(move || write(&urls, &acknowledged, &done))
-    };
-    let outcome = soak.run(Duration::from_secs(60 * options.minutes), &acknowledged);
+    let writers: Vec<_> = (0..clients.number())
+        .map(|which| {
+            let (clients, done, urls) = (Arc::clone(&clients), Arc::clone(&done), urls.clone());
+            thread::spawn(move || clients.write(which, &urls, &done))
+        })
+        .collect();
+    let outcome = soak.run(Duration::from_secs(60 * options.minutes), &*clients);
     done.store(true, Ordering::Relaxed);
-    let _ = writer.join();
-    let writes = acknowledged.lock().map_or(0, |all| all.len());
-    println!("{} acknowledged; {:?}", count(writes, "write", "writes"), soak.counts);
-    outcome.with_context(|| format!("seed {seed}"))?;
+    let written =
+        writers.into_iter().try_for_each(|writer| writer.join().unwrap_or_else(|_| bail!("a client died")));
+    println!("{} acknowledged; {:?}", count(clients.acknowledged(), "write", "writes"), soak.counts);
+    outcome.and(written).with_context(|| format!("seed {seed}"))?;
     ensure!(soak.counts.restores > 0 && soak.counts.compared > 0, "nothing was restored");
+    ensure!(!options.v3 || soak.counts.bases > 0 || options.minutes < 5, "no base was taken");
     println!("no acknowledged write before a reported point was missing");
     Ok(())
-}
-
-/// Writes keys, each with a name of its own, wherever a member answers.
-fn write(urls: &[String], acknowledged: &Acknowledged, done: &AtomicBool) {
-    let mut connections: Vec<Connection> =
-        urls.iter().filter_map(|url| address_of(url).ok()).map(Connection::new).collect();
-    for number in 0u64.. {
-        if done.load(Ordering::Relaxed) {
-            return;
-        }
-        let key = format!("/soak/{}/{number}", number % 50);
-        let at = usize::try_from(number).unwrap_or(0) % connections.len();
-        let form = format!("value=v{number}");
-        match connections[at].request("PUT", &format!("/v2/keys{key}"), Some(&form)) {
-            Ok(reply) if reply.status == 201 => {
-                let index = reply.header("x-raft-index").and_then(|index| index.parse().ok());
-                if let (Some(index), Ok(mut all)) = (index, acknowledged.lock()) {
-                    all.push((key, index));
-                }
-            }
-            // Down, or without a leader: what was not acknowledged is not promised.
-            _ => thread::sleep(Duration::from_millis(50)),
-        }
-    }
 }
 
 struct Soak {
@@ -134,21 +122,25 @@ struct Soak {
     reported: BTreeMap<String, u64>,
     /// Members that were killed, and when they come back.
     down: Vec<(usize, Instant)>,
+    v3: bool,
 }
 
 impl Soak {
-    fn run(&mut self, time: Duration, acknowledged: &Acknowledged) -> Result<()> {
+    fn run(&mut self, time: Duration, clients: &dyn Clients) -> Result<()> {
         let began = Instant::now();
         let mut restored = Instant::now();
         while began.elapsed() < time {
             let name = NAMES[self.random.below(3)];
+            if self.v3 && self.random.below(12) == 0 {
+                self.take_base(name)?;
+            }
             self.back_up(name)?;
             self.trouble()?;
             if restored.elapsed() >= RESTORE {
                 restored = Instant::now();
                 self.remote.up()?;
                 let name = NAMES[self.random.below(3)];
-                self.restore(name, acknowledged)?;
+                self.restore(name, clients)?;
                 println!("{:>4} s: {:?}", began.elapsed().as_secs(), self.counts);
             }
         }
@@ -180,29 +172,44 @@ impl Soak {
         Ok(())
     }
 
-    /// One cycle of a node; one in six is killed somewhere in it.
+    /// One cycle of a node.
     fn back_up(&mut self, name: &str) -> Result<()> {
-        let log = self.dir.join(format!("{name}.backup.log"));
+        let Some((code, said)) = self.killed_sometimes(name, &["backup"])? else { return Ok(()) };
+        self.counts.backups += 1;
+        match code {
+            0 => self.note(name, &said)?,
+            // The remote is down, or a file was purged under our eyes.
+            _ => self.counts.failed += 1,
+        }
+        ensure!([0, 12, 13].contains(&code), "backup of {name} ended with {code}: {said}");
+        Ok(())
+    }
+
+    /// A new base; the next backup begins a generation with it.
+    fn take_base(&mut self, name: &str) -> Result<()> {
+        let Some((code, said)) = self.killed_sometimes(name, &["base", "--now"])? else { return Ok(()) };
+        match code {
+            0 => self.counts.bases += 1,
+            _ => self.counts.failed += 1,
+        }
+        ensure!([0, 12, 13].contains(&code), "base of {name} ended with {code}: {said}");
+        Ok(())
+    }
+
+    /// How it ended, and what it said; one in six is killed somewhere in it.
+    fn killed_sometimes(&mut self, name: &str, arguments: &[&str]) -> Result<Option<(i32, String)>> {
+        let log = self.dir.join(format!("{name}.{}.log", arguments[0]));
         let mut command = self.program(name, name)?;
-        command.arg("backup").stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&log)?);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&log)?);
         let mut child = command.spawn()?;
         let kill = self.random.below(6) == 0;
         let limit = if kill { Duration::from_millis(self.random.below(600) as u64) } else { LIMIT };
         match wait(&mut child, limit)? {
-            Some(code) => {
-                let said = fs::read_to_string(&log)?;
-                self.counts.backups += 1;
-                match code {
-                    0 => self.note(name, &said)?,
-                    // The remote is down, or a file was purged under our eyes.
-                    _ => self.counts.failed += 1,
-                }
-                ensure!([0, 12, 13].contains(&code), "backup of {name} ended with {code}: {said}");
-            }
+            Some(code) => return Ok(Some((code, fs::read_to_string(&log)?))),
             None if kill => self.counts.killed_backups += 1,
-            None => bail!("a backup of {name} took longer than {LIMIT:?}"),
+            None => bail!("a {} of {name} took longer than {LIMIT:?}", arguments[0]),
         }
-        Ok(())
+        Ok(None)
     }
 
     fn note(&mut self, name: &str, said: &str) -> Result<()> {
@@ -214,37 +221,25 @@ impl Soak {
     }
 
     /// Restores a node's archive into a folder of its own, and looks for every write that must be there.
-    fn restore(&mut self, name: &str, acknowledged: &Acknowledged) -> Result<()> {
+    fn restore(&mut self, name: &str, clients: &dyn Clients) -> Result<()> {
         let Some(&reported) = self.reported.get(name) else { return Ok(()) };
-        let expected: Vec<String> = acknowledged
-            .lock()
-            .map_err(|_| anyhow::anyhow!("the writer died"))?
-            .iter()
-            .filter(|(_, index)| *index <= reported)
-            .map(|(key, _)| key.clone())
-            .collect();
         remove_dir_if_there(&self.dir.join("restored"))?;
         self.make_node("restored", name)?;
         let mut member = Member::new(&self.tools, "restored", &self.dir.join("restored/var/lib/etcd2"))?;
+        if self.v3 {
+            member.without_v2();
+        }
         let mut command = self.program("restored", name)?;
         command.envs(&member.environment).env("ETCD_RESTORE_MASTER_ADV_PEER_URLS", &member.peer_url);
-        command.env("ETCD_DATA_DIR", "/var/lib/etcd2").arg("restore");
+        command.env("ETCD_DATA_DIR", "/var/lib/etcd2").args(["restore", "--clone"]);
         let output = command.output()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.success(), "restore of {name}: {}: {said}", output.status);
         member.start()?;
-        let keys = dump(&member.client_url)?;
-        let missing: Vec<&String> = expected.iter().filter(|key| !keys.contains_key(*key)).collect();
-        ensure!(
-            missing.is_empty(),
-            "{} of {} writes up to index {reported} of {name} are missing, first {:?}: {said}",
-            missing.len(),
-            expected.len(),
-            missing.first()
-        );
+        let compared = clients.compare(&member, reported);
+        self.counts.compared += compared.with_context(|| format!("{name} up to index {reported}: {said}"))?;
         member.kill()?;
         self.counts.restores += 1;
-        self.counts.compared += expected.len() as u64;
         Ok(())
     }
 
@@ -271,77 +266,6 @@ impl Soak {
         }
         command.arg("--root").arg(self.dir.join(name));
         Ok(command)
-    }
-}
-
-/// The remote: rclone serving a folder by WebDAV.
-struct Served {
-    rclone: PathBuf,
-    folder: PathBuf,
-    port: Port,
-    process: Option<Child>,
-    back: Instant,
-}
-
-impl Served {
-    fn start(tools: &Tools, folder: &Path) -> Result<Self> {
-        create_dirs(folder, 0o700)?;
-        let (rclone, port) = (tools.rclone.clone(), Port::reserve()?);
-        let mut served = Self { rclone, folder: folder.into(), port, process: None, back: Instant::now() };
-        served.up()?;
-        Ok(served)
-    }
-
-    fn up_if_due(&mut self) -> Result<()> {
-        if self.process.is_none() && self.back <= Instant::now() { self.up() } else { Ok(()) }
-    }
-
-    /// Starts it, and waits until it answers.
-    fn up(&mut self) -> Result<()> {
-        if self.process.is_some() {
-            return Ok(());
-        }
-        let mut command = Command::new(&self.rclone);
-        command.args(["serve", "webdav", "--addr", &self.port.address().to_string()]).arg(&self.folder);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.process = Some(command.spawn()?);
-        let began = Instant::now();
-        while TcpStream::connect_timeout(&self.port.address(), LIMIT).is_err() {
-            ensure!(began.elapsed() < LIMIT, "the remote does not start");
-            thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
-    }
-
-    fn kill(&mut self, away: Duration) -> Result<()> {
-        if let Some(mut process) = self.process.take() {
-            process.kill()?;
-            process.wait()?;
-            self.back = Instant::now() + away;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.kill(Duration::ZERO);
-    }
-}
-
-/// How it ended; `None`: not in time, and it was killed.
-fn wait(child: &mut Child, limit: Duration) -> Result<Option<i32>> {
-    let began = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status.code().unwrap_or(-1)));
-        }
-        if began.elapsed() >= limit {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        thread::sleep(Duration::from_millis(5));
     }
 }
 

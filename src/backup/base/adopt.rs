@@ -1,0 +1,82 @@
+//! The part that begins a generation with a base: the snapshot and the log that were kept beside the store, and the log behind them up
+//! to now. So the generation begins where the one before it has ended, or further.
+
+use anyhow::Result;
+
+use super::prepared::{Prepared, longer};
+use crate::archive::lineage::Parent;
+use crate::archive::link;
+use crate::archive::part::{Head, Written};
+use crate::backup::capture::{Capture, Follow};
+use crate::backup::spool::Spool;
+use crate::backup::state::{Checked, State};
+use crate::etcd::datadir::DataDir;
+
+/// A base that waits for its generation to begin, and the log behind it.
+#[derive(Debug)]
+pub struct Ready {
+    /// The base.
+    pub prepared: Prepared,
+    /// What the log has become since.
+    pub more: Option<Box<Capture>>,
+}
+
+impl Ready {
+    /// That of a backup directory, if the remote has all of the store; why not, if the log does not go on there any more.
+    ///
+    /// # Errors
+    /// It cannot be read, or etcd's log cannot.
+    pub fn load(
+        prepared: Option<Prepared>,
+        dir: &DataDir,
+    ) -> Result<Option<std::result::Result<Self, String>>> {
+        let Some(prepared) = prepared.filter(|prepared| prepared.progress.arrived) else { return Ok(None) };
+        Ok(Some(match prepared.follow(dir)? {
+            Follow::On(more) => Ok(Self { prepared, more: Some(more) }),
+            Follow::Nothing(_) => Ok(Self { prepared, more: None }),
+            Follow::Broken(why) => Err(why),
+        }))
+    }
+
+    /// Writes the part into the spool; gives the state behind it, in which it is still to be sent. `before` is that of the generation
+    /// that ends.
+    ///
+    /// # Errors
+    /// What was kept is damaged, or the part cannot be written.
+    pub fn begin(
+        &self,
+        spool: &Spool,
+        before: Option<&State>,
+        parent: Option<Parent>,
+        looked: u64,
+    ) -> Result<(State, Written)> {
+        let (prepared, more) = (&self.prepared, self.more.as_deref());
+        let kept = prepared.part()?;
+        let head = Head {
+            parent,
+            predecessor: prepared.progress.pieces().link,
+            db: Some(prepared.progress.size),
+            marks: before.map(|before| before.marks.clone()).unwrap_or_default(),
+            ..longer(&kept.head, more, looked)
+        };
+        let to = spool.generation(head.generation_name())?;
+        let written = prepared.write(&kept, head.clone(), more, &to)?;
+        let log = &prepared.log.state;
+        let behind = match more {
+            Some(more) => more.state_behind(Some(log), &log.folder, &head, &written, looked),
+            None => log.clone(),
+        };
+        let state = State {
+            checksum: written.checksum.clone(),
+            link: written.link.clone(),
+            content: link::content("", &written.checksum),
+            time: head.time,
+            clock: looked,
+            checked: Checked { sequence: 0, link: written.link.clone() },
+            sent: before.and_then(|before| before.sent),
+            pending: Some(format!("{}/{}", head.generation_name(), written.name)),
+            ..behind
+        };
+        Ok((state, written))
+    }
+}
