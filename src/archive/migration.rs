@@ -140,6 +140,21 @@ mod tests {
     }
 
     #[test]
+    fn the_pieces_of_a_v3_store_go_with_their_base() {
+        let piece = PieceName { number: 0, applied: 9, size: 50, predecessor: 0, link: 77 };
+        let base = part(2, 0xa, 20);
+        let (folder, name) = base.path.split_once('/').unwrap();
+        let name = PartName { predecessor: piece.link, ..PartName::parse(name).unwrap() };
+        let from = [of(&format!("{folder}/{piece}"), 50), of(&format!("{folder}/{name}"), 100)];
+        assert_eq!(left(&from, &[], &[]).unwrap(), from);
+        assert_eq!(left(&from, &[from[1].clone()], &[]).unwrap(), [from[0].clone()]);
+        let cut = Object { size: 49, ..from[0].clone() };
+        assert_eq!(left(&from, &[cut, from[1].clone()], &[]).unwrap(), [from[0].clone()]);
+        let larger = Object { size: 51, ..from[0].clone() };
+        assert!(left(&from, &[larger], &[]).is_err());
+    }
+
+    #[test]
     fn a_copy_goes_into_a_differently_numbered_folder_of_one_history() {
         let from = [part(4, 0xa, 40)];
         for (to, parents) in [

@@ -9,6 +9,7 @@ use crate::archive::retention::accepted::Accepted;
 use crate::archive::retention::{self, Plan, Verdict, apply};
 use crate::exit::{Exit, fault};
 use crate::node::Node;
+use crate::remote::Remote as _;
 use crate::remote::rclone::Rclone;
 use crate::sys::root::Root;
 use crate::sys::terminal;
@@ -21,7 +22,8 @@ pub(super) fn run(root: &Root, options: &args::Prune) -> Result<Exit> {
         let what = "a backup, restore or join is in progress";
         return Err(fault(Exit::Refused, what, "run it again when that has finished"));
     }
-    let entries = catalog::read(&remote, &settings.machine_id)?;
+    let objects = remote.list(&settings.machine_id)?;
+    let entries = catalog::of(&remote, &settings.machine_id, &objects)?;
     let mut accepted = Accepted::load(&settings.backup_dir, &settings.folder());
     if options.accept {
         accepted = retention::accept(&entries);
@@ -29,7 +31,7 @@ pub(super) fn run(root: &Root, options: &args::Prune) -> Result<Exit> {
             accepted.save(&settings.backup_dir, &settings.folder())?;
         }
     }
-    let plan = apply::plan(&settings, &entries, &accepted)?;
+    let plan = apply::plan(&settings, (&objects, &entries), &accepted)?;
     if options.json {
         terminal::print(&json(&plan, options.dry_run));
     } else {
@@ -43,7 +45,7 @@ pub(super) fn run(root: &Root, options: &args::Prune) -> Result<Exit> {
         ));
     }
     if !options.dry_run {
-        apply::remove(&remote, &settings.machine_id, &entries, &plan)?;
+        apply::remove(&remote, &settings.machine_id, (&objects, &entries), &plan)?;
     }
     Ok(Exit::Done)
 }

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use super::report::{About, Doubt, Found, PROTOCOL, Report};
 use crate::archive::catalog::by_folder;
 use crate::archive::lineage::{Parent, Record, RecordedMember};
-use crate::archive::{chain, recovery_records};
+use crate::archive::chain::{self, Generation};
+use crate::archive::recovery_records;
 use crate::cluster::access::Access;
 use crate::cluster::api;
 use crate::etcd::datadir::DataDir;
@@ -165,8 +166,8 @@ fn archive(settings: &Settings, folders: &[(String, Vec<Object>)]) -> Result<Opt
         anyhow::bail!("a backup of etcd2-backup-coreos does not say how new it is: restore it by hand");
     }
     let all = chain::generations(objects);
-    let newest = all.iter().rev().find_map(|generation| Some((generation.name, generation.last()?)));
-    Ok(newest.map(|(name, part)| Found {
+    let newest = all.iter().rev().find_map(|generation| Some((generation, generation.last()?)));
+    Ok(newest.map(|(Generation { name, pieces, .. }, part)| Found {
         cluster_id: name.cluster_id,
         member_id: name.member_id,
         generation: name.number,
@@ -174,7 +175,7 @@ fn archive(settings: &Settings, folders: &[(String, Vec<Object>)]) -> Result<Opt
         term: part.term,
         parents: Vec::new(),
         members: Vec::new(),
-        v3: false,
+        v3: !pieces.is_empty(),
     }))
 }
 

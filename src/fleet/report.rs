@@ -141,7 +141,7 @@ pub struct Found {
     pub parents: Vec<Parent>,
     /// The members in its list at that entry; none where only its end was looked at.
     pub members: Vec<RecordedMember>,
-    /// It has data in the v3 store, which no backup has.
+    /// It has data in the v3 store: not every backup has what its member had there.
     pub v3: bool,
 }
 

@@ -16,6 +16,7 @@ use crate::cluster::find::Cluster;
 use crate::cluster::{Membership, api};
 use crate::etcd::datadir::Family;
 use crate::etcd::rewrite::{Purpose, Rewrite};
+use crate::etcd::v3::base::Base as V3Base;
 use crate::join::preflight::NEEDED_BYTES;
 use crate::node::Node;
 use crate::node::member_dir::places::Places;
@@ -146,16 +147,22 @@ fn source_of(remote: &dyn Remote, record: &Record, incoming: &Scratch) -> Result
     if record.generation > 0 || chain::is_original(&objects) {
         return Ok((from_record::source(remote, record, incoming)?, record.index));
     }
-    // A disk was restored. What that machine had backed up of it by then is a part of it, but without a v3 store: members that begin
-    // with other v3 stores than their leader would serve other values, and nobody would notice.
-    ensure!(record.v3.is_none(), "it was restored from a disk with a v3 store, which no backup has");
+    // A disk was restored. What that machine had backed up of it by then is a part of it.
     let part = record.backed_up.as_ref().context("it was restored from a disk that has no known backup")?;
     let wanted = (part.generation, part.checksum.as_str());
     let source = open::opened(fetch::recorded(remote, folder, &objects, wanted, incoming)?);
     ensure!(source.v3_data.is_none(), "the backup leaves out what the member had in the v3 store");
+    let last = part.index.min(record.index);
+    // Members that begin with other v3 stores than their leader would serve other values, and nobody would notice.
+    match (record.v3, source.contents.v3.as_ref().map(V3Base::applied)) {
+        (None, None) => {}
+        (Some(_), Some(applied)) => ensure!(applied <= last, "the v3 store in its backup is newer"),
+        (Some(_), None) => bail!("it was restored from a disk with a v3 store, which its backup does not have"),
+        (None, Some(_)) => bail!("the v3 store in its backup was given up"),
+    }
     ensure!(
         source.hash == part.checksum && source.contents.metadata.cluster_id == record.source_cluster_id,
         "the backup is not the one that the record names"
     );
-    Ok((source, part.index.min(record.index)))
+    Ok((source, last))
 }

@@ -214,18 +214,39 @@ fn archive(
             if wanted == Wanted::default() { legacy::before(remote, folder, scratch)? } else { None };
         return before.ok_or_else(|| nothing_there(settings, remote, folder));
     }
-    if wanted.generation.is_none() && chain::is_original(&objects) {
+    let error = match listed((remote, scratch), folder, &objects, wanted) {
+        Err(e) if matches!(exit_of(&e), Exit::Remote | Exit::Corrupt) => e,
+        done => return done,
+    };
+    // What was pruned or merged meanwhile is no loss: what took its place is there.
+    match remote.list(folder) {
+        Ok(again) if !again.is_empty() && objects.iter().any(|object| !again.contains(object)) => {
+            log::info!("{folder} has changed since it was listed ({error:#}); starting over once");
+            listed((remote, scratch), folder, &again, wanted)
+        }
+        _ => Err(error),
+    }
+}
+
+/// The same of a folder of which these objects are listed.
+fn listed(
+    (remote, scratch): (&dyn Remote, &Scratch),
+    folder: &str,
+    objects: &[Object],
+    wanted: Wanted,
+) -> Result<Source> {
+    if wanted.generation.is_none() && chain::is_original(objects) {
         if wanted.point.is_some() {
             let what = "etcd2-backup-coreos kept one state only: there is no other restore point";
             return Err(fault(Exit::NotFound, what, "leave out --at and --raft-index to restore that one"));
         }
-        return legacy::either(remote, folder, &objects, scratch);
+        return legacy::either(remote, folder, objects, scratch);
     }
     if let Some(point) = wanted.point {
-        return past((remote, scratch), folder, &objects, wanted, point);
+        return past((remote, scratch), folder, objects, wanted, point);
     }
-    let mut source = opened(fetch::fetch(remote, folder, &objects, wanted, scratch)?);
-    newest::of_folder(remote, folder, &chain::generations(&objects), &mut source)?;
+    let mut source = opened(fetch::fetch(remote, folder, objects, wanted, scratch)?);
+    newest::of_folder(remote, folder, &chain::generations(objects), &mut source)?;
     Ok(source)
 }
 
@@ -276,6 +297,10 @@ fn at_place(
         }
         if !why.is_empty() {
             log::info!("the last entry before that time has the index {index}, {why}");
+            // A v3 store's own log carries no time.
+            if let (true, Some(said)) = (source.contents.v3.is_some(), place.exactness(index, &marks)) {
+                log::info!("{said}");
+            }
         }
         let point = source.contents.at(index).context("the point is not in its generation")?;
         // What was written to the v3 store behind the point is not missing in it.

@@ -104,9 +104,12 @@ impl Plan {
     /// Tells what becomes of the v3 store.
     fn say_v3(&self, source: &Source) {
         let Some(v3) = &source.contents.v3 else { return };
+        let points = match source.origin {
+            Origin::Local | Origin::File => "; a disk gives its newest state, older points need a backup",
+            Origin::Archive { .. } | Origin::Original(_) => "",
+        };
         log::info!(
-            "the v3 store: {} at revision {}, with {} of the WAL after it; a disk gives its newest state, older points need \
-             a backup",
+            "the v3 store: {} at revision {}, with {} of the WAL after it{points}",
             bytes(v3.size),
             v3.state.revision,
             count(self.record.index.saturating_sub(v3.applied()), "entry", "entries"),

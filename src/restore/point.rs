@@ -140,6 +140,27 @@ impl<'a> Place<'a> {
 }
 
 impl Place<'_> {
+    /// How exactly the moment is known, by what was seen of the log before and after it; `None` where nothing was.
+    pub fn exactness(&self, index: u64, marks: &[Mark]) -> Option<String> {
+        let parts = self.generation.parts.iter().map(|part| Mark { time: part.time, index: part.last });
+        let mut seen: Vec<Mark> = parts.chain(marks.iter().copied()).collect();
+        seen.sort_unstable_by_key(|mark| (mark.time, mark.index));
+        let behind = seen.iter().position(|mark| mark.time > self.seconds).unwrap_or(seen.len());
+        let before = seen.get(behind.checked_sub(1)?)?;
+        if before.index != index {
+            return None;
+        }
+        let known = format!("index {index} is the last one known at {}", time::rfc3339(before.time));
+        Some(match seen.get(behind) {
+            Some(mark) => format!(
+                "the entries between {} and {} cannot be told apart: {known}",
+                time::rfc3339(before.time),
+                time::rfc3339(mark.time)
+            ),
+            None => format!("{known}: nothing later is in the generation"),
+        })
+    }
+
     /// What was found, if the generation can be restored to it: a v3 store has no state before its last entry.
     fn not_below<T>(&self, index: u64, found: T) -> Result<Option<(u64, T)>> {
         let Some(lowest) =
@@ -381,6 +402,28 @@ mod tests {
             let found = place.index(Ticks::default(), &marks).unwrap().unwrap();
             assert_eq!(found.0, expected, "{seconds}");
         }
+    }
+
+    #[test]
+    fn how_exact_a_moment_is_is_said() {
+        let all = two();
+        let said = |seconds: u64, index, marks: &[Mark]| {
+            let place = Place::of(Point::At(seconds * NANOSECONDS), &[&all[0]]).unwrap().pop().unwrap();
+            place.exactness(index, marks)
+        };
+        let apart = |from: &str, to: &str, index| {
+            Some(format!(
+                "the entries between 1970-01-01T00:{from}Z and 1970-01-01T00:{to}Z cannot be told apart: index {index} is the \
+                 last one known at 1970-01-01T00:{from}Z"
+            ))
+        };
+        let mark = [Mark { time: 1050, index: 85 }];
+        assert_eq!(said(1040, 80, &[]), apart("17:10", "17:40", 80));
+        assert_eq!(said(1040, 80, &mark), apart("17:10", "17:30", 80));
+        assert_eq!(said(1055, 85, &mark), apart("17:30", "17:40", 85));
+        // By the leader's clock; before all, and behind all.
+        assert_eq!((said(1040, 84, &[]), said(999, 50, &[])), (None, None));
+        assert!(said(1200, 130, &[]).unwrap().contains("nothing later"));
     }
 
     #[test]

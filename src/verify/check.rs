@@ -67,7 +67,7 @@ impl Noted {
         let mut checked = Vec::new();
         for generation in chosen {
             step.rename(format!("verifying generation {}", generation.name.number));
-            strays(generation)
+            strays(generation, objects)
                 .iter()
                 .for_each(|path| log::info!("{path} is not part of any restore point (orphan)"));
             let known = outcome::known(self.state.as_ref(), &self.verified, generation.name);

@@ -8,11 +8,11 @@ use super::finding::{Finding, Kind};
 use super::plan::{Scope, batches};
 use crate::archive::chain::Generation;
 use crate::archive::check::Check;
-use crate::archive::names::PartName;
+use crate::archive::names::{PartName, PieceName};
 use crate::archive::part::Part;
 use crate::archive::pieces::Pieces;
-use crate::exit::{Exit, OrFault, exit_of};
-use crate::remote::{Proof, Remote};
+use crate::exit::{Exit, exit_of};
+use crate::remote::{Object, Proof, Remote};
 use crate::sys::fs::remove_if_there;
 use crate::sys::room::Scratch;
 
@@ -68,21 +68,20 @@ impl<R: Remote> Reader<'_, R> {
     ) -> Result<()> {
         for (part, brought) in batch.iter().zip(self.bring(generation, batch)?) {
             let path = self.scratch.dir().join(generation.path(part));
-            let checked = match brought {
-                Ok(()) => Part::open(&path, generation.name, *part).and_then(|opened| {
-                    self.pieces(generation, &opened)?;
-                    check.part(&opened)
-                }),
+            let opened = brought.and_then(|()| Part::open(&path, generation.name, *part));
+            let checked = match opened {
+                Ok(opened) => match self.pieces(generation, &opened)? {
+                    Some(finding) => {
+                        read.findings.push(finding);
+                        Ok(())
+                    }
+                    None => check.part(&opened),
+                },
                 Err(e) => Err(e),
             };
-            match checked {
-                Ok(()) => {}
-                // A format that this program does not read is no damage, and no room is none either.
-                Err(e) if !matches!(exit_of(&e), Exit::Corrupt | Exit::Remote) => return Err(e),
-                Err(e) => {
-                    let kind = if exit_of(&e) == Exit::Corrupt { Kind::Damaged } else { Kind::Unreadable };
-                    read.findings.push(Finding::of(generation, part, reason(&e), kind));
-                }
+            if let Err(e) = checked {
+                let Some(kind) = kind(&e) else { return Err(e) };
+                read.findings.push(Finding::of(generation, part, reason(&e), kind));
             }
             read.parts += 1;
             read.bytes += generation.bytes_of(part);
@@ -91,20 +90,30 @@ impl<R: Remote> Reader<'_, R> {
     }
 
     /// Checks the pieces of the v3 store that a base begins with, one at a time.
-    fn pieces(&self, generation: &Generation, base: &Part) -> Result<()> {
+    fn pieces(&self, generation: &Generation, base: &Part) -> Result<Option<Finding>> {
         if !base.head.is_in_pieces() {
-            return Ok(());
+            return Ok(None);
         }
         let mut pieces = Pieces::default();
         for (name, object) in generation.pieces.iter().zip(generation.piece_objects()) {
-            let (dir, leave) = (self.scratch.dir(), self.scratch.leave());
-            self.remote.get(self.folder, std::slice::from_ref(&object), dir, leave, Proof::Remote)?;
-            let path = dir.join(&object.path);
-            pieces.read(&path, *name, &mut io::sink())?;
-            remove_if_there(&path)?;
+            if let Err(e) = self.piece(&mut pieces, *name, &object) {
+                // A remote that is down says nothing about the piece.
+                let kind =
+                    kind(&e).filter(|kind| *kind == Kind::Damaged || self.remote.list(self.folder).is_ok());
+                let Some(kind) = kind else { return Err(e) };
+                return Ok(Some(Finding::of_piece(generation, name, reason(&e), kind)));
+            }
         }
-        let what = format!("the base of generation {} is corrupt", generation.name.number);
-        pieces.are_of(&base.head).or_fault(Exit::Corrupt, what, "no restore point of it can be used")
+        let wrong = pieces.are_of(&base.head).err().zip(generation.parts.first());
+        Ok(wrong.map(|(e, part)| Finding::of(generation, part, format!("{e:#}"), Kind::Damaged)))
+    }
+
+    fn piece(&self, pieces: &mut Pieces, name: PieceName, object: &Object) -> Result<()> {
+        let (dir, leave) = (self.scratch.dir(), self.scratch.leave());
+        self.remote.get(self.folder, std::slice::from_ref(object), dir, leave, Proof::Remote)?;
+        let path = dir.join(&object.path);
+        pieces.read(&path, name, &mut io::sink())?;
+        remove_if_there(&path)
     }
 
     /// Brings parts in one call, or one by one when one of them keeps the others from coming: behind crypt, rclone
@@ -131,6 +140,16 @@ impl<R: Remote> Reader<'_, R> {
             }
         }
         Ok(brought)
+    }
+}
+
+/// What befell an object that could not be used; `None`: a format that this program does not read is no damage, and no room is none
+/// either.
+fn kind(error: &anyhow::Error) -> Option<Kind> {
+    match exit_of(error) {
+        Exit::Corrupt => Some(Kind::Damaged),
+        Exit::Remote => Some(Kind::Unreadable),
+        _ => None,
     }
 }
 

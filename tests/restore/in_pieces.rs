@@ -11,7 +11,11 @@ use etcd2_backup::etcd::datadir::DataDir;
 use testkit::node::Node;
 
 /// One that is being written.
-pub(crate) struct Generation(State);
+pub(crate) struct Generation {
+    state: State,
+    /// The last entry of the v3 store that it begins with: nothing before it can be restored.
+    pub(crate) lowest: u64,
+}
 
 impl Generation {
     /// Begins one with all that the disk of a node has whose etcd does not run, captured at this time.
@@ -26,21 +30,21 @@ impl Generation {
             pieces.write(&folder, v3.applied(), &mut piece).unwrap();
         }
         let head = Head { predecessor: pieces.link, ..head };
-        Self(written(node, &capture, None, &head))
+        Self { lowest: v3.applied(), state: written(node, &capture, None, &head) }
     }
 
     /// Goes on with what the log has more, captured at this time.
     pub(crate) fn add(&mut self, node: &Node, time: u64) {
-        let capture = capture::next(&disk(node), Some(&self.0)).unwrap().new.unwrap();
-        let State { generation, sequence, link, .. } = self.0.clone();
+        let capture = capture::next(&disk(node), Some(&self.state)).unwrap().new.unwrap();
+        let State { generation, sequence, link, .. } = self.state.clone();
         let more =
             Head { generation, sequence: sequence + 1, predecessor: link, time, ..head(node, &capture) };
-        self.0 = written(node, &capture, Some(&self.0), &more);
+        self.state = written(node, &capture, Some(&self.state), &more);
     }
 
     /// The last entry in it.
     pub(crate) fn last(&self) -> u64 {
-        self.0.last.index
+        self.state.last.index
     }
 }
 

@@ -14,8 +14,10 @@ fn client(node: &Node) -> Client {
     Client::new(&node.etcd.client_url).unwrap()
 }
 
-/// What the store holds, and etcd's sum over it.
-fn seen(tools: &Tools, node: &Node) -> (Store, (u64, u64)) {
+/// What a store holds, and etcd's sum over it.
+type Seen = (Store, (u64, u64));
+
+fn seen(tools: &Tools, node: &Node) -> Seen {
     let mut v3 = client(node);
     let store = v3.store().unwrap();
     (store.clone(), v3.hash(&tools.etcdctl, store.revision).unwrap())
@@ -32,8 +34,9 @@ fn write(node: &Node, dir: &str) {
     v3.put_leased(&format!("{dir}/leased"), "x", lease).unwrap();
 }
 
-/// A node with a generation of three parts, a minute after each other from 1,000,000,000 on, and what it had with each.
-fn backed_up(tools: &Tools, snapshot_count: &str, dir: &str) -> (Node, Vec<(u64, (Store, (u64, u64)))>) {
+/// A node with a generation of three parts, a minute after each other from 1,000,000,000 on; the last entry of each, and what the node
+/// had with it; and the lowest index that can be restored.
+fn backed_up(tools: &Tools, snapshot_count: &str, dir: &str) -> (Node, Vec<(u64, Seen)>, u64) {
     let mut node = Node::new(PROGRAM, tools);
     node.etcd.set("ETCD_SNAPSHOT_COUNT", snapshot_count);
     node.etcd.start().unwrap();
@@ -50,14 +53,14 @@ fn backed_up(tools: &Tools, snapshot_count: &str, dir: &str) -> (Node, Vec<(u64,
         generation.add(&node, 1_000_000_000 + 60 * minute);
         ends.push(generation.last());
     }
-    (node, ends.into_iter().zip(all).collect())
+    (node, ends.into_iter().zip(all).collect(), generation.lowest)
 }
 
 #[test]
 fn every_point_from_the_base_on_comes_back_and_none_before_it() {
     for tools in Tools::all_with_v3() {
         for snapshot_count in ["100000", "10"] {
-            let (mut node, points) = backed_up(tools, snapshot_count, "/some");
+            let (mut node, points, lowest) = backed_up(tools, snapshot_count, "/some");
             let what = format!("{} {snapshot_count}", tools.etcd.display());
             node.destroy_data().unwrap();
             let newest = points.last().unwrap();
@@ -72,15 +75,16 @@ fn every_point_from_the_base_on_comes_back_and_none_before_it() {
                 assert_eq!(seen(tools, &node), *expected, "{what} {index}");
                 node.etcd.kill().unwrap();
             }
-            let before = (points[0].0 - 1).to_string();
-            let nearest = format!("the nearest that can be restored: {}", points[0].0);
+            node.ok(&["restore", "--plan", "--raft-index", &lowest.to_string()]);
+            let before = (lowest - 1).to_string();
+            let nearest = format!("the nearest that can be restored: {lowest}");
             for more in [&[][..], &["--generation", "1"]] {
                 let arguments = [&["restore", "--raft-index", &before], more].concat();
-                node.refused(&arguments, 13, &[&nearest, "list --points"]);
+                node.refused(&arguments, 12, &[&nearest, "list --points"]);
             }
             node.refused(
                 &["restore", "--at", "2001-09-09T01:46:39Z"],
-                13,
+                12,
                 &["begins later", "list --points"],
             );
             node.ok(&["restore", "--at", "2001-09-09T01:47:45Z"]);
@@ -93,7 +97,7 @@ fn every_point_from_the_base_on_comes_back_and_none_before_it() {
 #[test]
 fn the_revision_moves_beyond_all_that_came_after_an_older_point() {
     let Some(tools) = Tools::all_with_v3().into_iter().next() else { return };
-    let (mut node, points) = backed_up(tools, "100000", "/registry/pods");
+    let (mut node, points, _) = backed_up(tools, "100000", "/registry/pods");
     let revision = |at: usize| points[at].1.0.revision;
     // What it has more than the archive: clients saw that too.
     node.etcd.start().unwrap();
@@ -124,7 +128,7 @@ fn the_revision_moves_beyond_all_that_came_after_an_older_point() {
 #[test]
 fn a_piece_that_is_damaged_or_gone_is_named() {
     let Some(tools) = Tools::all_with_v3().into_iter().next() else { return };
-    let (mut node, _) = backed_up(tools, "100000", "/some");
+    let (mut node, _, _) = backed_up(tools, "100000", "/some");
     node.destroy_data().unwrap();
     let pieces: Vec<_> =
         node.objects().into_iter().filter(|p| p.extension().is_some_and(|e| e == "piece")).collect();

@@ -76,6 +76,8 @@ pub struct Row {
     pub bytes: u64,
     /// The lowest index that can be restored.
     pub first_index: Option<u64>,
+    /// It begins with the v3 store.
+    pub v3: bool,
     /// The history that it continues, if it is a restored cluster's.
     pub continues: Option<Continues>,
     /// The newest part that this node has read again and found whole with all before it, see `verify`.
@@ -193,6 +195,7 @@ fn row(Entry { generation, base, .. }: Entry) -> Row {
         absent: generation.beyond.len(),
         bytes: generation.parts.iter().map(|p| generation.bytes_of(p)).sum(),
         first_index: generation.lowest(),
+        v3: !generation.pieces.is_empty(),
         continues: parent.map(|p| Continues {
             cluster_id: hex(p.cluster_id),
             generation: (p.generation > 0).then_some(p.generation),

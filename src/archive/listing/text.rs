@@ -66,6 +66,9 @@ fn rows(g: &Row, points: bool) -> Vec<Vec<String>> {
     let newest = g.points.last();
     let number = |n: Option<u64>| n.map_or("-".to_owned(), |n| n.to_string());
     let mut time = newest.map_or("none, its base is missing", |p| &p.time).to_owned();
+    if g.v3 {
+        time += &format!(", both stores, from index {}", number(g.first_index));
+    }
     if !g.whole && newest.is_some() {
         time += ", broken after it";
     } else if g.absent > 0 {

@@ -7,7 +7,7 @@ use crate::archive::retention::accepted::Accepted;
 use crate::archive::retention::{self, Plan};
 use crate::archive::verified::Verified;
 use crate::exit::next_step;
-use crate::remote::Remote;
+use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 use crate::sys::time;
 
@@ -26,26 +26,34 @@ pub fn by_itself(settings: &Settings, remote: &dyn Remote) {
 }
 
 fn try_by_itself(settings: &Settings, remote: &dyn Remote) -> Result<()> {
-    let entries = catalog::read(remote, &settings.machine_id)?;
+    let objects = remote.list(&settings.machine_id)?;
+    let entries = catalog::of(remote, &settings.machine_id, &objects)?;
     let accepted = Accepted::load(&settings.backup_dir, &settings.folder());
-    let plan = plan(settings, &entries, &accepted)?;
+    let plan = plan(settings, (&objects, &entries), &accepted)?;
     for doubt in &plan.doubts {
         log::warn!("older generations are kept until you confirm: {doubt}");
     }
     if !plan.doubts.is_empty() {
         log::warn!("hint: {ACCEPT}");
     }
-    remove(remote, &settings.machine_id, &entries, &plan)
+    remove(remote, &settings.machine_id, (&objects, &entries), &plan)
 }
 
-/// What the rules of this node keep and do not keep now.
+/// What the rules of this node keep and do not keep now of its folder, as it was listed.
 ///
 /// # Errors
 /// What was verified cannot be read, or is lost.
-pub fn plan(settings: &Settings, entries: &[Entry], accepted: &Accepted) -> Result<Plan> {
+pub fn plan(
+    settings: &Settings,
+    (objects, entries): (&[Object], &[Entry]),
+    accepted: &Accepted,
+) -> Result<Plan> {
     let verified = Verified::load(&settings.backup_dir, &settings.folder())?;
     verified.refuse_if_lost(&settings.backup_dir)?;
-    Ok(retention::plan(entries, &settings.keep, time::now(), accepted, &verified))
+    let mut plan = retention::plan(entries, &settings.keep, time::now(), accepted, &verified);
+    plan.verdicts.extend(retention::abandoned(objects, entries));
+    plan.verdicts.sort_by_key(|verdict| verdict.name);
+    Ok(plan)
 }
 
 /// Bases first: what is interrupted leaves generations without one, which nobody can take for whole, and which the next
@@ -53,8 +61,13 @@ pub fn plan(settings: &Settings, entries: &[Entry], accepted: &Accepted) -> Resu
 ///
 /// # Errors
 /// The remote does not do it.
-pub fn remove(remote: &dyn Remote, folder: &str, entries: &[Entry], plan: &Plan) -> Result<()> {
-    let objects = retention::objects(entries, plan);
+pub fn remove(
+    remote: &dyn Remote,
+    folder: &str,
+    (listed, entries): (&[Object], &[Entry]),
+    plan: &Plan,
+) -> Result<()> {
+    let objects = retention::objects(listed, entries, plan);
     if objects.bases.is_empty() && objects.others.is_empty() {
         return Ok(());
     }

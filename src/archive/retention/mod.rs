@@ -6,8 +6,10 @@
 use std::time::Duration;
 
 use super::catalog::Entry;
+use super::chain;
 use super::names::{GenerationName, PartName};
 use super::verified::Verified;
+use crate::remote::Object;
 use crate::settings::retention::Rules;
 use crate::sys::time;
 
@@ -90,10 +92,31 @@ pub struct Objects {
     pub others: Vec<String>,
 }
 
-/// What makes up the generations that are to be removed.
-pub fn objects(entries: &[Entry], plan: &Plan) -> Objects {
+/// Folders with pieces of a v3 store and no part, whose base never comes: a later generation of the same member is whole.
+pub fn abandoned(listed: &[Object], entries: &[Entry]) -> Vec<Verdict> {
+    let is_over = |name: &GenerationName| {
+        let later = |entry: &&Entry| {
+            let of = |name: GenerationName| (name.cluster_id, name.member_id);
+            of(entry.generation.name) == of(*name) && entry.generation.name.number > name.number
+        };
+        entries.iter().filter(later).any(|entry| entry.base.is_some() && !entry.generation.is_broken())
+    };
+    let reason = "without a base, which will not come any more: a later generation is there".to_owned();
+    let verdict = |name| Verdict { name, keep: false, reason: reason.clone() };
+    chain::unbegun(listed).into_iter().filter(is_over).map(verdict).collect()
+}
+
+/// What makes up the generations that are to be removed, of a folder that was listed.
+pub fn objects(listed: &[Object], entries: &[Entry], plan: &Plan) -> Objects {
     let names: Vec<GenerationName> = plan.removals().collect();
     let mut objects = Objects::default();
+    let unbegun: Vec<String> = chain::unbegun(listed)
+        .into_iter()
+        .filter(|name| names.contains(name))
+        .map(|name| format!("{name}/"))
+        .collect();
+    let of_unbegun = |object: &&Object| unbegun.iter().any(|folder| object.path.starts_with(folder));
+    objects.others.extend(listed.iter().filter(of_unbegun).map(|object| object.path.clone()));
     for Entry { generation, .. } in entries.iter().filter(|e| names.contains(&e.generation.name)) {
         let mut parts = generation.parts.iter().map(|part| generation.path(part));
         objects.bases.extend(parts.next());

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::archive::chain::Generation;
 use crate::archive::lineage::{self, Parent};
+use crate::archive::names::PieceName;
 use crate::archive::part::Head;
 use crate::archive::part::tests::head;
 use crate::archive::{catalog, verified};
@@ -217,6 +218,37 @@ fn another_clusters_newest_is_kept_for_its_time_and_what_links_the_clusters_is()
     let plan = judged(&all, &rules(100), MONDAY + 50 * HOUR);
     assert_eq!(plan.verdicts[0].reason, "the newest of member a of cluster b");
     assert_eq!(plan.verdicts[1].reason, "says what cluster c continues");
+}
+
+/// The backup of a store in pieces is cut off, and the next one begins a generation of its own.
+#[test]
+fn pieces_whose_base_will_not_come_are_removed() {
+    let piece = |number: u64, cluster_id| {
+        let name = GenerationName { number, cluster_id, member_id: 0xa, writer: 3 };
+        let piece = PieceName { number: 0, applied: 5, size: 10, predecessor: 0, link: 9 };
+        Object { path: format!("{name}/{piece}"), size: 10 }
+    };
+    let made = [Made::new(1, MONDAY, MONDAY + HOUR), Made::new(4, MONDAY + HOUR, MONDAY + 2 * HOUR)];
+    let mut broken = Made::new(8, MONDAY + HOUR, MONDAY + 2 * HOUR);
+    broken.there = There::NoBase;
+    let entries = entries(&[made.to_vec(), vec![broken]].concat());
+    // Behind 4 there is none that is whole; of another cluster there is none at all.
+    let mut listed = vec![piece(2, 0xc), piece(3, 0xc), piece(5, 0xc), piece(3, 0xd)];
+    let found = abandoned(&listed, &entries);
+    assert_eq!(found.iter().map(|verdict| verdict.name.number).collect::<Vec<_>>(), [2, 3]);
+    let plan = Plan { verdicts: found, doubts: Vec::new() };
+    let expected: Vec<String> = listed[..2].iter().map(|object| object.path.clone()).collect();
+    assert_eq!(objects(&listed, &entries, &plan).others, expected);
+    assert_eq!(
+        objects(&listed, &entries, &Plan { doubts: vec!["x".into()], ..plan.clone() }),
+        Objects::default()
+    );
+    // It came after all.
+    listed.push(Object { path: listed[0].path.replace(".piece", ".part"), size: 10 });
+    let base =
+        PartName { sequence: 0, first: 1, last: 9, term: 1, time: 0, size: 10, predecessor: 9, link: 7 };
+    listed[4].path = format!("{}/{base}", listed[0].path.split_once('/').unwrap().0);
+    assert_eq!(abandoned(&listed, &entries).len(), 1);
 }
 
 #[test]

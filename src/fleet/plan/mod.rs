@@ -52,20 +52,26 @@ fn freshest_way(nodes: &[Node], wish: Wish) -> Result<Way> {
     Ok(Way::Begin { first, take, end: best.found.end() })
 }
 
-/// No backup has data of the v3 store.
+/// A backup need not have what its member had in the v3 store.
 fn refuse_to_lose_v3(nodes: &[Node], wish: Wish, best: &Candidate<'_>) -> Result<()> {
-    let has_v3 = |node: &&Node| node.report.disk.as_ref().is_some_and(|disk| disk.v3);
-    let Some(node) = nodes.iter().find(has_v3).filter(|_| !best.is_disk && wish.source.is_none()) else {
+    if best.is_disk || best.found.v3 || wish.source.is_some() {
         return Ok(());
+    }
+    let of_node = |node: &Node| {
+        let Report { disk, archive, .. } = &node.report;
+        let has_v3 = |found: &Option<Found>| found.as_ref().is_some_and(|found| found.v3);
+        let what = if has_v3(disk) { "disk" } else { "backup" };
+        (has_v3(disk) || has_v3(archive)).then(|| (what, node.target.clone()))
     };
+    let Some((what, target)) = nodes.iter().find_map(of_node) else { return Ok(()) };
     let what = format!(
-        "the freshest data is {}, but no backup has v3 data, and the disk of {} has data in the v3 store",
-        best.describe(nodes),
-        node.target
+        "the freshest data is {}, a backup without a v3 store, and the {what} of {target} has data in the v3 store",
+        best.describe(nodes)
     );
     let hint = format!(
-        "to take that disk: --source {}; to take the backup and give the v3 data up: --source {}",
-        node.target, nodes[best.node].target
+        "to take what {target} has: --source {target}; to give the v3 data up and take the backup, on the node that is to be the \
+         founding member: sudo /opt/bin/etcd2-backup restore --from {} --generation {} --force",
+        nodes[best.node].report.machine_id, best.found.generation
     );
     Err(fault(Exit::Refused, what, hint))
 }

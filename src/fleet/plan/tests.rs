@@ -133,12 +133,17 @@ fn a_founder_that_has_less_is_told_by_entries_or_by_the_term() {
 }
 
 #[test]
-fn no_backup_takes_the_place_of_the_v3_data_on_a_disk() {
+fn no_backup_without_v3_data_takes_the_place_of_what_has_it() {
     let with_v3 = |index| Some(Found { v3: true, ..found(OLD, index).unwrap() });
     let all = nodes([(None, found(OLD, 9)), (with_v3(7), None), (found(OLD, 5), None)]);
     refused(&all, Wish::default(), Exit::Refused, "the disk of core@e1 has data in the v3 store");
     let of_one = Wish { source: Some(1), ..Wish::default() };
     assert_eq!(decide(&all, of_one).unwrap(), begin(1, Take::Disk, 7));
+    // One that has it is as good as a disk, and what says nothing of it is not.
+    let all = nodes([(None, with_v3(9)), (with_v3(7), None), (found(OLD, 5), None)]);
+    assert_eq!(decide(&all, Wish::default()).unwrap(), begin(0, of_archive(0), 9));
+    let all = nodes([(None, with_v3(7)), (None, found(OLD, 9)), (None, None)]);
+    refused(&all, Wish::default(), Exit::Refused, "the backup of core@e0 has data in the v3 store");
     // As fresh as any backup.
     let all = nodes([(None, found(OLD, 9)), (with_v3(9), None), (None, None)]);
     assert_eq!(decide(&all, Wish::default()).unwrap(), begin(1, Take::Disk, 9));

@@ -154,6 +154,8 @@ fn of_folder(folder: &Folder, own: bool, now: u64) -> Vec<Source> {
         let (name, last) = (generation.name, generation.last()?);
         let numbered = (unrelated || newest != Some(name)).then_some(name.number);
         let broken = generation.is_broken();
+        let lacks_v3 = generation.pieces.is_empty() && base.is_some_and(|base| base.v3_data);
+        let broken_behind = broken.then(|| format!("broken after part {}", last.sequence));
         Some(Source {
             generation: Some(name.number),
             cluster_id: Some(name.cluster_id),
@@ -164,7 +166,8 @@ fn of_folder(folder: &Folder, own: bool, now: u64) -> Vec<Source> {
             index: Some(last.last),
             time: Some(time::rfc3339(last.time)),
             age: Some(now.saturating_sub(last.time)),
-            trouble: broken.then(|| format!("broken after part {}", last.sequence)),
+            trouble: broken_behind.or_else(|| lacks_v3.then(|| "without the v3 store that its member had".to_owned())),
+            lacks_v3,
             command: command(&folder.name, own, numbered, broken),
             present: own,
             ..Source::nameless(Kind::Archive, folder.name.clone())

@@ -50,6 +50,9 @@ pub struct Source {
     pub trouble: Option<String>,
     /// What takes it, behind the program's name; null: nothing does as it lies there.
     pub command: Option<String>,
+    /// It lacks what its member had in the v3 store.
+    #[serde(skip)]
+    pub lacks_v3: bool,
     /// It is in the place that this node's data, or its backups, have now.
     #[serde(skip)]
     pub present: bool,
@@ -75,6 +78,7 @@ impl Source {
             behind: None,
             trouble: None,
             command: None,
+            lacks_v3: false,
             present: false,
         }
     }

@@ -124,8 +124,10 @@ fn ends(lines: &[&Line], known: &Known) -> Vec<u64> {
 fn rank(sources: &mut [Source], line: &Line, is_end: bool, clear: bool, doubtful: bool) -> Vec<usize> {
     let all: Vec<usize> = (0..sources.len()).filter(|&at| sources[at].is_of(line.cluster)).collect();
     let mut best = all[0];
+    // What lacks a part of what the member had is no whole candidate, however far it goes.
+    let worth = |source: &Source| (!source.lacks_v3, source.end());
     for &at in &all {
-        if sources[at].end() > sources[best].end() {
+        if worth(&sources[at]) > worth(&sources[best]) {
             best = at;
         }
     }
@@ -137,9 +139,9 @@ fn rank(sources: &mut [Source], line: &Line, is_end: bool, clear: bool, doubtful
         source.standing = match (is_end, doubtful) {
             (false, _) => Standing::Superseded,
             (true, true) => Standing::Unclear,
-            (true, false) if at == best && clear => Standing::Freshest,
+            (true, false) if at == best && clear && !source.lacks_v3 => Standing::Freshest,
             (true, false) if at == best => Standing::Unclear,
-            (true, false) if source.end() == Some((line.cluster, end)) => Standing::Equal,
+            (true, false) if !source.lacks_v3 && source.end() == Some((line.cluster, end)) => Standing::Equal,
             (true, false) => Standing::Older,
         };
     }
@@ -230,6 +232,21 @@ mod tests {
             assert!(verdict.is_clear() && verdict.candidates == [freshest], "{ends:?} {verdict:?}");
             let expected: Vec<_> = expected.into_iter().map(|(s, behind)| (s, Some(1), behind)).collect();
             assert_eq!(told(&all), expected);
+        }
+    }
+
+    #[test]
+    fn what_lacks_the_v3_store_is_never_the_freshest() {
+        use Standing::{Freshest, Older, Unclear};
+        let lacking = |index| Source { lacks_v3: true, ..source(7, 2, index) };
+        for (mut all, expected, candidate) in [
+            (vec![lacking(30), source(7, 2, 10)], vec![(Older, None), (Freshest, Some(0))], 1),
+            (vec![lacking(10), source(7, 2, 10)], vec![(Older, Some(0)), (Freshest, Some(0))], 1),
+            (vec![lacking(10), lacking(30)], vec![(Older, Some(20)), (Unclear, Some(0))], 1),
+        ] {
+            let verdict = judge(&mut all, &Known::default());
+            let found: Vec<_> = all.iter().map(|s| (s.standing, s.behind)).collect();
+            assert_eq!((found, verdict.candidates), (expected, vec![candidate]));
         }
     }
 
