@@ -47,12 +47,12 @@ fn members_in(store: &mut dyn Read) -> Result<BTreeMap<u64, StoredMember>> {
         let mut member = StoredMember::default();
         if let Some(raft) = node.children.raft {
             let raft: RaftAttributes =
-                serde_json::from_str(&raft.value).context("raftAttributes of a member")?;
+                serde_json::from_slice(raft.value.as_bytes()).context("raftAttributes of a member")?;
             member.peer_urls = raft.peer_urls;
         }
         if let Some(attributes) = node.children.attributes {
             let attributes: Attributes =
-                serde_json::from_str(&attributes.value).context("attributes of a member")?;
+                serde_json::from_slice(attributes.value.as_bytes()).context("attributes of a member")?;
             member.name = attributes.name;
         }
         all.insert(id, member);

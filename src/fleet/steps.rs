@@ -363,7 +363,7 @@ fn understood(target: &str, answer: Value) -> Result<Report> {
         return Err(fault(Exit::Refused, what, SAME));
     }
     let reading = format!("reading what {target} answered");
-    let report: Report = serde_json::from_value(answer).or_fault(Exit::Failed, reading, SAME)?;
+    let report: Report = said::of_value(&answer).or_fault(Exit::Failed, reading, SAME)?;
     match report.objection() {
         None => Ok(report),
         Some(what) => {

@@ -184,7 +184,7 @@ fn expires_later(new: &str, other: &str) -> bool {
 }
 
 fn expiry(token: &str) -> Option<SystemTime> {
-    let token: serde_json::Value = serde_json::from_str(token).ok()?;
+    let token: serde_json::Value = serde_json::from_slice(token.as_bytes()).ok()?;
     parse_rfc3339(token.get("expiry")?.as_str()?)
 }
 
