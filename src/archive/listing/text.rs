@@ -127,6 +127,7 @@ mod tests {
             absent: 0,
             bytes: 10_394_112,
             first_index: Some(1),
+            v3: false,
             continues,
             verified: Some(Read { part: 1, time: time(59) }),
             damaged: None,
