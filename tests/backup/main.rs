@@ -20,6 +20,7 @@ mod status;
 mod summary;
 mod v3_archive;
 mod v3_base;
+mod v3_base_faults;
 mod v3_data;
 
 /// The program under test.
