@@ -145,7 +145,7 @@ fn who_joins_a_v3_store_that_came_from_a_disk_holds_the_same() {
         let mut node = Node::joining(tools, "e2", &founder);
         node.back_up_beside(&founder, '2');
         let log = node.ok(&["join"]);
-        assert!(log.contains("its backup does not have"), "{log}");
+        assert!(log.contains("the backup leaves out what the member had in the v3 store"), "{log}");
         node.start_etcd();
         node.ok(&["join"]);
         let client = |node: &Node| Client::new(&node.etcd.client_url).unwrap();
