@@ -58,8 +58,9 @@ fn backed_up(tools: &Tools, snapshot_count: &str, dir: &str) -> (Node, Vec<(u64,
 
 #[test]
 fn every_point_from_the_base_on_comes_back_and_none_before_it() {
-    for tools in Tools::all_with_v3() {
-        for snapshot_count in ["100000", "10"] {
+    for (at, tools) in Tools::all_with_v3().into_iter().enumerate() {
+        // Without a `.snap`, and with some.
+        for snapshot_count in &["100000", "10"][at.min(1)..] {
             let (mut node, points, lowest) = backed_up(tools, snapshot_count, "/some");
             let what = format!("{} {snapshot_count}", tools.etcd.display());
             node.destroy_data().unwrap();
