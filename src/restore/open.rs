@@ -305,7 +305,7 @@ fn at_place(
         let point = source.contents.at(index).context("the point is not in its generation")?;
         // What was written to the v3 store behind the point is not missing in it.
         let in_log = source.contents.log.v3_write.map(|write| write.index);
-        let since = noted.into_iter().chain(in_log).min();
+        let since = noted.filter(|noted| *noted == 0).or(in_log).or(noted);
         let v3_data = source.v3_data.filter(|_| since.is_none_or(|since| since <= index));
         return Ok(Some(Source { point, v3_data, ..source }));
     }

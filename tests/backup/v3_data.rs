@@ -1,4 +1,4 @@
-//! A member that holds v3 data beside its v2 data: its backup is refused, or goes with a warning when told so.
+//! A member that holds v3 data beside its v2 data, of which the v2 data alone is backed up.
 //! Real etcd 3.x.
 
 use std::fs;
@@ -43,19 +43,14 @@ fn v3(url: &str, what: &str, body: &str) {
 const PUT: (&str, &str) = ("kv/put", r#"{"key":"a2V5","value":"djMgdmFsdWU="}"#);
 
 #[test]
-fn a_v3_write_stops_the_backups_until_the_operator_accepts_it() {
+fn a_backup_without_the_v3_store_is_restored_where_the_operator_says_that_this_is_enough() {
     let Some(mut node) = running("10000") else { return };
     let url = node.etcd.client_url.clone();
     node.ok(&["backup"]);
     v3(&url, PUT.0, PUT.1);
     let before = node.objects();
-    node.refused(&["backup"], 10, &["data of the v3 store", "is a put of the v3 store", V2_ONLY]);
-    node.refused(&["backup"], 10, &["is a put of the v3 store"]);
-    assert_eq!(node.objects(), before);
-
     node.environment.insert(V2_ONLY.into(), "true".into());
-    let log = node.ok(&["backup"]);
-    assert!(log.contains("warning: this member holds data of the v3 store"), "{log}");
+    node.ok(&["backup"]);
     assert_eq!(node.objects().len(), before.len() + 1);
 
     // What comes back is the v2 data, where the operator says that this is enough.
@@ -101,19 +96,19 @@ fn v3_data_whose_entries_are_gone_from_the_log_shows_in_the_database() {
     write_member_dir(&dir, &contents, &rewrite, target).unwrap();
     let stub = fs::read(cut.join("snap/db")).unwrap();
     replace(&data.join("member"), &cut, &fs::read(data.join("member/snap/db")).unwrap());
-    node.refused(&["backup"], 10, &["the bucket key of snap/db is not empty", V2_ONLY]);
-
-    node.environment.insert(V2_ONLY.into(), "true".into());
+    let pieces = |node: &Node| {
+        node.objects().iter().filter(|path| path.extension().is_some_and(|kind| kind == "piece")).count()
+    };
     node.ok(&["backup"]);
-    // The archive has no snap/db, and says it all the same.
-    node.environment.remove(V2_ONLY);
+    assert_eq!(pieces(&node), 1);
     let log = node.ok(&["restore", "--plan"]);
-    assert!(log.contains("warning: the member had data in the v3 store"), "{log}");
+    assert!(log.contains("the v3 store: ") && !log.contains("only the v2 store"), "{log}");
 
     // It was the database alone that said so.
     fs::remove_dir_all(node.path("/var/lib/etcd2-backup")).unwrap();
     testkit::files::write(&data.join("member/snap/db"), &stub);
     node.ok(&["backup"]);
+    assert_eq!(pieces(&node), 1);
     testkit::files::write(&data.join("member/snap/db"), b"no database");
     fs::remove_dir_all(node.path("/var/lib/etcd2-backup")).unwrap();
     let log = node.ok(&["backup"]);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use testkit::files::write;
+use testkit::keys;
 use testkit::node::Node;
 use testkit::tools::Tools;
 use testkit::v3::{Client, Store};
@@ -121,13 +122,15 @@ fn three_members_are_written_from_one_disk_and_nothing_acknowledged_is_missing()
     }
 }
 
-/// A backup has no v3 store, so it cannot be what a member of this cluster begins with.
+/// A backup without the v3 store cannot be what a member of this cluster begins with.
 #[test]
 fn who_joins_a_v3_store_that_came_from_a_disk_holds_the_same() {
     for tools in Tools::all_with_v3() {
         let mut founder = Node::named(PROGRAM, tools, "e1");
-        founder.environment.insert("ETCD2_BACKUP_V2_ONLY".into(), "true".into());
         founder.etcd.start().unwrap();
+        keys::write_many(&founder.etcd.client_url, "/v2", 5).unwrap();
+        founder.ok(&["backup"]);
+        founder.environment.insert("ETCD2_BACKUP_V2_ONLY".into(), "true".into());
         let mut v3 = Client::new(&founder.etcd.client_url).unwrap();
         for i in 0..30 {
             v3.put(&format!("/registry/{i}"), "before the backup").unwrap();
@@ -142,7 +145,7 @@ fn who_joins_a_v3_store_that_came_from_a_disk_holds_the_same() {
         let mut node = Node::joining(tools, "e2", &founder);
         node.back_up_beside(&founder, '2');
         let log = node.ok(&["join"]);
-        assert!(log.contains("no backup has"), "{log}");
+        assert!(log.contains("the backup leaves out what the member had in the v3 store"), "{log}");
         node.start_etcd();
         node.ok(&["join"]);
         let client = |node: &Node| Client::new(&node.etcd.client_url).unwrap();
@@ -151,4 +154,70 @@ fn who_joins_a_v3_store_that_came_from_a_disk_holds_the_same() {
         let sum = |node: &Node| client(node).hash(&tools.etcdctl, 0).unwrap();
         wait::until("equal sums", Duration::from_secs(60), || sum(&node) == sum(&founder));
     }
+}
+
+/// From the archive, or from a disk with a backup before it: a seed has both stores, and the leader sends only what came after it.
+#[test]
+fn who_joins_begins_with_the_v3_store_of_a_backup_and_holds_the_same() {
+    for tools in Tools::all_with_v3() {
+        for source in [&[][..], &["--source", "local"]] {
+            let mut founder = Node::named(PROGRAM, tools, "e1");
+            founder.etcd.set("ETCD_SNAPSHOT_COUNT", "50");
+            founder.etcd.start().unwrap();
+            let mut v3 = Client::new(&founder.etcd.client_url).unwrap();
+            for i in 0..90 {
+                v3.put(&format!("/some/{i}"), "before the base").unwrap();
+            }
+            founder.ok(&["backup"]);
+            v3.grant(7, 3600).unwrap();
+            for i in 0..20 {
+                v3.put_leased(&format!("/some/{i}"), "behind it", 7).unwrap();
+            }
+            founder.ok(&["backup"]);
+            if !source.is_empty() {
+                v3.put("/some/more", "on the disk alone").unwrap();
+            }
+            let before = v3.store().unwrap();
+            founder.etcd.kill().unwrap();
+            founder.ok(&[&["restore"], source].concat());
+            founder.start_etcd();
+
+            let mut node = Node::joining(tools, "e2", &founder);
+            node.back_up_beside(&founder, '2');
+            let log = node.ok(&["join"]);
+            assert!(log.contains("will be seeded from"), "{log}");
+            node.start_etcd();
+            node.ok(&["join"]);
+            let client = |node: &Node| Client::new(&node.etcd.client_url).unwrap();
+            assert_eq!(client(&node).store().unwrap(), before, "{log}");
+            let sum = |node: &Node| client(node).hash(&tools.etcdctl, 0).unwrap();
+            wait::until("equal sums", Duration::from_secs(60), || sum(&node) == sum(&founder));
+        }
+    }
+}
+
+/// Every member of a parallel recovery brings the same generation with its pieces from the remote.
+#[test]
+fn three_members_are_written_from_one_generation() {
+    let Some(tools) = Tools::all_with_v3().into_iter().next() else { return };
+    let mut three = Three::new(tools);
+    let mut v3 = three.client(0);
+    for i in 0..80 {
+        v3.put(&format!("/registry/{i}"), "before the base").unwrap();
+    }
+    three.nodes[0].ok(&["backup"]);
+    v3.put("/registry/1", "behind it").unwrap();
+    three.nodes[0].ok(&["backup"]);
+    let before = v3.store().unwrap();
+    three.nodes.iter_mut().for_each(|node| node.etcd.kill().unwrap());
+    three.nodes[0].destroy_data().unwrap();
+    three.nodes[0].ok(&["restore", "--initial-cluster", &three.list]);
+    for node in &three.nodes[1..] {
+        node.ok(&["restore", "--recovery"]);
+    }
+    let after = three.start();
+    assert!(after.revision > before.revision + 100_000, "{}", after.revision);
+    assert_eq!(Store { revision: before.revision, ..after }, before);
+    let sums: Vec<_> = (0..3).map(|n| three.client(n).hash(&tools.etcdctl, 0).unwrap()).collect();
+    assert!(sums.iter().all(|sum| *sum == sums[0]), "{sums:?}");
 }

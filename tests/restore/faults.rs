@@ -77,6 +77,32 @@ fn an_object_is_damaged_on_its_way() {
 }
 
 /// It lists everything, gives some of it, and is gone.
+/// What is pruned or merged while a restore runs is gone when it is brought.
+#[test]
+fn a_folder_that_changes_after_it_was_listed_is_listed_once_more() {
+    let Some(tools) = Tools::from_env() else { return };
+    let (mut node, _) = two_generations(tools);
+    let wrapper = Wrapper::new(&mut node, tools);
+    node.environment.insert("ETCD2_BACKUP_RCLONE_TIMEOUT".into(), "15s".into());
+    let folder = node.folder();
+    let (once, aside) = (folder.with_extension("once"), folder.with_extension("aside"));
+    fs::create_dir(&aside).unwrap();
+    // The newest generation goes with the first call.
+    let gone = format!("mv $(ls -d {}/0* | tail -n 1) {}/", folder.display(), aside.display());
+    let copying = "[ $VERB = copy ]";
+    let first = format!("{copying} && ! [ -e {0} ] && touch {0} && {gone}", once.display());
+    wrapper.instead(&format!("{first}\nexec \"$REAL\" \"$@\""));
+    let log = node.ok(&["restore", "--plan"]);
+    assert!(log.contains("has changed since it was listed") && log.contains("generation 1"), "{log}");
+    // Where it goes on changing, that is said and not tried for ever.
+    wrapper.instead(&format!("{copying} && {gone}\nexec \"$REAL\" \"$@\""));
+    wrapper.calls();
+    let run = node.run(&["restore", "--plan"]);
+    assert!(run.code == 13 || run.code == 12, "{}", run.log);
+    let calls = wrapper.calls();
+    assert!(calls.iter().filter(|verb| *verb == "copy").count() < 20, "{calls:?}");
+}
+
 #[test]
 fn the_remote_vanishes_half_way() {
     let Some(tools) = Tools::from_env() else { return };
