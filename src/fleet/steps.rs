@@ -64,7 +64,7 @@ impl Fleet {
                 }
                 _ => e,
             })?;
-            Ok(Node { target: target.to_owned(), report: understood(target, answer)? })
+            Ok(Node { target: target.to_owned(), report: understood(target, &answer)? })
         })?;
         self.tell("all nodes have answered");
         Ok(nodes)
@@ -349,7 +349,7 @@ pub(super) fn read<T: DeserializeOwned>(target: &str, stdout: &[u8]) -> Result<T
 }
 
 /// A report, if its program speaks as this one does and it can be one.
-fn understood(target: &str, answer: Value) -> Result<Report> {
+fn understood(target: &str, answer: &Value) -> Result<Report> {
     let protocol = answer.get("protocol").and_then(Value::as_u64).unwrap_or(1);
     if protocol != PROTOCOL {
         let program = answer.get("program").and_then(Value::as_str).unwrap_or("unknown");
@@ -363,7 +363,7 @@ fn understood(target: &str, answer: Value) -> Result<Report> {
         return Err(fault(Exit::Refused, what, SAME));
     }
     let reading = format!("reading what {target} answered");
-    let report: Report = said::of_value(&answer).or_fault(Exit::Failed, reading, SAME)?;
+    let report: Report = said::of_value(answer).or_fault(Exit::Failed, reading, SAME)?;
     match report.objection() {
         None => Ok(report),
         Some(what) => {

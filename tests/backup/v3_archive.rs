@@ -83,9 +83,10 @@ fn a_generation_begins_with_the_store_and_goes_on_by_the_log_alone() {
 /// What was sent of a base is not sent again, and no other copy is taken for it.
 #[test]
 fn a_base_that_was_cut_off_goes_on_where_it_ended() {
-    let Some(tools) = Tools::all_with_v3().into_iter().next() else { return };
-    let mut node = written(&tools, "100000");
-    let wrapper = Wrapper::new(&mut node, &tools);
+    let all = Tools::all_with_v3();
+    let Some(&tools) = all.first() else { return };
+    let mut node = written(tools, "100000");
+    let wrapper = Wrapper::new(&mut node, tools);
     node.ok(&["backup"]);
     // More than one piece.
     let large = "x".repeat(1 << 20);
@@ -114,7 +115,7 @@ fn a_base_that_was_cut_off_goes_on_where_it_ended() {
     assert!(node.run(&["verify"]).answer.contains("generation 2"));
 
     // Of each of its objects a byte is altered, or it is cut off, or gone: never is it taken for a base.
-    let before = seen(&tools, &node);
+    let before = seen(tools, &node);
     node.etcd.kill().unwrap();
     let newest = node.objects().into_iter().filter(|path| path.to_string_lossy().starts_with("00000002-"));
     let newest: Vec<PathBuf> = newest.map(|path| node.folder().join(path)).collect();
@@ -151,5 +152,5 @@ fn a_base_that_was_cut_off_goes_on_where_it_ended() {
     }
     node.ok(&["restore", "--no-bump"]);
     node.start_etcd();
-    assert_eq!(seen(&tools, &node), before);
+    assert_eq!(seen(tools, &node), before);
 }

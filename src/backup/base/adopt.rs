@@ -60,7 +60,7 @@ impl Ready {
             ..longer(&kept.head, more, looked)
         };
         let to = spool.generation(head.generation_name())?;
-        let written = prepared.write(&kept, head.clone(), more, &to)?;
+        let written = prepared.write(&kept, &head, more, &to)?;
         let log = &prepared.log.state;
         let behind = match more {
             Some(more) => more.state_behind(Some(log), &log.folder, &head, &written, looked),

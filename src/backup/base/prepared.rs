@@ -190,7 +190,7 @@ impl Prepared {
         }
         let before = self.part()?;
         let head = longer(&before.head, Some(&more), looked);
-        let written = self.write(&before, head.clone(), Some(&more), &self.dir)?;
+        let written = self.write(&before, &head, Some(&more), &self.dir)?;
         let old = std::mem::replace(&mut self.log.part, written.name.to_string());
         let folder = self.log.state.folder.clone();
         self.log.state = more.state_behind(Some(&self.log.state), &folder, &head, &written, looked);
@@ -202,8 +202,8 @@ impl Prepared {
     ///
     /// # Errors
     /// As [`part::write`].
-    pub fn write(&self, before: &Part, head: Head, more: Option<&Capture>, to: &Path) -> Result<Written> {
-        part::write(to, &head, |out| {
+    pub fn write(&self, before: &Part, head: &Head, more: Option<&Capture>, to: &Path) -> Result<Written> {
+        part::write(to, head, |out| {
             io::copy(&mut before.payload()?, out)?;
             more.map_or(Ok(()), |more| more.write_payload(out))
         })

@@ -108,7 +108,7 @@ pub enum Command {
     Await(Await),
 }
 
-#[derive(Debug, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct Base {
     /// Also if none is due
     #[arg(long)]

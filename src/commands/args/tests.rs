@@ -212,6 +212,8 @@ fn a_line_means_what_it_says() {
     };
     for (line, want) in [
         ("backup", args("/", false, Command::Backup)),
+        ("base", args("/", false, Command::Base(Base::default()))),
+        ("base --now", args("/", false, Command::Base(Base { now: true }))),
         ("guard", args("/", false, Command::Guard)),
         ("-v --root=/x backup", args("/x", true, Command::Backup)),
         ("--root /x install --from . -v", {

@@ -236,7 +236,7 @@ mod tests {
         let want: String =
             files.iter().map(|(name, f)| format!("{}  {name}\n", sha256(&f.content))).collect();
         assert_eq!(sums, want);
-        assert_eq!(files.len(), 19);
+        assert_eq!(files.len(), 20);
     }
 
     #[test]
