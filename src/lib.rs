@@ -1,4 +1,4 @@
-//! Backup and recovery of etcd's v2 store: the node program as a library.
+//! Backup and recovery of etcd's v2 and v3 stores: the node program as a library.
 //!
 //! The way of the data: a live data directory is read from where the last backup ended ([`etcd`]), put into one
 //! checksummed part of an archive ([`archive`]) and sent by one rclone call ([`remote`]): [`backup`]. A recovery reads an archive

@@ -71,7 +71,7 @@ pub struct Settings {
     pub quiet_interval: std::time::Duration,
     /// Where numbers for a monitor go (`ETCD2_BACKUP_METRICS_FILE`); not written if nothing says it.
     pub metrics_file: Option<PathBuf>,
-    /// Whether a member that holds v3 data is backed up without it (`ETCD2_BACKUP_V2_ONLY`, default false).
+    /// Whether a member whose v3 store cannot be copied is backed up without it (`ETCD2_BACKUP_V2_ONLY`, default false).
     pub v2_only: bool,
     /// Where a restore takes its data from, unless it is told (`ETCD2_BACKUP_SOURCE`, default archive).
     pub source: source::Choice,

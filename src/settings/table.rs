@@ -197,9 +197,9 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("false"),
         kind: Kind::Switch,
         check: |text, write| done(checks::switch(text, write)),
-        note: "Whether a member that also holds v3 data is backed up without it, or refused.",
-        doc: "`true` backs up a member that also holds v3 data, without that data. Otherwise its backups are \
-              refused ([v3 data](../configuration.md#v3-data))",
+        note: "Whether the v2 store alone is backed up where no copy of the v3 store can be taken, or nothing.",
+        doc: "only for a member whose v3 store cannot be copied: `true` backs up its v2 store alone. Otherwise its \
+              backups fail with code 10 ([v2_only](../configuration.md#v2_only))",
         ..ROW
     },
     Setting {

@@ -24,7 +24,7 @@ use crate::settings::source::Choice;
 pub use values::InitialCluster;
 use values::{duration, family, machine_id, moment, number, share, source, ssh, token};
 
-/// Back up etcd's v2 store to any rclone remote, and bring a dead cluster back
+/// Back up etcd (v2 and v3) to any rclone remote, and bring a dead cluster back
 #[derive(Debug, PartialEq, Eq, Parser)]
 #[command(
     name = "etcd2-backup",

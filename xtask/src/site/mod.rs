@@ -71,7 +71,7 @@ pub(crate) struct Site {
     pub(crate) restore_dir: PathBuf,
     /// The service that runs etcd.
     pub(crate) etcd_unit: UnitName,
-    /// Whether members that hold v3 data are backed up without it.
+    /// Whether members whose v3 store cannot be copied are backed up without it.
     pub(crate) v2_only: bool,
     /// Where a restore takes its data from, unless it is told.
     pub(crate) source: Option<String>,
@@ -207,7 +207,8 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
     let flags = faults.take(runner::flags(said.rclone.flags.as_deref().unwrap_or_default()));
     let runner = faults.take_or(runner::resolve(said.rclone, dir), Runner::Host);
     let founder = faults.take(founder(said.founder));
-    let warnings = warn::about_founder(&founder).into_iter().chain(warn::about_runner(&runner)).collect();
+    let v2_only = said.v2_only.unwrap_or(false);
+    let warnings = [warn::about_founder(&founder), warn::about_runner(&runner), warn::about_v2_only(v2_only)];
     let endpoint = endpoint.and_then(|said| validate::check_endpoint(&said, sections.as_deref()));
     let unmountable = |endpoint: &str| {
         let sections = sections.as_deref().unwrap_or_default();
@@ -232,14 +233,14 @@ pub(crate) fn resolve(said: Fragment, conf: Vec<u8>, dir: &Path) -> Result<Site>
         backup_dir,
         restore_dir,
         etcd_unit,
-        v2_only: said.v2_only.unwrap_or(false),
+        v2_only,
         source: Some(source).filter(|name| name != default("source")),
         on_failure,
         metrics_file,
         rclone_timeout,
         bwlimit: Some(bwlimit).filter(|limit| limit != default("rclone.bwlimit")),
         flags,
-        warnings,
+        warnings: warnings.into_iter().flatten().collect(),
         runner,
         password_file,
         retention,

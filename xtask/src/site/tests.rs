@@ -192,3 +192,18 @@ fn an_encrypted_rclone_conf_needs_a_password_file_and_no_other_may_have_one() {
         load_of(&with("/p").replace("s3:bucket", "s3:s3://bucket"), ENCRYPTED).unwrap_err().to_string();
     assert!(said.contains("has no place in it | write endpoint = \"s3:bucket/path\""), "{said}");
 }
+
+#[test]
+fn v2_only_is_taken_and_warned_of() {
+    for (line, warned) in [("", false), ("v2_only = false\n", false), ("v2_only = true\n", true)] {
+        let site = load_of(&format!("{MINIMAL}{line}"), CONF).unwrap();
+        assert_eq!(site.v2_only, warned);
+        let said: Vec<String> = site.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(said.len(), usize::from(warned), "{said:?}");
+        let wanted = "warning: v2_only = true is only used where no base of the v3 store can be had";
+        assert!(
+            said.iter().all(|said| said.starts_with(wanted) && said.contains("hint: remove it")),
+            "{said:?}"
+        );
+    }
+}

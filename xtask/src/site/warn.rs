@@ -27,6 +27,14 @@ pub(crate) fn about_founder(urls: &[String]) -> Option<Finding> {
     Some(Finding::warning(format!("founder: {what}"), hint))
 }
 
+/// A warning about a switch from the time when no v3 store was backed up.
+pub(crate) fn about_v2_only(v2_only: bool) -> Option<Finding> {
+    let what = "v2_only = true is only used where no base of the v3 store can be had: there the backups, and a restore \
+                from them, lack the v3 store";
+    let hint = "remove it, unless the data in the v3 store may be lost: without it such a backup fails, and says what to do";
+    v2_only.then(|| Finding::warning(what, hint))
+}
+
 /// A warning about a recovery that depends on a registry.
 pub(crate) fn about_runner(runner: &Runner) -> Option<Finding> {
     match runner {
