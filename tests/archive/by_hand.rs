@@ -10,6 +10,7 @@ use testkit::keys;
 use testkit::node::Node;
 use testkit::process;
 use testkit::tools::{self, Tools};
+use testkit::v3;
 
 use super::format1::as_format_1;
 use crate::PROGRAM;
@@ -62,5 +63,43 @@ fn the_program_on_the_page_makes_a_data_directory_of_either_format() {
         node.etcd.start().unwrap();
         let differences = keys::compare(&expected, &keys::dump(&url).unwrap());
         assert!(differences.is_empty(), "{snapshots} {format_1}: {differences:?}");
+    }
+}
+
+#[test]
+fn the_program_on_the_page_brings_the_v3_store_back() {
+    for tools in Tools::all_with_v3().into_iter().filter(|_| can_run()) {
+        for snapshots in ["20", "10000"] {
+            let mut node = Node::new(PROGRAM, tools);
+            node.etcd.set("ETCD_SNAPSHOT_COUNT", snapshots);
+            node.etcd.start().unwrap();
+            let url = node.etcd.client_url.clone();
+            let put = |n: u64| {
+                let mut v3 = v3::Client::new(&url).unwrap();
+                for at in 0..30 {
+                    v3.put(&format!("/{n}/{at}"), "value").unwrap();
+                }
+                v3.store().unwrap()
+            };
+            (0..3).for_each(|n| {
+                put(n);
+                node.ok(&["backup"]);
+            });
+            node.ok(&["base", "--now"]);
+            put(3);
+            node.ok(&["backup"]);
+            let expected = put(4);
+            node.ok(&["backup"]);
+            node.etcd.stop().unwrap();
+            node.destroy_data().unwrap();
+            let script = node.path("/by-hand.py");
+            write(&script, printed());
+            let places = [&script, &node.folder(), &node.path("/var/lib/etcd2")];
+            process::run(Command::new("python3").args(places), LIMIT).unwrap();
+            node.etcd.set("ETCD_FORCE_NEW_CLUSTER", "true");
+            node.etcd.start().unwrap();
+            let found = v3::Client::new(&url).unwrap().store().unwrap();
+            assert_eq!(found, expected, "{snapshots}");
+        }
     }
 }

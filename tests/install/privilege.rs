@@ -12,11 +12,12 @@ use testkit::files::write;
 use crate::PROGRAM;
 
 /// Each command, with what its command line needs, and whether it is for root alone.
-const COMMANDS: [(&str, bool); 24] = [
+const COMMANDS: [(&str, bool); 25] = [
     ("install", true),
     ("uninstall", true),
     ("set-founder http://e1:2380", true),
     ("backup", true),
+    ("base", true),
     ("doctor", true),
     ("restore --plan", true),
     ("undo --plan", true),

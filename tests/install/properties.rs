@@ -14,8 +14,9 @@ use sha2::{Digest as _, Sha256};
 
 const PAYLOAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/install/payload");
 const UNITS: &str = "etc/systemd/system";
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "etcd2-backup",
+    "etcd2-backup-base",
     "etcd2-backup-verify",
     "etcd2-backup-rehearse",
     "etcd2-backup-doctor",

@@ -314,12 +314,12 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         (
             "",
             "no command is given",
-            "one of install, uninstall, set-founder, backup, doctor, status, restore, undo, join, recover, migrate, list, sources, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, base, doctor, status, restore, undo, join, recover, migrate, list, sources, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
         ),
         (
             "-v",
             "no command is given",
-            "one of install, uninstall, set-founder, backup, doctor, status, restore, undo, join, recover, migrate, list, sources, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, base, doctor, status, restore, undo, join, recover, migrate, list, sources, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
         ),
         ("restor", "there is no command restor", "did you mean restore? see etcd2-backup --help"),
         ("hepl", "there is no command hepl", "did you mean help? see etcd2-backup --help"),
@@ -327,7 +327,7 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         (
             "gaurd",
             "there is no command gaurd",
-            "one of install, uninstall, set-founder, backup, doctor, status, restore, undo, join, recover, migrate, list, sources, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, base, doctor, status, restore, undo, join, recover, migrate, list, sources, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
         ),
         (
             "restore --forse",
@@ -348,7 +348,7 @@ fn what_is_not_understood_is_refused_with_the_next_step() {
         (
             "help backup now",
             "there is no command now",
-            "one of install, uninstall, set-founder, backup, doctor, status, restore, undo, join, recover, migrate, list, sources, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
+            "one of install, uninstall, set-founder, backup, base, doctor, status, restore, undo, join, recover, migrate, list, sources, verify, rehearse, inspect, prune, clean; see etcd2-backup --help",
         ),
         ("backup --verbose=no", "--verbose takes no value", "see etcd2-backup backup --help"),
         ("--root", "--root needs a value, DIR", "see etcd2-backup --help"),
