@@ -24,6 +24,22 @@ pub(super) struct Place {
     pub(super) others: bool,
 }
 
+/// The number for a generation that begins, in a folder with these objects. If it is not as this node left it, somebody else may take
+/// the same one at this moment.
+pub(super) fn next_number(objects: &[Object], state: Option<&State>) -> Result<u64> {
+    let Some(state) = state else { return chain::next_number(objects, 0, 0) };
+    let mut apart = 0;
+    if let Err(Trouble::Found(finding)) = folder_check::look(objects, state, &[], Demand::LastLook) {
+        if state.given_up.is_none() {
+            log::warn!("{}: {}", finding.what, finding.next);
+        }
+        if finding.other_writer {
+            [apart] = random::bytes()?;
+        }
+    }
+    chain::next_number(objects, state.generation, apart)
+}
+
 /// The way that parts go, and what is looked at on it.
 pub(super) struct Way<'a> {
     pub(super) node: &'a dyn Surroundings,
@@ -78,19 +94,7 @@ impl Way<'_> {
         };
         let generations = chain::generations(&objects);
         let others = generations.iter().any(|g| g.name.cluster_id != capture.metadata.cluster_id);
-        let Some(state) = state else {
-            return Ok(Some(Place { number: chain::next_number(&objects, 0, 0)?, others }));
-        };
-        let mut apart = 0;
-        if let Err(Trouble::Found(finding)) = folder_check::look(&objects, state, &[], Demand::LastLook) {
-            if state.given_up.is_none() {
-                log::warn!("{}: {}", finding.what, finding.next);
-            }
-            if finding.other_writer {
-                [apart] = random::bytes()?;
-            }
-        }
-        Ok(Some(Place { number: chain::next_number(&objects, state.generation, apart)?, others }))
+        Ok(Some(Place { number: next_number(&objects, state)?, others }))
     }
 
     /// Sends the spool in one call, sees that it arrived where that must be seen, and notes it; `false`: the generation ends,

@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 
 use super::copy;
 use super::prepared::{Log, Prepared, Progress, anew};
-use crate::archive::chain;
 use crate::archive::part::{self, Head};
 use crate::backup::capture;
 use crate::backup::state::State;
+use crate::backup::way;
 use crate::etcd::datadir::{Contents, DataDir};
 use crate::etcd::v3::base::Base as V3Base;
 use crate::exit::{Exit, exit_of, fault};
@@ -44,7 +44,7 @@ pub fn take(
     capture.v3 = None;
 
     let objects = remote.list(&settings.machine_id)?;
-    let number = chain::next_number(&objects, state.map_or(0, |state| state.generation), 0)?;
+    let number = way::next_number(&objects, state)?;
     let head = Head {
         generation: number,
         sequence: 0,
