@@ -18,12 +18,13 @@ use crate::checkout::{self, cargo};
 use crate::program::compile::GNU;
 
 /// Each is a file in `fuzz/fuzz_targets`; the slowest come first.
-const TARGETS: [&str; 12] = [
+const TARGETS: [&str; 13] = [
     "data_dir",
     "bolt",
     "segment",
     "snapshot",
     "archive_part",
+    "pieces",
     "record",
     "proto",
     "members_json",

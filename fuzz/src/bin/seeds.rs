@@ -6,6 +6,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result};
 use etcd2_backup::archive::part::{self, Head};
+use etcd2_backup::archive::pieces::Pieces;
 use etcd2_backup::etcd::datadir::{Contents, DataDir};
 use etcd2_backup::etcd::frame::FrameReader;
 use etcd2_backup::etcd::proto::Entry;
@@ -116,7 +117,11 @@ impl Seeds {
         fs::create_dir_all(&work)?;
         let written = part::write(&work, &head, |out| Ok(out.write_all(payload)?))?;
         let file = fs::read(work.join(written.name.to_string()))?;
+        let piece = Pieces::default().write(&work, 7, &mut { payload })?;
+        let packed = fs::read(work.join(piece.to_string()))?;
         fs::remove_dir_all(work)?;
+        self.put("pieces", name, &[&[1, 7], payload].concat())?;
+        self.put("pieces", name, &[&[0, 7], &packed[..]].concat())?;
         self.put("archive_part", name, &[&[0], &file[..file.len() - 32]].concat())
     }
 }
