@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 
 use super::report::{About, Doubt, Found, PROTOCOL, Report};
 use crate::archive::catalog::by_folder;
-use crate::archive::lineage::{Parent, Record, RecordedMember};
 use crate::archive::chain::{self, Generation};
+use crate::archive::lineage::{Parent, Record, RecordedMember};
 use crate::archive::recovery_records;
 use crate::cluster::access::Access;
 use crate::cluster::api;

@@ -157,7 +157,9 @@ fn source_of(remote: &dyn Remote, record: &Record, incoming: &Scratch) -> Result
     match (record.v3, source.contents.v3.as_ref().map(V3Base::applied)) {
         (None, None) => {}
         (Some(_), Some(applied)) => ensure!(applied <= last, "the v3 store in its backup is newer"),
-        (Some(_), None) => bail!("it was restored from a disk with a v3 store, which its backup does not have"),
+        (Some(_), None) => {
+            bail!("it was restored from a disk with a v3 store, which its backup does not have")
+        }
         (None, Some(_)) => bail!("the v3 store in its backup was given up"),
     }
     ensure!(

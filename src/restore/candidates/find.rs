@@ -166,7 +166,8 @@ fn of_folder(folder: &Folder, own: bool, now: u64) -> Vec<Source> {
             index: Some(last.last),
             time: Some(time::rfc3339(last.time)),
             age: Some(now.saturating_sub(last.time)),
-            trouble: broken_behind.or_else(|| lacks_v3.then(|| "without the v3 store that its member had".to_owned())),
+            trouble: broken_behind
+                .or_else(|| lacks_v3.then(|| "without the v3 store that its member had".to_owned())),
             lacks_v3,
             command: command(&folder.name, own, numbered, broken),
             present: own,

@@ -165,7 +165,9 @@ fn flags(target: &str) -> Result<String> {
         // lld, which is Rust's own for both, can fold equal functions: 1 to 3 % less. What many functions have a part of
         // becomes a function: 2 to 3 % less.
         let mut link = vec!["--icf=all".to_owned()];
-        flags.extend(["-C", "llvm-args=-enable-machine-outliner=always -machine-outliner-reruns=3"].map(Into::into));
+        flags.extend(
+            ["-C", "llvm-args=-enable-machine-outliner=always -machine-outliner-reruns=3"].map(Into::into),
+        );
         // Nothing unwinds where a panic aborts, so the tables for it can go: 10 to 13 % less. Only a backtrace would read
         // them (RUST_BACKTRACE=1), and libgcc aborts when it finds none: what walks the stack becomes a function that
         // returns at once. The path is relative, for cargo would hash another one into the program.
