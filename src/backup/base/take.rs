@@ -78,7 +78,14 @@ fn take_as(number: u64, settings: &Settings, dir: &DataDir, looked: u64) -> Resu
     let written = part::write(&place, &head, |out| capture.write_payload(out))?;
     let behind = capture.state_behind(None, &settings.folder(), &head, &written, looked);
     // What lies before the last entry of the store is no reason for another one.
-    let state = State { v3_base: Some(size), log_bytes: 0, pending: None, ..behind };
+    let state = State {
+        v3_base: Some(size),
+        v3_index: Some(applied),
+        v3_time: Some(looked),
+        log_bytes: 0,
+        pending: None,
+        ..behind
+    };
     let crc = v3.crc().context("the copy was not read through")?;
     let progress = Progress {
         version: Progress::VERSION,
