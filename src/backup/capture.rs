@@ -374,6 +374,8 @@ impl Capture {
             base_index: base.map_or(of(|s| s.base_index), |b| b.metadata.position.index),
             base_size: base.map_or(of(|s| s.base_size), |b| b.size),
             v3_base: before.and_then(|b| b.v3_base),
+            v3_index: before.and_then(|b| b.v3_index),
+            v3_time: before.and_then(|b| b.v3_time),
             log_bytes: of(|s| s.log_bytes) + self.log_bytes(),
             entries: of(|s| s.entries) + self.log.entries,
             place: self.tail.end,

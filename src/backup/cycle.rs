@@ -8,7 +8,7 @@ use crate::archive::recovery_records;
 use crate::archive::retention::apply;
 use crate::backup::base::adopt::Ready;
 use crate::backup::base::bring::{self, Bringing};
-use crate::backup::base::prepared::Prepared;
+use crate::backup::base::send;
 use crate::backup::capture::{self, Capture, Look};
 use crate::backup::no_member::no_member;
 use crate::backup::outcome::Cycle;
@@ -142,7 +142,7 @@ fn send_new_part(
         return Ok(true);
     }
     if needs_base(settings, state.as_ref(), &capture) {
-        match bringing(way, dir, looked).bring_and_wait(way.remote, state.as_ref()) {
+        match bringing(way, dir, looked).bring_and_wait(way.remote) {
             Ok(()) => return send_new_part(node, way, dir, state, listed, cycle),
             Err(e) if settings.v2_only && exit_of(&e) == Exit::Refused => {
                 log::warn!("only the v2 store of this member is backed up: {e:#}");
@@ -234,6 +234,11 @@ fn begin_with(
     cycle: &mut Cycle,
 ) -> Result<bool> {
     let (settings, name) = (way.settings, ready.prepared.generation());
+    // It was seen when it was sent, which may be long ago; until it is in its generation the one before goes on.
+    if let Some(missing) = send::missing(&ready.prepared, way.remote, settings)? {
+        let why = format!("{missing} is not in the remote any more");
+        return bring::drop_it(settings, name, &why).map(|()| false);
+    }
     if let Some(more) = &ready.more {
         cycle.read(more);
         note_other_members(node, dir, more);
@@ -245,7 +250,7 @@ fn begin_with(
     let (behind, written) = ready.begin(way.spool, state.as_ref(), parent, looked)?;
     let now = state.insert(behind);
     now.save(&settings.backup_dir)?;
-    Prepared::clear(&settings.backup_dir)?;
+    bring::sweep(settings, Some(now))?;
     if !way.send(now)? {
         return Ok(false);
     }

@@ -20,8 +20,16 @@ const TOTAL: &str = "sent_bytes_total";
 const FIRST: &str = "first_run_timestamp_seconds";
 
 /// A number's name without [`PREFIX`], its type, and what it is: `# HELP` in the file, and docs/reference/metrics.md.
-pub const FAMILIES: [(&str, &str, &str); 18] = [
+pub const FAMILIES: [(&str, &str, &str); 22] = [
     (FIRST, "gauge", "When the first run ended that wrote this file. Starts over when this file is removed."),
+    (BASE[3], "gauge", "Since when a base of the v3 store is due, and is not in the remote. 0: none is due."),
+    (BASE[2], "gauge", "Bytes of the log that follow the base of the v3 store."),
+    (
+        BASE[1],
+        "gauge",
+        "Size of the v3 store that the generation begins with. 0: it holds the v2 store alone.",
+    ),
+    (BASE[0], "gauge", "When that v3 store was copied. 0: never."),
     ("generation", "gauge", "Generation that is being written. 0: none."),
     (
         "lag_entries",
@@ -71,6 +79,9 @@ pub const FAMILIES: [(&str, &str, &str); 18] = [
         "When verify last read a generation up to its newest part then, and found it intact. 0: never.",
     ),
 ];
+/// The names of what [`Cycle::base`] has.
+const BASE: [&str; 4] =
+    ["base_timestamp_seconds", "base_bytes", "base_log_bytes", "base_due_timestamp_seconds"];
 /// What a run that failed does not know any more, and is absent then.
 const OF_THE_MOMENT: [&str; 2] = ["lag_entries", "lag_seconds"];
 
@@ -104,6 +115,9 @@ pub(super) fn values(cycle: &Cycle, code: u8, now: u64, milliseconds: u128) -> V
         if value.is_some() || OF_THE_MOMENT.contains(&name) {
             all.insert(name, value.map(|value| value.to_string()));
         }
+    }
+    for (name, value) in BASE.into_iter().zip(cycle.base.into_iter().flatten()) {
+        all.insert(name, Some(value.to_string()));
     }
     all.insert("last_duration_seconds", Some(format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)));
     all
@@ -183,6 +197,7 @@ mod tests {
             point: Some(1_769_903_990),
             lag_entries: Some(0),
             synced: Some(1_769_903_989),
+            base: Some([1_769_900_000, 4096, 512, 0]),
             verified: Some(1_769_900_000),
             rehearsed: Some(1_769_800_000),
             rehearse_skipped: Some(1),

@@ -35,6 +35,9 @@ pub struct Cycle {
     /// The leader's clock in the newest SYNC that was read; 0 of etcd 3.x, where its age tells nothing: it writes them only
     /// while a key has a TTL.
     pub synced: Option<u64>,
+    /// Of the base of the v3 store: when it was taken, its bytes, those of the log behind it, since when another one is due; each 0
+    /// without.
+    pub base: Option<[u64; 4]>,
     /// When a part of the archive was last read again and found whole.
     pub verified: Option<u64>,
     /// When a rehearsal last found all as the archive says.

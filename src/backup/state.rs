@@ -55,6 +55,12 @@ pub struct State {
     /// The size of the v3 store that the generation begins with, in bytes; `None`: it holds the v2 store alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub v3_base: Option<u64>,
+    /// The last entry in that store; `None` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v3_index: Option<u64>,
+    /// When it was copied, by this node's clock; `None` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v3_time: Option<u64>,
     /// Bytes of the log behind the base, all parts together.
     pub log_bytes: u64,
     /// Entries behind the base.
@@ -318,6 +324,8 @@ pub(crate) mod tests {
             base_index: 0,
             base_size: 0,
             v3_base: None,
+            v3_index: None,
+            v3_time: None,
             log_bytes: 0,
             entries: 0,
             place,

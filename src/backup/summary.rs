@@ -8,6 +8,8 @@ use anyhow::Result;
 use super::metrics;
 use super::outcome::{Cycle, rehearsed};
 use super::skipped::Skipped;
+use super::state::State;
+use super::status::bases::Bases;
 use crate::archive::verified::Verified;
 use crate::exit::{Exit, exit_of};
 use crate::settings::Settings;
@@ -27,13 +29,21 @@ pub fn finish(settings: &Settings, cycle: &Cycle, started: Instant, ended: &Resu
         let verified = seen.values().map(|seen| seen.time).max();
         let (rehearsed, skipped) = (rehearsed(&settings.backup_dir), Skipped::load(&settings.backup_dir));
         let rehearse_skipped = Some(u64::from(skipped.is_some()));
-        let cycle = &Cycle { verified, rehearsed, rehearse_skipped, ..cycle.clone() };
+        let cycle = &Cycle { base: base(settings), verified, rehearsed, rehearse_skipped, ..cycle.clone() };
         let code = ended.as_ref().map_or_else(exit_of, |exit| *exit) as u8;
         // A monitor that is not told sees it by the age of what it was told.
         if let Err(e) = metrics::update(path, &metrics::values(cycle, code, now, milliseconds)) {
             log::warn!("{e:#}");
         }
     }
+}
+
+/// As [`Cycle::base`]; `None`: it cannot be read.
+fn base(settings: &Settings) -> Option<[u64; 4]> {
+    let state = State::load(&settings.backup_dir).ok()?.filter(|state| state.folder == settings.folder());
+    let due = Bases::look(settings, state.as_ref()).ok()?.due.unwrap_or(0);
+    let held = state.and_then(|state| Some([state.v3_time?, state.v3_base?, state.log_bytes, due]));
+    Some(held.unwrap_or([0, 0, 0, due]))
 }
 
 /// `sent: generation=2 part=7 index=1234 …`
@@ -82,6 +92,7 @@ mod tests {
             point: Some(100),
             lag_entries: Some(0),
             synced: Some(99),
+            base: None,
             verified: Some(98),
             rehearsed: Some(97),
             rehearse_skipped: Some(0),

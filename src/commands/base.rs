@@ -5,7 +5,6 @@ use anyhow::Result;
 use super::args;
 use crate::backup::base::bring::{Bringing, Came, say_due};
 use crate::backup::no_member::no_member;
-use crate::backup::state::State;
 use crate::etcd::datadir::DataDir;
 use crate::exit::{Exit, exit_of};
 use crate::node::running::place;
@@ -26,11 +25,9 @@ pub(super) fn run(root: &Root, options: &args::Base) -> Result<Exit> {
         Err(e) if exit_of(&e) == Exit::NotFound => return no_member(&node, e),
         dir => dir?,
     };
-    let folder = settings.folder();
-    let state = State::load(&settings.backup_dir)?.filter(|state| state.folder == folder);
     let remote = Rclone::beside(&settings.remote, "base");
     let bringing = Bringing { settings, dir: &dir, doubt: doubt.as_ref(), looked: time::now() };
-    let came = match bringing.bring(&remote, state.as_ref(), options.now) {
+    let came = match bringing.bring(&remote, options.now) {
         Err(e) if settings.v2_only && exit_of(&e) == Exit::Refused => {
             log::warn!("only the v2 store of this member is backed up: {e:#}");
             return Ok(Exit::Done);

@@ -11,6 +11,7 @@ use crate::backup::no_member::no_member;
 use crate::backup::skipped::Skipped;
 use crate::backup::state::State;
 use crate::backup::status::around::{Around, Installed, TIMERS, Timer};
+use crate::backup::status::bases::Bases;
 use crate::backup::status::{self, Facts, Judgement, New, Warning};
 use crate::backup::{capture, outcome};
 use crate::cluster::own::{self, Asked};
@@ -157,6 +158,7 @@ fn facts(node: &Node, options: &args::Status, dir: &DataDir, doubt: Option<Doubt
         etcd,
         open: note::open(root, &dir.wal),
         doubt: doubt.map(|doubt| doubt.what),
+        bases: Bases::look(settings, state.as_ref())?,
         verified,
         rehearsed: outcome::rehearsed(&settings.backup_dir),
         rehearse_skipped: Skipped::load(&settings.backup_dir).map(|skipped| skipped.why),

@@ -22,6 +22,7 @@ mod v3_archive;
 mod v3_base;
 mod v3_base_faults;
 mod v3_data;
+mod v3_faults;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");

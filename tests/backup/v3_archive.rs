@@ -12,7 +12,7 @@ use testkit::v3::{Client, Store};
 use crate::PROGRAM;
 
 /// A node with an etcd that holds keys of the v3 store.
-fn written(tools: &Tools, snapshot_count: &str) -> Node {
+pub(crate) fn written(tools: &Tools, snapshot_count: &str) -> Node {
     let mut node = Node::new(PROGRAM, tools);
     node.etcd.set("ETCD_SNAPSHOT_COUNT", snapshot_count);
     node.etcd.start().unwrap();
@@ -20,11 +20,11 @@ fn written(tools: &Tools, snapshot_count: &str) -> Node {
     node
 }
 
-fn client(node: &Node) -> Client {
+pub(crate) fn client(node: &Node) -> Client {
     Client::new(&node.etcd.client_url).unwrap()
 }
 
-fn put(node: &Node, dir: &str, numbers: std::ops::Range<u64>) {
+pub(crate) fn put(node: &Node, dir: &str, numbers: std::ops::Range<u64>) {
     let mut v3 = client(node);
     for n in numbers {
         v3.put(&format!("{dir}/{n}"), &format!("value {n}")).unwrap();
@@ -32,14 +32,14 @@ fn put(node: &Node, dir: &str, numbers: std::ops::Range<u64>) {
 }
 
 /// What the store holds, and etcd's sum over it.
-fn seen(tools: &Tools, node: &Node) -> (Store, (u64, u64)) {
+pub(crate) fn seen(tools: &Tools, node: &Node) -> (Store, (u64, u64)) {
     let mut v3 = client(node);
     let store = v3.store().unwrap();
     (store.clone(), v3.hash(&tools.etcdctl, store.revision).unwrap())
 }
 
 /// The names of the objects of this kind, by generation.
-fn of_kind(node: &Node, kind: &str) -> Vec<PathBuf> {
+pub(crate) fn of_kind(node: &Node, kind: &str) -> Vec<PathBuf> {
     node.objects().into_iter().filter(|path| path.extension().is_some_and(|e| e == kind)).collect()
 }
 

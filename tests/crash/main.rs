@@ -1,6 +1,7 @@
 //! kill -9 at every step of every command that changes a disk.
 
 mod backup_restore;
+mod base;
 mod join;
 mod recovery;
 mod seed;

@@ -90,6 +90,8 @@ fn behind(capture: &Capture) -> State {
         base_index: 0,
         base_size: 0,
         v3_base: None,
+        v3_index: None,
+        v3_time: None,
         log_bytes: 0,
         entries: 0,
         place: capture.tail.end,

@@ -1,12 +1,12 @@
 //! The part that begins a generation with a base: the snapshot and the log that were kept beside the store, and the log behind them up
 //! to now. So the generation begins where the one before it has ended, or further.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::prepared::{Prepared, longer};
 use crate::archive::lineage::Parent;
 use crate::archive::link;
-use crate::archive::part::{Head, Written};
+use crate::archive::part::{Head, Part, Written};
 use crate::backup::capture::{Capture, Follow};
 use crate::backup::spool::Spool;
 use crate::backup::state::{Checked, State};
@@ -17,32 +17,32 @@ use crate::etcd::datadir::DataDir;
 pub struct Ready {
     /// The base.
     pub prepared: Prepared,
+    /// The snapshot and the log that were kept.
+    kept: Part,
     /// What the log has become since.
     pub more: Option<Box<Capture>>,
 }
 
 impl Ready {
-    /// That of a backup directory, if the remote has all of the store; why not, if the log does not go on there any more.
+    /// One of which the remote has all of the store.
     ///
     /// # Errors
-    /// It cannot be read, or etcd's log cannot.
-    pub fn load(
-        prepared: Option<Prepared>,
-        dir: &DataDir,
-    ) -> Result<Option<std::result::Result<Self, String>>> {
-        let Some(prepared) = prepared.filter(|prepared| prepared.progress.arrived) else { return Ok(None) };
-        Ok(Some(match prepared.follow(dir)? {
-            Follow::On(more) => Ok(Self { prepared, more: Some(more) }),
-            Follow::Nothing(_) => Ok(Self { prepared, more: None }),
-            Follow::Broken(why) => Err(why),
-        }))
+    /// It cannot begin a generation any more: what was kept is damaged, or the log does not go on there.
+    pub fn load(prepared: Prepared, dir: &DataDir) -> Result<Self> {
+        let kept = prepared.part()?;
+        let more = match prepared.follow(dir)? {
+            Follow::On(more) => Some(more),
+            Follow::Nothing(_) => None,
+            Follow::Broken(why) => bail!(why),
+        };
+        Ok(Self { prepared, kept, more })
     }
 
     /// Writes the part into the spool; gives the state behind it, in which it is still to be sent. `before` is that of the generation
     /// that ends.
     ///
     /// # Errors
-    /// What was kept is damaged, or the part cannot be written.
+    /// The part cannot be written.
     pub fn begin(
         &self,
         spool: &Spool,
@@ -50,8 +50,7 @@ impl Ready {
         parent: Option<Parent>,
         looked: u64,
     ) -> Result<(State, Written)> {
-        let (prepared, more) = (&self.prepared, self.more.as_deref());
-        let kept = prepared.part()?;
+        let (prepared, kept, more) = (&self.prepared, &self.kept, self.more.as_deref());
         let head = Head {
             parent,
             predecessor: prepared.progress.pieces().link,
@@ -60,7 +59,7 @@ impl Ready {
             ..longer(&kept.head, more, looked)
         };
         let to = spool.generation(head.generation_name())?;
-        let written = prepared.write(&kept, &head, more, &to)?;
+        let written = prepared.write(kept, &head, more, &to)?;
         let log = &prepared.log.state;
         let behind = match more {
             Some(more) => more.state_behind(Some(log), &log.folder, &head, &written, looked),

@@ -46,6 +46,8 @@ pub fn folder(backup_dir: &Path) -> PathBuf {
 pub struct Progress {
     /// Format of this file, [`Progress::VERSION`]; another one counts as lost.
     pub version: u32,
+    /// The writer of its generation, as that of the log beside it.
+    pub writer: u32,
     /// By which way the copy was made.
     pub way: Way,
     /// The last entry that it contains.
@@ -124,6 +126,7 @@ impl Prepared {
         let (Some(progress), Some(log)) = (progress, log) else { return Ok(None) };
         let usable = (progress.version, log.version) == (Progress::VERSION, Progress::VERSION)
             && log.state.version == State::VERSION
+            && log.state.writer == progress.writer
             && log.state.folder == remote_folder;
         Ok(usable.then_some(Self { dir, progress, log }))
     }
@@ -139,6 +142,27 @@ impl Prepared {
     /// The generation that it is to begin.
     pub fn generation(&self) -> GenerationName {
         self.log.state.generation_name()
+    }
+
+    /// Whether its generation may still begin behind the one of this state: of one that has begun something may be left here.
+    pub fn is_ahead_of(&self, state: Option<&State>) -> bool {
+        state.is_none_or(|state| self.log.state.generation > state.generation)
+    }
+
+    /// Why it cannot begin a generation any more; `None`: it can.
+    pub fn objection(&self, dir: &DataDir) -> Option<String> {
+        let looked = || -> Result<Option<String>> {
+            let there = look::at(&self.db())?.map(|meta| meta.len());
+            if !self.progress.arrived && there != Some(self.progress.size) {
+                return Ok(Some("the copy of the store is not whole any more".into()));
+            }
+            self.part()?;
+            Ok(match self.follow(dir)? {
+                Follow::Broken(why) => Some(why),
+                Follow::On(_) | Follow::Nothing(_) => None,
+            })
+        };
+        looked().unwrap_or_else(|e| Some(format!("{e:#}")))
     }
 
     /// Where the copy of the store lies.

@@ -9,10 +9,12 @@ use anyhow::{Context, Result};
 use crc32c::crc32c_append;
 
 use super::prepared::{Prepared, Sent, emptied};
+use crate::archive::names::PieceName;
 use crate::archive::pieces::RAW_BYTES;
 use crate::backup::arrival::PATIENCE;
 use crate::exit::{Exit, fault};
 use crate::remote::{Object, Remote};
+use crate::settings::Settings;
 use crate::sys::fs::remove_if_there;
 use crate::sys::room::{self, Leave};
 use crate::sys::terminal::table::bytes;
@@ -24,14 +26,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// # Errors
 /// The remote does not take it, or does not show it; then this goes on where it ended. [`Exit::Corrupt`] if the copy is not what was
 /// taken: then it is of no use any more.
-pub fn send(prepared: &mut Prepared, remote: &dyn Remote, folder: &str) -> Result<()> {
+pub fn send(prepared: &mut Prepared, remote: &dyn Remote, settings: &Settings) -> Result<()> {
     if prepared.progress.arrived {
         return Ok(());
     }
     let path = prepared.db();
     let mut db = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
     while prepared.progress.pieces().bytes < prepared.progress.size {
-        next_piece(prepared, &mut db, remote, folder)?;
+        next_piece(prepared, &mut db, remote, &settings.machine_id)?;
     }
     if prepared.progress.crc_sent != prepared.progress.crc {
         let what = format!("{} is not what was copied from etcd", path.display());
@@ -41,7 +43,7 @@ pub fn send(prepared: &mut Prepared, remote: &dyn Remote, folder: &str) -> Resul
             "does the disk lose writes? Take another one: sudo /opt/bin/etcd2-backup base",
         ));
     }
-    see_arrived(prepared, remote, folder)?;
+    see_arrived(prepared, remote, settings)?;
     prepared.progress.arrived = true;
     prepared.save_progress()?;
     log::info!(
@@ -71,33 +73,34 @@ fn next_piece(prepared: &mut Prepared, db: &mut File, remote: &dyn Remote, folde
     emptied(&out)
 }
 
-/// Lists until all pieces are there, for a while. What is not there is sent again by the next call.
-fn see_arrived(prepared: &mut Prepared, remote: &dyn Remote, folder: &str) -> Result<()> {
-    let began = Instant::now();
-    let generation = prepared.generation();
-    let wanted = |prepared: &Prepared| -> Vec<Object> {
-        let object =
-            |p: crate::archive::names::PieceName| Object { path: format!("{generation}/{p}"), size: p.size };
-        prepared.progress.names().map(object).collect()
-    };
+/// The pieces are seen to be there; what is not is sent again by the next call.
+fn see_arrived(prepared: &mut Prepared, remote: &dyn Remote, settings: &Settings) -> Result<()> {
+    let Some(missing) = missing(prepared, remote, settings)? else { return Ok(()) };
+    prepared.progress.sent.clear();
+    prepared.progress.crc_sent = 0;
+    prepared.save_progress()?;
+    let what = format!("rclone reported a complete upload, but {missing} is not there");
+    let hint = "the copy is kept on this node, and is uploaded again: sudo /opt/bin/etcd2-backup base";
+    Err(fault(Exit::Remote, what, hint))
+}
+
+/// Lists until all pieces are there, for a while; gives the path of one that is not.
+///
+/// # Errors
+/// The remote cannot be listed.
+pub fn missing(prepared: &Prepared, remote: &dyn Remote, settings: &Settings) -> Result<Option<String>> {
+    let (began, generation) = (Instant::now(), prepared.generation());
+    let patience = PATIENCE.min(settings.remote.timeout);
     loop {
-        let objects = remote.list(folder)?;
-        let Some(at) = wanted(prepared).iter().position(|piece| !objects.contains(piece)) else {
-            return Ok(());
+        let objects = remote.list(&settings.machine_id)?;
+        let object = |piece: PieceName| Object { path: format!("{generation}/{piece}"), size: piece.size };
+        let Some(late) = prepared.progress.names().map(object).find(|piece| !objects.contains(piece)) else {
+            return Ok(None);
         };
-        if began.elapsed() < PATIENCE {
-            thread::sleep(PAUSE);
-            continue;
+        if began.elapsed() >= patience {
+            return Ok(Some(late.path));
         }
-        let what = format!(
-            "rclone reported a complete upload, but {} is not there",
-            prepared.progress.sent[at].name
-        );
-        prepared.progress.sent.clear();
-        prepared.progress.crc_sent = 0;
-        prepared.save_progress()?;
-        let hint = "the copy is kept on this node, and is uploaded again: sudo /opt/bin/etcd2-backup base";
-        return Err(fault(Exit::Remote, what, hint));
+        thread::sleep(PAUSE);
     }
 }
 

@@ -35,6 +35,16 @@ pub fn take(
     state: Option<&State>,
     looked: u64,
 ) -> Result<Prepared> {
+    let objects = remote.list(&settings.machine_id)?;
+    let number = way::next_number(&objects, state)?;
+    let taken = take_as(number, settings, dir, looked);
+    if taken.is_err() {
+        Prepared::clear(&settings.backup_dir)?;
+    }
+    taken
+}
+
+fn take_as(number: u64, settings: &Settings, dir: &DataDir, looked: u64) -> Result<Prepared> {
     let place = anew(&settings.backup_dir)?;
     let (v3, way) = copy::take(settings, dir, &place)?;
     let contents = with_log(dir, &v3)?;
@@ -43,8 +53,6 @@ pub fn take(
     let mut capture = capture::of(dir, contents, "a base of the v3 store")?;
     capture.v3 = None;
 
-    let objects = remote.list(&settings.machine_id)?;
-    let number = way::next_number(&objects, state)?;
     let head = Head {
         generation: number,
         sequence: 0,
@@ -70,10 +78,18 @@ pub fn take(
     let written = part::write(&place, &head, |out| capture.write_payload(out))?;
     let behind = capture.state_behind(None, &settings.folder(), &head, &written, looked);
     // What lies before the last entry of the store is no reason for another one.
-    let state = State { v3_base: Some(size), log_bytes: 0, pending: None, ..behind };
+    let state = State {
+        v3_base: Some(size),
+        v3_index: Some(applied),
+        v3_time: Some(looked),
+        log_bytes: 0,
+        pending: None,
+        ..behind
+    };
     let crc = v3.crc().context("the copy was not read through")?;
     let progress = Progress {
         version: Progress::VERSION,
+        writer: head.writer,
         way,
         applied,
         revision,

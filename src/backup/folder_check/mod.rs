@@ -96,7 +96,10 @@ pub fn look(objects: &[Object], state: &State, on_its_way: &[Object], demand: De
     }
     let parts = generations.into_iter().find(|g| g.name == own).map(|g| g.parts).unwrap_or_default();
     let next = parts.len() as u64;
-    let Some(last) = state.last_sent() else { return arrived(objects, on_its_way) };
+    let Some(last) = state.last_sent() else {
+        arrived(objects, on_its_way)?;
+        return with_pieces(state, own, parts.is_empty());
+    };
     let gone = || Finding {
         what: format!("part {next} of generation {own} is missing or truncated in the remote"),
         next: GONE,
@@ -122,6 +125,16 @@ fn arrived(objects: &[Object], on_its_way: &[Object]) -> Result<(), Trouble> {
         Some(size) => format!("{} has {} there, not {}", late.path, count(size, "byte", "bytes"), late.size),
     };
     Err(Trouble::Late { what, finding: None })
+}
+
+/// A base is there with all pieces of its v3 store, or it is none.
+fn with_pieces(state: &State, own: GenerationName, none: bool) -> Result<(), Trouble> {
+    if !none || state.v3_base.is_none() {
+        return Ok(());
+    }
+    let what = format!("not all pieces of the v3 store of generation {own} are in the remote");
+    let finding = Some(Finding { what: what.clone(), next: GONE, other_writer: false });
+    Err(Trouble::Late { what, finding })
 }
 
 /// A part in this node's generation that cannot be its own: behind its last one, or another one of the same sequence.

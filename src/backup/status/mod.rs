@@ -13,8 +13,10 @@ use crate::sys::terminal::table::span;
 use crate::sys::time::NANOSECONDS;
 
 pub mod around;
+pub mod bases;
 mod text;
 
+use bases::Bases;
 pub use text::{json, text};
 
 /// All that is looked at.
@@ -42,6 +44,8 @@ pub struct Facts {
     pub doubt: Option<String>,
     /// Of all backups of this cluster in the remote, whether those of this machine are the freshest; `None`: not asked.
     pub is_freshest: Option<bool>,
+    /// The base of the v3 store that is to come.
+    pub bases: Bases,
     /// When a part was last read again from the remote and found whole.
     pub verified: Option<u64>,
     /// When a rehearsal last found nothing wrong.
@@ -99,6 +103,7 @@ impl Warning {
         match self.kind {
             "timer" => ENABLE,
             "never" | "gone" | "moved" => BACK_UP,
+            "base" => "journalctl -u etcd2-backup-base.service -n 50",
             "old" => "journalctl -u etcd2-backup.service -n 50",
             "cut-off" => "etcdctl cluster-health",
             "alone" => "sudo /opt/bin/etcd2-backup restore --source auto --plan",
@@ -174,6 +179,7 @@ pub fn judge(facts: &Facts) -> Judgement {
             unlike(facts, differs, &mut warn);
         }
     }
+    warnings.extend(facts.bases.warning(facts.now));
     let idle_entries = match (lost_entries, sent) {
         (0, Some(sent)) => facts.new.last.index.saturating_sub(sent.index),
         _ => 0,

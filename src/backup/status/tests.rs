@@ -33,6 +33,7 @@ fn facts() -> Facts {
         open: Open::Here,
         doubt: None,
         is_freshest: None,
+        bases: bases::Bases::default(),
         verified: Some(NOW - 1),
         rehearsed: None,
         rehearse_skipped: Some("there is no etcd".into()),

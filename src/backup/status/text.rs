@@ -85,6 +85,9 @@ fn of_data(now: u64, facts: &Facts, judgement: &Judgement, line: &mut impl FnMut
         line("remote", format!("up to index {index} of generation {generation}, in {}", facts.folder));
         line("captured", when(sent.clock));
     }
+    if let Some(value) = facts.bases.line(facts.state.as_ref(), now) {
+        line("v3 store", value);
+    }
     line("etcd", etcd(&facts.etcd));
     let ever = |time: Option<u64>| time.map_or("never".to_owned(), when);
     line("verified", ever(facts.verified));
@@ -160,6 +163,7 @@ pub fn json(around: &Around, data: Result<(&Facts, &Judgement), &str>, warnings:
             Asked::Answered(own) => own.applied,
             Asked::Silent | Asked::Unknown(_) => None,
         }),
+        "v3": facts.map(|f| f.bases.json(f.state.as_ref())),
         "verified": time(facts.and_then(|f| f.verified)),
         "rehearsed": time(facts.and_then(|f| f.rehearsed)),
         "rehearse_skipped": facts.and_then(|f| f.rehearse_skipped.as_ref()),
