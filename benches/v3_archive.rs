@@ -7,6 +7,7 @@
 mod kubernetes;
 mod place;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -93,7 +94,7 @@ fn latency(tools: &Tools) {
     node.backup();
     let writer = Writer::default();
     let (mut quiet, mut base, mut grpc) = (Series::default(), Series::default(), Series::default());
-    let (mut costs, mut ways) = (Vec::new(), Vec::new());
+    let mut costs: BTreeMap<String, Vec<Cost>> = BTreeMap::new();
     thread::scope(|scope| {
         scope.spawn(|| writer.write(&node));
         for _ in 0..LATENCY_ROUNDS {
@@ -103,8 +104,7 @@ fn latency(tools: &Tools) {
                 puts.extend(writer.during(|| {
                     let (cost, way) = as_the_unit(|| node.base());
                     counted += cost.wall;
-                    costs.push(cost);
-                    ways.push(way);
+                    costs.entry(way).or_default().push(cost);
                 }));
                 // Begins a generation with it.
                 node.backup();
@@ -122,11 +122,10 @@ fn latency(tools: &Tools) {
         }
         writer.done.store(true, Ordering::Relaxed);
     });
-    ways.sort_unstable();
-    let different = ways.chunk_by(|a, b| a == b).map(|same| format!("{} by {}", same.len(), same[0]));
     println!("a db of {} B, {PUTS_PER_SECOND} puts/s of 1 KB, {LATENCY_ROUNDS} rounds", node.db_bytes());
-    println!("  base --now: {}", different.collect::<Vec<_>>().join(", "));
-    println!("              {}", Cost::medians(&costs));
+    for (way, costs) in &costs {
+        println!("  {} bases by {way}: {}", costs.len(), Cost::medians(costs));
+    }
     println!("  puts without a backup      {quiet}");
     println!("  puts during base --now     {base}");
     println!("  puts during copies by gRPC {grpc}");
