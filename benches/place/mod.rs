@@ -1,7 +1,9 @@
 //! A node with a filled etcd and a remote of type `local`, for benchmarks of whole commands.
 #![allow(dead_code, reason = "each benchmark uses its part of it")]
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -137,4 +139,40 @@ pub(crate) fn memory_of(command: &mut Command) -> u64 {
         }
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// What the summary of a backup says that it read.
+pub(crate) fn read_bytes(journal: &str) -> u64 {
+    let value = journal.split_whitespace().find_map(|word| word.strip_prefix("read_bytes="));
+    value.unwrap_or_else(|| panic!("no read_bytes in: {journal}")).parse().unwrap()
+}
+
+/// Milliseconds, those of processes that ended and were waited for.
+pub(crate) fn cpu_of_children() -> u64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    // cutime and cstime, in ticks of 10 ms.
+    [13, 14].iter().map(|at: &usize| fields[*at].parse::<u64>().unwrap() * 10).sum()
+}
+
+/// Size and time of change of every file below a folder.
+pub(crate) fn files(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let (path, meta) = (entry.path(), entry.metadata().unwrap());
+        if meta.is_dir() {
+            all.extend(files(&path));
+        } else {
+            all.insert(path, (meta.size(), meta.ctime(), meta.ctime_nsec()));
+        }
+    }
+    all
+}
+
+/// Bytes of the files that are new or were written anew.
+pub(crate) fn changed(
+    before: &BTreeMap<PathBuf, (u64, i64, i64)>,
+    now: &BTreeMap<PathBuf, (u64, i64, i64)>,
+) -> u64 {
+    now.iter().filter(|(path, file)| before.get(*path) != Some(file)).map(|(_, (size, ..))| size).sum()
 }
