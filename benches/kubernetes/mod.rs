@@ -11,7 +11,7 @@ pub(crate) fn key(number: u64) -> String {
 pub(crate) fn object(number: u64, version: u64) -> String {
     let mut own = Random::of(number);
     let (uid, owner, config, address) = (own.uid(), own.uid(), own.hex(64), own.next());
-    let mut kind = Random::of(1 << 40 | number % 300);
+    let mut kind = Random::of((1 << 40) | (number % 300));
     let (template, image) = (kind.hex(10), kind.hex(64));
     let mut now = Random::of(1 << 41 | number << 20 | version);
     let (second, restarts) = (version * 7 % 60, now.next() % 20);

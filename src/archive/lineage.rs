@@ -17,8 +17,10 @@ use crate::sys::{look, summed};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parent {
     /// The recovered cluster's own ID: the note is for no other.
+    #[serde(with = "super::hex_id")]
     pub for_cluster: u64,
     /// The cluster whose data was restored.
+    #[serde(with = "super::hex_id")]
     pub cluster_id: u64,
     /// The generation it came from; 0 for a local disk.
     pub generation: u64,
@@ -28,11 +30,11 @@ pub struct Parent {
     pub token: String,
     /// What the parent continued in its turn, newest first: of a cluster that was recovered again before its first
     /// backup the archive knows nothing.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, with = "super::hex_id::list", skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<u64>,
     /// Clusters that were given up for this one, when a restore was undone: the folder may hold them, and this one
     /// continues none of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, with = "super::hex_id::list", skip_serializing_if = "Vec::is_empty")]
     pub instead_of: Vec<u64>,
 }
 
