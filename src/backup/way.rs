@@ -26,7 +26,7 @@ pub(super) struct Place {
 
 /// The number for a generation that begins, in a folder with these objects. If it is not as this node left it, somebody else may take
 /// the same one at this moment.
-pub(super) fn next_number(objects: &[Object], state: Option<&State>) -> Result<u64> {
+fn next_number(objects: &[Object], state: Option<&State>) -> Result<u64> {
     let Some(state) = state else { return chain::next_number(objects, 0, 0) };
     let mut apart = 0;
     if let Err(Trouble::Found(finding)) = folder_check::look(objects, state, &[], Demand::LastLook) {

@@ -135,7 +135,7 @@ fn a_record_that_is_cut_off_or_altered_hides_no_other_one() {
     let report = shared.report();
     assert_eq!(report["record"], serde_json::to_value(&record).unwrap());
     let parents = report["disk"]["parents"].as_array().unwrap();
-    assert!(parents.iter().all(|p| p["cluster_id"] == record.source_cluster_id), "{report}");
+    assert!(parents.iter().all(|p| p["cluster_id"] == format!("{:x}", record.source_cluster_id)), "{report}");
     let doubts = report["doubts"].as_array().unwrap();
     let told = doubts.iter().filter(|d| d["about"] == "Records" && d["unasked"] == false);
     let told: Vec<&str> = told.map(|d| d["why"].as_str().unwrap()).collect();

@@ -87,7 +87,7 @@ impl Bringing<'_> {
                     return Err(doubt.refusal());
                 }
                 log::debug!("taking a base of the v3 store: {why}");
-                take::take(settings, remote, self.dir, state.as_ref(), self.looked)?
+                take::take(settings, remote, self.dir, self.looked)?
             }
         };
         match send::send(&mut prepared, remote, settings) {

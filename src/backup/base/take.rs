@@ -7,14 +7,15 @@ use anyhow::{Context as _, Result};
 
 use super::copy;
 use super::prepared::{Log, Prepared, Progress, anew};
+use crate::archive::chain;
+use crate::archive::names::GenerationName;
 use crate::archive::part::{self, Head};
 use crate::backup::capture;
 use crate::backup::state::State;
-use crate::backup::way;
 use crate::etcd::datadir::{Contents, DataDir};
 use crate::etcd::v3::base::Base as V3Base;
 use crate::exit::{Exit, exit_of, fault};
-use crate::remote::Remote;
+use crate::remote::{Object, Remote};
 use crate::settings::Settings;
 use crate::sys::random;
 use crate::sys::terminal::table::bytes;
@@ -23,25 +24,31 @@ use crate::sys::terminal::table::bytes;
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes one, and gives it the next number of the machine's folder; `state` is that of the generation that goes on.
+/// Takes one, and gives it the next number of the machine's folder.
 ///
 /// # Errors
 /// [`Exit::Refused`] if no copy can be had, or the member is a learner; the remote could not be asked; etcd's files cannot be read, or
 /// do not belong together.
-pub fn take(
-    settings: &Settings,
-    remote: &dyn Remote,
-    dir: &DataDir,
-    state: Option<&State>,
-    looked: u64,
-) -> Result<Prepared> {
+pub fn take(settings: &Settings, remote: &dyn Remote, dir: &DataDir, looked: u64) -> Result<Prepared> {
     let objects = remote.list(&settings.machine_id)?;
-    let number = way::next_number(&objects, state)?;
+    let number = number(settings, &objects)?;
     let taken = take_as(number, settings, dir, looked);
     if taken.is_err() {
         Prepared::clear(&settings.backup_dir)?;
     }
     taken
+}
+
+/// The number for the generation that it will begin, apart from those that another machine may take at this moment.
+fn number(settings: &Settings, objects: &[Object]) -> Result<u64> {
+    // Read behind the listing: what a backup of this node has begun there by then, it has noted.
+    let state = State::load(&settings.backup_dir)?.filter(|state| state.folder == settings.folder());
+    let Some(state) = state else { return chain::next_number(objects, 0, 0) };
+    let is_foreign =
+        |name: GenerationName| name.number >= state.generation && name != state.generation_name();
+    let foreign = chain::generations(objects).into_iter().any(|generation| is_foreign(generation.name));
+    let [apart] = if foreign { random::bytes()? } else { [0] };
+    chain::next_number(objects, state.generation, apart)
 }
 
 fn take_as(number: u64, settings: &Settings, dir: &DataDir, looked: u64) -> Result<Prepared> {
