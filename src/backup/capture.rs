@@ -22,6 +22,7 @@ use crate::etcd::v3::{Db, Seen};
 use crate::etcd::wal::{self, Extent, Place, Reading, Unfinished, Walk};
 use crate::etcd::{file, in_use};
 use crate::exit::{Exit, exit_of, fault};
+use crate::settings::EtcdConfig;
 use crate::sys::tee::Tee;
 use crate::sys::terminal::table::{bytes, count};
 
@@ -311,6 +312,32 @@ fn open_files(dir: &DataDir, base: Option<&Snapshot>, tail: &Walk) -> Result<Vec
 }
 
 impl Capture {
+    /// The head of a part with all of it, of no generation yet.
+    pub fn head(&self, etcd: &EtcdConfig, looked: u64) -> Head {
+        Head {
+            generation: 0,
+            sequence: 0,
+            cluster_id: self.metadata.cluster_id,
+            member_id: self.metadata.member_id,
+            writer: 0,
+            member_name: etcd.name.clone(),
+            peer_urls: etcd.peer_urls.clone(),
+            family: self.family,
+            time: looked,
+            first: self.first,
+            last: self.last(),
+            commit: Some(self.commit()),
+            start_state: self.start_state,
+            predecessor: String::new(),
+            marks: Vec::new(),
+            parent: None,
+            v3_data: self.v3_data.is_some(),
+            db: self.v3.as_ref().map(|v3| v3.size),
+            snapshot: self.base.as_ref().map(|b| (b.name.to_string(), b.size)),
+            log: self.tail.extents.clone(),
+        }
+    }
+
     /// The last entry known with this part.
     pub fn last(&self) -> LogPosition {
         self.log.last

@@ -329,29 +329,17 @@ fn head(
             (number, u32::from_ne_bytes(random::bytes()?), 0, String::new(), parent)
         }
     };
-    let snapshot = capture.base.as_ref().map(|b| (b.name.to_string(), b.size));
     let holds_v3 = sequence > 0 && state.is_some_and(|state| state.v3_base.is_some());
     Ok(Head {
         generation,
         sequence,
-        cluster_id,
-        member_id: capture.metadata.member_id,
         writer,
-        member_name: settings.etcd.name.clone(),
-        peer_urls: settings.etcd.peer_urls.clone(),
-        family: capture.family,
         // Within a generation times never go back, whatever the clock does.
         time: state.filter(|_| sequence > 0).map_or(0, |s| s.time).max(looked),
-        first: capture.first,
-        last: capture.last(),
-        commit: Some(capture.commit()),
-        start_state: capture.start_state,
         predecessor,
         marks: state.filter(|_| sequence > 0).map_or_else(Vec::new, |s| s.marks.clone()),
         parent,
         v3_data: capture.v3_data.is_some() && !holds_v3,
-        db: None,
-        snapshot,
-        log: capture.tail.extents.clone(),
+        ..capture.head(&settings.etcd, looked)
     })
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::source;
 use crate::archive::lineage::Record;
-use crate::archive::part::{self, Head};
+use crate::archive::part;
 use crate::backup::capture;
 use crate::etcd::datadir::DataDir;
 use crate::etcd::v3::base::Base as V3Base;
@@ -29,28 +29,7 @@ pub fn write(settings: &Settings, record: &Record, out: impl Write) -> Result<()
         Some(_) => capture::with_v3(&dir, "an export")?,
         None => capture::anew(&dir, "an export")?,
     };
-    let head = Head {
-        generation: 0,
-        sequence: 0,
-        cluster_id: capture.metadata.cluster_id,
-        member_id: capture.metadata.member_id,
-        writer: 0,
-        member_name: settings.etcd.name.clone(),
-        peer_urls: settings.etcd.peer_urls.clone(),
-        family: capture.family,
-        time: looked,
-        first: capture.first,
-        last: capture.last(),
-        commit: Some(capture.commit()),
-        start_state: capture.start_state,
-        predecessor: String::new(),
-        marks: Vec::new(),
-        parent: None,
-        v3_data: capture.v3_data.is_some(),
-        db: capture.v3.as_ref().map(|v3| v3.size),
-        snapshot: capture.base.as_ref().map(|b| (b.name.to_string(), b.size)),
-        log: capture.tail.extents.clone(),
-    };
+    let head = capture.head(&settings.etcd, looked);
     let applied = capture.v3.as_ref().map(V3Base::applied);
     if head.link() != record.source_hash || applied != record.v3.map(|v3| v3.applied) {
         return Err(not_here(record));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::Connection;
 use crate::keys::address_of;
@@ -312,6 +312,24 @@ impl Member {
             })
         });
         listed.collect()
+    }
+
+    /// Turns the authentication of the v3 API on, with a `root` of this password and an `other` who may do nothing.
+    ///
+    /// # Panics
+    /// etcd does not do it.
+    pub fn enable_v3_auth(&self, password: &str) {
+        for (path, body) in [
+            ("auth/user/add", json!({"name": "root", "password": password})),
+            ("auth/user/add", json!({"name": "other", "password": "x"})),
+            ("auth/role/add", json!({"name": "root"})),
+            ("auth/user/grant", json!({"user": "root", "role": "root"})),
+            ("auth/enable", json!({})),
+        ] {
+            let answer = self.ask_v3(path, &body.to_string());
+            // It may be there already.
+            assert!(answer.is_ok() || path == "auth/role/add", "{path}: {answer:?}");
+        }
     }
 
     /// Asks by the v3 API's JSON, at `/v3/<path>`. Bytes in it are in base64, numbers of 64 bits are texts.

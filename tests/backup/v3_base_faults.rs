@@ -122,16 +122,7 @@ const PASSWORD: &str = "pass:word \"$1\"";
 fn where_authentication_is_on_root_alone_is_given_it() {
     let Some(tools) = Tools::all_with_v3().into_iter().next() else { return };
     let mut node = node(tools);
-    for (path, body) in [
-        ("auth/user/add", json!({"name": "root", "password": PASSWORD})),
-        ("auth/user/add", json!({"name": "other", "password": "x"})),
-        ("auth/role/add", json!({"name": "root"})),
-        ("auth/user/grant", json!({"user": "root", "role": "root"})),
-        ("auth/enable", json!({})),
-    ] {
-        let answer = node.etcd.ask_v3(path, &body.to_string());
-        assert!(answer.is_ok() || path == "auth/role/add", "{path}: {answer:?}");
-    }
+    node.etcd.enable_v3_auth(PASSWORD);
     let curl = Curl::new(&mut node);
     let work = tempfile::tempdir().unwrap();
     let (auth, folder) = (work.path().join("auth"), work.path().join("to"));

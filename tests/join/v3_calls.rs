@@ -13,7 +13,6 @@ use etcd2_backup::cluster::{Change, api};
 use etcd2_backup::etcd::wire::Fields;
 use etcd2_backup::exit::{Exit, exit_of, hint_of};
 use etcd2_backup::sys::http::{Client, Login, Tls, is_silence, is_unasked};
-use serde_json::json;
 use testkit::certificates::{Authority, For};
 use testkit::etcd::Member;
 use testkit::faults::curl::Curl;
@@ -152,20 +151,6 @@ const PASSWORD: &str = "pass:word \"$1\"";
 const LOGIN: &str = "root:pass:word \"$1\"";
 const AUTH: &str = "/etc/etcd2-backup/auth";
 
-/// Turns etcd's authentication on.
-fn close(node: &Node) {
-    for (path, body) in [
-        ("auth/user/add", json!({"name": "root", "password": PASSWORD})),
-        ("auth/user/add", json!({"name": "other", "password": "x"})),
-        ("auth/role/add", json!({"name": "root"})),
-        ("auth/user/grant", json!({"user": "root", "role": "root"})),
-        ("auth/enable", json!({})),
-    ] {
-        let answer = node.etcd.ask_v3(path, &body.to_string());
-        assert!(answer.is_ok() || path == "auth/role/add", "{path}: {answer:?}");
-    }
-}
-
 #[test]
 fn a_cluster_whose_v3_authentication_is_on() {
     let Some(tools) = tools() else { return };
@@ -176,7 +161,7 @@ fn a_cluster_whose_v3_authentication_is_on() {
     let login = root.login.clone().unwrap();
     assert_eq!(calls::authenticate(&nobody, url, &login).unwrap(), None);
     assert!(api::may_change(&wrong, url).unwrap());
-    close(&e1);
+    e1.etcd.enable_v3_auth(PASSWORD);
     let token = calls::authenticate(&nobody, url, &login).unwrap();
     assert_eq!(format!("{token:?}"), "Some(Token)");
     let failed = calls::authenticate(&nobody, url, wrong.login.as_ref().unwrap()).unwrap_err();
@@ -306,7 +291,7 @@ exit 2"#;
 fn a_curl_without_http2_asks_in_json_or_says_that_it_cannot() {
     let Some(tools) = tools() else { return };
     let mut e1 = started(tools);
-    close(&e1);
+    e1.etcd.enable_v3_auth(PASSWORD);
     let mut e2 = Node::joining(tools, "e2", &e1);
     e2.etcd.without_v2();
     let curl = Curl::new(&mut e2);

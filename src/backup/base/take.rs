@@ -62,25 +62,10 @@ fn take_as(number: u64, settings: &Settings, dir: &DataDir, looked: u64) -> Resu
 
     let head = Head {
         generation: number,
-        sequence: 0,
-        cluster_id: capture.metadata.cluster_id,
-        member_id: capture.metadata.member_id,
         writer: u32::from_ne_bytes(random::bytes()?),
-        member_name: settings.etcd.name.clone(),
-        peer_urls: settings.etcd.peer_urls.clone(),
-        family: capture.family,
-        time: looked,
-        first: capture.first,
-        last: capture.last(),
         commit: Some(capture.commit().max(applied)),
-        start_state: capture.start_state,
-        predecessor: String::new(),
-        marks: Vec::new(),
-        parent: None,
         v3_data: false,
-        db: None,
-        snapshot: capture.base.as_ref().map(|b| (b.name.to_string(), b.size)),
-        log: capture.tail.extents.clone(),
+        ..capture.head(&settings.etcd, looked)
     };
     let written = part::write(&place, &head, |out| capture.write_payload(out))?;
     let behind = capture.state_behind(None, &settings.folder(), &head, &written, looked);

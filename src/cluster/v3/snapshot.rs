@@ -19,7 +19,7 @@ const METHOD: &str = "Maintenance/Snapshot";
 pub fn snapshot(http: &Client, url: &str, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     if !http.speaks_http2() {
         return Err(because(
-            unasked(format!("{url}: {METHOD} goes by HTTP/2 alone")),
+            unasked(format!("{url}: {METHOD} needs HTTP/2")),
             Exit::Failed,
             "curl on this node has no HTTP/2",
             "install a curl that lists HTTP2 (curl --version)",

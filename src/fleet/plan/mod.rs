@@ -69,8 +69,8 @@ fn refuse_to_lose_v3(nodes: &[Node], wish: Wish, best: &Candidate<'_>) -> Result
         best.describe(nodes)
     );
     let hint = format!(
-        "to take what {target} has: --source {target}; to give the v3 data up and take the backup, on the node that is to be the \
-         founding member: sudo /opt/bin/etcd2-backup restore --from {} --generation {} --force",
+        "to use the data of {target}: --source {target}; to use the backup, without the v3 data, run this on the node that is to \
+         be the founding member: sudo /opt/bin/etcd2-backup restore --from {} --generation {} --force",
         nodes[best.node].report.machine_id, best.found.generation
     );
     Err(fault(Exit::Refused, what, hint))
