@@ -35,7 +35,12 @@ END
     done
     wait_for 90 "healthy cluster of $*" is_healthy "$1" $#
 }
-cluster_id() { curl_etcd -D - -o /dev/null "$(client_url "$1")/v2/members" | tr -d '\r' | awk 'tolower($1) == "x-etcd-cluster-id:" { print $2 }'; }
+# cluster_id NODE: as the archive's names have it: 16 digits, where etcd leaves the zeros in front out.
+cluster_id() {
+    local id
+    id=$(curl_etcd -D - -o /dev/null "$(client_url "$1")/v2/members" | tr -d '\r' | awk 'tolower($1) == "x-etcd-cluster-id:" { print $2 }')
+    printf '%016x\n' "0x$id"
+}
 # folder MACHINE-ID: names, sizes and times of all that is in it.
 folder() { find "$remote_dir/backups/$1" -type f -printf '%P %s %T@\n' | sort; }
 # generations MACHINE-ID CLUSTER-ID: how many there are of that cluster.
