@@ -186,7 +186,8 @@ impl Plan {
 /// [`Exit::Refused`] if the revision would have to move too far.
 fn recorded(v3: &V3Base, source: &Source, bump: Option<bool>) -> Result<RecordedV3> {
     let applied = v3.applied();
-    if !bump.unwrap_or(v3.state.kubernetes) {
+    // A store that was still empty when its base was taken holds what the log brings.
+    if !bump.unwrap_or(v3.state.kubernetes || source.contents.log.kubernetes) {
         return Ok(RecordedV3 { applied, bump: None });
     }
     // Whatever is restored: what came after it was seen by clients, too.

@@ -199,6 +199,26 @@ fn the_revision_of_kubernetes_moves_beyond_what_was_seen() {
     }
 }
 
+/// A base may be older than the first key: what the log brings counts.
+#[test]
+fn kubernetes_is_seen_in_the_log_behind_a_store_that_was_empty() {
+    for tools in Tools::all_with_v3() {
+        for (dir, bumps) in [("/registry/pods", true), ("/some", false)] {
+            let mut node = Node::new(PROGRAM, tools);
+            node.etcd.start().unwrap();
+            node.etcd.stop().unwrap();
+            let db = node.path("/var/lib/etcd2/member/snap/db");
+            let empty = fs::read(&db).unwrap();
+            node.etcd.start().unwrap();
+            write(&mut client(&node), dir);
+            node.etcd.kill().unwrap();
+            files::write(&db, empty);
+            let plan = node.ok(&["restore", "--source", "local", "--plan"]);
+            assert_eq!(plan.contains("kube-apiserver"), bumps, "{dir}: {plan}");
+        }
+    }
+}
+
 #[test]
 fn with_authentication_on_everything_is_applied_and_the_passwords_stay() {
     for tools in Tools::all_with_v3() {

@@ -9,8 +9,8 @@ use super::members::Change;
 use super::proto::{Entry, EntryKind, HardState, LogPosition, Metadata};
 use super::request::Effect;
 use super::terms::Terms;
-use super::v3::V3Write;
 use super::v3::alarms::AlarmKind;
+use super::v3::{self, V3Write};
 use crate::exit::{Exit, fault};
 use crate::sys::time;
 
@@ -49,6 +49,8 @@ pub struct Log {
     pub changes: Vec<Change>,
     /// The first entry that writes to the v3 store and is still valid.
     pub v3_write: Option<V3Write>,
+    /// An entry may set a key of Kubernetes in the v3 store, valid or not.
+    pub kubernetes: bool,
     /// Alarms of the v3 store that were raised, and by which member. Some may be over.
     pub alarms: BTreeSet<(u64, AlarmKind)>,
     /// A sum over the records' kinds and places: what no CRC covers of them.
@@ -188,6 +190,7 @@ impl Log {
                 Effect::V3Write(request) => {
                     writes = true;
                     self.v3_write.get_or_insert(V3Write { index: entry.index, request });
+                    self.kubernetes = self.kubernetes || v3::may_be_of_kubernetes(entry.data);
                 }
             }
         }

@@ -84,6 +84,18 @@ fn the_first_valid_write_to_the_v3_store_is_remembered() {
 }
 
 #[test]
+fn a_key_of_kubernetes_is_remembered() {
+    let mut log = Log::default();
+    for (index, key, seen) in [(1, "/other", false), (2, "/registry/pods/a", true), (3, "/other", true)] {
+        let put = Encoder::default().bytes(1, key.as_bytes()).bytes(2, b"/registry/").done();
+        let data = &Encoder::default().number(1, 9).bytes(4, &put).done();
+        let entry = Entry { kind: EntryKind::Normal, term: 1, index, data };
+        add(&mut log, Kind::Entry, &entry.encode()).unwrap();
+        assert_eq!(log.kubernetes, seen, "{key}");
+    }
+}
+
+#[test]
 fn writes_are_told_from_what_a_quiet_cluster_logs() {
     let sync = Encoder::default().number(1, 9).bytes(2, b"SYNC").number(15, 77).done();
     let read = Encoder::default().number(1, 9).bytes(2, b"QGET").done();

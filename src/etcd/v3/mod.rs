@@ -20,11 +20,14 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use self::requests::Request;
 use super::bolt::filled::first_filled;
 use super::file;
 
 /// The buckets of `snap/db` that hold what users wrote. etcd makes all of them at its first start, empty.
 const BUCKETS: [&str; 4] = ["key", "lease", "authUsers", "authRoles"];
+/// Kubernetes keeps its objects below it.
+const KUBERNETES: &[u8] = b"/registry/";
 
 /// An entry that writes to the v3 store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,11 @@ pub struct V3Write {
     pub index: u64,
     /// What it asks for.
     pub request: &'static str,
+}
+
+/// Whether a log entry that writes to the v3 store may set a key of Kubernetes.
+pub fn may_be_of_kubernetes(data: &[u8]) -> bool {
+    Request::of(data).is_ok_and(|request| request.may_put_below(KUBERNETES))
 }
 
 /// What `snap/db` says.

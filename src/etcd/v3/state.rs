@@ -6,6 +6,7 @@ use std::io::{Read, Seek};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use super::KUBERNETES;
 use super::alarms::{self, Alarms};
 use super::mvcc::{self, KeyValue, Revision};
 use crate::etcd::bolt::{Db, PageSet};
@@ -13,8 +14,6 @@ use crate::etcd::wire::Fields;
 
 /// A cluster has a handful.
 const MAX_MEMBERS: usize = 4096;
-/// Kubernetes keeps its objects below it.
-const KUBERNETES: &[u8] = b"/registry/";
 
 /// The state. Which etcd has written a field is in docs/etcd-formats.md.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -189,9 +189,20 @@ impl<'a> Request<'a> {
     pub fn may_move_revision(&self) -> u64 {
         u64::from(match self {
             Self::Put(_) | Self::DeleteRange(_) | Self::LeaseRevoke { .. } => true,
-            Self::Txn(txn) => txn.may_write(0),
+            Self::Txn(txn) => txn.may_write(),
             _ => false,
         })
+    }
+
+    /// Whether it sets a key that begins so. Of a transaction each operation counts, done or not.
+    pub fn may_put_below(&self, prefix: &[u8]) -> bool {
+        match self {
+            Self::Put(put) => put.key.starts_with(prefix),
+            Self::Txn(txn) => {
+                txn.any(0, &|operation| matches!(operation, Ok(Request::Put(put)) if put.key.starts_with(prefix)))
+            }
+            _ => false,
+        }
     }
 
     /// If it sets or lifts an alarm.
@@ -258,13 +269,17 @@ impl<'a> Txn<'a> {
     }
 
     /// Whether any operation writes. What cannot be read, or is too deep, may.
-    fn may_write(self, depth: usize) -> bool {
-        let writes = |operation: Result<Request<'_>>| match operation {
-            Ok(Request::Txn(inner)) => depth >= MAX_DEPTH || inner.may_write(depth + 1),
-            Ok(Request::Range(_)) => false,
-            _ => true,
-        };
-        self.success().any(writes) || self.failure().any(writes)
+    fn may_write(self) -> bool {
+        self.any(0, &|operation| !matches!(operation, Ok(Request::Range(_))))
+    }
+
+    /// Whether an operation is so, in transactions within it, too. What is too deep is.
+    fn any(self, depth: usize, is_so: &dyn Fn(&Result<Request<'_>>) -> bool) -> bool {
+        let mut all = self.success().chain(self.failure());
+        all.any(|operation| match operation {
+            Ok(Request::Txn(inner)) => depth >= MAX_DEPTH || inner.any(depth + 1, is_so),
+            other => is_so(&other),
+        })
     }
 }
 

@@ -150,6 +150,32 @@ fn a_transaction_moves_the_revision_if_any_part_writes() {
 }
 
 #[test]
+fn the_keys_that_may_be_set_are_found_in_transactions_too() {
+    let put = |key: &[u8]| message().bytes(1, key).bytes(2, b"/a/value").done();
+    let operation = |field, body: &[u8]| message().bytes(field, body).done();
+    let txn = |list, operation: &[u8]| message().bytes(list, operation).done();
+    let (ours, other) = (operation(2, &put(b"/a/k")), operation(2, &put(b"/b/a/k")));
+    let compare = message().number(1, 0).number(2, 2).bytes(3, b"/a/k").number(6, 12).done();
+    for (field, body, may) in [
+        (4, put(b"/a/k"), true),
+        (4, put(b"/b/a/k"), false),
+        (3, put(b"/a/k"), false),
+        (5, put(b"/a/k"), false),
+        (6, txn(1, &compare), false),
+        (6, txn(2, &ours), true),
+        (6, txn(3, &ours), true),
+        (6, txn(2, &other), false),
+        (6, txn(2, &operation(3, &put(b"/a/k"))), false),
+        (6, txn(2, &operation(4, &txn(3, &ours))), true),
+        (6, txn(2, &operation(4, &txn(3, &other))), false),
+        (8, vec![], false),
+    ] {
+        let data = entry(field, &body);
+        assert_eq!(Request::of(&data).unwrap().may_put_below(b"/a/"), may, "{field} {body:02x?}");
+    }
+}
+
+#[test]
 fn no_bytes_panic() {
     let compare = message().number(1, 0).number(2, 2).bytes(3, b"k").number(6, 12).done();
     let put = message().bytes(2, &message().bytes(1, b"k").bytes(2, b"v").done()).done();
@@ -160,7 +186,7 @@ fn no_bytes_panic() {
             bytes[at] ^= flip;
             if let Ok(Request::Txn(txn)) = Request::of(&bytes) {
                 let _ = (txn.compares().count(), txn.success().count(), txn.failure().count());
-                let _ = Request::Txn(txn).may_move_revision();
+                let _ = (Request::Txn(txn).may_move_revision(), Request::Txn(txn).may_put_below(b"k"));
             }
         }
         let _ = (Request::of(&whole[..at]), user(&whole[..at]));
