@@ -150,7 +150,9 @@ fn source_of(remote: &dyn Remote, record: &Record, incoming: &Scratch) -> Result
     // A disk was restored. What that machine had backed up of it by then is a part of it.
     let part = record.backed_up.as_ref().context("it was restored from a disk that has no known backup")?;
     let wanted = (part.generation, part.checksum.as_str());
-    let source = open::opened(fetch::recorded(remote, folder, &objects, wanted, incoming)?);
+    let source = open::from_folder(remote, folder, &|objects| {
+        fetch::recorded(remote, folder, objects, wanted, incoming).map(open::opened)
+    })?;
     ensure!(source.v3_data.is_none(), "the backup leaves out what the member had in the v3 store");
     let last = part.index.min(record.index);
     // Members that begin with other v3 stores than their leader would serve other values, and nobody would notice.

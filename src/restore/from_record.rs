@@ -27,21 +27,22 @@ use crate::sys::time;
 /// [`Exit::Remote`].
 pub fn source(remote: &dyn Remote, record: &Record, scratch: &Scratch) -> Result<Source> {
     let folder = &record.machine_id;
-    let objects = remote.list(folder)?;
-    let source = if record.generation > 0 {
-        let wanted = (record.generation, record.source_hash.as_str());
-        open::opened(fetch::recorded(remote, folder, &objects, wanted, scratch)?)
-    } else if chain::is_original(&objects) {
-        legacy::bring(remote, folder, &objects, scratch)?
-    } else {
+    let source = open::from_folder(remote, folder, &|objects| {
+        if record.generation > 0 {
+            let wanted = (record.generation, record.source_hash.as_str());
+            return fetch::recorded(remote, folder, objects, wanted, scratch).map(open::opened);
+        }
+        if chain::is_original(objects) {
+            return legacy::bring(remote, folder, objects, scratch);
+        }
         let what = format!("the source of recovery {} was a disk and is not in the archive", record.token);
-        return Err(fault(
+        Err(fault(
             Exit::NotFound,
             what,
             "on the founding member: sudo /opt/bin/etcd2-backup export --recovery-file FILE > PART; here: \
              sudo /opt/bin/etcd2-backup restore --recovery-file FILE --source-file PART",
-        ));
-    };
+        ))
+    })?;
     agreed(source, record)
 }
 

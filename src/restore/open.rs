@@ -208,21 +208,35 @@ fn archive(
     folder: &str,
     wanted: Wanted,
 ) -> Result<Source> {
+    from_folder(remote, folder, &|objects| {
+        if objects.is_empty() {
+            let before =
+                if wanted == Wanted::default() { legacy::before(remote, folder, scratch)? } else { None };
+            return before.ok_or_else(|| nothing_there(settings, remote, folder));
+        }
+        listed((remote, scratch), folder, objects, wanted)
+    })
+}
+
+/// What `bring` makes of a folder's objects. If some are gone by the time that they are asked for, it is given those that are there then:
+/// what was pruned or merged meanwhile is no loss, as what took its place is there.
+///
+/// # Errors
+/// The remote could not be asked; what `bring` says.
+pub fn from_folder(
+    remote: &dyn Remote,
+    folder: &str,
+    bring: &dyn Fn(&[Object]) -> Result<Source>,
+) -> Result<Source> {
     let objects = remote.list(folder)?;
-    if objects.is_empty() {
-        let before =
-            if wanted == Wanted::default() { legacy::before(remote, folder, scratch)? } else { None };
-        return before.ok_or_else(|| nothing_there(settings, remote, folder));
-    }
-    let error = match listed((remote, scratch), folder, &objects, wanted) {
+    let error = match bring(&objects) {
         Err(e) if matches!(exit_of(&e), Exit::Remote | Exit::Corrupt) => e,
         done => return done,
     };
-    // What was pruned or merged meanwhile is no loss: what took its place is there.
     match remote.list(folder) {
         Ok(again) if !again.is_empty() && objects.iter().any(|object| !again.contains(object)) => {
             log::info!("{folder} has changed since it was listed ({error:#}); starting over once");
-            listed((remote, scratch), folder, &again, wanted)
+            bring(&again)
         }
         _ => Err(error),
     }

@@ -18,11 +18,10 @@ use testkit::tools::Tools;
 use testkit::tools::monitoring::Monitoring;
 use testkit::wait::until;
 
-use crate::{PROGRAM, RULES, file};
+use crate::{DASHBOARD, PROGRAM, RULES, file};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const METRICS: &str = "/var/lib/node_exporter/textfile/etcd2-backup.prom";
-const DASHBOARD: &str = "dist/monitoring/etcd2-backup.dashboard.json";
 
 /// A program that listens, as long as this lives.
 struct Server {

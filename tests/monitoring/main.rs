@@ -10,6 +10,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_etcd2-backup");
 
 /// The alert rules that are shipped.
 const RULES: &str = "dist/monitoring/etcd2-backup.rules.yml";
+/// The dashboard that is shipped.
+const DASHBOARD: &str = "dist/monitoring/etcd2-backup.dashboard.json";
 
 /// A file of this repository.
 fn file(path: &str) -> PathBuf {

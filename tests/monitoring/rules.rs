@@ -7,7 +7,7 @@ use std::time::Duration;
 use testkit::process::run;
 use testkit::tools::monitoring::Monitoring;
 
-use crate::{RULES, file};
+use crate::{DASHBOARD, RULES, file};
 
 const LIMIT: Duration = Duration::from_secs(120);
 /// Series as they come in, and the alerts that are due then.
@@ -58,4 +58,15 @@ fn each_rule_is_played_both_ways_has_a_severity_and_a_runbook() {
     let explained: Vec<&str> =
         all(&page, "#### ").into_iter().filter(|heading| heading.starts_with("Etcd2")).collect();
     assert_eq!(explained, names);
+}
+
+#[test]
+fn every_metric_is_shown_by_the_dashboard() {
+    let reference = text("docs/reference/metrics.md");
+    let names: Vec<&str> = all(&reference, "| `").iter().filter_map(|line| line.split('`').next()).collect();
+    assert!(names.len() > 20, "{names:?}");
+    let dashboard = text(DASHBOARD);
+    for name in names {
+        assert!(dashboard.contains(&format!("{name}{{")), "{name} is in no panel");
+    }
 }

@@ -76,7 +76,6 @@ fn an_object_is_damaged_on_its_way() {
     assert!(log.contains("downloading it again"), "{log}");
 }
 
-/// It lists everything, gives some of it, and is gone.
 /// What is pruned or merged while a restore runs is gone when it is brought.
 #[test]
 fn a_folder_that_changes_after_it_was_listed_is_listed_once_more() {
@@ -103,6 +102,7 @@ fn a_folder_that_changes_after_it_was_listed_is_listed_once_more() {
     assert!(calls.iter().filter(|verb| *verb == "copy").count() < 20, "{calls:?}");
 }
 
+/// It lists everything, gives some of it, and is gone.
 #[test]
 fn the_remote_vanishes_half_way() {
     let Some(tools) = Tools::from_env() else { return };
