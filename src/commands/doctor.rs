@@ -16,6 +16,7 @@ use crate::node::Node;
 use crate::node::running::{note, place};
 use crate::remote::DOCTOR;
 use crate::remote::rclone::Rclone;
+use crate::restore::installed;
 use crate::settings::{Settings, endpoint};
 use crate::sys::fs::{create_dirs, remove_dir_if_there};
 use crate::sys::lock::Lock;
@@ -54,6 +55,9 @@ pub(super) fn run(root: &Root) -> Result<Exit> {
                 Ok((etcd, all)) => {
                     checks.push(of_node::log(&all));
                     checks.push(of_node::log_as_far_as_etcd_says(&etcd, &all));
+                    let version = all.v3_data.is_some().then(|| installed::version(&node)).flatten();
+                    let lossy = installed::lossy(version);
+                    checks.extend(lossy.map(|[says, next]| Check::noted("version", says, next)));
                     needed = all.read_bytes();
                     synced = all.log.synced();
                 }

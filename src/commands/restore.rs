@@ -46,7 +46,7 @@ pub(super) fn run(root: &Root, options: &args::Restore) -> Result<Exit> {
     let leave = if asked.only_plan { Leave::Reserve } else { Leave::Nothing };
     let Chosen { source, beyond, incoming } = choose(node, &remote, &recovery, leave)?;
     let present = source.contents.members()?;
-    let etcd = installed::version(node, &source.contents);
+    let etcd = source.contents.v3.is_some().then(|| installed::version(node)).flatten();
     allowed::with(&source, &present, (node, etcd), &asked, &recovery)?;
     let plan = match &recovery {
         Recovery::Begins { folder, .. } => {

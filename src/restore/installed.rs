@@ -13,9 +13,8 @@ use crate::node::running::version::{self, Version};
 const FIRST_GOOD: Version = Version(3, 5, 3);
 const FIRST_BAD: Version = Version(3, 5, 0);
 
-/// The version of the etcd on this node, where v3 data is restored and it can be told.
-pub fn version(node: &Node, contents: &Contents) -> Option<Version> {
-    contents.v3.as_ref()?;
+/// The version of the etcd on this node, where it can be told.
+pub fn version(node: &Node) -> Option<Version> {
     match program::find(node).and_then(|program| version::of(&program)) {
         Ok(version) => version,
         Err(e) => {

@@ -198,9 +198,10 @@ impl<'a> Request<'a> {
     pub fn may_put_below(&self, prefix: &[u8]) -> bool {
         match self {
             Self::Put(put) => put.key.starts_with(prefix),
-            Self::Txn(txn) => {
-                txn.any(0, &|operation| matches!(operation, Ok(Request::Put(put)) if put.key.starts_with(prefix)))
-            }
+            Self::Txn(txn) => txn.any(
+                0,
+                &|operation| matches!(operation, Ok(Request::Put(put)) if put.key.starts_with(prefix)),
+            ),
             _ => false,
         }
     }
