@@ -11,7 +11,7 @@ use etcd2_backup::etcd::wal::Reading;
 use etcd2_backup::node::identity;
 use etcd2_backup::sys::root::Root;
 use testkit::faults::kill::{Step, kill_at, steps};
-use testkit::files::{alter_json, tree, write};
+use testkit::files::{alter_json, tree, trim_log, write};
 use testkit::keys::{self, Keys};
 use testkit::node::Node;
 use testkit::tools::{self, Tools};
@@ -66,6 +66,7 @@ impl Case {
         let (store, keys) = (v3.store().unwrap(), keys::dump(&node.etcd.client_url).unwrap());
         node.etcd.kill().unwrap();
         let member = node.path("/var/lib/etcd2/member");
+        trim_log(&member.join("wal"));
         let (old, old_contents) = (tree(&member), scan(&member).unwrap());
         Some(Self { strace, keys, old, old_contents, node, log: None, v3: Some(store) })
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use testkit::faults::kill::{Step, kill_at, steps};
-use testkit::files::tree;
+use testkit::files::{tree, trim_log};
 use testkit::node::Node;
 use testkit::tools::{self, Tools};
 use testkit::v3::{Client, Store};
@@ -39,6 +39,7 @@ impl Case {
         put("/second");
         let store = v3.store().unwrap();
         node.etcd.stop().unwrap();
+        trim_log(&node.path("/var/lib/etcd2/member/wal"));
         let objects = tree(&node.folder());
         Some(Self { node, store, objects })
     }

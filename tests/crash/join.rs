@@ -7,7 +7,7 @@ use std::path::Path;
 use etcd2_backup::etcd::datadir;
 use testkit::etcd::Listed;
 use testkit::faults::kill::{kill_at, steps};
-use testkit::files::tree;
+use testkit::files::{tree, trim_log};
 use testkit::keys::{self, Client};
 use testkit::node::Node;
 use testkit::tools::{self, Tools};
@@ -47,6 +47,7 @@ fn a_join_of_a_node_that_has_other_data() {
     keys::write_sample(&founder.etcd.client_url).unwrap();
     let keys = keys::dump(&founder.etcd.client_url).unwrap();
     founder.etcd.stop().unwrap();
+    trim_log(&founder.path("/var/lib/etcd2/member/wal"));
     founder.save();
     let mut node = Node::joining(tools, "e2", &founder);
     node.put_fixture("v3423-single-snap-trimmed");

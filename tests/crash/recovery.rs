@@ -7,7 +7,7 @@ use std::path::Path;
 use etcd2_backup::archive::lineage::Record;
 use etcd2_backup::etcd::datadir;
 use testkit::faults::kill::{Step, kill_at, steps};
-use testkit::files::tree;
+use testkit::files::{tree, trim_log};
 use testkit::keys::{self, Keys};
 use testkit::node::Node;
 use testkit::tools::{self, Tools};
@@ -43,6 +43,7 @@ impl Pair {
         founder.ok(&["backup"]);
         let keys = keys::dump(&founder.etcd.client_url).unwrap();
         founder.etcd.stop().unwrap();
+        trim_log(&founder.path("/var/lib/etcd2/member/wal"));
 
         node.back_up_beside(&founder, '2');
         node.put_fixture("v3423-single-snap-trimmed");

@@ -4,7 +4,7 @@
 use etcd2_backup::etcd::datadir;
 use testkit::etcd::Listed;
 use testkit::faults::kill::{kill_at, steps};
-use testkit::files::tree;
+use testkit::files::{tree, trim_log};
 use testkit::keys::{self, Client};
 use testkit::node::Node;
 use testkit::tools::{self, Tools};
@@ -39,6 +39,7 @@ fn a_seeded_join_of_a_node_that_has_other_data() {
     founder.start_etcd();
     let keys = keys::dump(&founder.etcd.client_url).unwrap();
     founder.etcd.stop().unwrap();
+    trim_log(&founder.path("/var/lib/etcd2/member/wal"));
     founder.save();
     let mut node = Node::joining(tools, "e2", &founder);
     node.back_up_beside(&founder, '2');
