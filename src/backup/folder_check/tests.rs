@@ -1,6 +1,7 @@
 use super::super::state::tests::state;
 use super::super::state::{Checked, Seen};
 use super::*;
+use crate::archive::names::PieceName;
 
 fn route(settings: &str, sealed: Option<&str>) -> Route {
     let text = |text: &str| text.to_owned();
@@ -185,6 +186,29 @@ fn what_is_on_its_way_is_waited_for_whatever_it_is() {
         Err(Trouble::Late { finding: None, .. })
     ));
     assert_eq!(look(&whole(0), &base, &[object(part(0))], Demand::All), Ok(()));
+}
+
+#[test]
+fn a_base_is_there_with_all_pieces_of_its_store() {
+    let piece = |number: u64, predecessor, link| {
+        let name = PieceName { number, applied: 5, size: 10, predecessor, link };
+        Object { path: format!("{}/{name}", state(0).generation_name()), size: 10 }
+    };
+    let base = object(PartName { predecessor: 8, ..part(0) });
+    let all = [piece(0, 0, 7), piece(1, 7, 8), base.clone()];
+    let sending = State { v3_base: Some(20), ..sending(0, 0) };
+    let on_its_way = [base];
+    assert_eq!(look(&all, &sending, &on_its_way, Demand::All), Ok(()));
+    for lacking in [without(&all, 0), without(&all, 1), cut(&all, 1), all[2..].to_vec()] {
+        match look(&lacking, &sending, &on_its_way, Demand::All) {
+            Err(Trouble::Late { what, finding: Some(finding) }) => {
+                assert!(what.starts_with("not all pieces") && finding.next == GONE, "{what}");
+            }
+            other => panic!("{lacking:?}: {other:?}"),
+        }
+        let sent = State { v3_base: Some(20), ..behind(0, 0) };
+        assert_eq!(missing(look(&lacking, &sent, &[], Demand::All)), Some((0, false)));
+    }
 }
 
 #[test]
