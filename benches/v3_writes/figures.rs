@@ -150,6 +150,9 @@ impl Spread {
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.median.is_nan() {
+            return f.write_str("none");
+        }
         let [low, high] = self.quartiles;
         write!(f, "{:.2} ({low:.2} to {high:.2}", self.median)?;
         match self.sure {

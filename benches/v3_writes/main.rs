@@ -48,16 +48,16 @@ struct Options {
     /// Seconds of each
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Objects of 1 KB in the store: 135000 make a db of 192 MB, 4500 one of 12 MB
+    /// Objects of 1 KB in the store: 135000 make a db of 192 MB, 9000 one of 12 MB
     #[arg(long, default_value_t = 135_000)]
     objects: u64,
     /// Puts of 1 KB in each second
     #[arg(long, default_value_t = 30)]
     rate: u32,
     /// Where the members' data lies: one folder, or one for each
-    #[arg(long, value_delimiter = ',', conflicts_with = "on")]
+    #[arg(long, value_delimiter = ',')]
     data: Vec<PathBuf>,
-    /// Puts it on a new file system of this kind in a file (as root): xfs or btrfs, which can clone files
+    /// Puts it on a new file system of this kind in a file of that folder (as root): xfs or btrfs, which can clone files
     #[arg(long)]
     on: Option<String>,
     /// The remote's folder [default: in memory, as a remote is no load of the node's disk]

@@ -39,16 +39,19 @@ impl Place {
     pub(crate) fn filled(tools: &Tools, options: &Options) -> Self {
         // Not in /tmp, which may be memory.
         let work = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let given = match (&options.on, options.data.is_empty()) {
-            (Some(kind), _) => vec![mounted(work.path(), kind, options.objects)],
-            (None, true) => vec![work.path().to_owned()],
-            (None, false) => options.data.clone(),
-        };
+        let mut given = options.data.clone();
+        if given.is_empty() {
+            given.push(work.path().to_owned());
+        }
         assert!(given.len() == 1 || given.len() == NAMES.len(), "one folder, or one for each of {NAMES:?}");
         let folders: Vec<tempfile::TempDir> =
             given.iter().map(|folder| tempfile::tempdir_in(folder).unwrap()).collect();
+        let place = |folder: &tempfile::TempDir| match &options.on {
+            Some(kind) => mounted(folder.path(), kind, options.objects / given.len() as u64),
+            None => folder.path().to_owned(),
+        };
         let data: Vec<PathBuf> =
-            folders.iter().map(|folder| folder.path().to_owned()).cycle().take(NAMES.len()).collect();
+            folders.iter().map(place).collect::<Vec<_>>().into_iter().cycle().take(NAMES.len()).collect();
         let in_memory = Path::new(IN_MEMORY).is_dir().then(|| IN_MEMORY.into());
         let remote = options.remote.clone().or(in_memory).unwrap_or_else(|| work.path().to_owned());
         let remote = tempfile::tempdir_in(remote).unwrap();
@@ -116,15 +119,19 @@ fn megabytes(bytes: u64) -> f64 {
 }
 
 /// A file system on blocks that are there: those of an empty file would be looked for at etcd's writes.
-fn mounted(work: &Path, kind: &str, objects: u64) -> PathBuf {
+fn mounted(folder: &Path, kind: &str, objects: u64) -> PathBuf {
     let bytes = (1 << 30) + objects * 15_000;
-    let mut image = File::create(work.join("image")).unwrap();
+    let mut image = File::create(folder.join("image")).unwrap();
     let zeros = vec![0; 1 << 20];
     for _ in 0..bytes >> 20 {
         image.write_all(&zeros).unwrap();
     }
     image.sync_all().unwrap();
-    disk::in_a_file(work, kind, bytes).unwrap_or_else(|| panic!("{kind} cannot be mounted here"))
+    let place =
+        disk::in_a_file(folder, kind, bytes).unwrap_or_else(|| panic!("{kind} cannot be mounted here"));
+    // What is written goes to the disk, not to the memory in front of the file too. Some file systems cannot; it is said which.
+    let _ = Command::new("losetup").arg("--direct-io=on").arg(df("source", &place)).status();
+    place
 }
 
 fn fill(url: &str, objects: u64) {
@@ -149,15 +156,27 @@ fn leader(cluster: &Cluster) -> usize {
     }
 }
 
-/// The file system of a folder, and the disk's I/O scheduler: not every one of them knows classes.
+/// What df says of the file system of a folder.
+fn df(what: &str, folder: &Path) -> String {
+    let output = Command::new("df").arg(format!("--output={what}")).arg(folder).output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    printed.lines().last().unwrap_or_default().trim().to_owned()
+}
+
+/// The file system of a folder, and the disk's I/O scheduler: not every one of them knows classes. Of one in a file that of the disk
+/// below it, too.
 fn described(folder: &Path) -> String {
-    let printed = Command::new("df").arg("--output=fstype").arg(folder).output().unwrap().stdout;
-    let printed = String::from_utf8_lossy(&printed);
-    let kind = printed.lines().last().unwrap_or_default().trim();
+    let kind = df("fstype", folder);
     let device = fs::metadata(folder).unwrap().dev();
     let of = format!("/sys/dev/block/{}:{}", major(device), minor(device));
+    if let Ok(image) = fs::read_to_string(format!("{of}/loop/backing_file")) {
+        let direct = fs::read_to_string(format!("{of}/loop/dio")).is_ok_and(|direct| direct.trim() == "1");
+        let through = if direct { "direct" } else { "buffered" };
+        let below = Path::new(image.trim()).parent().map(described).unwrap_or_default();
+        return format!("{kind} in a file ({through} I/O) on {below}");
+    }
     let queues = ["queue", "../queue"].map(|queue| format!("{of}/{queue}/scheduler"));
     let text = queues.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default();
     let chosen = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
-    chosen.map_or_else(|| kind.to_owned(), |(name, _)| format!("{kind} (I/O scheduler {name})"))
+    chosen.map_or_else(|| kind.clone(), |(name, _)| format!("{kind} (I/O scheduler {name})"))
 }
