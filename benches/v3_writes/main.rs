@@ -48,7 +48,7 @@ struct Options {
     /// Seconds of each
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Objects of 1 KB in the store: 135000 make a db of 192 MB, 9000 one of 12 MB
+    /// Objects of 1 KB in the store: 135000 make a db of 186 MB, 9000 one of 12 MB
     #[arg(long, default_value_t = 135_000)]
     objects: u64,
     /// Puts of 1 KB in each second
@@ -132,6 +132,7 @@ fn measure(tools: &Tools, options: &Options) {
     let order = order(&ways, options.windows, options.seed);
     println!("{} windows of {} s, in the order of seed {}", order.len(), options.seconds, options.seed);
 
+    place.sync();
     let load = Load::new(options.rate, options.objects);
     let windows = thread::scope(|scope| {
         load.begin(scope, &place.leader().client_url);
