@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use etcd2_backup::backup::base::copy::{self, Way};
 use etcd2_backup::backup::base::{prepared, send, take};
 use etcd2_backup::etcd::datadir::DataDir;
@@ -208,9 +208,6 @@ fn base(order: &str) -> Result<()> {
     let remote = Rclone::beside(&settings.remote, "base");
     let mut base = take::by(order.way, &settings, &remote, &dir, time::now())?;
     println!("{COPIED}");
-    if base.progress.way != order.way {
-        bail!("it came by {}", base.progress.way);
-    }
     send::send(&mut base, &remote, &settings)
 }
 
