@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -18,6 +18,7 @@ use etcd2_backup::sys::http::Client;
 use etcd2_backup::sys::root::Root;
 use serde_json::json;
 use testkit::etcd::{Cluster, Member};
+use testkit::faults::disk;
 use testkit::faults::namespace::is_inside;
 use testkit::tools::{self, Tools};
 use testkit::v3::{self, base64};
@@ -215,18 +216,6 @@ fn skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {why}: nothing is cloned");
 }
 
-/// A file system of this kind, in a file; `None` if it cannot be mounted here.
-fn cloning(work: &Path, kind: &str) -> Option<PathBuf> {
-    let (image, place) = (work.join("image"), work.join("mounted"));
-    fs::File::create(&image).unwrap().set_len(400 << 20).unwrap();
-    let made = Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image).status().unwrap();
-    assert!(made.success(), "mkfs.{kind}");
-    fs::create_dir(&place).unwrap();
-    let mut mount = Command::new("mount");
-    mount.args(["-t", kind, "-o", "loop"]).arg(&image).arg(&place);
-    mount.status().unwrap().success().then_some(place)
-}
-
 #[test]
 fn a_clone_that_is_made_while_etcd_is_written_to_is_of_one_moment() {
     let test = "v3_base::a_clone_that_is_made_while_etcd_is_written_to_is_of_one_moment";
@@ -245,7 +234,7 @@ fn a_clone_that_is_made_while_etcd_is_written_to_is_of_one_moment() {
     for kind in kinds {
         let folder = work.path().join(kind);
         fs::create_dir(&folder).unwrap();
-        let Some(place) = cloning(&folder, kind) else {
+        let Some(place) = disk::in_a_file(&folder, kind, 400 << 20) else {
             skipped(&format!("{kind} cannot be mounted here"));
             continue;
         };

@@ -1,11 +1,12 @@
 //! Taking a base: the copy of the store first, then what of the log belongs to it, as etcd has logged what it has applied.
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::copy;
+use super::copy::{self, Way};
 use super::prepared::{Log, Prepared, Progress, anew};
 use crate::archive::chain;
 use crate::archive::names::GenerationName;
@@ -30,9 +31,36 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// [`Exit::Refused`] if no copy can be had, or the member is a learner; the remote could not be asked; etcd's files cannot be read, or
 /// do not belong together.
 pub fn take(settings: &Settings, remote: &dyn Remote, dir: &DataDir, looked: u64) -> Result<Prepared> {
+    taken(settings, remote, dir, looked, &|place| copy::take(settings, dir, place))
+}
+
+/// The same by one way alone.
+///
+/// # Errors
+/// As [`take`].
+pub fn by(
+    way: Way,
+    settings: &Settings,
+    remote: &dyn Remote,
+    dir: &DataDir,
+    looked: u64,
+) -> Result<Prepared> {
+    taken(settings, remote, dir, looked, &|place| Ok((copy::by(way, settings, dir, place)?, way)))
+}
+
+/// Copies the store into a folder.
+type Copying<'a> = &'a dyn Fn(&Path) -> Result<(V3Base, Way)>;
+
+fn taken(
+    settings: &Settings,
+    remote: &dyn Remote,
+    dir: &DataDir,
+    looked: u64,
+    copying: Copying<'_>,
+) -> Result<Prepared> {
     let objects = remote.list(&settings.machine_id)?;
     let number = number(settings, &objects)?;
-    let taken = take_as(number, settings, dir, looked);
+    let taken = take_as(number, settings, dir, looked, copying);
     if taken.is_err() {
         Prepared::clear(&settings.backup_dir)?;
     }
@@ -51,9 +79,15 @@ fn number(settings: &Settings, objects: &[Object]) -> Result<u64> {
     chain::next_number(objects, state.generation, apart)
 }
 
-fn take_as(number: u64, settings: &Settings, dir: &DataDir, looked: u64) -> Result<Prepared> {
+fn take_as(
+    number: u64,
+    settings: &Settings,
+    dir: &DataDir,
+    looked: u64,
+    copying: Copying<'_>,
+) -> Result<Prepared> {
     let place = anew(&settings.backup_dir)?;
-    let (v3, way) = copy::take(settings, dir, &place)?;
+    let (v3, way) = copying(&place)?;
     let contents = with_log(dir, &v3)?;
     refuse_learner(&contents)?;
     let (applied, revision, size) = (v3.applied(), v3.state.revision, v3.size);

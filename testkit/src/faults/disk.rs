@@ -1,4 +1,4 @@
-//! A small file system of its own, filled as a test wants it. Only in a namespace of its own: [`super::namespace`].
+//! A small file system of its own, filled as a test wants it, or one of a kind that clones files. Only in a namespace of its own: [`super::namespace`].
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -11,6 +11,23 @@ pub const PAGE: u64 = 4096;
 /// See the module. It goes with the namespace.
 #[derive(Debug)]
 pub struct Disk(PathBuf);
+
+/// A file system of this kind (`xfs`, `btrfs`) in the file `image` of a folder, mounted on `mounted` there; `None` if it cannot be mounted
+/// here. An image that is there is used, and becomes as long as `bytes`.
+///
+/// # Panics
+/// It cannot be made.
+pub fn in_a_file(folder: &Path, kind: &str, bytes: u64) -> Option<PathBuf> {
+    let (image, place) = (folder.join("image"), folder.join("mounted"));
+    let file = File::options().create(true).truncate(false).write(true).open(&image).unwrap();
+    file.set_len(bytes).unwrap();
+    let made = Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image).status().unwrap();
+    assert!(made.success(), "mkfs.{kind}");
+    fs::create_dir(&place).unwrap();
+    let mut mount = Command::new("mount");
+    mount.args(["-t", kind, "-o", "loop"]).arg(&image).arg(&place);
+    mount.status().unwrap().success().then_some(place)
+}
 
 impl Disk {
     /// One on this folder, which is made if it is not there; of a size as mount(8) takes it.
