@@ -66,6 +66,12 @@ pub fn obstacle(root: &Root, target: &str) -> Result<Option<String>> {
     Ok(in_the_way(&real_top, &root.join(target)))
 }
 
+/// Whether a folder that is there is one of the root's, wherever links lead.
+pub fn is_inside(root: &Root, folder: &Path) -> bool {
+    let real_top = fs::canonicalize(root.join("/"));
+    fs::canonicalize(folder).is_ok_and(|real| real_top.is_ok_and(|top| real.starts_with(top)))
+}
+
 fn in_the_way(real_top: &Path, target: &Path) -> Option<String> {
     let found = match look_at::at_name(target) {
         Ok(found) => found,

@@ -7,6 +7,7 @@ use anyhow::Result;
 use rustix::fs::{Access, StatVfsMountFlags};
 use rustix::io::Errno;
 
+use super::existing;
 use super::system::{self, Family, MADE_FOR};
 use crate::paths::{PROGRAM, RCLONE_CONF, RUNTIME_UNIT_DIR, UNIT_DIR};
 use crate::settings::our_units::OLDEST_SYSTEMD;
@@ -118,8 +119,11 @@ fn closed(root: &Root) -> Result<Vec<(PathBuf, &'static str)>> {
     let program = fs::parent(Path::new(PROGRAM));
     let mut closed: Vec<(PathBuf, &'static str)> = Vec::new();
     for dir in [fs::parent(Path::new(RCLONE_CONF)), PathBuf::from(UNIT_DIR), program.clone()] {
-        // Where something else than a folder is in the way, the plan says so.
+        // Where something else than a folder is in the way, or a link that leads out of the root, the plan says so.
         let Ok((there, _)) = nearest(&root.join(&dir)) else { continue };
+        if !existing::is_inside(root, &there) {
+            continue;
+        }
         let problem = match rustix::fs::access(&there, Access::WRITE_OK) {
             Err(Errno::ROFS) => Some("is on a disk that is mounted read-only"),
             Err(Errno::ACCESS | Errno::PERM) => Some("may not be written to by this user"),
