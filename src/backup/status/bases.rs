@@ -96,7 +96,7 @@ impl Bases {
         })
     }
 
-    /// What else would be lost, behind what the log says; `None`: nothing.
+    /// What would be lost beside what the log says; `None`: nothing.
     pub(super) fn lost(&self) -> Option<String> {
         self.left_out_of
             .map(|generation| format!("the v3 store, which generation {generation} does not have"))
@@ -105,13 +105,21 @@ impl Bases {
     /// A store without a base, or a base that does not come.
     pub(super) fn warning(&self, now: u64) -> Option<Warning> {
         if let Some(generation) = self.left_out_of {
+            let is_sent = self.pieces.is_some_and(|(sent, all)| sent == all);
             return Some(Warning {
                 kind: "left-out",
                 text: format!(
                     "the v3 store of this member is not backed up: generation {generation} does not have it"
                 ),
-                hint: "bring a base of it, with which the next backup begins a generation: sudo /opt/bin/etcd2-backup \
-                       base --now",
+                hint: match is_sent {
+                    true => {
+                        "the next backup begins a generation that has it: sudo systemctl start etcd2-backup.service"
+                    }
+                    false => {
+                        "bring a base of it, with which the next backup begins a generation: sudo \
+                         /opt/bin/etcd2-backup base --now"
+                    }
+                },
             });
         }
         let since = now.saturating_sub(self.due?);

@@ -63,7 +63,10 @@ fn of_data(now: u64, facts: &Facts, judgement: &Judgement, line: &mut impl FnMut
             (1, None) => "the only entry".into(),
             (entries, None) => format!("all {}", all(*entries)),
         } + &because.map_or(String::new(), |why| format!(": {why}"))
-            + &facts.bases.lost().map_or(String::new(), |lost| format!("; but {lost}")),
+            + &facts.bases.lost().map_or(String::new(), |store| match (lost_entries, lost_seconds) {
+                (0, Some(_)) => format!(", but {store}"),
+                _ => format!("; and {store}"),
+            }),
     );
     let metadata = facts.new.metadata;
     let idle = match idle_entries {
