@@ -71,7 +71,8 @@ use "$before_dir" && install_on e1
 claim "downgraded: the installation is as it should be" check_ok e1
 write_keys e1 downgraded 3
 back_up e1
-claim "   and reads all that this version has sent" on e1 sudo $program verify --from "$(machine_id e1)"
+refuses "   and stops at what this version has sent, which it names by its format" 'format version 2' \
+    on e1 sudo $program verify --from "$(machine_id e1)"
 
 use "$now_dir" && install_on e1
 claim "upgraded once more" check_ok e1
@@ -106,7 +107,8 @@ keeps() { [ -z "$(comm -23 <(sort "$work_dir/sent") <(sent | sort))" ]; }
 warnings() { (on e1 sudo $program status --json || true) | jq -r '.warnings[].kind'; }
 leaves_out() { grep -qx left-out <<<"$(warnings)"; }
 is_complete() { ! leaves_out; }
-on e1 sudo systemctl stop $timer
+# A backup that the timer has just begun would be taken for the next one.
+on e1 sudo systemctl stop $timer etcd2-backup.service
 for key in a b c; do put_v3 $key; done
 back_up e1
 put_v3 d
@@ -123,9 +125,13 @@ refuses "   it takes that generation for damaged" 'it is missing; no point of ge
 write_site e1 host 'v2_only = true'
 build_before
 install_on e1
+refuses "   with v2_only it cannot read what a restore of this version has noted" 'control process exited|failed' back_up e1
+claim "   which it says" await_word e1 etcd2-backup.service 'reading /var/lib/etcd2-backup/parents.json: invalid type'
+on e1 sudo mv /var/lib/etcd2-backup/parents.json /var/lib/etcd2-backup/parents.json.kept
 back_up e1
-claim "   with v2_only it begins a generation, and leaves all that was there as it was" keeps
+claim "   without that it begins a generation, and leaves all that was there as it was" keeps
 use "$now_dir" && install_on e1
+on e1 sudo mv -n /var/lib/etcd2-backup/parents.json.kept /var/lib/etcd2-backup/parents.json
 claim "upgraded: the v3 store would be lost, says status" leaves_out
 claim "   nothing is taken for corrupt that the version before could not read" lacks .damaged part
 claim "   everything reads well" on e1 sudo $program verify
