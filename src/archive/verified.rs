@@ -70,12 +70,28 @@ impl Verified {
         let Some(bytes) = look::read_if_there(&path)? else { return Ok(nothing) };
         let why = match summed::from_slice::<Self>(&bytes) {
             Ok(read) if read.version != Self::VERSION => format!("has format {}", read.version),
-            Ok(read) if read.folder == folder => return Ok(read),
+            Ok(read) if read.folder == folder => {
+                return Ok(if summed::has_sum(&bytes) { read } else { read.of_an_earlier_version(&path) });
+            }
             Ok(_) => return Ok(nothing),
             Err(e) => format!("cannot be read ({e})"),
         };
         log::warn!("{} {why}: the results of earlier verify runs are lost", path.display());
         Ok(Self { lost: true, ..nothing })
+    }
+
+    /// What a version wrote that knows no parts of format 2: it takes the base of a v3 store for missing, and calls the generation
+    /// damaged. So nothing that it calls so is believed, nor held to be whole, until all was read again.
+    fn of_an_earlier_version(self, path: &Path) -> Self {
+        if self.damaged.is_empty() {
+            return self;
+        }
+        log::warn!(
+            "{} is of an earlier version, which calls backups corrupt that it cannot read: all are read again before any is \
+             removed; to read them now: sudo /opt/bin/etcd2-backup verify",
+            path.display()
+        );
+        Self { damaged: BTreeMap::new(), round: None, lost: true, ..self }
     }
 
     /// Sees to it that nothing is removed as long as it is not known what is damaged.
@@ -87,8 +103,10 @@ impl Verified {
             return Ok(());
         }
         let path = Self::path(backup_dir);
-        let what =
-            format!("{} was damaged, so it is not known which generations are corrupt", path.display());
+        let what = format!(
+            "{} was damaged, or is of an earlier version, so it is not known which generations are corrupt",
+            path.display()
+        );
         Err(fault(Exit::Corrupt, what, "read all of them again: sudo /opt/bin/etcd2-backup verify"))
     }
 
@@ -140,5 +158,30 @@ mod tests {
             let read = Verified::load(dir.path(), "r:p/m").unwrap();
             assert!(read == some || read.lost, "{text}");
         });
+    }
+
+    /// As the version before format 2 writes it: without a sum.
+    #[test]
+    fn what_an_earlier_version_calls_damaged_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let [whole, other] =
+            [1, 2].map(|number| GenerationName { number, cluster_id: 2, member_id: 3, writer: 4 });
+        let mut said = Verified::load(dir.path(), "r:p/m").unwrap();
+        said.generations.insert(whole.to_string(), Seen { part: 7, time: 8 });
+        let written = |said: &Verified| {
+            write_atomic(&Verified::path(dir.path()), &serde_json::to_vec_pretty(said).unwrap(), 0o600)
+                .unwrap();
+            Verified::load(dir.path(), "r:p/m").unwrap()
+        };
+        assert_eq!(written(&said), said);
+        let before = said.clone();
+        said.damaged.insert(other.to_string(), Seen { part: 0, time: 9 });
+        said.round = Some(Round { of: 7, done: 2, began: said.generations.clone() });
+        let read = written(&said);
+        assert_eq!(read, Verified { lost: true, ..before });
+        assert!(read.damage_of(other).is_none() && read.refuse_if_lost(dir.path()).is_err());
+        // With a sum it is this version's, and stays.
+        said.save(dir.path()).unwrap();
+        assert_eq!(Verified::load(dir.path(), "r:p/m").unwrap(), said);
     }
 }

@@ -158,7 +158,7 @@ fn facts(node: &Node, options: &args::Status, dir: &DataDir, doubt: Option<Doubt
         etcd,
         open: note::open(root, &dir.wal),
         doubt: doubt.map(|doubt| doubt.what),
-        bases: Bases::look(settings, state.as_ref())?,
+        bases: Bases::look(settings, state.as_ref())?.beside(&dir.snap, state.as_ref()),
         verified,
         rehearsed: outcome::rehearsed(&settings.backup_dir),
         rehearse_skipped: Skipped::load(&settings.backup_dir).map(|skipped| skipped.why),

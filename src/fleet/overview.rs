@@ -71,16 +71,17 @@ fn row(Line { node, status }: &Line) -> Vec<String> {
             return vec![node.clone(), dash(), dash(), dash(), dash(), format!("could not be asked: {e:#}")];
         }
     };
+    let kinds = status["warnings"].as_array().into_iter().flatten().filter_map(|w| w["kind"].as_str());
+    let kinds: Vec<&str> = kinds.collect();
     let lost = match (status["lost_entries"].as_u64(), status["lost_seconds"].as_u64()) {
         (None, _) => "not known".to_owned(),
+        (Some(0), Some(_)) if kinds.contains(&"left-out") => "the v3 store".to_owned(),
         (Some(0), Some(_)) => "nothing".to_owned(),
         (Some(_), None) => "everything".to_owned(),
         (Some(_), Some(seconds)) => format!("the last {}", span(Duration::from_secs(seconds))),
     };
     let number = |name: &str| status[name].as_u64().map_or_else(dash, |number| number.to_string());
     let etcd = status["etcd"].as_str().map_or_else(dash, str::to_owned);
-    let kinds = status["warnings"].as_array().into_iter().flatten().filter_map(|w| w["kind"].as_str());
-    let kinds: Vec<&str> = kinds.collect();
     vec![node.clone(), lost, number("log_term"), number("log_index"), etcd, kinds.join(", ")]
 }
 
@@ -108,10 +109,13 @@ mod tests {
             "warnings": [{"kind": "alone"}, {"kind": "timer"}]});
         let never = json!({"lost_entries": 5, "lost_seconds": null, "log_index": 5, "etcd": "silent", "warnings": []});
         let unseen = json!({"lost_entries": null, "log_index": null, "etcd": null, "warnings": [{"kind": "recovery"}]});
+        let without = json!({"lost_entries": 0, "lost_seconds": 0, "log_index": 90, "log_term": 3, "etcd": "healthy",
+            "warnings": [{"kind": "left-out"}]});
         let mut lines = vec![line("core@e1", good)];
         assert!(is_good(&lines));
         lines.extend([line("core@e2", bad), line("e3", never), line("e4", unseen)]);
         lines.push(Line { node: "e5".into(), status: Err(anyhow!("no route to host")) });
+        lines.push(line("e6", without));
         assert!(!is_good(&lines));
         let said = text(&lines, 80);
         let said: Vec<&str> = said.lines().map(str::trim_end).collect();
@@ -125,6 +129,7 @@ mod tests {
                 "e4       not known         -      -  -        recovery",
                 "e5       -                 -      -  -        could not be asked: no route to",
                 "                                              host",
+                "e6       the v3 store      3     90  healthy  left-out",
             ]
         );
         let value = json(&lines, 0);

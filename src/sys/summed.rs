@@ -37,12 +37,17 @@ pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
     Ok(serde_json::from_slice(text)?)
 }
 
+/// Whether it has a sum: a version that wrote them wrote it.
+pub fn has_sum(text: &[u8]) -> bool {
+    text.windows(NAME.len()).any(|word| word == NAME)
+}
+
 /// Whether it is as it was written, as far as it says so.
 ///
 /// # Errors
 /// It is not.
 fn check(text: &[u8]) -> Result<()> {
-    if !text.windows(NAME.len()).any(|word| word == NAME) {
+    if !has_sum(text) {
         return Ok(());
     }
     let at = text.windows(FIELD.len()).rposition(|field| field == FIELD.as_bytes());

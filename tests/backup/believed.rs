@@ -148,3 +148,20 @@ fn what_is_damaged_has_to_be_known_before_anything_is_removed() {
     node.ok(&["verify"]);
     node.ok(&["prune"]);
 }
+
+/// The version before format 2 takes the base of a v3 store for missing, and its file has no sum.
+#[test]
+fn what_an_earlier_version_calls_damaged_is_read_again_before_anything_is_removed() {
+    let Some((node, _)) = backed_up_twice() else { return };
+    node.ok(&["verify"]);
+    let path = node.path("/var/lib/etcd2-backup/verified.json");
+    let mut said: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    said.as_object_mut().unwrap().remove("sum").unwrap();
+    said["damaged"] = said["generations"].take();
+    said["generations"] = serde_json::json!({});
+    testkit::files::write(&path, said.to_string());
+    assert!(!node.run(&["list"]).answer.contains("corrupt"));
+    node.refused(&["prune"], 11, &["of an earlier version", "sudo /opt/bin/etcd2-backup verify"]);
+    node.ok(&["verify"]);
+    node.ok(&["prune"]);
+}

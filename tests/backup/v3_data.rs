@@ -71,6 +71,35 @@ fn a_backup_without_the_v3_store_is_restored_where_the_operator_says_that_this_i
     assert!(differences.is_empty(), "{differences:?}");
 }
 
+/// As it is after a time with a version that backs up the v2 store alone.
+#[test]
+fn a_store_that_the_generation_does_not_have_would_be_lost() {
+    let Some(mut node) = running("10000") else { return };
+    node.ok(&["backup"]);
+    assert_eq!(node.run(&["status"]).code, 0);
+    v3(&node.etcd.client_url, PUT.0, PUT.1);
+    node.environment.insert(V2_ONLY.into(), "true".into());
+    node.ok(&["backup"]);
+    // etcd commits to its db when it ends, at the latest.
+    node.etcd.stop().unwrap();
+    let status = |code: i32, words: &[&str]| {
+        let run = node.run(&["status"]);
+        assert_eq!(run.code, code, "{} {}", run.answer, run.log);
+        let answer = run.answer.split_whitespace().collect::<Vec<_>>().join(" ");
+        for word in words {
+            assert!(answer.contains(word), "no {word:?} in {answer}");
+        }
+    };
+    status(
+        20,
+        &["would lose nothing of the v2 store, but the v3 store, which generation 1 does not have log "],
+    );
+    node.ok(&["base", "--now"]);
+    status(20, &["hint: the next backup begins a generation that has it: "]);
+    node.ok(&["backup"]);
+    status(0, &["would lose nothing log "]);
+}
+
 fn first_v3_entry(node: &Node) -> u64 {
     let contents = DataDir::open(&node.path("/var/lib/etcd2"), None).unwrap().scan(Reading::Still).unwrap();
     contents.log.v3_write.unwrap().index

@@ -29,15 +29,15 @@ new_keys() {
 }
 places() { on e1 "sudo find /etc/systemd/system /etc/rclone.conf* /etc/etcd2-backup /opt/bin /run/systemd/system /usr/local -name '*etcd2*' | sort" 2>/dev/null; }
 # build_before: the tarball of the version before, by its own build, of the same site. LAB_BEFORE_XTASK may name that program.
+before_xtask=${LAB_BEFORE_XTASK-}
 build_before() {
-    local xtask=${LAB_BEFORE_XTASK-}
-    if [ -z "$xtask" ]; then
+    if [ -z "$before_xtask" ]; then
         git clone --quiet "$(dirname "$0")/../.." "$source_dir"
         git -C "$source_dir" checkout --quiet --detach "$before_commit"
         (cd "$source_dir" && cargo build --quiet --locked -p xtask)
-        xtask=$source_dir/target/debug/xtask
+        before_xtask=$source_dir/target/debug/xtask
     fi
-    (cd "${xtask%/target/*}" && "$xtask" build --site "$site_dir" --dist "$before_dir")
+    (cd "${before_xtask%/target/*}" && "$before_xtask" build --site "$site_dir" --dist "$before_dir")
 }
 
 places >"$work_dir/clean"
@@ -71,7 +71,8 @@ use "$before_dir" && install_on e1
 claim "downgraded: the installation is as it should be" check_ok e1
 write_keys e1 downgraded 3
 back_up e1
-claim "   and reads all that this version has sent" on e1 sudo $program verify --from "$(machine_id e1)"
+refuses "   and stops at what this version has sent, which it names by its format" 'format version 2' \
+    on e1 sudo $program verify --from "$(machine_id e1)"
 
 use "$now_dir" && install_on e1
 claim "upgraded once more" check_ok e1
@@ -92,6 +93,52 @@ refuses "that of the version before stops at the node that it does not understan
 use "$now_dir" && install_on e2 e3
 claim "with this version on all nodes, this version's recover goes on" recover
 all_keys_on e1 e2 e3
+
+# A v3 store, which the version before does not back up. It must neither harm what this one has sent of it, nor be believed about it.
+put_v3() { curl_etcd "$(client_url e1)/v3/kv/put" -d "{\"key\":\"$(base64 -w0 <<<"$1")\",\"value\":\"eA==\"}" >/dev/null; }
+listed() { on e1 sudo $program list --json | jq -c ".machines[0].generations[] | $1"; }
+has() { grep -Eq -- "$2" <<<"$(listed "$1")"; }
+lacks() { ! has "$@"; }
+# sent: the objects of e1, by content. A recovery record may be added.
+sent() { (cd "$remote_dir/backups/$(machine_id e1)" && find . -type f ! -path './recovery/*' -exec sha256sum {} + | sort -k 2); }
+# keeps: nothing is altered or removed of what was there at `sent >sent`.
+keeps() { [ -z "$(comm -23 <(sort "$work_dir/sent") <(sent | sort))" ]; }
+# warnings: of status on e1, which ends with 20 where there are some.
+warnings() { (on e1 sudo $program status --json || true) | jq -r '.warnings[].kind'; }
+leaves_out() { grep -qx left-out <<<"$(warnings)"; }
+is_complete() { ! leaves_out; }
+# A backup that the timer has just begun would be taken for the next one.
+on e1 sudo systemctl stop $timer etcd2-backup.service
+for key in a b c; do put_v3 $key; done
+back_up e1
+put_v3 d
+back_up e1
+claim "a v3 store is in the backups" has .v3 true
+generation_of_v3=$(listed 'select(.v3).generation' | tail -1)
+sent >"$work_dir/sent"
+use "$before_dir" && install_on e1
+put_v3 e
+refuses "the version before does not back up a member with a v3 store" 'control process exited|failed' back_up e1
+claim "   and says why" await_word e1 etcd2-backup.service 'holds data of the v3 store, which cannot be backed up'
+refuses "   it takes that generation for damaged" 'it is missing; no point of generation' \
+    on e1 sudo $program verify --generation "$generation_of_v3"
+write_site e1 host 'v2_only = true'
+build_before
+install_on e1
+refuses "   with v2_only it cannot read what a restore of this version has noted" 'control process exited|failed' back_up e1
+claim "   which it says" await_word e1 etcd2-backup.service 'reading /var/lib/etcd2-backup/parents.json: invalid type'
+on e1 sudo mv /var/lib/etcd2-backup/parents.json /var/lib/etcd2-backup/parents.json.kept
+back_up e1
+claim "   without that it begins a generation, and leaves all that was there as it was" keeps
+use "$now_dir" && install_on e1
+on e1 sudo mv -n /var/lib/etcd2-backup/parents.json.kept /var/lib/etcd2-backup/parents.json
+claim "upgraded: the v3 store would be lost, says status" leaves_out
+claim "   nothing is taken for corrupt that the version before could not read" lacks .damaged part
+claim "   everything reads well" on e1 sudo $program verify
+on e1 sudo $program base --now
+back_up e1
+claim "   a generation has the v3 store again" [ "$(listed .v3 | tail -1)" = true ]
+claim "   and status says no more of it" is_complete
 
 uninstall_on e1
 places | grep -vx -e /etc/etcd2-backup -e /etc/etcd2-backup/identity.json >"$work_dir/left" || true

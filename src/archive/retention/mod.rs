@@ -164,6 +164,11 @@ impl<'a> Seen<'a> {
         self.name().cluster_id
     }
 
+    /// Whether the v3 store can be restored from it.
+    fn holds_v3(&self) -> bool {
+        self.whole && !self.entry.generation.pieces.is_empty()
+    }
+
     /// When its first point was captured.
     fn begins(&self) -> u64 {
         self.entry.generation.parts.first().map_or(self.time, |base| base.time)
@@ -197,6 +202,15 @@ fn judge(all: &[Seen<'_>], rules: &Rules, now: u64) -> Vec<Result<String, String
         let newest = !later().any(|s| same(&s) && (s.whole || !seen.whole));
         if newest && seen.time >= since(rules.other_clusters) {
             return Ok(format!("the newest of member {:x} of cluster {:x}", name.member_id, seen.cluster()));
+        }
+        // Later ones may leave the v3 store out: an earlier version's, or where no base can be had.
+        let newest_v3 = seen.holds_v3() && !later().any(|s| same(&s) && s.holds_v3());
+        if newest_v3 && seen.time >= since(rules.other_clusters) {
+            let member = name.member_id;
+            return Ok(format!(
+                "the newest with the v3 store of member {member:x} of cluster {:x}",
+                seen.cluster()
+            ));
         }
         // What it holds was the newest until the next one began, or still is.
         let until = later().find(|s| counts(s)).map_or(now, Seen::begins);

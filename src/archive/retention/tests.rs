@@ -220,6 +220,32 @@ fn another_clusters_newest_is_kept_for_its_time_and_what_links_the_clusters_is()
     assert_eq!(plan.verdicts[1].reason, "says what cluster c continues");
 }
 
+/// As after weeks with a version that backs up the v2 store alone.
+#[test]
+fn the_newest_with_the_v3_store_is_kept_for_its_time() {
+    let made: Vec<Made> = (1..8).map(|n| Made::new(n, MONDAY + n * HOUR, MONDAY + n * HOUR + 1)).collect();
+    let mut entries = entries(&made);
+    let kept = |entries: &[Entry], hours: u64| {
+        let rules = Rules { other_clusters: Duration::from_secs(hours * HOUR), ..NOTHING };
+        let plan = plan(entries, &rules, MONDAY + 9 * HOUR, &Accepted::default(), &Verified::default());
+        let kept = plan.verdicts.into_iter().filter(|v| v.keep);
+        kept.map(|v| (v.name.number, v.reason)).collect::<Vec<_>>()
+    };
+    let numbers = |kept: Vec<(u64, String)>| kept.into_iter().map(|(number, _)| number).collect::<Vec<_>>();
+    for entry in &mut entries[1..3] {
+        entry.generation.pieces =
+            vec![PieceName { number: 0, applied: 5, size: 10, predecessor: 0, link: 9 }];
+    }
+    let seen = kept(&entries, 100);
+    assert_eq!(seen[0], (3, "the newest with the v3 store of member a of cluster c".into()));
+    assert_eq!(numbers(seen), [3, 6, 7]);
+    // Its age is counted as everywhere.
+    assert_eq!(numbers(kept(&entries, 2)), [6, 7]);
+    // A later one has it, too.
+    entries[6].generation.pieces = entries[2].generation.pieces.clone();
+    assert_eq!(numbers(kept(&entries, 100)), [6, 7]);
+}
+
 /// The backup of a store in pieces is cut off, and the next one begins a generation of its own.
 #[test]
 fn pieces_whose_base_will_not_come_are_removed() {

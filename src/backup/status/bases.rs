@@ -1,5 +1,6 @@
 //! How the v3 store gets into the archive: what the generation begins with, how much log follows it, and the next base.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,6 +10,7 @@ use super::Warning;
 use crate::archive::pieces::RAW_BYTES;
 use crate::backup::base::prepared::{Prepared, due_file};
 use crate::backup::state::State;
+use crate::etcd::v3::Db;
 use crate::settings::Settings;
 use crate::sys::look;
 use crate::sys::terminal::table::{age, bytes, count, span};
@@ -24,6 +26,9 @@ pub struct Bases {
     pub due: Option<u64>,
     /// So many of its pieces are sent, and so many there are; `None`: none is on its way.
     pub pieces: Option<(u64, u64)>,
+    /// The generation that is written, where it does not have the v3 store that the member has: one of an earlier version, or of
+    /// `v2_only`. `None`: it has it, or there is none.
+    pub left_out_of: Option<u64>,
 }
 
 impl Bases {
@@ -38,7 +43,13 @@ impl Bases {
         let pieces = prepared
             .filter(|prepared| prepared.is_ahead_of(state))
             .map(|Prepared { progress, .. }| (progress.sent.len() as u64, progress.size.div_ceil(RAW_BYTES)));
-        Ok(Self { due: due.map(|since| since.as_secs()), pieces })
+        Ok(Self { due: due.map(|since| since.as_secs()), pieces, left_out_of: None })
+    }
+
+    /// The same, seen beside etcd's `snap` folder: it may have a v3 store that the backups leave out.
+    pub fn beside(self, snap_dir: &Path, state: Option<&State>) -> Self {
+        let without = state.filter(|state| state.v3_base.is_none()).map(|state| state.generation);
+        Self { left_out_of: without.filter(|_| matches!(Db::look(snap_dir), Db::Holds(_))), ..self }
     }
 
     /// One line for people; `None` where nothing is known of a v3 store.
@@ -85,8 +96,32 @@ impl Bases {
         })
     }
 
-    /// One that does not come.
+    /// What would be lost beside what the log says; `None`: nothing.
+    pub(super) fn lost(&self) -> Option<String> {
+        self.left_out_of
+            .map(|generation| format!("the v3 store, which generation {generation} does not have"))
+    }
+
+    /// A store without a base, or a base that does not come.
     pub(super) fn warning(&self, now: u64) -> Option<Warning> {
+        if let Some(generation) = self.left_out_of {
+            let is_sent = self.pieces.is_some_and(|(sent, all)| sent == all);
+            return Some(Warning {
+                kind: "left-out",
+                text: format!(
+                    "the v3 store of this member is not backed up: generation {generation} does not have it"
+                ),
+                hint: match is_sent {
+                    true => {
+                        "the next backup begins a generation that has it: sudo systemctl start etcd2-backup.service"
+                    }
+                    false => {
+                        "bring a base of it, with which the next backup begins a generation: sudo \
+                         /opt/bin/etcd2-backup base --now"
+                    }
+                },
+            });
+        }
         let since = now.saturating_sub(self.due?);
         (since > LONG).then(|| Warning {
             kind: "base",
@@ -122,11 +157,11 @@ mod tests {
             (None, Some((0, 1)), None, Some("the next base is 0 of 1 piece sent".to_owned())),
             (None, Some((7, 7)), None, Some("the next base is sent, and begins a generation".to_owned())),
         ] {
-            let bases = Bases { due: due_since, pieces };
+            let bases = Bases { due: due_since, pieces, left_out_of: None };
             assert_eq!(bases.line(of, 1060), want);
             assert_eq!(bases.json(of).is_null(), want.is_none());
         }
-        let said = Bases { due: Some(1050), pieces: Some((2, 7)) }.json(Some(&held));
+        let said = Bases { due: Some(1050), pieces: Some((2, 7)), left_out_of: None }.json(Some(&held));
         assert_eq!(
             (&said["index"], &said["pieces"], &said["due"]),
             (&70.into(), &7.into(), &"1970-01-01T00:17:30Z".into())
@@ -135,11 +170,23 @@ mod tests {
 
     #[test]
     fn one_that_is_due_for_a_day_is_warned_of() {
-        let bases = Bases { due: Some(10), pieces: None };
+        let bases = Bases { due: Some(10), pieces: None, left_out_of: None };
         assert_eq!(bases.warning(10 + LONG), None);
         assert_eq!(bases.warning(11 + LONG).unwrap().kind, "base");
         // A clock that was set back.
         assert_eq!(bases.warning(0), None);
         assert_eq!(Bases::default().warning(u64::MAX), None);
+    }
+
+    #[test]
+    fn a_store_that_the_backups_leave_out_is_warned_of_at_once() {
+        let bases = Bases { left_out_of: Some(3), ..Bases::default() };
+        let warning = bases.warning(0).unwrap();
+        assert_eq!((warning.kind, warning.text.contains("generation 3 ")), ("left-out", true));
+        assert_eq!(bases.lost().unwrap(), "the v3 store, which generation 3 does not have");
+        assert_eq!(warning.command(), "sudo /opt/bin/etcd2-backup base --now");
+        // A program sees that there is one, of which nothing is held.
+        assert!(bases.json(None)["size"].is_null() && bases.json(None).is_object());
+        assert_eq!(Bases::default().lost(), None);
     }
 }

@@ -103,6 +103,7 @@ impl Warning {
         match self.kind {
             "timer" => ENABLE,
             "never" | "gone" | "moved" => BACK_UP,
+            "left-out" => "sudo /opt/bin/etcd2-backup base --now",
             "base" => "journalctl -u etcd2-backup-base.service -n 50",
             "old" => "journalctl -u etcd2-backup.service -n 50",
             "cut-off" => "etcdctl cluster-health",

@@ -238,6 +238,24 @@ fn entries_that_change_nothing_are_explained() {
 }
 
 #[test]
+fn a_v3_store_that_is_not_in_the_backups_would_be_lost() {
+    let (around, mut facts) = (around(), facts());
+    facts.bases.left_out_of = Some(1);
+    let first = |facts: &Facts| said(&around, facts).0.replace("\n            ", " ");
+    let store = "the v3 store, which generation 1 does not have\n";
+    let said_first = first(&facts);
+    assert!(said_first.starts_with("would lose  at most 7 entries, of the last 60 s: "), "{said_first}");
+    assert!(said_first.contains(&format!("after the last backup; and {store}")), "{said_first}");
+    facts.new.writes = 0;
+    let said_first = first(&facts);
+    assert!(
+        said_first.starts_with(&format!("would lose  nothing of the v2 store, but {store}")),
+        "{said_first}"
+    );
+    assert!(said_first.ends_with("next        sudo /opt/bin/etcd2-backup base --now\n"), "{said_first}");
+}
+
+#[test]
 fn what_is_unfinished_comes_first_with_the_command_that_ends_it() {
     let facts = facts();
     for (fence, command) in [

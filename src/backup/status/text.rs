@@ -54,6 +54,7 @@ fn of_data(now: u64, facts: &Facts, judgement: &Judgement, line: &mut impl FnMut
     line(
         "would lose",
         match (lost_entries, lost_seconds) {
+            (0, Some(_)) if facts.bases.left_out_of.is_some() => "nothing of the v2 store".into(),
             (0, Some(_)) => "nothing".into(),
             (entries, Some(seconds)) => {
                 let time = span(Duration::from_secs(*seconds));
@@ -61,7 +62,11 @@ fn of_data(now: u64, facts: &Facts, judgement: &Judgement, line: &mut impl FnMut
             }
             (1, None) => "the only entry".into(),
             (entries, None) => format!("all {}", all(*entries)),
-        } + &because.map_or(String::new(), |why| format!(": {why}")),
+        } + &because.map_or(String::new(), |why| format!(": {why}"))
+            + &facts.bases.lost().map_or(String::new(), |store| match (lost_entries, lost_seconds) {
+                (0, Some(_)) => format!(", but {store}"),
+                _ => format!("; and {store}"),
+            }),
     );
     let metadata = facts.new.metadata;
     let idle = match idle_entries {
