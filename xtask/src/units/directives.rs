@@ -41,8 +41,9 @@ const DIRECTIVES: [(&str, u32); 31] = [
     ("Wants", 0),
 ];
 
-/// What systemd itself says of a unit is left out of the journal. One that does not know it says so, and goes on.
-const LESS_SAID: (&str, u32) = ("LogLevelMax", 236);
+/// What a unit does without: the processor is not left to others first, and what systemd itself says of the unit is in the journal. A
+/// systemd that does not know one says so, and goes on.
+const COMFORTS: [(&str, u32); 2] = [("CPUWeight", 232), ("LogLevelMax", 236)];
 
 /// Those that take rights away from a service. A systemd that does not know one, or its value, says so and goes on without
 /// it: nothing breaks, the service may do more.
@@ -83,14 +84,14 @@ pub(crate) fn since(name: &str) -> Option<u32> {
     DIRECTIVES
         .iter()
         .chain(&PROTECTIONS)
-        .chain([&LESS_SAID])
+        .chain(&COMFORTS)
         .find(|(known, _)| *known == name)
         .map(|(_, since)| *since)
 }
 
 /// Whether a systemd that does not know it can do without.
 pub(crate) fn is_dispensable(name: &str) -> bool {
-    PROTECTIONS.iter().chain([&LESS_SAID]).any(|(known, _)| *known == name)
+    PROTECTIONS.iter().chain(&COMFORTS).any(|(known, _)| *known == name)
 }
 
 #[cfg(test)]
