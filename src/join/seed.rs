@@ -11,7 +11,7 @@
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::archive::lineage::Record;
-use crate::archive::{chain, recovery_records};
+use crate::archive::recovery_records;
 use crate::cluster::find::Cluster;
 use crate::cluster::{Membership, api};
 use crate::etcd::datadir::Family;
@@ -142,13 +142,11 @@ impl Drop for Seed {
 /// The data, and the last entry of it that is taken. The record, whose hash decides what is taken, is the one that the cluster's
 /// ID follows from.
 fn source_of(remote: &dyn Remote, record: &Record, incoming: &Scratch) -> Result<(Source, u64)> {
-    let folder = &record.machine_id;
-    let objects = remote.list(folder)?;
-    if record.generation > 0 || chain::is_original(&objects) {
+    let Some(part) = record.backed_up.as_ref().filter(|_| record.generation == 0) else {
         return Ok((from_record::source(remote, record, incoming)?, record.index));
-    }
+    };
     // A disk was restored. What that machine had backed up of it by then is a part of it.
-    let part = record.backed_up.as_ref().context("it was restored from a disk that has no known backup")?;
+    let folder = &record.machine_id;
     let wanted = (part.generation, part.checksum.as_str());
     let source = open::from_folder(remote, folder, &|objects| {
         fetch::recorded(remote, folder, objects, wanted, incoming).map(open::opened)
