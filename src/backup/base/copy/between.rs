@@ -37,7 +37,7 @@ pub(super) fn take(db: &Path, target: &Target) -> Result<()> {
     for tried in 1..=TRIES {
         match attempt(&source, &out, &mut |_| {})? {
             Some(txid) => {
-                target.sync(&out)?;
+                target.write_back(&out)?;
                 let copied = Db::open(file::reopen(&target.path())?)?.txid();
                 ensure!(copied == txid, "the copy is of transaction {copied}, not {txid}");
                 return Ok(());
