@@ -1,6 +1,5 @@
 //! Taking a base: the copy of the store first, then what of the log belongs to it, as etcd has logged what it has applied.
 
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// [`Exit::Refused`] if no copy can be had, or the member is a learner; the remote could not be asked; etcd's files cannot be read, or
 /// do not belong together.
 pub fn take(settings: &Settings, remote: &dyn Remote, dir: &DataDir, looked: u64) -> Result<Prepared> {
-    taken(settings, remote, dir, looked, &|place| copy::take(settings, dir, place))
+    taken(None, settings, remote, dir, looked)
 }
 
 /// The same by one way alone.
@@ -45,22 +44,19 @@ pub fn by(
     dir: &DataDir,
     looked: u64,
 ) -> Result<Prepared> {
-    taken(settings, remote, dir, looked, &|place| Ok((copy::by(way, settings, dir, place)?, way)))
+    taken(Some(way), settings, remote, dir, looked)
 }
 
-/// Copies the store into a folder.
-type Copying<'a> = &'a dyn Fn(&Path) -> Result<(V3Base, Way)>;
-
 fn taken(
+    way: Option<Way>,
     settings: &Settings,
     remote: &dyn Remote,
     dir: &DataDir,
     looked: u64,
-    copying: Copying<'_>,
 ) -> Result<Prepared> {
     let objects = remote.list(&settings.machine_id)?;
     let number = number(settings, &objects)?;
-    let taken = take_as(number, settings, dir, looked, copying);
+    let taken = take_as(number, way, settings, dir, looked);
     if taken.is_err() {
         Prepared::clear(&settings.backup_dir)?;
     }
@@ -81,13 +77,16 @@ fn number(settings: &Settings, objects: &[Object]) -> Result<u64> {
 
 fn take_as(
     number: u64,
+    way: Option<Way>,
     settings: &Settings,
     dir: &DataDir,
     looked: u64,
-    copying: Copying<'_>,
 ) -> Result<Prepared> {
     let place = anew(&settings.backup_dir)?;
-    let (v3, way) = copying(&place)?;
+    let (v3, way) = match way {
+        Some(way) => (copy::by(way, settings, dir, &place)?, way),
+        None => copy::take(settings, dir, &place)?,
+    };
     let contents = with_log(dir, &v3)?;
     refuse_learner(&contents)?;
     let (applied, revision, size) = (v3.applied(), v3.state.revision, v3.size);
