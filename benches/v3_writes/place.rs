@@ -5,8 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{major, minor};
 use serde_json::{Value, json};
@@ -14,6 +13,7 @@ use testkit::etcd::{Cluster, Member, raft};
 use testkit::faults::disk;
 use testkit::tools::Tools;
 use testkit::v3::{Client, base64};
+use testkit::wait;
 
 use super::Options;
 use super::kubernetes::{key, object};
@@ -145,15 +145,13 @@ fn fill(url: &str, objects: u64) {
 }
 
 fn leader(cluster: &Cluster) -> usize {
-    let began = Instant::now();
-    loop {
+    let mut leader = None;
+    wait::until("no member leads", Duration::from_secs(30), || {
         let leads = |m: &Member| raft(&m.client_url).is_ok_and(|raft| raft.leads);
-        if let Some(at) = cluster.members.iter().position(leads) {
-            return at;
-        }
-        assert!(began.elapsed() < Duration::from_secs(30), "no member leads");
-        thread::sleep(Duration::from_millis(100));
-    }
+        leader = cluster.members.iter().position(leads);
+        leader.is_some()
+    });
+    leader.unwrap()
 }
 
 /// What df says of the file system of a folder.

@@ -66,7 +66,7 @@ impl Case {
         let (store, keys) = (v3.store().unwrap(), keys::dump(&node.etcd.client_url).unwrap());
         node.etcd.kill().unwrap();
         let member = node.path("/var/lib/etcd2/member");
-        trim_log(&member.join("wal"));
+        trim_log(&node.etcd.data_dir);
         let (old, old_contents) = (tree(&member), scan(&member).unwrap());
         Some(Self { strace, keys, old, old_contents, node, log: None, v3: Some(store) })
     }

@@ -39,7 +39,7 @@ impl Case {
         put("/second");
         let store = v3.store().unwrap();
         node.etcd.stop().unwrap();
-        trim_log(&node.path("/var/lib/etcd2/member/wal"));
+        trim_log(&node.etcd.data_dir);
         let objects = tree(&node.folder());
         Some(Self { node, store, objects })
     }

@@ -47,7 +47,7 @@ fn a_join_of_a_node_that_has_other_data() {
     keys::write_sample(&founder.etcd.client_url).unwrap();
     let keys = keys::dump(&founder.etcd.client_url).unwrap();
     founder.etcd.stop().unwrap();
-    trim_log(&founder.path("/var/lib/etcd2/member/wal"));
+    trim_log(&founder.etcd.data_dir);
     founder.save();
     let mut node = Node::joining(tools, "e2", &founder);
     node.put_fixture("v3423-single-snap-trimmed");

@@ -43,7 +43,7 @@ impl Pair {
         founder.ok(&["backup"]);
         let keys = keys::dump(&founder.etcd.client_url).unwrap();
         founder.etcd.stop().unwrap();
-        trim_log(&founder.path("/var/lib/etcd2/member/wal"));
+        trim_log(&founder.etcd.data_dir);
 
         node.back_up_beside(&founder, '2');
         node.put_fixture("v3423-single-snap-trimmed");

@@ -39,7 +39,7 @@ fn a_seeded_join_of_a_node_that_has_other_data() {
     founder.start_etcd();
     let keys = keys::dump(&founder.etcd.client_url).unwrap();
     founder.etcd.stop().unwrap();
-    trim_log(&founder.path("/var/lib/etcd2/member/wal"));
+    trim_log(&founder.etcd.data_dir);
     founder.save();
     let mut node = Node::joining(tools, "e2", &founder);
     node.back_up_beside(&founder, '2');
