@@ -61,7 +61,7 @@ struct Order {
     sent: bool,
 }
 
-/// A base, or one that the end of the window came before.
+/// A base, or one that the end of the window cut off.
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) began: Instant,
@@ -185,7 +185,7 @@ pub(crate) fn order() -> Option<String> {
 }
 
 /// Does it.
-#[allow(clippy::print_stderr, reason = "why there is no base, for who has started this")]
+#[allow(clippy::print_stderr, reason = "tells the process that started this one why there is no base")]
 pub(crate) fn carry_out(order: &str) -> ExitCode {
     match base(order) {
         Ok(()) => ExitCode::SUCCESS,

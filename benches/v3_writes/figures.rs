@@ -39,7 +39,7 @@ pub(crate) fn print(windows: &[Window], puts: &[Put]) {
             print_bases(&of);
         }
     }
-    println!("each: the median over the windows (the quartiles; between what the true median lies, by 95 %)");
+    println!("each: the median over the windows (the quartiles; the 95 % confidence interval of the median)");
     let away = windows.iter().filter(|window| !window.led).count();
     if away > 0 {
         println!("in {away} windows another member led, or a term began");
@@ -64,7 +64,7 @@ impl Seen {
     }
 }
 
-/// That were due in a window, whenever they were answered.
+/// The puts that were due in a window, whenever they were answered.
 fn within<'a>(window: &Window, puts: &'a [Put]) -> &'a [Put] {
     let at = |time: Instant| puts.partition_point(|put| put.due < time);
     &puts[at(window.from)..at(window.to)]
@@ -129,12 +129,12 @@ fn share(windows: &[&Window], until: fn(&Taken) -> Instant) -> f64 {
     100.0 * of.as_secs_f64() / all.as_secs_f64()
 }
 
-/// A median, the quartiles, and what it says of the median of ever more windows.
+/// A median, the quartiles, and the 95 % confidence interval of the median.
 struct Spread {
     median: f64,
     quartiles: [f64; 2],
-    /// Not with fewer than six.
-    sure: Option<[f64; 2]>,
+    /// `None` with fewer than six values.
+    interval: Option<[f64; 2]>,
 }
 
 impl Spread {
@@ -143,7 +143,7 @@ impl Spread {
         Self {
             median: quantile(&all, 0.5),
             quartiles: [quantile(&all, 0.25), quantile(&all, 0.75)],
-            sure: outside(all.len()).map(|cut| [all[cut], all[all.len() - 1 - cut]]),
+            interval: outside(all.len()).map(|cut| [all[cut], all[all.len() - 1 - cut]]),
         }
     }
 }
@@ -155,17 +155,17 @@ impl fmt::Display for Spread {
         }
         let [low, high] = self.quartiles;
         write!(f, "{:.2} ({low:.2} to {high:.2}", self.median)?;
-        match self.sure {
+        match self.interval {
             Some([low, high]) => write!(f, "; {low:.2} to {high:.2})"),
             None => f.write_str(")"),
         }
     }
 }
 
-/// How many of so many values, in their order, can be left out at each end, so that the true median lies between the others
-/// by 95 %: each value is below it by the toss of a coin.
+/// How many of so many sorted values can be left out at each end so that the rest still spans the 95 % confidence interval of the
+/// median: each value is below the true median with a probability of one half.
 fn outside(count: usize) -> Option<usize> {
-    // That no more than so many are below it.
+    // The probability that exactly, and that at most, so many are below it.
     let (mut exactly, mut below) = (0.5_f64.powi(i32::try_from(count).ok()?), 0.0);
     let mut cut = None;
     for number in 0..count {

@@ -1,6 +1,6 @@
-//! What who writes to a cluster of three notices while a base is taken of its leader again and again, by each way of copying the
-//! store. Windows without one and windows with one alternate, so that what the machine does besides falls on all alike; and the windows
-//! without one, compared among themselves, say how small a difference can be seen.
+//! What writers to a cluster of three notice while bases of its leader are taken one after the other, by each way of copying the store.
+//! Windows with and without bases alternate, so that what else the machine does affects all of them alike; and the windows without one,
+//! compared with each other, show how small a difference can be seen.
 //!
 //! - `load`: the puts, in time whatever etcd does · `bases`: the bases of one window, each in a process of its own
 //! - `place`: the members, on which disk · `figures`: what came of it

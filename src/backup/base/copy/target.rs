@@ -56,8 +56,8 @@ impl Target {
         create_private(&path).with_context(|| format!("creating {}", path.display()))
     }
 
-    /// Makes durable what was written, a little after the other: who syncs on that disk, as etcd does for each write, would wait for
-    /// all of a file that is given to it at once.
+    /// Makes durable what was written, a little at a time. If the disk were given the whole file at once, every other sync on it would
+    /// wait for that, and etcd syncs for each write.
     pub(super) fn write_back(&self, file: &File) -> Result<()> {
         let length = file.metadata()?.len();
         let mut at = 0;
